@@ -1,0 +1,142 @@
+"""Configs: frozen dataclasses that check themselves, filled from YAML, JSON and `key=value` overrides.
+
+OmegaConf merges the layers; no `DictConfig` leaves this module. A misspelt key or a wrong type stops at
+once with an `InputError` that says what was meant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from accompany.errors import InputError
+
+CONFIGS_DIR = Path(__file__).parent / "configs"
+
+ConfigT = TypeVar("ConfigT")
+
+
+def load_config(
+    schema: type[ConfigT], source: str | os.PathLike[str] | None = None, overrides: Iterable[str] = ()
+) -> ConfigT:
+    """Build `schema` from its defaults, a YAML file and dotlist overrides, later ones winning.
+
+    Args:
+        schema: a frozen dataclass, possibly nested.
+        source: a YAML file, or the name of one in `accompany/configs` (without suffix).
+        overrides: `key=value` items; nested keys are joined by dots.
+
+    Raises:
+        InputError: no such file, unknown key (with the nearest known one), or a value of the wrong type or range.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    layers: list[Any] = [OmegaConf.structured(schema)]
+    try:
+        if source is not None:
+            layers.append(OmegaConf.load(_config_path(source)))
+        layers.append(OmegaConf.from_dotlist(_checked_dotlist(overrides)))
+        merged = OmegaConf.to_object(OmegaConf.merge(*layers))
+    except OmegaConfBaseException as error:
+        raise InputError(_explain(error, schema)) from error
+    except ValueError as error:
+        raise InputError(f"The config is not usable: {error}") from error
+    assert isinstance(merged, schema)
+    return merged
+
+
+def from_dict(schema: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """Build `schema` from a mapping (a JSON file's content) with the same checks as `load_config`."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), dict(values)))
+    except OmegaConfBaseException as error:
+        raise InputError(_explain(error, schema)) from error
+    except ValueError as error:
+        raise InputError(f"The config is not usable: {error}") from error
+    assert isinstance(merged, schema)
+    return merged
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain dict of a (nested) config dataclass, ready for JSON or YAML."""
+    return dataclasses.asdict(config)
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Parse a JSON file; InputError names the file when it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"Cannot read {path} as JSON ({error}); check that the file is complete.") from error
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write JSON under a temporary name in the same folder, then rename, so that no half file is ever seen."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(value, stream, indent=2, ensure_ascii=False)
+            stream.write("\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` for the nearest known word, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean '{near[0]}'?" if near else ""
+
+
+def _config_path(source: str | os.PathLike[str]) -> Path:
+    path = Path(source)
+    if path.is_file():
+        return path
+    named = CONFIGS_DIR / f"{source}.yaml"
+    if named.is_file():
+        return named
+    known = sorted(p.stem for p in CONFIGS_DIR.glob("*.yaml"))
+    hint = did_you_mean(str(source), known) or f"; known names: {', '.join(known)}."
+    raise InputError(f"There is no config file '{source}'{hint}")
+
+
+def _checked_dotlist(overrides: Iterable[str]) -> list[str]:
+    items = list(overrides)
+    for item in items:
+        if "=" not in item:
+            raise InputError(f"'{item}' is not an override; write key=value, for example optimizer.lr=1e-4.")
+    return items
+
+
+def _explain(error: Any, schema: type) -> str:
+    key = str(getattr(error, "full_key", None) or getattr(error, "key", None) or "")
+    message = str(error).splitlines()[0]
+    leaf = key.split(".")[-1]
+    if type(error).__name__ in ("ConfigKeyError", "ConfigAttributeError"):
+        return f"The config has no key '{key}'{did_you_mean(leaf, _all_keys(schema)) or '.'}"
+    return f"The config key '{key}' is wrong: {message}."
+
+
+def _all_keys(schema: Any) -> set[str]:
+    import typing
+
+    keys: set[str] = set()
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        keys.add(field.name)
+        if dataclasses.is_dataclass(hints[field.name]):
+            keys |= _all_keys(hints[field.name])
+    return keys
