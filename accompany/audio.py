@@ -256,7 +256,7 @@ def _check_not_cut(path: Path) -> None:
 
 def _cut_short(path: Path) -> InputError:
     return InputError(
-        f"{path} is cut short: it ends before the length that its header promises; export or download it again."
+        f"{path} is cut short: it ends before the length its header promises; export or download it again."
     )
 
 
