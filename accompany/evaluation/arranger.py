@@ -16,7 +16,9 @@ Chords = tuple[tuple[float, float, str], ...]
 _PARTIALS = ((1, 1.0), (2, 0.5), (3, 0.25), (4, 0.12))
 
 
-def arrange(chords: Chords, beats_s: tuple[float, ...], n_samples: int, sample_rate: int, *, drums: bool = True) -> Signal:
+def arrange(
+    chords: Chords, beats_s: tuple[float, ...], n_samples: int, sample_rate: int, *, drums: bool = True
+) -> Signal:
     """Play `chords` (start s, end s, Harte label) on `beats_s`, `[n_samples]` float32 with a peak of 0.5."""
     out = np.zeros(n_samples)
     seconds = n_samples / sample_rate

@@ -100,7 +100,9 @@ def best_thresholds(probabilities: Tensor, present: Tensor) -> tuple[float, ...]
     return tuple(best)
 
 
-def named_families(prompt: str, instruments: Sequence[str], absent: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+def named_families(
+    prompt: str, instruments: Sequence[str], absent: Sequence[str]
+) -> tuple[frozenset[str], frozenset[str]]:
     """The families that a prompt asks for and those that it forbids, as far as the song's own facts confirm them.
 
     Args:

@@ -92,7 +92,10 @@ def train_judge(config: JudgeTrainingConfig) -> Path:
     probabilities, present = _held_out_tags(judge, held_out, kept)
     final = Judge(
         JudgeConfig(
-            families=families, width=config.width, depth=config.depth, threshold=best_thresholds(probabilities, present)
+            families=families,
+            width=config.width,
+            depth=config.depth,
+            threshold=best_thresholds(probabilities, present),
         )
     )
     final.load_state_dict(judge.state_dict())
@@ -131,7 +134,8 @@ def _load_song(folder: Path, families: tuple[str, ...], n_mels: int) -> _Song:
 def _mono(path: Path) -> np.ndarray:
     sound = audio.read(path)
     return np.ascontiguousarray(
-        audio.resample(audio.to_mono(sound.samples), sound.sample_rate, SAMPLE_RATE).reshape(-1), dtype=np.float32
+        audio.resample(audio.to_mono(sound.samples), sound.sample_rate, SAMPLE_RATE).reshape(-1),
+        dtype=np.float32,
     )
 
 
@@ -197,4 +201,8 @@ def _figures(judge: Judge, probabilities: Tensor, present: Tensor) -> dict[str, 
         }
         for i, family in enumerate(judge.config.families)
     }
-    return {"held_out_clips": len(present), "accuracy": round(float((said == truth).float().mean()), 4), "families": per_family}
+    return {
+        "held_out_clips": len(present),
+        "accuracy": round(float((said == truth).float().mean()), 4),
+        "families": per_family,
+    }

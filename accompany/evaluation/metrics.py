@@ -89,11 +89,15 @@ def track_beats(signal: Signal, sample_rate: int) -> NDArray[np.float64]:
     envelope = onset_envelope(signal, sample_rate)
     if envelope.max(initial=0.0) < _TINY:
         return np.zeros(0)
-    _, beats = librosa.beat.beat_track(onset_envelope=envelope, sr=CHROMA_RATE, hop_length=256, units="time", trim=False)
+    _, beats = librosa.beat.beat_track(
+        onset_envelope=envelope, sr=CHROMA_RATE, hop_length=256, units="time", trim=False
+    )
     return np.asarray(beats, dtype=np.float64)
 
 
-def beat_f(estimated_s: NDArray[np.float64], truth_s: NDArray[np.float64], tolerance_s: float = BEAT_TOLERANCE_S) -> float:
+def beat_f(
+    estimated_s: NDArray[np.float64], truth_s: NDArray[np.float64], tolerance_s: float = BEAT_TOLERANCE_S
+) -> float:
     """F-measure of beat times: each truth beat matched at most once within `tolerance_s` (mir_eval's `beat.f_measure`)."""
     import mir_eval
 
@@ -102,13 +106,15 @@ def beat_f(estimated_s: NDArray[np.float64], truth_s: NDArray[np.float64], toler
     return float(mir_eval.beat.f_measure(np.sort(truth_s), np.sort(estimated_s), f_measure_threshold=tolerance_s))
 
 
-def consonance(accompaniment: Signal, vocal: Signal, sample_rate: int) -> float:
+def consonance(accompaniment: Signal, sample_rate: int, pitch: Matrix, voiced: NDArray[np.bool_]) -> float:
     """log2 of the accompaniment's chroma energy at the sung pitch class over the mean of the twelve, over sung frames.
 
     0 when the band ignores the singer; a copy of the voice scores highest, so read it beside `voice_likeness`.
+
+    Args:
+        pitch, voiced: what `sung_pitch` says of the vocal.
     """
     energy = chroma(accompaniment, sample_rate)
-    pitch, voiced = sung_pitch(vocal, sample_rate)
     n = min(energy.shape[1], len(pitch))
     energy, pitch, voiced = energy[:, :n], pitch[:n], voiced[:n]
     audible = voiced & (energy.sum(0) > 0.02 * max(float(energy.sum(0).max(initial=0.0)), _TINY))

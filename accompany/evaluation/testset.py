@@ -51,7 +51,11 @@ class Clip:
 
 
 def load_clips(
-    folders: Iterable[str | os.PathLike[str]], *, sample_rate: int, seconds: float = 10.0, limit: int | None = None
+    folders: Iterable[str | os.PathLike[str]],
+    *,
+    sample_rate: int,
+    seconds: float = 10.0,
+    limit: int | None = None,
 ) -> list[Clip]:
     """One clip of `seconds` from each song folder below `folders`, the stretch with the most singing.
 
@@ -125,7 +129,9 @@ def _load_clip(folder: Path, sample_rate: int, seconds: float) -> Clip | None:
 
 def _mono(path: Path, sample_rate: int) -> Signal:
     sound = audio.read(path)
-    return np.asarray(audio.resample(audio.to_mono(sound.samples), sound.sample_rate, sample_rate), np.float32).reshape(-1)
+    return np.asarray(audio.resample(audio.to_mono(sound.samples), sound.sample_rate, sample_rate), np.float32).reshape(
+        -1
+    )
 
 
 def _within(times_s: Iterable[float], begin: float, end: float) -> tuple[float, ...]:
