@@ -1,0 +1,84 @@
+"""Pictures of a voice and its band: spectrograms, chroma and the beat grid."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accompany.evaluation.metrics import CHROMA_HOP, CHROMA_RATE, Signal, chroma
+
+PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+
+
+def picture(
+    path: str | os.PathLike[str],
+    vocal: Signal,
+    accompaniment: Signal,
+    sample_rate: int,
+    *,
+    beats_s: Sequence[float] = (),
+    downbeats_s: Sequence[float] = (),
+    chords: Sequence[tuple[float, float, str]] = (),
+    title: str = "",
+) -> Path:
+    """Draw the vocal over the accompaniment: two mel spectrograms and two chromas on one time axis, as PNG.
+
+    Beats are thin lines, downbeats strong ones, chords stand above the accompaniment's chroma.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(4, 1, figsize=(12, 9), sharex=True, height_ratios=(3, 3, 2, 2), layout="constrained")
+    seconds = len(vocal) / sample_rate
+    _spectrogram(axes[0], vocal, sample_rate, "voice")
+    _spectrogram(axes[1], accompaniment, sample_rate, "accompaniment")
+    _chromagram(axes[2], vocal, sample_rate, "voice, chroma")
+    _chromagram(axes[3], accompaniment, sample_rate, "accompaniment, chroma")
+    strong = set(np.round(downbeats_s, 3).tolist())
+    for axis in axes[1:]:
+        for beat in beats_s:
+            first = round(float(beat), 3) in strong
+            axis.axvline(beat, color="white", linewidth=1.4 if first else 0.6, alpha=0.9 if first else 0.5)
+    for start, end, label in chords:
+        if end - start > seconds / 60:
+            axes[3].text(start, 11.7, label, color="white", fontsize=7, va="top", clip_on=True)
+    axes[0].set_xlim(0, seconds)
+    axes[3].set_xlabel("time in s")
+    if title:
+        figure.suptitle(title)
+    path = Path(path)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path
+
+
+def _spectrogram(axis: Any, signal: Signal, sample_rate: int, label: str) -> None:
+    import librosa
+
+    mel = librosa.feature.melspectrogram(y=signal, sr=sample_rate, n_fft=2048, hop_length=512, n_mels=96)
+    decibels = librosa.power_to_db(mel + 1e-10, ref=max(float(mel.max()), 1e-10), top_db=70)
+    axis.imshow(decibels, origin="lower", aspect="auto", cmap="magma", extent=(0, len(signal) / sample_rate, 0, 96))
+    axis.set_yticks(_mel_ticks(sample_rate), ["100 Hz", "500 Hz", "2 kHz", "8 kHz"])
+    axis.set_ylabel(label)
+
+
+def _mel_ticks(sample_rate: int) -> list[float]:
+    import librosa
+
+    top = librosa.hz_to_mel(sample_rate / 2)
+    return [float(96 * librosa.hz_to_mel(hz) / top) for hz in (100, 500, 2000, 8000)]
+
+
+def _chromagram(axis: Any, signal: Signal, sample_rate: int, label: str) -> None:
+    energy = chroma(signal, sample_rate)
+    energy = energy / np.maximum(energy.max(0, keepdims=True), 1e-3 * max(float(energy.max()), 1e-9))
+    width = energy.shape[1] * CHROMA_HOP / CHROMA_RATE
+    axis.imshow(energy, origin="lower", aspect="auto", cmap="viridis", extent=(0, width, 0, 12))
+    axis.set_yticks(np.arange(12) + 0.5, PITCH_CLASSES, fontsize=7)
+    axis.set_ylabel(label)

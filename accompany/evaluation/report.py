@@ -1,0 +1,208 @@
+"""`accompany evaluate`: the same clips through every row, as a table, JSON and a page to look at and listen to."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from accompany import audio
+from accompany.config import write_json
+from accompany.errors import InputError
+from accompany.evaluation.figures import FIGURES, hear, measure, summarise
+from accompany.evaluation.rows import ROWS, Output, applicable_rows, make_row
+from accompany.evaluation.testset import Clip, load_clips
+
+if TYPE_CHECKING:
+    from accompany.api import Band, Take
+    from accompany.evaluation.judge import Judge
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to evaluate.
+
+    Attributes:
+        seconds: length of the clips; limit: number of clips, 0 for all.
+        seed: clip i is generated with seed + i.
+        judge: folder of a trained judge; empty: the one in the package, if there is one.
+        players: clips that the page shows and plays.
+    """
+
+    seconds: float = 10.0
+    limit: int = 0
+    seed: int = 0
+    judge: str = ""
+    players: int = 12
+
+    def __post_init__(self) -> None:
+        if not self.seconds >= 2.0:
+            raise ValueError("seconds must be at least 2")
+        if self.limit < 0 or self.players < 0:
+            raise ValueError("limit and players must not be negative")
+
+
+def evaluate(
+    band: Band,
+    folders: Iterable[str | os.PathLike[str]],
+    report_dir: str | os.PathLike[str],
+    config: EvaluationConfig | None = None,
+) -> dict[str, Any]:
+    """Evaluate `band` on the songs of `folders` and write report.json, report.md, report.html, pictures and clips.
+
+    Returns:
+        The content of report.json: rows with each figure's mean, 95% interval and number of clips.
+
+    Raises:
+        InputError: no usable song, or `report_dir` is a file.
+    """
+    config = config or EvaluationConfig()
+    out = Path(report_dir)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--report '{out}' is a file; name a folder.")
+    clips = load_clips(folders, sample_rate=band.sample_rate, seconds=config.seconds, limit=config.limit or None)
+    judge = find_judge(config.judge)
+    takes = [
+        band.generate((clip.vocal, clip.sample_rate), clip.prompt, seed=config.seed + i)
+        for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
+    ]
+    rows = {name: make_row(name, clips, takes, band) for name in applicable_rows(clips)}
+    results = _measure_rows(rows, clips, judge)
+    report = {
+        "model": band.name,
+        "clips": len(clips),
+        "config": dataclasses.asdict(config),
+        "definitions": {"rows": ROWS, "figures": FIGURES},
+        "rows": {name: summarise(values, config.seed) for name, values in results.items()},
+        "prompt of another clip": _floor_of_obedience(rows["accompany"], clips, judge),
+        "per_clip": {
+            name: [dict(v, clip=c.name) for v, c in zip(vs, clips, strict=True)] for name, vs in results.items()
+        },
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "report.json", report)
+    (out / "report.md").write_text(as_table(report), encoding="utf-8")
+    _write_page(out, report, rows, takes, config.players)
+    return report
+
+
+def find_judge(folder: str = "") -> Judge | None:
+    """The judge in `folder`, or the package's own; None where there is none."""
+    from accompany.evaluation.judge import Judge
+    from accompany.pretrained import CHECKPOINTS_DIR, load_module
+
+    path = Path(folder) if folder else CHECKPOINTS_DIR / "judge"
+    if not folder and not path.is_dir():
+        logger.warning("No judge of instruments is installed: prompt obedience is left out.")
+        return None
+    return load_module(Judge, path).eval()
+
+
+def _measure_rows(
+    rows: dict[str, list[Output]], clips: list[Clip], judge: Judge | None
+) -> dict[str, list[dict[str, float]]]:
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in rows}
+    for i, clip in enumerate(tqdm(clips, desc="Measuring", unit="clip")):
+        heard = hear(clip, judge)
+        for name, outputs in rows.items():
+            results[name].append(measure(outputs[i], heard, judge))
+    return results
+
+
+def _floor_of_obedience(outputs: list[Output], clips: list[Clip], judge: Judge | None) -> dict[str, Any]:
+    """Our outputs judged by the prompts of other clips: what obedience is worth by chance."""
+    if judge is None or len(clips) < 2:
+        return {}
+    wanted = {"obedience", "named", "forbidden"}
+    values = []
+    for i, output in enumerate(outputs):
+        heard = hear(output.clip, judge, clips[(i + len(clips) // 2) % len(clips)])
+        values.append({k: v for k, v in measure(output, heard, judge).items() if k in wanted})
+    return summarise(values)
+
+
+def as_table(report: dict[str, Any]) -> str:
+    """The report as a Markdown table: a row for each row, a column for each figure, mean and half interval."""
+    columns = [name for name in FIGURES if any(name in row for row in report["rows"].values())]
+    lines = [
+        f"# {report['model']}: {report['clips']} clips of {report['config']['seconds']:g} s",
+        "",
+        "| row | " + " | ".join(columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    rows = dict(report["rows"])
+    if report["prompt of another clip"]:
+        rows["accompany, prompt of another clip"] = report["prompt of another clip"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | " + " | ".join(_cell(row.get(column)) for column in columns) + " |")
+    lines += ["", *(f"- **{name}**: {text}" for name, text in FIGURES.items() if name in columns)]
+    lines += ["", *(f"- *{name}*: {text}" for name, text in ROWS.items() if name in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: dict[str, Any] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value['mean']:.3f} ± {(value['high'] - value['low']) / 2:.3f}"
+
+
+def _write_page(
+    out: Path, report: dict[str, Any], rows: dict[str, list[Output]], takes: list[Take], players: int
+) -> None:
+    from accompany.evaluation.pictures import picture
+
+    (out / "clips").mkdir(exist_ok=True)
+    parts = [_PAGE_HEAD, f"<h1>{html.escape(report['model'])}</h1>", _html_table(report)]
+    for i, take in enumerate(takes[:players]):
+        clip = rows["accompany"][i].clip
+        parts.append(f"<h2>{html.escape(clip.name)}</h2><p>“{html.escape(clip.prompt)}”</p>")
+        image = picture(
+            out / "clips" / f"{i:03d}.png",
+            clip.vocal,
+            rows["accompany"][i].sound,
+            clip.sample_rate,
+            beats_s=take.plan.beats_s,
+            downbeats_s=take.plan.downbeats_s,
+            chords=take.plan.chords,
+        )
+        parts.append(f'<img src="clips/{image.name}" alt="voice and accompaniment: spectrograms, chroma, beats">')
+        parts += [_player(out, i, name, outputs[i].sound, clip) for name, outputs in rows.items()]
+    (out / "report.html").write_text("\n".join(parts) + "\n</main></html>\n", encoding="utf-8")
+
+
+def _player(out: Path, index: int, name: str, sound: np.ndarray, clip: Clip) -> str:
+    path = out / "clips" / f"{index:03d}_{name.replace(' ', '_')}.flac"
+    mixed = sound if name == "vocal copy" else sound + clip.vocal
+    audio.write(path, (mixed * min(1.0, 0.98 / max(float(np.abs(mixed).max()), 1e-6)))[None], clip.sample_rate)
+    return f'<label>{name}, with the voice <audio controls preload="none" src="clips/{path.name}"></audio></label>'
+
+
+def _html_table(report: dict[str, Any]) -> str:
+    lines = [line for line in as_table(report).splitlines() if line.startswith("|") and not line.startswith("|---")]
+    rows = [[html.escape(cell.strip()) for cell in line.strip("|").split("|")] for line in lines]
+    head = "".join(f"<th>{cell}</th>" for cell in rows[0])
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows[1:])
+    notes = "".join(f"<li><b>{name}</b>: {html.escape(text)}</li>" for name, text in FIGURES.items())
+    return f"<table><tr>{head}</tr>{body}</table><ul>{notes}</ul>"
+
+
+_PAGE_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>accompany: evaluation</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
+main { max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums }
+td, th { padding: .3rem .6rem; border-bottom: 1px solid #8884; text-align: left; white-space: nowrap }
+img { max-width: 100%; height: auto }
+label { display: inline-flex; flex-direction: column; margin: .3rem 1rem .3rem 0; font-size: .85rem }
+</style><main>"""
