@@ -19,6 +19,8 @@ Samples = npt.NDArray[np.float32]
 _TINY = 1e-9
 _OCTAVE_CENTRES_HZ = (100.0, 250.0, 600.0, 1500.0, 3500.0, 8000.0)
 _ENVELOPE_WINDOW_S = 0.01
+# Noise repeats after this long, without a seam; whole cycles of 50 and 60 Hz fit.
+_NOISE_PERIOD_S = 4
 
 
 @dataclass(frozen=True)
@@ -106,15 +108,15 @@ def reverberate(
 
 def noise(n_samples: int, sample_rate: int, rng: np.random.Generator) -> Samples:
     """Noise of random colour (white, pink, brown-like room rumble, with mains hum at times); float32 [n_samples]."""
-    n_fft = fft.next_fast_len(max(n_samples, 16), real=True)
+    n_fft = _NOISE_PERIOD_S * sample_rate
     frequency_hz = fft.rfftfreq(n_fft, 1.0 / sample_rate).astype(np.float32)
     spectrum = rng.standard_normal((2, frequency_hz.size), dtype=np.float32)
     colour = float(rng.choice([0.0, 0.5, 1.0]))
     shape = (1.0 + frequency_hz / 30.0) ** -colour
-    out = fft.irfft((spectrum[0] + 1j * spectrum[1]) * shape, n_fft)[:n_samples].astype(np.float32)
+    out = fft.irfft((spectrum[0] + 1j * spectrum[1]) * shape, n_fft).astype(np.float32)
     if rng.random() < 0.2:
-        out += _hum(n_samples, sample_rate, rng) * float(np.std(out)) * np.float32(rng.uniform(0.3, 1.5))
-    return out
+        out += _hum(n_fft, sample_rate, rng) * float(np.std(out)) * np.float32(rng.uniform(0.3, 1.5))
+    return np.resize(out, n_samples)
 
 
 def compress(samples: Samples, sample_rate: int, threshold_db: float, ratio: float) -> Samples:
