@@ -1,0 +1,107 @@
+"""The throat: turning the envelopes of one spoken voice into many singers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from accompany.data.songs.score import VoiceSpec
+from accompany.data.songs.syllables import BIN_HZ, Syllable
+from accompany.data.songs.vocoder import frame_sizes
+
+_SCALES = {"bass": 0.95, "baritone": 0.99, "tenor": 1.04, "alto": 1.13, "soprano": 1.19, "child": 1.32}
+_TOP_HZ = 10_500.0
+
+
+@dataclass(frozen=True)
+class Throat:
+    """How this singer's envelopes differ from the spoken ones.
+
+    scale: formant shift (1 is espeak's grown man); low_scale: the same for the first formant;
+    contrast: sharpness of the formants; tilt_db: level at 4 kHz relative to 500 Hz, added;
+    ring_db, ring_hz: a singer's formant; breath: least noisiness at 4 kHz; air_db: slope above 5 kHz, dB an octave.
+    """
+
+    scale: float
+    low_scale: float
+    contrast: float
+    tilt_db: float
+    ring_db: float
+    ring_hz: float
+    breath: float
+    air_db: float
+
+
+def draw_throat(spec: VoiceSpec, rng: np.random.Generator) -> Throat:
+    """A throat for the kind of voice, with its own build."""
+    scale = _SCALES.get(spec.kind, 1.05) * rng.normal(1.0, 0.035)
+    return Throat(
+        scale=scale,
+        low_scale=scale * rng.normal(1.0, 0.05),
+        contrast=rng.uniform(0.75, 1.2),
+        tilt_db=16.0 * (spec.brightness - 0.5) + rng.normal(2.0, 2.5),
+        ring_db=max(0.0, rng.normal(4.0, 4.0)),
+        ring_hz=scale * rng.uniform(2600, 3100),
+        breath=float(np.clip(0.06 + 0.55 * spec.breath + rng.normal(0, 0.04), 0.02, 0.8)),
+        air_db=rng.uniform(-9.0, 0.0),
+    )
+
+
+def breath_frames() -> Syllable:
+    """An audible breath as bank frames: noise with broad resonances, opening slowly."""
+    frequency = np.arange(0.0, 11_025.0, BIN_HZ)
+    frames = []
+    for openness in (0.9, 1.0, 1.1):
+        peaks = [(1500, 500, 8), (2700, 600, 9), (4500, 1200, 7), (7000, 2000, 4)]
+        shape = sum(db * np.exp(-(((frequency - openness * hz) / width) ** 2)) for hz, width, db in peaks)
+        shape = shape - 14.0 * np.exp(-frequency / 500.0)
+        log_amplitude = shape * np.log(10) / 20
+        frames.append(log_amplitude - 0.5 * np.log(np.exp(2 * log_amplitude).mean()))
+    envelope = np.stack(frames).astype(np.float32)
+    return Syllable(envelope, np.ones_like(envelope), np.zeros(3, np.float32), (0, 2))
+
+
+def shaped(
+    log_envelope: np.ndarray, noisiness: np.ndarray, throat: Throat, sample_rate: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Envelopes and noisiness of this throat on the vocoder's bins, both [frames, n_fft / 2 + 1] float32.
+
+    Args:
+        log_envelope, noisiness: [frames, bins of `BIN_HZ`].
+    """
+    _, n_fft = frame_sizes(sample_rate)
+    frequency = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
+    origin = _origin(frequency, throat)
+    envelope = _resample(log_envelope, origin) * np.float32(throat.contrast)
+    envelope += _colour(frequency, origin, throat).astype(np.float32)
+    power = np.exp(2 * envelope).mean(axis=1, keepdims=True)
+    envelope -= 0.5 * np.log(power)
+    least = throat.breath * np.clip(frequency / 4000.0, 0.05, 1.5).astype(np.float32)
+    noisy = _resample(noisiness, origin)
+    return envelope, np.clip(noisy + (1 - noisy) * least, 0.0, 1.0).astype(np.float32)
+
+
+def _origin(frequency: np.ndarray, throat: Throat) -> np.ndarray:
+    """The spoken frequency that each sung frequency comes from."""
+    spoken = np.array([0.0, 700.0, 2200.0, 20_000.0])
+    sung = np.array([0.0, 700.0 * throat.low_scale, 2200.0 * throat.scale, 20_000.0 * throat.scale])
+    return np.interp(frequency, sung, spoken)
+
+
+def _colour(frequency: np.ndarray, origin: np.ndarray, throat: Throat) -> np.ndarray:
+    """Fixed colour of the voice as log amplitude, [bins]."""
+    octaves = np.log2(np.maximum(frequency, 100.0) / 500.0)
+    db = throat.tilt_db / 3.0 * np.clip(octaves, -1.0, 3.5)
+    db = db + throat.ring_db * np.exp(-(((frequency - throat.ring_hz) / 450.0) ** 2))
+    db = db + throat.air_db * np.maximum(np.log2(np.maximum(frequency, 1.0) / 5000.0), 0.0)
+    # Speech says nothing above its own band: fall off from there.
+    db = db - 24.0 * np.maximum(np.log2(np.maximum(origin, 1.0) / _TOP_HZ), 0.0)
+    return db * (np.log(10.0) / 20.0)
+
+
+def _resample(frames: np.ndarray, origin_hz: np.ndarray) -> np.ndarray:
+    position = np.minimum(origin_hz, _TOP_HZ) / BIN_HZ
+    low = np.minimum(position.astype(int), frames.shape[1] - 2)
+    share = (position - low).astype(np.float32)
+    return frames[:, low] * (1 - share) + frames[:, low + 1] * share

@@ -1,0 +1,208 @@
+"""A singing voice: espeak-ng syllables stretched onto a melody.
+
+Consonants keep their length, vowels are held; pitch, loudness and timing come from `contours.py`, the sound of
+the throat from warping the spoken envelopes, so that a few spoken voices become many singers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from accompany.data.songs.contours import (
+    CONTROL_HZ,
+    Habits,
+    draw_habits,
+    loudness_contour,
+    performed,
+    phrase_starts,
+    pitch_contour,
+)
+from accompany.data.songs.score import Note, VoiceSpec
+from accompany.data.songs.syllables import FRAME_S, Syllable, syllable
+from accompany.data.songs.throat import breath_frames, draw_throat, shaped
+from accompany.data.songs.vocoder import HOP_S, FilterBank, Source, minimum_phase, vocode
+
+_SILENT_DB = -120.0
+_PEAK = 0.7
+
+
+@dataclass(frozen=True)
+class _Track:
+    """Breakpoints of the voice: at `time_s` it stands at `frame` of the bank; [points] each."""
+
+    time_s: np.ndarray
+    frame: np.ndarray
+
+
+def sing(melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float, sample_rate: int) -> np.ndarray:
+    """Sing a melody, dry.
+
+    Args:
+        melody: sung notes, one at a time, sorted; a note without syllable goes on with the vowel before it.
+        spec: the singer.
+        duration_s: length of the result.
+        sample_rate: in Hz, 8,000 to 96,000.
+
+    Returns:
+        [round(duration_s * sample_rate)] float32, peak 0.7 (silent without notes). The same arguments give the
+        same samples.
+
+    Raises:
+        InputError: espeak-ng is missing, or it has no voice `spec.language`.
+    """
+    n_samples = round(duration_s * sample_rate)
+    melody = tuple(note for note in melody if note.start_s < duration_s - 0.05)
+    if not melody:
+        return np.zeros(n_samples, np.float32)
+    rng = np.random.default_rng([spec.seed, 0x51C6])
+    habits = draw_habits(rng)
+    notes = performed(melody, spec, habits, rng)
+    n_control = int(duration_s * CONTROL_HZ) + CONTROL_HZ
+    pitch = pitch_contour(notes, spec, habits, n_control, rng)
+    loudness = loudness_contour(notes, habits, n_control, rng)
+    lines = _sung_syllables(notes, spec.language)
+    frames = _Frames(lines)
+    track, level_db = _articulate(lines, frames, loudness, habits, spec, n_control, rng)
+    source = _source(pitch, level_db, habits, n_samples, sample_rate)
+    throat = draw_throat(spec, rng)
+    envelope, noisiness = shaped(frames.log_envelope, frames.noisiness, throat, sample_rate)
+    bank = FilterBank(minimum_phase(envelope), noisiness)
+    hops = np.arange(n_samples // round(sample_rate * HOP_S) + 3) * HOP_S
+    voice = vocode(bank, np.interp(hops, track.time_s, track.frame), source, sample_rate, rng)
+    return voice * np.float32(_PEAK / max(float(np.abs(voice).max()), 1e-6))
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A syllable and the notes it is sung on."""
+
+    sound: Syllable
+    notes: tuple[Note, ...]
+    opens_phrase: bool
+    key: str
+
+
+def _sung_syllables(notes: tuple[Note, ...], voice: str) -> tuple[_Line, ...]:
+    """Gather each syllable's notes: its own and the tied ones after it."""
+    opens = phrase_starts(notes)
+    groups: list[list[int]] = []
+    for index, note in enumerate(notes):
+        if groups and note.syllable is None and not opens[index]:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    lines = []
+    for group in groups:
+        text = notes[group[0]].syllable or "ah"
+        members = tuple(notes[index] for index in group)
+        lines.append(_Line(syllable(text, voice), members, bool(opens[group[0]]), text))
+    return tuple(lines)
+
+
+class _Frames:
+    """The frames of all syllables of a song in one table; the first is the breath."""
+
+    def __init__(self, lines: tuple[_Line, ...]) -> None:
+        sounds = {line.key: line.sound for line in lines}
+        breath = breath_frames()
+        self.first: dict[str, int] = {}
+        position = breath.n_frames
+        for key, sound in sounds.items():
+            self.first[key] = position
+            position += sound.n_frames
+        parts = [breath, *sounds.values()]
+        self.log_envelope = np.concatenate([part.log_envelope for part in parts])
+        self.noisiness = np.concatenate([part.noisiness for part in parts])
+        self.level_db = np.concatenate([part.level_db for part in parts])
+        self.breath_end = breath.n_frames - 1
+
+
+def _articulate(
+    lines: tuple[_Line, ...], frames: _Frames, loudness: np.ndarray, habits: Habits, spec: VoiceSpec,
+    n_control: int, rng: np.random.Generator,
+) -> tuple[_Track, np.ndarray]:  # fmt: skip
+    """Where the voice stands in the bank over time, and its level in dB on the control grid."""
+    times: list[float] = []
+    places: list[float] = []
+    level = np.full(n_control, _SILENT_DB)
+    grid = np.arange(n_control) / CONTROL_HZ
+    free_s = 0.0
+    for index, line in enumerate(lines):
+        next_start = lines[index + 1].notes[0].start_s if index + 1 < len(lines) else np.inf
+        following = lines[index + 1].sound if index + 1 < len(lines) else None
+        at, frame = _line_points(line, next_start, following, free_s, habits)
+        if line.opens_phrase:
+            _breathe(level, grid, times, places, free_s, at[0], frames, habits, spec, rng)
+        first, last = np.searchsorted(grid, [at[0], at[-1]])
+        stand = np.interp(grid[first:last], at, frame)
+        own = np.interp(stand, np.arange(line.sound.n_frames), line.sound.level_db)
+        level[first:last] = _shape_level(own, stand, line, grid[first:last], at, habits) + loudness[first:last]
+        times.extend(at)
+        places.extend(frame + frames.first[line.key])
+        free_s = float(at[-1])
+    return _Track(np.array(times), np.array(places)), level
+
+
+def _line_points(
+    line: _Line, next_start: float, following: Syllable | None, free_s: float, habits: Habits
+) -> tuple[np.ndarray, np.ndarray]:
+    """Breakpoints (seconds, frame of the syllable): the vowel starts on the note, consonants stand around it."""
+    sound, start, end = line.sound, line.notes[0].start_s, line.notes[-1].end_s
+    vowel_first, vowel_last = sound.vowel
+    stretch = FRAME_S * habits.consonant_stretch
+    lead = min(vowel_first * stretch, max(start - free_s, 0.01))
+    coda = (sound.n_frames - 1 - vowel_last) * stretch
+    if following is not None:
+        end = min(end, next_start - min(following.vowel[0] * stretch, 0.5 * (next_start - start)))
+    coda = min(coda, 0.45 * (end - start))
+    vowel_end = end - coda
+    # The vowel's edges keep their speed, its middle is held.
+    room, n_vowel = vowel_end - start, vowel_last - vowel_first
+    edge = min(0.3 * n_vowel * FRAME_S, 0.3 * room)
+    times = [start - lead, start, start + edge, vowel_end - edge, vowel_end, end + 1e-3]
+    places = [0, vowel_first, vowel_first + 0.3 * n_vowel, vowel_last - 0.25 * n_vowel, vowel_last, sound.n_frames - 1]
+    return np.maximum.accumulate(np.array(times) + 1e-5 * np.arange(6)), np.array(places, float)
+
+
+def _shape_level(
+    own_db: np.ndarray, stand: np.ndarray, line: _Line, grid: np.ndarray, at: np.ndarray, habits: Habits
+) -> np.ndarray:
+    """Level of a line: the syllable's own (flattened in the held vowel), its attack and its release."""
+    first, last = line.sound.vowel
+    in_vowel = (stand >= first) & (stand <= last)
+    own = np.where(in_vowel, 0.4 * np.maximum(own_db, -15), np.minimum(own_db, 3.0))
+    since, left = grid - at[0], at[-1] - grid
+    own += 20 * np.log10(np.clip(since / habits.attack_s, 0.01, 1.0))
+    own += 20 * np.log10(np.clip(left / min(habits.release_s, 0.4 * (at[-1] - at[0])), 0.01, 1.0))
+    return own
+
+
+def _breathe(
+    level: np.ndarray, grid: np.ndarray, times: list[float], places: list[float], free_s: float, start_s: float,
+    frames: _Frames, habits: Habits, spec: VoiceSpec, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """A breath before a phrase, where there is room for one."""
+    length, gap, audible = rng.uniform(0.12, 0.4), rng.uniform(0.02, 0.12), rng.random()
+    end = start_s - gap
+    if end - length < free_s + 0.05 or audible > 0.35 + spec.breath:
+        return
+    inside = (grid >= end - length) & (grid < end)
+    place = (grid[inside] - end + length) / length
+    level[inside] = habits.breath_db + 20 * np.log10(np.sin(np.pi * place**0.7) + 0.01)
+    times.extend([end - length, end])
+    places.extend([0.0, float(frames.breath_end)])
+
+
+def _source(
+    pitch: np.ndarray, level_db: np.ndarray, habits: Habits, n_samples: int, sample_rate: int
+) -> Source:
+    """Control tracks at sample rate."""
+    f0 = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
+    gain = np.where(level_db > -80.0, 10.0 ** (level_db / 20.0), 0.0)
+    at = np.arange(n_samples) * (CONTROL_HZ / sample_rate)
+    control = np.arange(len(f0))
+    return Source(
+        np.interp(at, control, f0), np.interp(at, control, gain).astype(np.float32), habits.shimmer, habits.growl
+    )
