@@ -1,7 +1,7 @@
 """A rule-based arranger: chords and beats played plainly, the yardstick of what a plan alone is worth.
 
 Additive tones and noise bursts only, so that it needs no synthesiser: a chord on every beat, the root in the
-bass on chord changes and bar lines, kick and snare on alternate beats and a hat between them.
+bass under it, kick and snare on alternate beats.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ def arrange(
             _play_chord(out, label, start, end, sample_rate)
         if drums:
             _strike(out, start, sample_rate, low=index % 2 == 0)
-            _strike(out, (start + end) / 2, sample_rate, low=False, level=0.15)
     return np.asarray(out * (0.5 / max(np.abs(out).max(), 1e-9)), dtype=np.float32)
 
 

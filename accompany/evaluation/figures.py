@@ -15,13 +15,13 @@ from accompany.evaluation.rows import Output
 from accompany.evaluation.testset import Clip
 
 FIGURES = {
-    "harmony": "Pearson r of the 12 mean-removed, 1 s smoothed chroma bins against the true accompaniment, mean over frames",
+    "harmony": "Pearson r of the 12 mean-removed, 1 s smoothed chroma bins against the truth, mean over frames",
     "beat_f": "F-measure of beats (70 ms) found by librosa's tracker in the output, against the known grid",
     "judge_beat_f": "the same with the judge's beat activation and the listener's tracker",
     "obedience": "share of the prompt's wishes (named instrument heard, forbidden one not heard) granted, by the judge",
     "named": "share of the named instruments that the judge hears",
     "forbidden": "share of the forbidden instruments that the judge does not hear",
-    "consonance": "log2 of the energy at the sung pitch class over the mean of the twelve (a copy of the voice scores highest)",
+    "consonance": "log2 of energy at the sung pitch class over the mean of the twelve (a vocal copy scores highest)",
     "voice_likeness": "largest normalised correlation with the vocal within 50 ms: 1 is a copy",
     "chroma_cosine": "mean cosine of unsmoothed chroma against the truth (a flat chroma scores about 0.8)",
     "onset_correlation": "Pearson r of the onset envelopes against the truth",

@@ -56,7 +56,7 @@ def chroma_correlation(a: Matrix, b: Matrix, smoothing_s: float = 1.0) -> float:
 
 
 def chroma_cosine(result: Signal, truth: Signal, sample_rate: int) -> float:
-    """Mean cosine of unsmoothed chromas: a codec figure (1 is perfect); a flat chroma scores about 0.77, so never a fit."""
+    """Mean cosine of unsmoothed chromas: a codec figure (1 is perfect), never one of fit: a flat chroma scores 0.77."""
     a, b = chroma(result, sample_rate), chroma(truth, sample_rate)
     n = min(a.shape[1], b.shape[1])
     a, b = a[:, :n], b[:, :n]
@@ -98,7 +98,7 @@ def track_beats(signal: Signal, sample_rate: int) -> NDArray[np.float64]:
 def beat_f(
     estimated_s: NDArray[np.float64], truth_s: NDArray[np.float64], tolerance_s: float = BEAT_TOLERANCE_S
 ) -> float:
-    """F-measure of beat times: each truth beat matched at most once within `tolerance_s` (mir_eval's `beat.f_measure`)."""
+    """F-measure of beat times, each true beat matched once within `tolerance_s` (mir_eval's `beat.f_measure`)."""
     import mir_eval
 
     if len(estimated_s) == 0 or len(truth_s) == 0:
@@ -126,7 +126,7 @@ def consonance(accompaniment: Signal, sample_rate: int, pitch: Matrix, voiced: N
 
 
 def sung_pitch(vocal: Signal, sample_rate: int) -> tuple[Matrix, NDArray[np.bool_]]:
-    """Pitch of a voice as MIDI note numbers `[frames]` (43 a second) and where it is voiced (pYIN, Mauch and Dixon 2014)."""
+    """Pitch of a voice as MIDI numbers `[frames]` (43 a second) and where it is voiced (pYIN, Mauch and Dixon 2014)."""
     import librosa
 
     resampled = _resample(vocal, sample_rate, CHROMA_RATE)
@@ -137,7 +137,7 @@ def sung_pitch(vocal: Signal, sample_rate: int) -> tuple[Matrix, NDArray[np.bool
 
 
 def voice_likeness(accompaniment: Signal, vocal: Signal, sample_rate: int) -> float:
-    """Largest normalised cross-correlation of accompaniment and vocal within 50 ms: 1 for a copy, near 0 without voice."""
+    """Largest normalised cross-correlation with the vocal within 50 ms: 1 for a copy, near 0 without voice."""
     n = min(len(accompaniment), len(vocal))
     a, b = accompaniment[:n].astype(np.float64), vocal[:n].astype(np.float64)
     norm = np.linalg.norm(a) * np.linalg.norm(b)
