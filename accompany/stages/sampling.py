@@ -1,0 +1,119 @@
+"""Choosing codes from logits: temperature, top-k, top-p and guidance, driven by uniform noise drawn beforehand.
+
+Nothing here waits for the host, and an item's noise depends on its own seed only, so a result does not
+depend on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How codes are drawn.
+
+    Attributes:
+        temperature: above 0 flattens or sharpens the distribution; 0 takes the likeliest code.
+        top_k: draw among the k likeliest only; 0 means all.
+        top_p: draw among the likeliest codes that hold this much probability (Holtzman et al., 2020), in (0, 1].
+        guidance: weight of the prompt, classifier-free guidance (Ho and Salimans, 2022); 1 is off and saves half
+            the work, 0 ignores the prompt.
+        guidance_vocal: the same for the vocal and the control track together.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    guidance: float = 1.0
+    guidance_vocal: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        if self.temperature < 0:
+            raise ValueError(f"temperature {self.temperature} must be at least 0")
+        if self.top_k < 0:
+            raise ValueError(f"top_k {self.top_k} must be at least 0 (0 means all)")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p {self.top_p} must be above 0 and at most 1")
+        if min(self.guidance, self.guidance_vocal) < 0:
+            raise ValueError("guidance and guidance_vocal must be at least 0")
+
+
+@dataclass(frozen=True)
+class MaskedSamplingConfig(SamplingConfig):
+    """How masked parallel decoding draws and unmasks (SoundStorm, Borsos et al., 2023).
+
+    Attributes:
+        steps: passes per codebook, coarse to fine; the last entry serves all further codebooks.
+        choice_noise: scale of the Gumbel noise on the confidences, annealed to 0 over a codebook's passes; 0
+            always keeps the surest codes, which sounds flat.
+        guided_levels: guidance is applied to this many coarse codebooks.
+    """
+
+    steps: tuple[int, ...] = (8, 4, 2, 2, 1)
+    choice_noise: float = 4.0
+    guided_levels: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values out of range."""
+        super().__post_init__()
+        if not self.steps or min(self.steps) < 1:
+            raise ValueError(f"steps {self.steps} must be whole numbers of at least 1")
+        if self.choice_noise < 0 or self.guided_levels < 0:
+            raise ValueError("choice_noise and guided_levels must be at least 0")
+
+    def steps_of(self, level: int) -> int:
+        """Passes for codebook `level`."""
+        return self.steps[min(level, len(self.steps) - 1)]
+
+
+def sample(logits: Tensor, config: SamplingConfig, noise: Tensor) -> Tensor:
+    """Draw codes by inverting the cumulative distribution.
+
+    Args:
+        logits: [..., V].
+        config: temperature, top_k and top_p; guidance has been applied before.
+        noise: [...] uniform in [0, 1).
+
+    Returns:
+        [...] int64 codes.
+    """
+    if config.temperature == 0:
+        return logits.argmax(dim=-1)
+    probabilities, order = filtered(logits, config)
+    total = probabilities.cumsum(dim=-1)
+    drawn = torch.searchsorted(total, noise.to(total.dtype)[..., None] * total[..., -1:], right=True)
+    last_kept = (probabilities > 0).sum(dim=-1, keepdim=True) - 1
+    return order.gather(-1, torch.minimum(drawn, last_kept))[..., 0]
+
+
+def filtered(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
+    """Probabilities [..., V] after temperature, top-k and top-p, likeliest first, and the codes [..., V] they are of.
+
+    The probabilities of what is cut off are 0; the rest is not renormalised.
+    """
+    logits, order = logits.float().sort(dim=-1, descending=True, stable=True)
+    probabilities = torch.softmax(logits / config.temperature, dim=-1)
+    if config.top_k:
+        rank = torch.arange(probabilities.shape[-1], device=logits.device)
+        probabilities = probabilities * (rank < config.top_k)
+    if config.top_p < 1:
+        held_before = probabilities.cumsum(dim=-1) - probabilities
+        probabilities = probabilities * (held_before < config.top_p * probabilities.sum(dim=-1, keepdim=True))
+    return probabilities, order
+
+
+def uniform_noise(seeds: Sequence[int], n_frames: int, per_frame: int, device: torch.device | str = "cpu") -> Tensor:
+    """Uniform noise [B, F, per_frame], each item from its own seed; a longer draw starts with the shorter one."""
+    draws = [torch.rand(n_frames, per_frame, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(draws).to(device)
+
+
+def gumbel(noise: Tensor) -> Tensor:
+    """Standard Gumbel noise of the same shape from uniform noise in [0, 1)."""
+    return -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-6)))
