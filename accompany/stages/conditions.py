@@ -150,12 +150,13 @@ class Conditions:
 def stack(items: Sequence[Conditions]) -> Conditions:
     """Join conditions along the batch; shorter ones are padded at the end, which `frame_mask` tells."""
     longest = max(item.n_frames for item in items)
-    return _join([_padded(item, longest) for item in items])
+    return join([_padded(item, longest) for item in items])
 
 
-def repeat(conditions: Conditions, variants: Sequence[Conditions]) -> Conditions:
-    """`conditions` followed by its `variants`, along the batch: what guidance runs in one pass."""
-    return _join([conditions, *variants]) if variants else conditions
+def join(items: Sequence[Conditions]) -> Conditions:
+    """Join conditions of equal length along the batch."""
+    fields = [item._fields() for item in items]
+    return Conditions(**{name: torch.cat([each[name] for each in fields]) for name in fields[0]})
 
 
 def make_conditions(
@@ -187,7 +188,9 @@ def make_conditions(
         ValueError: a tensor does not have the shape that the config asks for.
     """
     shape = (batch_size, n_frames)
-    device = next((value.device for value in (vocal, text, control, known) if value is not None), torch.device("cpu"))
+    device = next(
+        (value.device for value in (vocal, text, control, known) if value is not None), torch.device("cpu")
+    )
 
     def presence(value: Tensor | None, mask: Tensor | None, *more: int) -> Tensor:
         if value is not None and mask is not None:
@@ -205,7 +208,9 @@ def make_conditions(
         text_mask=presence(text, None),
         control=_or_zeros(control, (*shape, CONTROL_DIM), device),
         control_mask=presence(control, control_mask, 3),
-        known=torch.full((batch_size, len(config.code_sizes), n_frames), -1, device=device) if known is None else known,
+        known=torch.full((batch_size, len(config.code_sizes), n_frames), -1, device=device)
+        if known is None
+        else known,
         frame_mask=torch.ones(shape, dtype=torch.bool, device=device),
     )
     _check_shapes(made, config)
@@ -335,11 +340,6 @@ def _padded(item: Conditions, n_frames: int) -> Conditions:
         return functional.pad(value, (0, 0) * (value.dim() - 2) + (0, more))
 
     return Conditions(**{name: pad(name, value) for name, value in item._fields().items()})
-
-
-def _join(items: Sequence[Conditions]) -> Conditions:
-    fields = [item._fields() for item in items]
-    return Conditions(**{name: torch.cat([each[name] for each in fields]) for name in fields[0]})
 
 
 def _check_shapes(made: Conditions, config: ConditionConfig) -> None:

@@ -94,7 +94,12 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.width, config.width, bias=False)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, causal: bool, cached: CacheView | None
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        causal: bool,
+        cached: CacheView | None,
     ) -> Tensor:
         """Attend over the frames of `x` [B, F, D], or over the cache once `x` has been put into it."""
         batch, frames, width = x.shape
@@ -140,7 +145,12 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, causal: bool, cached: CacheView | None
+        self,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        causal: bool,
+        cached: CacheView | None,
     ) -> Tensor:
         """[B, F, D] to [B, F, D]."""
         x = x + self.dropout(self.attention(self.norm_attention(x), rotation, mask, causal, cached))
@@ -150,6 +160,9 @@ class Block(nn.Module):
 
 class Transformer(nn.Module):
     """A stack of blocks over embedded frames, with a final norm."""
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, config: TransformerConfig) -> None:
         """Build with small normal weights, residual outputs scaled down by depth (GPT-2)."""
@@ -180,7 +193,7 @@ class Transformer(nn.Module):
         rotation = self.cos[:frames], self.sin[:frames]
         mask = None
         if not self.config.causal and frame_mask is not None:
-            mask = frame_mask[:, None, None, :]
+            mask = (frame_mask | ~frame_mask.any(dim=1, keepdim=True))[:, None, None, :]
         for block in self.blocks:
             x = block(x, rotation, mask, self.config.causal, None)
         return self.norm(x)
@@ -219,7 +232,9 @@ class Transformer(nn.Module):
 
     def _check_length(self, frames: int) -> None:
         if frames > self.config.max_frames:
-            raise ValueError(f"{frames} frames are more than max_frames={self.config.max_frames}; work in windows")
+            raise ValueError(
+                f"{frames} frames are more than max_frames={self.config.max_frames}; work in windows"
+            )
 
 
 def rotary_table(n_frames: int, head_width: int, base: float) -> tuple[Tensor, Tensor]:

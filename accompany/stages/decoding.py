@@ -1,0 +1,215 @@
+"""Decoding shared by the stages: streams with a delay, guidance, windows over long pieces.
+
+Shape letters: B items, G branches of guidance, K streams, F frames, S = F + K - 1 steps, V codes, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from accompany.stages.conditions import Conditions, join
+from accompany.stages.sampling import SamplingConfig, sample
+from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a long piece: frames `start..stop` are looked at, `keep_from..keep_to` are made and kept."""
+
+    start: int
+    keep_from: int
+    keep_to: int
+    stop: int
+
+
+def windows(n_frames: int, window: int, context: int, lookahead: int) -> list[Window]:
+    """Cover `n_frames` by windows of at most `window` frames.
+
+    Each keeps at least `context` frames of what came before in view (the last one as many as fit) and, but for
+    the last, `lookahead` frames of what will come.
+
+    Raises:
+        ValueError: nothing of a window would be left to make.
+    """
+    if context < 0 or lookahead < 0 or window <= context + lookahead:
+        raise ValueError(
+            f"a window of {window} must be longer than context {context} plus lookahead {lookahead}"
+        )
+    made, done = [], 0
+    while done < n_frames:
+        start = max(done - context, 0)
+        if start + window >= n_frames:
+            start = max(n_frames - window, 0)
+            made.append(Window(start, done, n_frames, n_frames))
+        else:
+            made.append(Window(start, done, start + window - lookahead, start + window))
+        done = made[-1].keep_to
+    return made
+
+
+def delay(codes: Tensor, fill: int | float) -> Tensor:
+    """[B, K, F] to [B, K, S]: stream k moves k frames later (MusicGen, Copet et al., 2023); `fill` around it."""
+    last = codes.shape[1] - 1
+    return torch.stack(
+        [functional.pad(codes[:, k], (k, last - k), value=fill) for k in range(codes.shape[1])], dim=1
+    )
+
+
+def undelay(steps: Tensor) -> Tensor:
+    """[B, K, S, ...] back to [B, K, F, ...]."""
+    frames = steps.shape[2] - steps.shape[1] + 1
+    return torch.stack([steps[:, k, k : k + frames] for k in range(steps.shape[1])], dim=1)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Branches of classifier-free guidance that run as one batch [G * B], and the weight of each."""
+
+    conditions: Conditions
+    weights: tuple[float, ...]
+
+    def mix(self, logits: Tensor) -> Tensor:
+        """[G * B, ...] to [B, ...]: the weighted sum of the branches."""
+        if len(self.weights) == 1:
+            return logits
+        branches = logits.chunk(len(self.weights))
+        return sum((weight * part for weight, part in zip(self.weights[1:], branches[1:], strict=True)),
+                   start=self.weights[0] * branches[0])  # fmt: skip
+
+    def spread(self, items: Tensor) -> Tensor:
+        """[B, ...] to [G * B, ...]: the same for every branch."""
+        return items.repeat(len(self.weights), *(1 for _ in items.shape[1:]))
+
+
+def guide(conditions: Conditions, sampling: SamplingConfig) -> Guidance:
+    """The branches that `sampling` asks for: without the prompt, without vocal and control; none when both are 1."""
+    branches, weights = [conditions], [1.0]
+    for scale, names in ((sampling.guidance, ("text",)), (sampling.guidance_vocal, ("vocal", "control"))):
+        if scale != 1:
+            branches.append(conditions.without(*names))
+            weights.append(1.0 - scale)
+            weights[0] += scale - 1.0
+    return Guidance(join(branches), tuple(weights))
+
+
+class StreamDecoder(nn.Module):
+    """A causal transformer that writes K streams of codes, all in one pass a frame.
+
+    Stream k runs k frames behind stream 0, so that it knows the streams before it in the same frame.
+    """
+
+    def __init__(self, config: TransformerConfig, sizes: tuple[int, ...]) -> None:
+        """For streams of `sizes` codes each; `config` is causal."""
+        super().__init__()
+        if not config.causal:
+            raise ValueError("a decoder needs causal=True")
+        self.sizes, self.vocabulary = sizes, max(sizes)
+        self.none = self.vocabulary
+        self.embed = nn.Embedding(len(sizes) * (self.vocabulary + 1), config.width)
+        self.head = nn.Linear(config.width, len(sizes) * self.vocabulary)
+        self.apply(init_weights)
+        self.transformer = Transformer(config)
+        offsets = torch.arange(len(sizes)) * (self.vocabulary + 1)
+        self.register_buffer("offsets", offsets[:, None], persistent=False)
+        beyond = torch.arange(self.vocabulary) >= torch.tensor(sizes)[:, None]
+        self.register_buffer("beyond", beyond, persistent=False)
+
+    def forward(self, codes: Tensor, condition: Tensor) -> Tensor:
+        """Logits for every code given those before it.
+
+        Args:
+            codes: [B, K, F], -1 where unknown.
+            condition: [B, F, D] added to the frames.
+
+        Returns:
+            [B, K, F, V], aligned to `codes`.
+        """
+        steps = functional.pad(delay(self._or_none(codes), self.none), (1, -1), value=self.none)
+        hidden = self.transformer(self._inputs(steps) + self._to_steps(condition))
+        return undelay(self._logits(hidden).transpose(1, 2))
+
+    def generate(
+        self,
+        guidance: Guidance,
+        condition: Tensor,
+        forced: Tensor,
+        noise: Tensor,
+        sampling: SamplingConfig,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Write the codes that are not given, frame by frame with a cache.
+
+        Args:
+            guidance: how the branches mix.
+            condition: [G * B, F, D] or longer; frames beyond F are seen by the delayed streams.
+            forced: [B, K, F] codes that are given, -1 for those to write.
+            noise: [B, F, K] uniform in [0, 1).
+            sampling: how to draw.
+            progress: called with (steps done, steps in all).
+
+        Returns:
+            [B, K, F] codes.
+        """
+        given = delay(forced, self.none)
+        drawn_by = delay(noise.transpose(1, 2), 0.0)
+        n_steps = given.shape[-1]
+        condition = self._to_steps(condition[:, : condition.shape[1]])[:, :n_steps]
+        steps = functional.pad(self._or_none(given), (1, 0), value=self.none)
+        first = _first_open(given)
+        cache = self.transformer.new_cache(condition.shape[0], n_steps)
+        if 0 < first < n_steps:
+            known = guidance.spread(self._inputs(steps[..., :first]))
+            self.transformer.prefill(known + condition[:, :first], cache)
+        for step in range(first, n_steps):
+            embedded = guidance.spread(self._inputs(steps[..., step : step + 1]))
+            hidden = self.transformer.decode_one(
+                embedded + condition[:, step : step + 1], cache.slots[step : step + 1], cache, step + 1
+            )
+            logits = guidance.mix(self._logits(hidden)[:, 0])
+            drawn = sample(logits, sampling, drawn_by[..., step])
+            steps[..., step + 1] = torch.where(given[..., step] < 0, drawn, given[..., step])
+            if progress is not None:
+                progress(step + 1, n_steps)
+        return undelay(steps[..., 1:])
+
+    def _inputs(self, steps: Tensor) -> Tensor:
+        """[B, K, S] to [B, S, D]."""
+        return self.embed(steps + self.offsets).sum(dim=1)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """[B, S, D] to [B, S, K, V]; codes that a smaller stream does not have are ruled out."""
+        logits = self.head(hidden).unflatten(-1, (len(self.sizes), self.vocabulary))
+        return logits.masked_fill(self.beyond, -1e9) if len(set(self.sizes)) > 1 else logits
+
+    def _or_none(self, codes: Tensor) -> Tensor:
+        return torch.where(codes < 0, self.none, codes)
+
+    def _to_steps(self, condition: Tensor) -> Tensor:
+        return functional.pad(condition, (0, 0, 0, len(self.sizes) - 1))
+
+
+def stream_losses(logits: Tensor, codes: Tensor) -> list[Tensor]:
+    """Cross entropy of each stream, from logits [B, K, F, V] and codes [B, K, F] (-1 counts not)."""
+    return [
+        functional.cross_entropy(logits[:, k].flatten(0, 1).float(), codes[:, k].flatten(), ignore_index=-1)
+        for k in range(codes.shape[1])
+    ]
+
+
+def check_seeds(seeds: Sequence[int], batch_size: int) -> None:
+    """ValueError unless there is one seed for each item."""
+    if len(seeds) != batch_size:
+        raise ValueError(f"{len(seeds)} seeds for {batch_size} items; give one for each")
+
+
+def _first_open(given: Tensor) -> int:
+    """The first of the steps [B, K, S] in which a code has to be written; S if there is none."""
+    is_open = (given < 0).flatten(0, 1).any(dim=0)
+    return int(is_open.int().argmax()) if bool(is_open.any()) else is_open.shape[0]

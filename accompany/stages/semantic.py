@@ -1,0 +1,177 @@
+"""The semantic stage: what the band plays and when, as K streams of codes at the semantic frame rate.
+
+A small bidirectional encoder reads all conditions of a window (so the future of the vocal is known), a causal
+transformer writes the codes, one pass a frame, with the encoded condition of the same frame added to its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from accompany.stages.batch import Batch
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, drop
+from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, guide, stream_losses, windows
+from accompany.stages.decoding import Window
+from accompany.stages.sampling import SamplingConfig, uniform_noise
+from accompany.stages.transformer import Transformer, TransformerConfig
+
+
+@dataclass(frozen=True)
+class SemanticConfig:
+    """Sizes of a `SemanticStage`.
+
+    Attributes:
+        conditions: widths of the conditions, code sizes of the streams, drop rates.
+        encoder: the bidirectional condition encoder.
+        decoder: the causal transformer, of the same width.
+        window_frames: longest stretch made in one go, about the length trained on.
+        context_frames: frames of what was made before that a window of a long piece sees.
+        lookahead_frames: frames of the conditions that a window sees beyond what it makes.
+        sampling: how codes are drawn unless `generate` is told otherwise.
+    """
+
+    conditions: ConditionConfig = field(default_factory=ConditionConfig)
+    encoder: TransformerConfig = field(default_factory=lambda: TransformerConfig(depth=2, causal=False))
+    decoder: TransformerConfig = field(default_factory=TransformerConfig)
+    window_frames: int = 300
+    context_frames: int = 125
+    lookahead_frames: int = 25
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(top_k=100, guidance=2.0))
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for parts that do not fit together."""
+        if self.encoder.width != self.decoder.width:
+            raise ValueError(
+                f"encoder width {self.encoder.width} must equal decoder width {self.decoder.width}"
+            )
+        if self.encoder.causal or not self.decoder.causal:
+            raise ValueError("the encoder must have causal=False and the decoder causal=True")
+        steps = self.window_frames + len(self.conditions.code_sizes) - 1
+        if steps > min(self.encoder.max_frames, self.decoder.max_frames):
+            raise ValueError(f"window_frames {self.window_frames} needs max_frames of at least {steps}")
+        windows(1, self.window_frames, self.context_frames, self.lookahead_frames)
+
+
+class SemanticStage(nn.Module):
+    """Vocal, prompt and plan to semantic codes."""
+
+    config_class = SemanticConfig
+
+    def __init__(self, config: SemanticConfig) -> None:
+        """Build with random weights."""
+        super().__init__()
+        self.config = config
+        self.embedding = ConditionEmbedding(config.conditions, config.encoder.width)
+        self.encoder = Transformer(config.encoder)
+        self.decoder = StreamDecoder(config.decoder, config.conditions.code_sizes)
+
+    def forward(self, codes: Tensor, conditions: Conditions) -> Tensor:
+        """Logits [B, K, F, V] for the codes [B, K, F] (-1 unknown), each given the conditions and the codes before."""
+        return self.decoder(codes, self.encode(conditions))
+
+    def encode(self, conditions: Conditions) -> Tensor:
+        """What the decoder is told in each frame: [B, F, D], zero in padding."""
+        encoded = self.encoder(self.embedding(conditions), conditions.frame_mask)
+        return encoded * conditions.frame_mask[..., None]
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Cross entropy of the codes; in training mode conditions are dropped at random.
+
+        Args:
+            batch: `codes`, and what conditions there are.
+            generator: of the drops, on the CPU.
+
+        Returns:
+            `loss`, its parts `stream_0`, `stream_1`, ... and `accuracy` (share of codes that come first).
+        """
+        batch = batch.float()
+        codes = batch.need("codes")
+        conditions = conditions_of(self.config.conditions, batch, codes.shape[-1])
+        if self.training:
+            conditions = drop(conditions.with_known(codes), self.config.conditions.drop, generator)
+        logits = self(codes, conditions)
+        parts = stream_losses(logits, codes)
+        hits = (logits.argmax(dim=-1) == codes)[codes >= 0].float().mean()
+        named = {f"stream_{k}": part.detach() for k, part in enumerate(parts)}
+        return {"loss": torch.stack(parts).mean(), **named, "accuracy": hits}
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        conditions: Conditions,
+        sampling: SamplingConfig | None = None,
+        seeds: Sequence[int] = (0,),
+        *,
+        prefix: Tensor | None = None,
+        n_frames: int | None = None,
+        noise: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Write codes for one window.
+
+        Args:
+            conditions: F frames; their known codes are kept as they are.
+            sampling: None takes the config's.
+            seeds: one for each item; an item's result depends on its own seed only.
+            prefix: [B, K, F0] codes to go on from, the first frames of the result.
+            n_frames: make this many frames only and see the other conditions as what comes after.
+            noise: [B, n_frames, K] uniform, in place of the seeds' own.
+            progress: called with (steps done, steps in all).
+
+        Returns:
+            [B, K, n_frames] codes.
+        """
+        sampling = sampling or self.config.sampling
+        n_frames = conditions.n_frames if n_frames is None else n_frames
+        check_seeds(seeds, conditions.batch_size)
+        if noise is None:
+            noise = uniform_noise(seeds, n_frames, len(self.config.conditions.code_sizes))
+        forced = conditions.known[..., :n_frames].clone()
+        if prefix is not None:
+            forced[..., : prefix.shape[-1]] = prefix
+        padding = ~conditions.frame_mask[:, None, :n_frames]
+        guidance = guide(conditions, sampling)
+        encoded = self.encode(guidance.conditions)
+        forced = forced.masked_fill(padding, self.decoder.none)
+        codes = self.decoder.generate(guidance, encoded, forced, noise.to(encoded.device), sampling, progress)
+        return codes.masked_fill(padding, 0)
+
+    @torch.inference_mode()
+    def generate_long(
+        self,
+        conditions: Conditions,
+        sampling: SamplingConfig | None = None,
+        seeds: Sequence[int] = (0,),
+        *,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Write codes for any length, window by window with carried context, in bounded memory.
+
+        Arguments and result are as in `generate`; a piece of one window comes out the same. `progress` counts frames.
+        """
+        config = self.config
+        noise = uniform_noise(seeds, conditions.n_frames, len(config.conditions.code_sizes))
+        codes = torch.full_like(conditions.known, -1)
+        for part in windows(
+            conditions.n_frames, config.window_frames, config.context_frames, config.lookahead_frames
+        ):
+
+            def report(step: int, n_steps: int, part: Window = part) -> None:
+                if progress is not None:
+                    made = (part.keep_to - part.keep_from) * step // n_steps
+                    progress(part.keep_from + made, conditions.n_frames)
+
+            codes[..., part.start : part.keep_to] = self.generate(
+                conditions.window(part.start, part.stop),
+                sampling,
+                seeds,
+                prefix=codes[..., part.start : part.keep_from],
+                n_frames=part.keep_to - part.start,
+                noise=noise[:, part.start : part.keep_to],
+                progress=report,
+            )
+        return codes
