@@ -59,22 +59,21 @@ def map_spectra(
     return torch.cat(results, dim=1)
 
 
-def cut_frames(
-    audio: Tensor, sample_rate: int, frame_rate: float, first: int, count: int, window: int
-) -> Tensor:
+def cut_frames(audio: Tensor, sample_rate: int, frame_rate: float, first: int, count: int, window: int) -> Tensor:
     """Windows [B, count, window] centred on grid frames from `first` on, zeros outside the audio."""
     hop = sample_rate / frame_rate
     centres = torch.arange(first, first + count, dtype=torch.float64).add(0.5).mul(hop).round().long()
     starts = centres - window // 2
     begin, end = int(starts[0]), int(starts[-1]) + window if count else int(0.5 * hop) + window
-    piece = _padded_slice(audio, begin, end)
+    piece = padded_slice(audio, begin, end)
     if hop == int(hop):
         return piece.unfold(-1, window, int(hop))
     index = (starts - begin)[:, None] + torch.arange(window)
     return piece[:, index.to(audio.device)]
 
 
-def _padded_slice(audio: Tensor, begin: int, end: int) -> Tensor:
+def padded_slice(audio: Tensor, begin: int, end: int) -> Tensor:
+    """`audio[..., begin:end]` with zeros where the range leaves the audio; `begin` may be negative."""
     inside = audio[..., max(begin, 0) : max(end, 0)]
     left = min(max(-begin, 0), end - begin)
     return torch.nn.functional.pad(inside, (left, end - begin - left - inside.shape[-1]))
@@ -112,8 +111,8 @@ def harmonic_bank(
     """Comb filters [bins, n_candidates], one for each pitch `f_min * 2 ** (k / bins_per_octave)`.
 
     A comb has teeth at the harmonics, falling by `decay` from one to the next, and negative teeth at halves
-    and thirds between them, `rejection` as deep: a candidate an octave or a twelfth above the sung pitch finds
-    energy there and is pushed down (after SWIPE, Camacho and Harris 2008). Positive teeth sum to 1.
+    and thirds between them, `rejection` as deep: a candidate an octave or a twelfth above the sung pitch
+    finds energy there and is pushed down (after SWIPE, Camacho and Harris 2008). Positive teeth sum to 1.
     """
     frequencies = _bin_frequencies(sample_rate, fft_size)[:, None]
     candidates = f_min * 2 ** (torch.arange(n_candidates, dtype=torch.float64) / bins_per_octave)
@@ -130,9 +129,7 @@ def harmonic_bank(
     return (comb / total).float()
 
 
-def _tooth(
-    frequencies: Tensor, centres: Tensor, sample_rate: int, window: int, bins_per_octave: int
-) -> Tensor:
+def _tooth(frequencies: Tensor, centres: Tensor, sample_rate: int, window: int, bins_per_octave: int) -> Tensor:
     widths = torch.clamp(centres * (2 ** (0.5 / bins_per_octave) - 1), min=0.7 * sample_rate / window)
     tooth = torch.exp(-0.5 * ((frequencies - centres) / widths) ** 2)
     return tooth / tooth.sum(0).clamp_min(1.0) * (centres < 0.5 * sample_rate)

@@ -1,0 +1,276 @@
+"""EnCodec: audio to residual codes and back (Defossez et al. 2022, arXiv 2210.13438), through `EncodecModel`.
+
+Long audio is coded in pieces with the very result of coding it whole: the convolutions see as much context as
+their receptive field, and the recurrent layers carry their state from piece to piece.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from accompany.errors import InputError
+from accompany.weights import PathLike, load_transformers
+
+if TYPE_CHECKING:
+    from transformers import EncodecModel
+
+_LEVEL_STEP_DB = 0.1
+_LEVEL_FLOOR_DB = -100.0
+
+
+class Codec(nn.Module):
+    """Any EnCodec as codes [B, K, A]: 24 and 32 kHz mono, 48 kHz stereo.
+
+    The 48 kHz model works on overlapping chunks of a second and brings each to unit level first. Both are hidden:
+    the codes of the chunks follow each other on one grid (150 codes every 0.99 s: 151.5 a second), and one more
+    stream, the last, holds the level of the chunk in steps of 0.1 dB from -100 dB, so that codes alone
+    decode to the right loudness (to within 0.05 dB) and a model can predict levels as it predicts sound.
+    """
+
+    def __init__(self, model: EncodecModel, *, n_codebooks: int | None = None) -> None:
+        """Wrap a built network, using its first `n_codebooks` residual codebooks (None: all).
+
+        Raises:
+            InputError: more codebooks than the network has.
+        """
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        available = len(model.quantizer.layers)
+        self._n_residual = available if n_codebooks is None else n_codebooks
+        if not 1 <= self._n_residual <= available:
+            raise InputError(f"n_codebooks must be 1 to {available} for this codec, not {n_codebooks}.")
+        self._chunk: int | None = model.config.chunk_length
+        self._chunk_stride = int(model.config.chunk_stride or model.config.chunk_length or 0)
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None
+    ) -> Codec:
+        """Load a published checkpoint (folder or hub id) with every key checked."""
+        from transformers import EncodecModel
+
+        return cls(load_transformers(EncodecModel, path_or_id, license=license), n_codebooks=n_codebooks)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the audio."""
+        return int(self.model.config.sampling_rate)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the audio: 1 or 2."""
+        return int(self.model.config.audio_channels)
+
+    @property
+    def hop(self) -> int:
+        """Samples under one code inside a chunk."""
+        return int(self.model.config.hop_length)
+
+    @property
+    def frame_rate(self) -> float:
+        """Codes a second in each stream."""
+        if self._chunk is None:
+            return self.sample_rate / self.hop
+        return self.sample_rate * self._codes_per_chunk / self._chunk_stride
+
+    @property
+    def n_codebooks(self) -> int:
+        """Streams K in the codes: residual codebooks, and one for the level where the codec normalises."""
+        return self._n_residual + int(self.model.config.normalize)
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries V of a codebook."""
+        return int(self.model.config.codebook_size)
+
+    def n_codes(self, n_samples: int) -> int:
+        """Codes A that cover `n_samples`."""
+        return math.ceil(n_samples * self.frame_rate / self.sample_rate - 1e-6)
+
+    @torch.no_grad()
+    def encode(self, audio: Tensor, *, chunk_s: float = 10.0) -> Tensor:
+        """Codes of audio.
+
+        Args:
+            audio: [B, C, T] at `sample_rate`; other channel counts are averaged or repeated to fit.
+            chunk_s: seconds in memory at a time; the result does not depend on it.
+
+        Returns:
+            [B, K, A] int64, A = ceil(T * frame_rate / sample_rate).
+        """
+        audio = self._fit_channels(audio.to(self._device, torch.float32))
+        if audio.shape[-1] == 0:
+            return torch.zeros(audio.shape[0], self.n_codebooks, 0, dtype=torch.long, device=audio.device)
+        if self._chunk is None:
+            return self._encode_long(audio, chunk_s)
+        codes = [
+            self._encode_chunk(audio[..., start : start + self._chunk])
+            for start in range(0, audio.shape[-1], self._chunk_stride)
+        ]
+        whole = torch.cat([part[..., : self._codes_per_chunk] for part in codes], dim=-1)
+        missing = self.n_codes(audio.shape[-1]) - whole.shape[-1]
+        return torch.cat([whole, whole[..., -1:].expand(-1, -1, max(missing, 0))], dim=-1)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, n_samples: int | None = None, *, chunk_s: float = 10.0) -> Tensor:
+        """Audio of codes.
+
+        Args:
+            codes: [B, K, A]; fewer streams than `n_codebooks` decode coarsely (not where one is the level).
+            n_samples: length wanted, cut or filled with zeros (default: all that the codes cover).
+            chunk_s: seconds in memory at a time; the result does not depend on it.
+
+        Returns:
+            [B, C, T] float32 at `sample_rate`, not clipped.
+
+        Raises:
+            InputError: codes outside 0 to V - 1, or a number of streams that the codec cannot decode.
+        """
+        self._check_codes(codes)
+        codes = codes.to(self._device)
+        if codes.shape[-1] == 0:
+            return torch.zeros(codes.shape[0], self.channels, n_samples or 0, device=codes.device)
+        long = self._chunk is None
+        audio = self._decode_long(codes, chunk_s) if long else self._decode_chunks(codes, n_samples)
+        length = audio.shape[-1] if n_samples is None else n_samples
+        return nn.functional.pad(audio[..., :length], (0, max(length - audio.shape[-1], 0)))
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def _codes_per_chunk(self) -> int:
+        return math.ceil((self._chunk or 0) / self.hop)
+
+    def _fit_channels(self, audio: Tensor) -> Tensor:
+        if audio.shape[1] == self.channels:
+            return audio
+        return audio.mean(1, keepdim=True).expand(-1, self.channels, -1)
+
+    def _check_codes(self, codes: Tensor) -> None:
+        streams = codes.shape[1]
+        if streams > self.n_codebooks or (self.model.config.normalize and streams < self.n_codebooks):
+            raise InputError(f"The codec decodes {self.n_codebooks} streams of codes, not {streams}.")
+        if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size):
+            raise InputError(f"Codes must lie in 0 to {self.codebook_size - 1}.")
+
+    # --- without chunks: 24 and 32 kHz ---
+
+    def _encode_long(self, audio: Tensor, chunk_s: float) -> Tensor:
+        before, lstm, after = _split_at_lstm(self.model.encoder.layers)
+        context = _context_frames(self.model.config)
+        piece = max(1, round(chunk_s * self.sample_rate / self.hop))
+        n_frames = math.ceil(audio.shape[-1] / self.hop)
+
+        def listen(first: int, last: int) -> Tensor:
+            begin, end = max(0, first - context), last + context
+            states = before(audio[..., begin * self.hop : end * self.hop])
+            return states[..., first - begin : last - begin]
+
+        states = _recurrent(lstm, listen, n_frames, piece)
+        latents = _in_pieces(lambda begin, end: after(states[..., begin:end]), n_frames, piece, context, 1)
+        return self._quantize(latents)
+
+    def _decode_long(self, codes: Tensor, chunk_s: float) -> Tensor:
+        before, lstm, after = _split_at_lstm(self.model.decoder.layers)
+        context = _context_frames(self.model.config)
+        piece = max(1, round(chunk_s * self.sample_rate / self.hop))
+        n_frames = codes.shape[-1]
+
+        def embed(first: int, last: int) -> Tensor:
+            begin, end = max(0, first - context), last + context
+            return before(self._dequantize(codes[..., begin:end]))[..., first - begin : last - begin]
+
+        states = _recurrent(lstm, embed, n_frames, piece)
+        return _in_pieces(lambda begin, end: after(states[..., begin:end]), n_frames, piece, context, self.hop)
+
+    def _quantize(self, latents: Tensor) -> Tensor:
+        """Latents [B, D, A] to residual codes [B, K, A]."""
+        residual, codes = latents, []
+        for layer in self.model.quantizer.layers[: self._n_residual]:
+            codes.append(layer.encode(residual))
+            residual = residual - layer.decode(codes[-1])
+        return torch.stack(codes, dim=1)
+
+    def _dequantize(self, codes: Tensor) -> Tensor:
+        """Residual codes [B, K, A] to latents [B, D, A]."""
+        return self.model.quantizer.decode(codes.transpose(0, 1))
+
+    # --- in chunks with levels: 48 kHz ---
+
+    def _encode_chunk(self, audio: Tensor) -> Tensor:
+        """Codes [B, K, a] of one chunk [B, C, t]."""
+        if not self.model.config.normalize:
+            return self._quantize(self.model.encoder(audio))
+        level = audio.mean(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() + 1e-8
+        codes = self._quantize(self.model.encoder(audio / level))
+        return torch.cat([codes, self._level_codes(level).expand(-1, 1, codes.shape[-1])], dim=1)
+
+    def _decode_chunks(self, codes: Tensor, n_samples: int | None) -> Tensor:
+        chunks = list(codes.split(self._codes_per_chunk, dim=-1))
+        if n_samples is not None:
+            rest = n_samples - (len(chunks) - 1) * self._chunk_stride
+            chunks[-1] = chunks[-1][..., : max(1, math.ceil(rest / self.hop))]
+        parts = [self._decode_chunk(chunk) for chunk in chunks]
+        return self.model._linear_overlap_add(parts, self._chunk_stride)
+
+    def _decode_chunk(self, codes: Tensor) -> Tensor:
+        if not self.model.config.normalize:
+            return self.model.decoder(self._dequantize(codes))
+        audio = self.model.decoder(self._dequantize(codes[:, :-1]))
+        # The stream repeats one level per chunk; a model that predicts it may waver, so the median decides.
+        return audio * self._levels(codes[:, -1:].median(-1, keepdim=True).values)
+
+    def _level_codes(self, level: Tensor) -> Tensor:
+        steps = (20 * torch.log10(level) - _LEVEL_FLOOR_DB) / _LEVEL_STEP_DB
+        return steps.round().clamp(0, self.codebook_size - 1).long()
+
+    def _levels(self, codes: Tensor) -> Tensor:
+        return 10 ** ((codes * _LEVEL_STEP_DB + _LEVEL_FLOOR_DB) / 20)
+
+
+def _split_at_lstm(layers: nn.ModuleList) -> tuple[nn.Sequential, nn.Module, nn.Sequential]:
+    index = next(i for i, layer in enumerate(layers) if isinstance(getattr(layer, "lstm", None), nn.LSTM))
+    return nn.Sequential(*layers[:index]), layers[index], nn.Sequential(*layers[index + 1 :])
+
+
+def _recurrent(layer: Any, source: Callable[[int, int], Tensor], n_frames: int, piece: int) -> Tensor:
+    """[B, D, A]: the residual LSTM layer over pieces of its input, the state carried on."""
+    state, results = None, []
+    for first in range(0, n_frames, piece):
+        inputs = source(first, min(first + piece, n_frames)).permute(2, 0, 1)
+        outputs, state = layer.lstm(inputs, state)
+        results.append((outputs + inputs).permute(1, 2, 0))
+    return torch.cat(results, dim=-1)
+
+
+def _in_pieces(function: Callable[[int, int], Tensor], n_frames: int, piece: int, context: int, scale: int) -> Tensor:
+    """Join `function(begin, end)` over pieces of frames, each computed with context that is cut off again.
+
+    context  |<- piece ->|  context        of frames; the result has `scale` values a frame
+    """
+    results = []
+    for first in range(0, n_frames, piece):
+        last = min(first + piece, n_frames)
+        begin, end = max(0, first - context), min(n_frames, last + context)
+        results.append(function(begin, end)[..., (first - begin) * scale : (last - begin) * scale])
+    return torch.cat(results, dim=-1)
+
+
+def _context_frames(config: Any) -> int:
+    """Frames on either side that the convolutions of one half of the network can see, generously."""
+    field = config.kernel_size + config.last_kernel_size  # at the frame rate
+    samples_per_step = config.hop_length
+    for ratio in config.upsampling_ratios:
+        field += 2
+        samples_per_step //= ratio
+        dilations = sum(config.dilation_growth_rate**j for j in range(config.num_residual_layers))
+        reach = (config.residual_kernel_size - 1) * dilations * samples_per_step
+        field += math.ceil(reach / config.hop_length)
+    return int(field)

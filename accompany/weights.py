@@ -1,0 +1,272 @@
+"""Weights in and out of folders, strictly: safetensors beside a config, every key and shape checked.
+
+Half precision on disk becomes float32 in memory. No pickle of classes and no remote code: published `.bin`
+files are read as plain tensors only. The licence of every part is logged when it loads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pickle
+import re
+import tempfile
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from accompany.config import from_dict, read_json, to_dict, write_json
+from accompany.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+UNKNOWN_LICENSE = "unknown"
+
+PathLike = str | os.PathLike[str]
+ModelT = TypeVar("ModelT", bound="PreTrainedModel")
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+_KNOWN_LICENSES = {
+    "mert": "CC-BY-NC-4.0",
+    "musicgen": "CC-BY-NC-4.0",
+    "encodec_32khz": "CC-BY-NC-4.0",
+    "encodec_24khz": "MIT",
+    "encodec_48khz": "MIT",
+    "clap": "Apache-2.0",
+}
+_HUB_PATTERNS = ["*.json", "*.txt", "*.md", "*.model", "*.safetensors"]
+_BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
+
+
+def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str | None = None) -> ModelT:
+    """Load a `transformers` model from a folder or hub id: float32, evaluation mode, frozen, every key accounted for.
+
+    Args:
+        license: what the bundle says; otherwise the model card's, or what is known of the published weights.
+
+    Raises:
+        InputError: nothing there, files broken, or weights missing, left over or of another shape (named).
+    """
+    folder = resolve_folder(path_or_id)
+    try:
+        with _quiet_transformers():
+            loaded: Any = cls.from_pretrained(
+                folder,
+                output_loading_info=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
+            )
+    except _BROKEN_WEIGHTS as error:
+        raise InputError(f"Cannot load {cls.__name__} from {path_or_id}: {_first_line(error)}") from error
+    model, report = loaded
+    _refuse_differences(
+        path_or_id, report["missing_keys"], report["unexpected_keys"], [key[0] for key in report["mismatched_keys"]]
+    )
+    log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
+    return typing.cast(ModelT, model.float().eval().requires_grad_(False))
+
+
+def save_half(model: PreTrainedModel, folder: PathLike) -> None:
+    """Write a `transformers` model in the published format, in half precision.
+
+    A tensor with values beyond half precision's range stays float32.
+    """
+    with _quiet_transformers():
+        model.save_pretrained(folder, state_dict=half_state(model.state_dict()))
+
+
+def half_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with floating tensors in half precision, except where that would overflow."""
+
+    def shrink(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point() or (tensor.numel() and float(tensor.abs().max()) > 65_000):
+            return tensor.detach().cpu().contiguous()
+        return tensor.detach().cpu().half().contiguous()
+
+    return {name: shrink(tensor) for name, tensor in state.items()}
+
+
+def save_module(module: nn.Module, config: Any, folder: PathLike, *, half: bool = True) -> None:
+    """Write one of our own modules: `config.json` (a dataclass) and `model.safetensors`."""
+    folder = make_folder(folder)
+    state = module.state_dict()
+    save_state(half_state(state) if half else dict(state), folder / WEIGHTS_NAME)
+    write_json(folder / CONFIG_NAME, to_dict(config))
+
+
+def load_module(cls: type[ModuleT], folder: PathLike, *, license: str | None = None) -> ModuleT:
+    """Build `cls(config)` from the folder's config and load its weights: evaluation mode, frozen, float32.
+
+    The config's type is the annotation of the constructor's `config` argument.
+
+    Raises:
+        InputError: a file is missing or broken, or keys or shapes differ (named).
+    """
+    folder = Path(folder)
+    module = cls(from_dict(config_type(cls), read_json(folder / CONFIG_NAME)))
+    load_state(module, read_state(folder / WEIGHTS_NAME), folder)
+    log_license(cls.__name__, folder, license or find_license(folder, folder))
+    return module.eval().requires_grad_(False)
+
+
+def config_type(cls: type) -> type:
+    """The dataclass that annotates the `config` argument of the constructor of `cls`."""
+    schema = typing.get_type_hints(cls.__init__)["config"]  # type: ignore[misc]
+    assert dataclasses.is_dataclass(schema), f"{cls.__name__} takes no config dataclass"
+    return typing.cast(type, schema)
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: PathLike) -> None:
+    """Copy `state` into the module; keys and shapes must match exactly."""
+    own = module.state_dict()
+    shared = own.keys() & state.keys()
+    mismatched = sorted(key for key in shared if own[key].shape != state[key].shape)
+    _refuse_differences(source, own.keys() - state.keys(), state.keys() - own.keys(), mismatched)
+    module.load_state_dict({key: state[key].to(own[key].dtype) for key in own})
+
+
+def read_state(path: PathLike) -> dict[str, Tensor]:
+    """Read a safetensors file; InputError names it when it is missing or broken."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"Cannot read the weights {path} ({_first_line(error)}); check that the download is complete."
+        ) from error
+
+
+def read_metadata(path: PathLike) -> dict[str, str]:
+    """The text metadata of a safetensors file, without reading its tensors."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"Cannot read {path} ({_first_line(error)}); check that the file is complete.") from error
+
+
+def save_state(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str, str] | None = None) -> None:
+    """Write safetensors under a temporary name, then rename, so that no half file is ever seen."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary, metadata)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def make_folder(folder: PathLike) -> Path:
+    """Create the folder and its parents; InputError when that is impossible."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {folder} ({error.strerror}); choose another place.") from error
+    return folder
+
+
+def resolve_folder(path_or_id: PathLike) -> Path:
+    """A folder as it is, a hub id (`owner/name`) downloaded or found in the hub's cache.
+
+    Raises:
+        InputError: neither a folder nor a hub id, unknown to the hub, or no network.
+    """
+    path = Path(path_or_id).expanduser()
+    if path.is_dir():
+        return path
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path_or_id)):
+        raise InputError(
+            f"There is no model folder '{path_or_id}', and it is not a hub id (owner/name) either; check the path."
+        )
+    folder = _snapshot(str(path_or_id), _HUB_PATTERNS)
+    if not any(folder.rglob("*.safetensors")):
+        folder = _snapshot(str(path_or_id), [*_HUB_PATTERNS, "pytorch_model*.bin"])
+    return folder
+
+
+def find_license(path_or_id: PathLike, folder: Path) -> str:
+    """The licence that the model card in the folder states, or that is known of published weights."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        stated = re.search(r"\A---\n.*?^license:\s*['\"]?([^'\"\n]+)", card, re.MULTILINE | re.DOTALL)
+        if stated:
+            return stated.group(1).strip()
+    name = Path(path_or_id).name.lower()
+    return next((known for part, known in _KNOWN_LICENSES.items() if part in name), UNKNOWN_LICENSE)
+
+
+def log_license(part: str, source: PathLike, license: str) -> None:
+    """Say where a part came from and under which licence; loudly when it limits what may be done."""
+    free = not re.search(r"\bnc\b|non.?commercial|unknown", license, re.IGNORECASE)
+    logger.log(logging.INFO if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
+
+
+def _snapshot(repo_id: str, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=patterns))
+    except RepositoryNotFoundError as error:
+        raise InputError(f"The hub has no model '{repo_id}' that you may read; check the name or log in.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"'{repo_id}' is neither a folder here nor in the hub's cache, and the hub cannot be reached; "
+            "connect to the network once, or give a folder."
+        ) from error
+
+
+def _refuse_differences(
+    source: PathLike, missing: typing.Iterable[str], unexpected: typing.Iterable[str], mismatched: typing.Iterable[str]
+) -> None:
+    found = {"missing": missing, "unexpected": unexpected, "of another shape": mismatched}
+    parts = [f"{kind}: {_name_some(sorted(keys))}" for kind, keys in found.items() if list(keys)]
+    if parts:
+        raise InputError(
+            f"The weights in {source} do not fit their config ({'; '.join(parts)}); "
+            "use the checkpoint that belongs to this config."
+        )
+
+
+def _name_some(keys: list[str], limit: int = 5) -> str:
+    rest = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return ", ".join(keys[:limit]) + rest
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without transformers' progress bars and load reports: what they say is checked and raised here."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    had_bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if had_bars:
+            transformers_logging.enable_progress_bar()
