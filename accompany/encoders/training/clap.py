@@ -1,0 +1,274 @@
+"""Train the small CLAP (arXiv 2211.06687) from scratch in `transformers.ClapModel`.
+
+First the text tower alone learns from a sentence embedding, then both towers learn to match accompaniments with
+their captions, while the text tower is held to its teacher.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from accompany.encoders.training.clap_data import CaptionedSongs, mel_extractor
+from accompany.encoders.training.clap_text import (
+    corpus,
+    distillation_loss,
+    rank_correlation,
+    trim_vocabulary,
+    trimmed_tokenizer,
+    warm_embeddings,
+    whole_words,
+)
+from accompany.encoders.training.loop import LoopConfig, run_loop
+from accompany.encoders.training.sentence_teacher import SentenceTeacher
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClapTrainingConfig:
+    """Sizes, data and pace of the small CLAP.
+
+    Attributes:
+        songs: folder of synthetic songs (`accompany synth`).
+        out: run folder; `out/export` receives the model in the published layout.
+        vocabulary: tokens kept of the teacher's WordPiece vocabulary.
+        n_prompts, n_pairs, n_scores: free prompts, word pairs, and songs composed (not rendered) for their captions.
+        held_out_words: single words kept out of the distillation, for the figure on unseen words.
+        held_out_songs: the last songs of the folder, for the retrieval figure.
+        text_width, text_layers, text_heads: size of the Roberta tower.
+        audio_width: channels of the HTSAT tower's first stage (eight times as many in its last).
+        audio_depths: blocks in each of its four stages.
+        sample_rate: Hz of the audio it hears.
+        mel_hop: samples between two mel frames.
+        text_batch, audio_batch: texts and songs a step.
+        hold: weight of the distillation while the towers are matched.
+    """
+
+    songs: str = "songs"
+    out: str = "runs/clap"
+    seed: int = 0
+    vocabulary: int = 22000
+    n_prompts: int = 60000
+    n_pairs: int = 30000
+    n_scores: int = 1500
+    held_out_words: int = 1000
+    held_out_songs: int = 100
+    text_width: int = 128
+    text_layers: int = 3
+    text_heads: int = 4
+    max_tokens: int = 126
+    audio_width: int = 32
+    audio_depths: tuple[int, ...] = (2, 2, 2, 2)
+    sample_rate: int = 24000
+    mel_hop: int = 960
+    text_batch: int = 256
+    audio_batch: int = 48
+    hold: float = 3.0
+    text: LoopConfig = field(default_factory=lambda: LoopConfig(steps=5000, lr=2e-3))
+    audio: LoopConfig = field(default_factory=lambda: LoopConfig(steps=1500, lr=1e-3))
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that the towers cannot have."""
+        if len(self.audio_depths) != 4:
+            raise ValueError("audio_depths needs four numbers, one for each stage of HTSAT")
+        if self.text_width % self.text_heads:
+            raise ValueError("text_width must be a multiple of text_heads")
+
+
+def train_clap(config: ClapTrainingConfig) -> Path:
+    """Run both stages, resuming whatever is there, and export; figures go to `out/figures.json`.
+
+    Returns:
+        the folder that `ClapModel.from_pretrained` and `AutoTokenizer.from_pretrained` load.
+
+    Raises:
+        InputError: the teacher is not installed, or the song folder is unusable.
+    """
+    torch.manual_seed(config.seed)
+    bench = TextBench(config)
+    distil_text(bench)
+    songs = CaptionedSongs(Path(config.songs), config.sample_rate, config.mel_hop, Path(config.out) / "mels")
+    training, held_out = songs.split(config.held_out_songs)
+    match_towers(bench, training)
+    folder = export_clap(bench, Path(config.out) / "export")
+    _write_figures(bench, held_out)
+    return folder
+
+
+class TextBench:
+    """The model, its tokenizer, the corpus and the teacher's embedding of it, built from a config."""
+
+    def __init__(self, config: ClapTrainingConfig) -> None:
+        self.config = config
+        self.teacher = SentenceTeacher()
+        captions = composed_captions(config.n_scores, config.seed)
+        self.tokens = trim_vocabulary(self.teacher.tokenizer_json["model"]["vocab"], config.vocabulary)
+        self.tokenizer = trimmed_tokenizer(self.teacher.tokenizer_json, self.tokens, config.max_tokens)
+        self.model = build_clap(config, len(self.tokens), self.teacher.dim, self.tokenizer)
+        warm = warm_embeddings(self.teacher, self.tokens, config.text_width)
+        self.model.text_model.embeddings.word_embeddings.weight.data.copy_(warm)
+        self.unseen_words = unseen_words(self.tokens, config)
+        unseen = set(self.unseen_words)
+        texts = corpus(self.tokens, captions, config.n_prompts, config.n_pairs, config.seed)
+        self.texts = [text for text in texts if not unseen & set(text.split())]
+        self.targets = self._cached_targets(Path(config.out) / "targets.npz")
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """[N, D] unit-norm embeddings of N texts, with gradient."""
+        batch = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        result: Tensor = self.model.get_text_features(**batch).pooler_output
+        return functional.normalize(result.float(), dim=-1)
+
+    def hold_loss(self, rng: np.random.Generator, batch_size: int) -> Tensor:
+        """The distillation loss of a random batch of the corpus."""
+        rows = rng.integers(len(self.texts), size=batch_size)
+        return distillation_loss(self.embed([self.texts[row] for row in rows]), self.targets[rows].float())
+
+    def _cached_targets(self, path: Path) -> Tensor:
+        if path.is_file():
+            kept = np.load(path, allow_pickle=False)
+            if kept["texts"].tolist() == self.texts:
+                return torch.from_numpy(kept["targets"])
+        log.info("the teacher embeds %d texts", len(self.texts))
+        targets = self.teacher.embed(self.texts).half()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, texts=np.array(self.texts), targets=targets.numpy())
+        return targets
+
+
+def build_clap(config: ClapTrainingConfig, vocabulary: int, dim: int, tokenizer: Any) -> Any:
+    """A `transformers.ClapModel` of the configured size, freshly initialised."""
+    from transformers import ClapConfig, ClapModel
+
+    text = {
+        "vocab_size": vocabulary,
+        "hidden_size": config.text_width,
+        "num_hidden_layers": config.text_layers,
+        "num_attention_heads": config.text_heads,
+        "intermediate_size": 4 * config.text_width,
+        "max_position_embeddings": config.max_tokens + 2,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+    }
+    audio = {
+        "spec_size": 128,
+        "num_mel_bins": 64,
+        "window_size": 4,
+        "patch_embeds_hidden_size": config.audio_width,
+        "hidden_size": 8 * config.audio_width,
+        "depths": list(config.audio_depths),
+        "num_attention_heads": [2, 4, 8, 16],
+    }
+    return ClapModel(ClapConfig(text_config=text, audio_config=audio, projection_dim=dim))
+
+
+def distil_text(bench: TextBench) -> None:
+    """Stage one: the text tower learns the teacher's space; the audio tower stays as it is."""
+    config = bench.config
+    tower = nn.ModuleList([bench.model.text_model, bench.model.text_projection])
+
+    def make_loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng((config.seed, step))
+        return bench.hold_loss(rng, config.text_batch), {}
+
+    run_loop(tower, make_loss, config.text, Path(config.out) / "text")
+
+
+def match_towers(bench: TextBench, songs: CaptionedSongs) -> None:
+    """Stage two: contrastive learning on (accompaniment, caption) pairs, the text tower held to its teacher."""
+    config, model = bench.config, bench.model
+
+    def make_loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng((config.seed, 1, step))
+        mels, captions = songs.batch(rng, config.audio_batch)
+        contrast = contrastive_loss(embed_mels(model, mels), bench.embed(captions), model.logit_scale_t)
+        hold = bench.hold_loss(rng, config.text_batch // 2)
+        return contrast + config.hold * hold, {"contrast": float(contrast.detach()), "hold": float(hold.detach())}
+
+    run_loop(model, make_loss, config.audio, Path(config.out) / "audio")
+
+
+def embed_mels(model: Any, mels: Tensor) -> Tensor:
+    """[B, D] unit-norm audio embeddings of [B, 1, frames, mel] decibel spectrograms, with gradient."""
+    result: Tensor = model.get_audio_features(input_features=mels).pooler_output
+    return functional.normalize(result.float(), dim=-1)
+
+
+def contrastive_loss(audio: Tensor, text: Tensor, log_scale: Tensor) -> Tensor:
+    """Symmetric InfoNCE of matching rows of [B, D] audio and [B, D] text embeddings (both unit norm)."""
+    logits = log_scale.clamp(max=4.6).exp() * audio @ text.T
+    labels = torch.arange(len(logits))
+    return (functional.cross_entropy(logits, labels) + functional.cross_entropy(logits.T, labels)) / 2
+
+
+def export_clap(bench: TextBench, folder: Path) -> Path:
+    """Write config.json, model.safetensors (fp16), the tokenizer and preprocessor_config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy.deepcopy(bench.model).half().save_pretrained(folder)
+    bench.tokenizer.save_pretrained(folder)
+    mel_extractor(bench.config.sample_rate, bench.config.mel_hop).save_pretrained(folder)
+    return folder
+
+
+def composed_captions(n_scores: int, seed: int) -> list[str]:
+    """The captions of `n_scores` composed songs (no audio is rendered)."""
+    if n_scores == 0:
+        return []
+    from accompany.data.songs.score import compose
+
+    first = 1_000_000 + 10_000 * seed  # far from the seeds of rendered songs
+    return [caption for number in range(n_scores) for caption in compose(first + number).captions]
+
+
+def unseen_words(tokens: Sequence[str], config: ClapTrainingConfig) -> list[str]:
+    """The whole words that the distillation never sees, drawn by the seed."""
+    rng = np.random.default_rng(config.seed)
+    words = whole_words(tokens)
+    return sorted(str(word) for word in rng.choice(words, size=config.held_out_words, replace=False))
+
+
+@torch.inference_mode()
+def _write_figures(bench: TextBench, songs: CaptionedSongs) -> None:
+    from accompany.config import write_json
+
+    words = bench.unseen_words
+    figures = {
+        "rank_correlation_unseen_words": rank_correlation(bench.embed(words), bench.teacher.embed(words)),
+        **retrieval_figures(bench, songs),
+    }
+    log.info("clap figures %s", figures)
+    write_json(Path(bench.config.out) / "figures.json", figures)
+
+
+@torch.inference_mode()
+def retrieval_figures(bench: TextBench, songs: CaptionedSongs) -> dict[str, float]:
+    """Text to audio over held-out songs: R@1, R@10 and the median rank, mean over each song's first two captions."""
+    bench.model.eval()
+    audio = functional.normalize(
+        torch.stack([embed_mels(bench.model, songs.windows(index)).mean(0) for index in range(len(songs))]), dim=-1
+    )
+    ranks = []
+    for number in range(2):
+        text = bench.embed([captions[number] for captions in songs.captions])
+        scores = text @ audio.T
+        ranks.append((scores > scores.diagonal()[:, None]).sum(1))
+    rank = torch.cat(ranks).float()
+    return {
+        "n_songs": float(len(songs)),
+        "recall_at_1": float((rank < 1).float().mean()),
+        "recall_at_10": float((rank < 10).float().mean()),
+        "median_rank": float(rank.median()) + 1,
+    }

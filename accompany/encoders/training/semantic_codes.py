@@ -1,0 +1,154 @@
+"""Fit the semantic codes: MERT states of accompaniments, seen through two questions, clustered.
+
+Stream one asks what sounds (chroma, its average over the neighbourhood, bass), stream two when and how (onset
+flux finer than a frame, a coarse spectrum). Each is a ridge regression from the states and k-means behind it,
+so that codes come from MERT alone and yet keep what an accompaniment is made of: k-means of bare states keeps
+whatever has the most variance, which is loudness and brightness.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from accompany.config import read_json, write_json
+from accompany.encoders import targets
+from accompany.encoders.mert import Mert
+from accompany.encoders.semantic_codes import SemanticCodes
+from accompany.encoders.training.audio_dataset import find_songs, read_mono, split_songs
+from accompany.encoders.training.mert_data import LEVEL, smooth
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SemanticCodesTrainingConfig:
+    """Data, sizes and weights of the semantic codes.
+
+    Attributes:
+        songs: folders of synthetic songs.
+        mert: folder of the MERT whose states are clustered.
+        out: run folder; `out/export` receives the codes.
+        layer: hidden state of MERT (None: the last).
+        frame_rate: codes a second.
+        sizes: codes of the harmony stream and of the rhythm stream.
+        max_songs: songs to fit on.
+        held_out_songs: songs that judge.
+        smooth_s: neighbourhood of the averaged chroma.
+        chroma_weight, harmony_weight, bass_weight: weights of the harmony stream's targets.
+        flux_weight, timbre_weight: weights of the rhythm stream's targets.
+        n_mels: bands of the coarse spectrum.
+    """
+
+    songs: tuple[str, ...] = ("songs",)
+    mert: str = "runs/mert/export"
+    out: str = "runs/semantic_codes"
+    seed: int = 0
+    layer: int | None = None
+    frame_rate: float = 25.0
+    sizes: tuple[int, int] = (512, 512)
+    max_songs: int = 150
+    held_out_songs: int = 30
+    smooth_s: float = 0.6
+    chroma_weight: float = 0.7
+    harmony_weight: float = 1.0
+    bass_weight: float = 1.0
+    flux_weight: float = 1.0
+    timbre_weight: float = 0.5
+    n_mels: int = 12
+    flux_steps: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse streams without codes."""
+        if min(self.sizes) < 2:
+            raise ValueError("each stream needs at least 2 codes")
+
+
+def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:
+    """Encode songs with MERT, fit both streams, probe them on held-out songs (`out/figures.json`), export.
+
+    Returns:
+        the folder that `SemanticCodes.from_pretrained` loads.
+
+    Raises:
+        InputError: there are no songs, or no MERT.
+    """
+    training, held_out = split_songs(find_songs(config.songs), config.held_out_songs)
+    mert = Mert.from_pretrained(config.mert, layer=config.layer, frame_rate=config.frame_rate)
+    heard = [hear_song(song, mert, config) for song in training[: config.max_songs]]
+    codes = fit_streams(heard, config)
+    folder = Path(config.out) / "export"
+    codes.save_pretrained(folder)
+    asked = [hear_song(song, mert, config) for song in held_out]
+    write_json(Path(config.out) / "figures.json", probe_streams(codes, [*heard[-90:], *asked], len(asked)))
+    return folder
+
+
+@dataclass(frozen=True)
+class HeardSong:
+    """`states` [F, D] of MERT and the two targets [F, d] of one accompaniment; `folder` names the song."""
+
+    folder: Path
+    states: Tensor
+    harmony: Tensor
+    rhythm: Tensor
+
+
+def hear_song(song: Path, mert: Mert, config: SemanticCodesTrainingConfig) -> HeardSong:
+    """MERT's states of a song's accompaniment and what the streams are asked about it."""
+    audio = torch.from_numpy(read_mono(song / "accompaniment.flac", mert.sample_rate))[None]
+    states = mert.encode(audio)[0]
+    levelled = audio * (LEVEL / audio.square().mean().sqrt().clamp_min(1e-4))
+    harmony = harmony_target(levelled, mert.sample_rate, config)
+    rhythm = rhythm_target(levelled, mert.sample_rate, config)
+    return HeardSong(song, states, harmony[0], rhythm[0])
+
+
+def harmony_target(audio: Tensor, sample_rate: int, config: SemanticCodesTrainingConfig) -> Tensor:
+    """[B, F, 36]: chroma, averaged chroma and bass chroma of [B, T], weighted."""
+    chroma = targets.chroma(audio, sample_rate, config.frame_rate)
+    bass = targets.bass_chroma(audio, sample_rate, config.frame_rate)
+    parts = (
+        (config.chroma_weight, chroma),
+        (config.harmony_weight, smooth(chroma, round(config.smooth_s * config.frame_rate))),
+        (config.bass_weight, smooth(bass, 5)),
+    )
+    return torch.cat([weight * part for weight, part in parts], dim=-1)
+
+
+def rhythm_target(audio: Tensor, sample_rate: int, config: SemanticCodesTrainingConfig) -> Tensor:
+    """[B, F, 5 * flux_steps + n_mels]: square root of the onset flux, and a coarse log-mel spectrum, weighted."""
+    flux = targets.onset_flux(audio, sample_rate, config.frame_rate, steps=config.flux_steps).clamp_min(0).sqrt()
+    mel = targets.log_mel(audio, sample_rate, config.frame_rate, n_mels=config.n_mels)
+    return torch.cat([config.flux_weight * flux, config.timbre_weight * mel], dim=-1)
+
+
+def fit_streams(heard: Sequence[HeardSong], config: SemanticCodesTrainingConfig) -> SemanticCodes:
+    """The two streams, fitted on all frames of `heard`."""
+    states = torch.cat([song.states for song in heard])
+    questions = [torch.cat([song.harmony for song in heard]), torch.cat([song.rhythm for song in heard])]
+    log.info("clustering %d frames of %d songs", len(states), len(heard))
+    return SemanticCodes.fit(states, questions, config.sizes, config.seed, frame_rate=config.frame_rate)
+
+
+def probe_streams(codes: SemanticCodes, songs: Sequence[HeardSong], n_test: int) -> dict[str, dict[str, float]]:
+    """Figures of the codes on the last `n_test` songs, beside their ceilings (states, raw targets) and floor."""
+    from accompany.evaluation.probes import frame_labels, probe_codes, probe_features, probe_floor
+
+    labels = [frame_labels(read_json(song.folder / "song.json"), len(song.states), codes.frame_rate) for song in songs]
+    coded = [codes.encode(song.states[None])[0] for song in songs]
+    raw = [torch.cat([song.harmony, song.rhythm], dim=-1) for song in songs]
+    figures = {
+        "codes": probe_codes(coded, codes.sizes, labels, n_test),
+        "states": probe_features([song.states for song in songs], labels, n_test),
+        "targets": probe_features(raw, labels, n_test),
+        "floor": probe_floor(labels, n_test),
+    }
+    for name, values in figures.items():
+        log.info("%-8s %s", name, " ".join(f"{key} {value:.3f}" for key, value in values.items()))
+    return figures
