@@ -1,0 +1,311 @@
+"""The listener: hears beats, bars, chords and the key in a vocal, and turns them into a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from accompany.stages.batch import Batch
+from accompany.stages.chord_decoding import Chord, ChordDecodingConfig, decode_chords, decode_key, overlay
+from accompany.stages.decoding import windows
+from accompany.stages.harmony import N_CHORDS, N_KEYS, key_index, key_label, transpose_majmin
+from accompany.stages.plan import Plan
+from accompany.stages.tracking import BeatTrackingConfig, track_beats
+from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
+
+BEATS_PER_FRAME = 2
+
+
+@dataclass(frozen=True)
+class ListenerConfig:
+    """Sizes of a `Listener`.
+
+    Attributes:
+        melody_dim: columns of the vocal features that are melody features.
+        mert_dim: columns after them that are MERT states; 0 for none.
+        salience_bins: the first so many melody columns are a circle of pitch classes, which transposition turns.
+        frame_rate: frames a second of the vocal features; beats come at twice that.
+        conv_layers: residual convolutions (width 5) before the transformer.
+        transformer: bidirectional.
+        window_frames: a longer vocal is heard in windows of this length,
+        context_frames: that overlap by this much on each side.
+        mert_drop: how often training hides the MERT states of an item.
+        mask_drop: how often training silences a stretch of an item.
+        transpose: how often training transposes an item (its MERT states are hidden then).
+        beats, chords: what is believed before listening.
+    """
+
+    melody_dim: int = 54
+    mert_dim: int = 256
+    salience_bins: int = 36
+    frame_rate: float = 25.0
+    conv_layers: int = 3
+    transformer: TransformerConfig = field(
+        default_factory=lambda: TransformerConfig(width=192, depth=4, heads=6, dropout=0.1, causal=False)
+    )
+    window_frames: int = 500
+    context_frames: int = 100
+    mert_drop: float = 0.3
+    mask_drop: float = 0.2
+    transpose: float = 0.7
+    beats: BeatTrackingConfig = field(default_factory=BeatTrackingConfig)
+    chords: ChordDecodingConfig = field(default_factory=ChordDecodingConfig)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values that do not fit together."""
+        if self.transformer.causal:
+            raise ValueError("the listener's transformer must have causal=False")
+        if self.salience_bins % 12 or self.salience_bins > self.melody_dim:
+            raise ValueError(f"salience_bins {self.salience_bins} must be a multiple of 12 within melody_dim")
+        if self.window_frames > self.transformer.max_frames:
+            raise ValueError(f"window_frames {self.window_frames} is more than max_frames of the transformer")
+        if not all(0 <= rate <= 1 for rate in (self.mert_drop, self.mask_drop, self.transpose)):
+            raise ValueError("mert_drop, mask_drop and transpose must be from 0 to 1")
+        windows(1, self.window_frames, self.context_frames, self.context_frames)
+
+
+@dataclass(frozen=True)
+class ListenerOutput:
+    """What the listener heard.
+
+    Attributes:
+        beat: [B, 2F] logits that a beat falls into a half frame.
+        downbeat: [B, 2F] likewise for first beats of bars.
+        chord: [B, F, 25] logits of majmin chords.
+        key: [B, F, 24] logits of keys.
+        hidden: [B, F, D].
+    """
+
+    beat: Tensor
+    downbeat: Tensor
+    chord: Tensor
+    key: Tensor
+    hidden: Tensor
+
+
+class Listener(nn.Module):
+    """Convolutions, then a bidirectional transformer, over the features of a vocal."""
+
+    config_class = ListenerConfig
+
+    def __init__(self, config: ListenerConfig) -> None:
+        """Build with random weights."""
+        super().__init__()
+        self.config = config
+        width = config.transformer.width
+        self.melody = nn.Linear(config.melody_dim, width)
+        self.mert_norm = nn.LayerNorm(config.mert_dim) if config.mert_dim else None
+        self.mert = nn.Linear(config.mert_dim, width) if config.mert_dim else None
+        self.absent = nn.Embedding(2, width)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(width, width, 5, padding=2) for _ in range(config.conv_layers)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.conv_layers))
+        self.beat_head = nn.Linear(width, 2 * BEATS_PER_FRAME)
+        self.chord_head = nn.Linear(width, N_CHORDS)
+        self.key_head = nn.Linear(width, N_KEYS)
+        self.apply(init_weights)
+        self.transformer = Transformer(config.transformer)
+
+    def forward(
+        self,
+        vocal: Tensor,
+        vocal_mask: Tensor | None = None,
+        mert_mask: Tensor | None = None,
+        frame_mask: Tensor | None = None,
+    ) -> ListenerOutput:
+        """Listen to one window.
+
+        Args:
+            vocal: [B, F, Dv], or [B, F, melody_dim] without MERT states.
+            vocal_mask: [B, F], False where the vocal is unknown.
+            mert_mask: [B, F], False where its MERT states are unknown.
+            frame_mask: [B, F], False for padding behind the end.
+        """
+        x = self._embed(vocal, vocal_mask, mert_mask)
+        frames = (
+            torch.ones_like(x[..., :1], dtype=torch.bool) if frame_mask is None else frame_mask[..., None]
+        )
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            x = x + functional.gelu(convolution((norm(x) * frames).transpose(1, 2)).transpose(1, 2))
+        hidden = self.transformer(x, frame_mask)
+        beats = self.beat_head(hidden).unflatten(-1, (BEATS_PER_FRAME, 2)).flatten(1, 2)
+        return ListenerOutput(
+            beats[..., 0], beats[..., 1], self.chord_head(hidden), self.key_head(hidden), hidden
+        )
+
+    @torch.inference_mode()
+    def listen(self, vocal: Tensor, vocal_mask: Tensor | None = None) -> ListenerOutput:
+        """Listen to a vocal [B, F, Dv] of any length, in overlapping windows and bounded memory."""
+        config = self.config
+        made: list[ListenerOutput] = []
+        for part in windows(
+            vocal.shape[1], config.window_frames, config.context_frames, config.context_frames
+        ):
+            seen = slice(part.start, part.stop)
+            heard = self(vocal[:, seen], None if vocal_mask is None else vocal_mask[:, seen])
+            made.append(_cut(heard, part.keep_from - part.start, part.keep_to - part.start))
+        return ListenerOutput(*(torch.cat(each, dim=1) for each in zip(*map(_parts, made), strict=True)))
+
+    def plan(
+        self,
+        output: ListenerOutput,
+        n_frames: int | None = None,
+        *,
+        bpm: float | None = None,
+        key: str | None = None,
+        chords: Sequence[Chord] | None = None,
+        item: int = 0,
+    ) -> Plan:
+        """Decide on beats, bars, chords and a key.
+
+        Args:
+            output: of `listen` or `forward`.
+            n_frames: F of the item, where the batch is padded.
+            bpm: the tempo, if it is known; the beats are then looked for near it.
+            key: such as `A:min`, if it is known.
+            chords: (start_s, end_s, Harte label) that are known; the rest is decoded.
+            item: which of the batch.
+
+        Raises:
+            InputError: `key` or a chord label cannot be read.
+        """
+        rate = self.config.frame_rate
+        n_frames = n_frames or output.chord.shape[1]
+        beat, downbeat = (
+            values[item, : BEATS_PER_FRAME * n_frames].float().cpu().numpy()
+            for values in (output.beat, output.downbeat)
+        )
+        track = track_beats(beat, downbeat, rate * BEATS_PER_FRAME, bpm, self.config.beats)
+        chord_log, key_log = (
+            functional.log_softmax(values[item, :n_frames].float(), dim=-1).cpu().numpy()
+            for values in (output.chord, output.key)
+        )
+        tonic = decode_key(key_log) if key is None else key_index(key)
+        heard, sure = decode_chords(
+            chord_log, rate, track.beats_s, track.downbeats_s, tonic, self.config.chords
+        )
+        return Plan(
+            beats_s=tuple(map(float, track.beats_s)),
+            downbeats_s=tuple(map(float, track.downbeats_s)),
+            chords=overlay(heard, chords) if chords else heard,
+            key=key_label(tonic),
+            tempo_bpm=track.tempo_bpm,
+            beats_per_bar=track.beats_per_bar,
+            beat_confidence=track.confidence,
+            chord_confidence=sure,
+        )
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Losses on beats, downbeats, chords and key; in training mode the features are augmented.
+
+        Args:
+            batch: `vocal` and any of the four targets.
+            generator: of the augmentation, on the CPU.
+
+        Returns:
+            `loss` and its parts `beat`, `downbeat`, `chord`, `key` as far as there are targets.
+        """
+        batch = batch.float()
+        mert_mask = None
+        if self.training:
+            batch, mert_mask = self.augment(batch, generator)
+        output = self(batch.need("vocal"), batch.vocal_mask, mert_mask)
+        parts: dict[str, Tensor] = {}
+        if batch.beat_target is not None:
+            parts["beat"] = pulse_loss(output.beat, batch.beat_target)
+        if batch.downbeat_target is not None:
+            parts["downbeat"] = pulse_loss(output.downbeat, batch.downbeat_target)
+        if batch.chord_target is not None:
+            parts["chord"] = functional.cross_entropy(
+                output.chord.flatten(0, 1).float(),
+                batch.chord_target.flatten(),
+                ignore_index=-1,
+                label_smoothing=0.05,
+            )
+        if batch.key_target is not None:
+            target = batch.key_target[:, None].expand(output.key.shape[:2])
+            parts["key"] = functional.cross_entropy(
+                output.key.flatten(0, 1).float(), target.flatten(), ignore_index=-1
+            )
+        weights = {"beat": 6.0, "downbeat": 6.0, "chord": 1.0, "key": 0.3}
+        total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return {"loss": total, **{name: part.detach() for name, part in parts.items()}}
+
+    def augment(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[Batch, Tensor]:
+        """Transpose items (features and targets alike), silence stretches, hide MERT states.
+
+        Returns:
+            The changed batch, and where MERT states stay known, [B, F].
+        """
+        vocal = batch.need("vocal")
+        draws = torch.rand(4, len(vocal), generator=generator)
+        shifts = torch.randint(-5, 7, (len(vocal),), generator=generator) * (draws[0] < self.config.transpose)
+        keeps_mert = (shifts == 0) & (draws[1] >= self.config.mert_drop)
+        shifts = shifts.to(vocal.device)
+        turned = transpose_vocal(vocal, shifts, self.config.salience_bins)
+        frames = torch.arange(vocal.shape[1]) / vocal.shape[1]
+        length = 0.3 * draws[3]
+        start = draws[2] * (1 + length) - length
+        heard = (frames < start[:, None]) | (frames >= (start + length)[:, None])
+        heard |= (torch.rand(len(vocal), generator=generator) >= self.config.mask_drop)[:, None]
+        moved = {
+            name: transpose_majmin(target, shifts.view(-1, *(1 for _ in target.shape[1:])))
+            for name, target in (("chord_target", batch.chord_target), ("key_target", batch.key_target))
+            if target is not None
+        }
+        turned = turned * heard[..., None].to(vocal)
+        return dataclasses.replace(batch, vocal=turned, **moved), keeps_mert[:, None].to(vocal.device).expand(
+            heard.shape
+        )
+
+    def _embed(self, vocal: Tensor, vocal_mask: Tensor | None, mert_mask: Tensor | None) -> Tensor:
+        known = torch.ones_like(vocal[..., 0], dtype=torch.bool) if vocal_mask is None else vocal_mask
+        melody, mert = vocal[..., : self.config.melody_dim], vocal[..., self.config.melody_dim :]
+        x = torch.where(known[..., None], self.melody(melody).float(), self.absent.weight[0])
+        if self.mert is None or self.mert_norm is None:
+            return x
+        if not mert.shape[-1]:
+            return x + self.absent.weight[1]
+        known = known if mert_mask is None else known & mert_mask
+        return x + torch.where(
+            known[..., None], self.mert(self.mert_norm(mert)).float(), self.absent.weight[1]
+        )
+
+
+def transpose_vocal(vocal: Tensor, semitones: Tensor, salience_bins: int) -> Tensor:
+    """Turn the pitch classes of vocal features [B, F, Dv] up by [B] semitones; the rest stays as it is."""
+    bins = torch.arange(salience_bins, device=vocal.device)
+    source = (bins - semitones[:, None] * (salience_bins // 12)) % salience_bins
+    turned = vocal[..., :salience_bins].gather(-1, source[:, None].expand(-1, vocal.shape[1], -1))
+    return torch.cat([turned, vocal[..., salience_bins:]], dim=-1)
+
+
+def pulse_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross entropy of pulses [B, N]; the neighbours of a pulse count as half a pulse, -1 as unknown."""
+    known = target >= 0
+    pulses = target.float().clamp(min=0.0)
+    beside = functional.max_pool1d(pulses[:, None], 3, stride=1, padding=1)[:, 0]
+    soft = torch.maximum(pulses, 0.5 * beside)
+    losses = functional.binary_cross_entropy_with_logits(logits.float(), soft, reduction="none")
+    return (losses * known).sum() / known.sum().clamp(min=1)
+
+
+def _parts(output: ListenerOutput) -> tuple[Tensor, ...]:
+    return output.beat, output.downbeat, output.chord, output.key, output.hidden
+
+
+def _cut(output: ListenerOutput, start: int, stop: int) -> ListenerOutput:
+    fine = slice(BEATS_PER_FRAME * start, BEATS_PER_FRAME * stop)
+    return ListenerOutput(
+        output.beat[:, fine],
+        output.downbeat[:, fine],
+        output.chord[:, start:stop],
+        output.key[:, start:stop],
+        output.hidden[:, start:stop],
+    )
