@@ -92,7 +92,7 @@ class Melody(nn.Module):
         rms = self._frame_rms(audio, frames)
         loud = _loud_rms(rms)
         scale = torch.where(loud > SILENCE_RMS, 1 / loud.clamp_min(SILENCE_RMS), 0.0)
-        energy = 1 + 20 * torch.log10((rms * scale).clamp_min(1e-9)) / _RANGE_DB
+        energy = 1 + 20 * torch.log10((rms * scale[:, None]).clamp_min(1e-9)) / _RANGE_DB
         energy = energy.clamp(0, 1.5)[..., None]
         salience, voicing = self._salience(audio, frames).split([36, 1], dim=-1)
         audible = (energy * 4).clamp(0, 1)
