@@ -68,7 +68,6 @@ class TokenParts:
         if self.clap is not None:
             sizes["text_dim"] = self.clap.dim
         if self.codec is not None and self.semantic_codes is not None:
-            sizes |= {"codes": len(self.semantic_codes.sizes), "code_size": max(self.semantic_codes.sizes)}
             sizes |= {"tokens": self.codec.n_codebooks, "token_size": self.codec.codebook_size}
         return {name: int(value) for name, value in sizes.items()}
 

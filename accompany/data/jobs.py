@@ -27,7 +27,7 @@ def run_jobs(
         jobs: plain data, so that they cross to other processes.
         make_worker: called once in each process with `arguments`; loads what the work needs and returns the
             function that does one job. A function of a module, so that other processes find it.
-        workers: processes; 0 works in this one.
+        workers: processes; 0 or 1 works in this one.
         name: shown beside the progress bar.
         progress: show the bar on stderr.
     """
@@ -35,7 +35,7 @@ def run_jobs(
 
     if not jobs:
         return
-    results = _here(jobs, make_worker, arguments) if workers <= 0 else _pool(jobs, make_worker, arguments, workers)
+    results = _here(jobs, make_worker, arguments) if workers <= 1 else _pool(jobs, make_worker, arguments, workers)
     paired = zip(jobs, results, strict=True)
     yield from tqdm(paired, total=len(jobs), desc=name, unit="song", disable=not progress)
 

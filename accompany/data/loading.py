@@ -18,11 +18,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from accompany.data import targets
+from accompany.data.stretch import stretched
 from accompany.data.tokens import Labels, Manifest, SongFile, read_manifest, song_path
-from accompany.encoders.melody import Melody
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
-from accompany.stages.harmony import transpose_majmin
 
 Item = dict[str, np.ndarray]
 
@@ -41,9 +40,8 @@ class LoadingConfig:
         dry_rate: share of crops with the vocal as recorded, the rest augmented.
         audio_prompt_rate: share of crops whose style comes from the sound of the band instead of a caption.
         triad_rate: share of crops whose chord control is reduced to major and minor triads.
-        transpose_rate: share of crops moved by up to half an octave in feature space (the listener only:
-            codes and MERT states cannot move, so both are left out of such a crop).
-        stretch_rate: share of crops played faster or slower, likewise for the listener only.
+        stretch_rate: share of crops played faster or slower, in feature space (the listener only: codes
+            cannot be stretched).
         stretch: the largest change of speed, as a factor.
         seed: fixes every draw.
     """
@@ -54,7 +52,6 @@ class LoadingConfig:
     dry_rate: float = 0.4
     audio_prompt_rate: float = 0.15
     triad_rate: float = 0.4
-    transpose_rate: float = 0.0
     stretch_rate: float = 0.0
     stretch: float = 1.2
     seed: int = 0
@@ -126,8 +123,9 @@ class TokenDataset(Dataset[Item]):
             per_frame = self.manifest.tokens_per_frame
             item["codes"] = song.file.columns("codes", start, stop).astype(np.int64)
             item["tokens"] = song.file.columns("tokens", start * per_frame, stop * per_frame).astype(np.int64)
-        elif self.split == "train":
-            item = _varied(item, self.config, self.manifest, rng)
+        elif self.split == "train" and rng.random() < self.config.stretch_rate:
+            speed = float(np.exp(rng.uniform(-1, 1) * np.log(self.config.stretch)))
+            item = stretched(item, speed)
         return item
 
     def _heard(self, song: _Song, start: int, stop: int, rng: np.random.Generator) -> Item:
@@ -276,64 +274,3 @@ def _padded(value: np.ndarray, axis: int, length: int, fill: float) -> np.ndarra
         return value
     widths = [(0, missing) if a == axis else (0, 0) for a in range(value.ndim)]
     return np.pad(value, widths, constant_values=fill)
-
-
-def _varied(item: Item, config: LoadingConfig, manifest: Manifest, rng: np.random.Generator) -> Item:
-    """Transpose and stretch a listener's crop in feature space, targets along with it."""
-    if rng.random() < config.transpose_rate:
-        semitones = int(rng.integers(-6, 6))
-        item = _transposed(item, semitones, manifest.sizes["melody_dim"])
-    if rng.random() < config.stretch_rate:
-        speed = float(np.exp(rng.uniform(-1, 1) * np.log(config.stretch)))
-        item = _stretched(item, speed, manifest.sizes["melody_dim"])
-    return item
-
-
-def _transposed(item: Item, semitones: int, melody_dim: int) -> Item:
-    vocal = item["vocal"].copy()
-    melody = torch.from_numpy(vocal[:, :melody_dim])
-    vocal[:, :melody_dim] = Melody.transpose(melody, semitones).numpy()
-    vocal[:, melody_dim:] = 0
-    moved = {
-        name: transpose_majmin(torch.from_numpy(np.asarray(item[name])), semitones).numpy()
-        for name in ("chord_target", "key_target")
-    }
-    return item | {"vocal": vocal} | moved
-
-
-def _stretched(item: Item, speed: float, melody_dim: int) -> Item:
-    """The same singing `speed` times faster, cut or padded to its frames by the collation."""
-    vocal = item["vocal"].astype(np.float32)
-    n_frames = vocal.shape[0]
-    n_out = min(int(n_frames / speed), n_frames)
-    source = np.minimum((np.arange(n_out) + 0.5) * speed - 0.5, n_frames - 1)
-    out = _interpolated(vocal, source)
-    steps, bands = Melody.ONSET_STEPS, Melody.ONSET_BANDS
-    onsets = vocal[:, Melody.ONSETS].reshape(n_frames, bands, steps).transpose(0, 2, 1).reshape(-1, bands)
-    fine = np.clip((np.arange(n_out * steps) + 0.5) * speed - 0.5, 0, n_frames * steps - 1)
-    moved = _interpolated(onsets, fine).reshape(n_out, steps, bands).transpose(0, 2, 1)
-    out[:, Melody.ONSETS] = moved.reshape(n_out, bands * steps)
-    out[:, melody_dim:] = 0
-    nearest = np.clip(np.round(source).astype(np.int64), 0, n_frames - 1)
-    changed = {"vocal": out.astype(np.float16), "vocal_mask": item["vocal_mask"][nearest]}
-    changed["chord_target"] = item["chord_target"][nearest]
-    for name in ("beat_target", "downbeat_target"):
-        changed[name] = _moved_pulses(item[name], speed, targets.BEAT_STEPS * n_out)
-    return item | changed
-
-
-def _interpolated(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-    low = np.clip(np.floor(places).astype(np.int64), 0, len(values) - 1)
-    high = np.minimum(low + 1, len(values) - 1)
-    weight = np.clip(places - low, 0, 1)[:, None].astype(np.float32)
-    mixed: np.ndarray = values[low] * (1 - weight) + values[high] * weight
-    return mixed
-
-
-def _moved_pulses(track: np.ndarray, speed: float, n_steps: int) -> np.ndarray:
-    if (track == targets.UNKNOWN).all():
-        return track[:n_steps]
-    moved = np.zeros(n_steps, np.int64)
-    places = ((np.flatnonzero(track == 1) + 0.5) / speed).astype(np.int64)
-    moved[places[places < n_steps]] = 1
-    return moved

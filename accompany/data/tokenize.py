@@ -75,7 +75,7 @@ def tokenize(
         variants: vocals stored per song: the dry one and `variants - 1` augmented ones.
         seed: of the augmentation.
         val_share: share of the songs kept for validation, drawn by a hash of the song's id.
-        workers: processes beside this one; 0 works in this one. Needs `parts` as a name or folder.
+        workers: processes beside this one; 0 or 1 works in this one. More need `parts` as a name or folder.
         progress: show a bar on stderr.
 
     Raises:
@@ -89,9 +89,9 @@ def tokenize(
     jobs = _jobs(folders, tokens_dir, config)
     missing = [job for job in jobs if not job.target.is_file()]
     _log.info("%d songs, %d of them done before.", len(jobs), len(jobs) - len(missing))
-    if workers > 0 and isinstance(parts, TokenParts):
+    if workers > 1 and isinstance(parts, TokenParts):
         raise ValueError("workers need the parts as a bundle's name or folder: each loads its own")
-    source = loaded if workers <= 0 else str(parts)
+    source = loaded if workers <= 1 else str(parts)
     set_aside = {}
     results = run_jobs(missing, _make_worker, (source,), workers=workers, name="tokenize", progress=progress)
     for job, result in results:
@@ -137,6 +137,7 @@ def _plan(parts: TokenParts, config: EncodeConfig, val_share: float) -> Manifest
         sizes=parts.sizes(),
         frame_rate=float(parts.melody.frame_rate),
         codec_frame_rate=float(codec_rate),
+        code_sizes=tuple(parts.semantic_codes.sizes) if parts.semantic_codes is not None else (),
     )
 
 

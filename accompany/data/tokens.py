@@ -98,7 +98,8 @@ class Manifest:
     Attributes:
         parts: for each frozen part its `hash` and rates; a change of any makes the tokens another set.
         settings: how the tokens were made (variants, seed, ...).
-        sizes: `vocal_dim`, `text_dim`, `codes` (K), `code_size`, `tokens` (Kc), `token_size`, `melody_dim`.
+        sizes: `vocal_dim`, `melody_dim`, `text_dim`, `tokens` (Kc), `token_size`.
+        code_sizes: the vocabulary of each stream of semantic codes.
         frame_rate: of the semantic grid, in Hz.
         codec_frame_rate: in Hz; 0 without a codec.
         songs: by id.
@@ -110,6 +111,7 @@ class Manifest:
     sizes: dict[str, int]
     frame_rate: float
     codec_frame_rate: float
+    code_sizes: tuple[int, ...] = ()
     songs: dict[str, SongEntry] = field(default_factory=dict)
     set_aside: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -146,7 +148,7 @@ def read_manifest(tokens_dir: str | os.PathLike[str]) -> Manifest:
         raise InputError(f"{path} is not of schema {SCHEMA}; make the tokens again with accompany tokenize.")
     try:
         songs = {song_id: SongEntry(**entry) for song_id, entry in content.pop("songs").items()}
-        return Manifest(songs=songs, **content)
+        return Manifest(songs=songs, code_sizes=tuple(content.pop("code_sizes")), **content)
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is broken ({error}); make the tokens again with accompany tokenize.") from error
 
