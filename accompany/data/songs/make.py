@@ -1,0 +1,91 @@
+"""One synthetic song, from its seed to sound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from accompany.data.songs.mix import balance, draw_desk, mix_band
+from accompany.data.songs.render import render_part
+from accompany.data.songs.score import Score
+from accompany.data.songs.soundfont import find_soundfont
+from accompany.data.songs.voice import sing
+
+_RENDER_RATE = 40_000
+"""Rendered at least this fast, then brought down: FluidSynth folds cymbals back below a low sample rate's half."""
+
+
+@dataclass(frozen=True)
+class Song:
+    """A finished song.
+
+    Attributes:
+        score: everything known about it.
+        sample_rate: in Hz.
+        vocals: [T] float32, dry.
+        accompaniment: [2, T] float32, None for a voice alone.
+        stems: [2, T] float32 by instrument, their sum the accompaniment; empty unless asked for.
+        soundfont: file name of the soundfont it was rendered with, None for a voice alone.
+    """
+
+    score: Score
+    sample_rate: int
+    vocals: np.ndarray
+    accompaniment: np.ndarray | None
+    stems: dict[str, np.ndarray]
+    soundfont: str | None
+
+    @property
+    def mix(self) -> np.ndarray:
+        """Vocals and accompaniment, [2, T]."""
+        if self.accompaniment is None:
+            return np.stack([self.vocals, self.vocals])
+        return self.vocals + self.accompaniment
+
+
+def make_song(
+    seed: int, *, seconds: float = 40.0, sample_rate: int = 44_100, stems: bool = True, voice_only: bool = False
+) -> Song:
+    """Compose, sing, render and mix the song of a seed; the same arguments give the same samples.
+
+    Args:
+        seed: non-negative.
+        seconds: length; T is round(seconds * sample_rate).
+        sample_rate: in Hz, 8,000 to 96,000.
+        stems: keep the instruments one by one too.
+        voice_only: skip the band; needs no FluidSynth.
+
+    Raises:
+        InputError: espeak-ng, FluidSynth or a soundfont is missing.
+    """
+    from accompany.data.songs.compose import compose
+
+    score = compose(seed, seconds=seconds)
+    vocals = sing(score.melody, score.voice, score.duration_s, sample_rate)
+    if voice_only:
+        return Song(score, sample_rate, vocals, None, {}, None)
+    return _with_band(score, vocals, sample_rate, stems)
+
+
+def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool) -> Song:
+    soundfont = find_soundfont()
+    desk = draw_desk(np.random.default_rng([score.seed, 0x3A7D]))
+    factor = -(-_RENDER_RATE // sample_rate)
+    dry = [render_part(part, score.duration_s, sample_rate * factor, soundfont) for part in score.parts]
+    band, each = mix_band(score.parts, dry, sample_rate * factor, desk, stems=stems)
+    band = _lowered(band, factor, len(vocals))
+    voice_gain, band_gain = balance(vocals, band, sample_rate, desk)
+    song = Song(score, sample_rate, vocals * np.float32(voice_gain), band * np.float32(band_gain), {}, soundfont.name)
+    lowered = {name: _lowered(stem, factor, len(vocals)) * np.float32(band_gain) for name, stem in each.items()}
+    return replace(song, stems=lowered)
+
+
+def _lowered(audio: np.ndarray, factor: int, n_samples: int) -> np.ndarray:
+    """[2, T * factor] to [2, n_samples] at a sample rate `factor` times lower."""
+    if factor > 1:
+        import soxr
+
+        audio = soxr.resample(audio.T, factor, 1, quality="MQ").T
+    lowered: np.ndarray = np.pad(audio[:, :n_samples], ((0, 0), (0, max(0, n_samples - audio.shape[1]))))
+    return lowered

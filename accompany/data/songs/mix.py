@@ -1,0 +1,139 @@
+"""The mixing desk: levels, pan, a room, and the balance of voice and band."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+from accompany.data.songs.score import Part
+
+_LOUD_SHARE_DB = 30.0
+_REFERENCE_DB = -24.0
+_PEAK = 0.95
+
+
+@dataclass(frozen=True)
+class Desk:
+    """How one song is mixed.
+
+    voice_over_band_db: loudness of the voice relative to the band; loudness_db: of the mix, as far as its peaks
+    allow; evenness: 0 keeps the soundfont's own levels, 1 makes all instruments equally loud before `gain_db`;
+    room_s: reverberation time; room_db: level of the room; room_seed: its random reflections.
+    """
+
+    voice_over_band_db: float
+    loudness_db: float
+    evenness: float
+    room_s: float
+    room_db: float
+    room_seed: int
+
+
+def draw_desk(rng: np.random.Generator) -> Desk:
+    """A plausible mix: the voice between 3 dB under and 6 dB over the band."""
+    return Desk(
+        voice_over_band_db=rng.uniform(-3.0, 6.0),
+        loudness_db=rng.uniform(-22.0, -16.0),
+        evenness=rng.uniform(0.6, 0.9),
+        room_s=rng.uniform(0.5, 2.2),
+        room_db=rng.uniform(-14.0, -5.0),
+        room_seed=int(rng.integers(2**31)),
+    )
+
+
+def loudness_db(audio: np.ndarray, sample_rate: int) -> float:
+    """Mean power in dB of the 50 ms pieces within 30 dB of the loudest; -120 for silence. audio: [..., T]."""
+    size = round(0.05 * sample_rate)
+    power = np.square(np.atleast_2d(audio)).mean(axis=0)
+    n_pieces = max(len(power) // size, 1)
+    pieces = power[: n_pieces * size].reshape(n_pieces, -1).mean(axis=1)
+    loud = pieces[pieces >= pieces.max() * 10 ** (-_LOUD_SHARE_DB / 10)]
+    return float(10 * np.log10(max(float(loud.mean()), 1e-12)))
+
+
+def placed(part: Part, audio: np.ndarray, sample_rate: int, desk: Desk) -> np.ndarray:
+    """A dry stem [2, T] at its level and place between the loudspeakers, [2, T] float32."""
+    level = desk.evenness * (_REFERENCE_DB - loudness_db(audio, sample_rate))
+    gain = 10 ** ((min(level, 40.0) + part.gain_db) / 20)
+    angle = (part.pan + 1) * np.pi / 4
+    sides = gain * np.sqrt(2) * np.array([[np.cos(angle)], [np.sin(angle)]])
+    sent: np.ndarray = (audio * sides).astype(np.float32)
+    return sent
+
+
+class Room:
+    """A reverberant room: a stereo tail of decaying noise that darkens as it dies."""
+
+    def __init__(self, desk: Desk, n_samples: int, sample_rate: int) -> None:
+        self._n_samples = n_samples
+        tail = _tail(desk, sample_rate)
+        self._size = scipy.fft.next_fast_len(n_samples + tail.shape[1], real=True)
+        self._response = scipy.fft.rfft(tail, self._size, axis=1)
+
+    def reverberate(self, sends: np.ndarray) -> np.ndarray:
+        """What the room adds to a mono send [T]: [2, T] float32."""
+        spectrum = scipy.fft.rfft(sends, self._size)
+        wet: np.ndarray = scipy.fft.irfft(spectrum * self._response, self._size, axis=1)[:, : self._n_samples]
+        return wet
+
+
+def _tail(desk: Desk, sample_rate: int) -> np.ndarray:
+    rng = np.random.default_rng(desk.room_seed)
+    n_tail, delay = round(desk.room_s * sample_rate), round(0.012 * sample_rate)
+    noise = rng.standard_normal((2, n_tail), dtype=np.float32)
+    # Each later third of the tail is duller, as air and walls swallow the treble first.
+    dull = np.stack([noise, _mean_of(noise, 2), _mean_of(noise, 4)])
+    place = np.arange(n_tail) / n_tail
+    shares = np.clip(1 - np.abs(3 * place[None] - np.array([[0.3], [1.2], [2.2]])), 0, 1) + 1e-3
+    body = (dull * shares[:, None]).sum(axis=0) * np.exp(-6.9 * place)
+    body *= 10 ** (desk.room_db / 20) / np.sqrt(np.square(body).sum(axis=1, keepdims=True))
+    tail: np.ndarray = np.pad(body, ((0, 0), (delay, 0))).astype(np.float32)
+    return tail
+
+
+def _mean_of(noise: np.ndarray, width: int) -> np.ndarray:
+    """Moving average over `width` samples, of unit variance again."""
+    total = noise.copy()
+    for shift in range(1, width):
+        total[:, shift:] += noise[:, :-shift]
+    return total / np.float32(np.sqrt(width))
+
+
+def mix_band(
+    parts: Sequence[Part], dry: Sequence[np.ndarray], sample_rate: int, desk: Desk, *, stems: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Mix the dry parts.
+
+    Args:
+        parts: name, pan, gain and room send of each; dry: [2, T] each.
+        sample_rate: in Hz; desk: how to mix; stems: whether to return the instruments one by one too.
+
+    Returns:
+        The accompaniment [2, T] float32, and, if asked for, what each instrument adds to it, room included.
+    """
+    n_samples = dry[0].shape[1]
+    room = Room(desk, n_samples, sample_rate)
+    band, send = np.zeros((2, n_samples), np.float32), np.zeros(n_samples, np.float32)
+    each: dict[str, np.ndarray] = {}
+    for part, audio in zip(parts, dry, strict=True):
+        direct = placed(part, audio, sample_rate, desk)
+        to_room = direct.mean(axis=0) * np.float32(part.reverb)
+        band += direct
+        send += to_room
+        if stems:
+            each[part.name] = each.get(part.name, 0) + direct + room.reverberate(to_room)
+    return band + room.reverberate(send), each
+
+
+def balance(vocals: np.ndarray, band: np.ndarray, sample_rate: int, desk: Desk) -> tuple[float, float]:
+    """Gains for the voice [T] and the band [2, T] that give the desk's balance and loudness without clipping."""
+    voice_db, band_db = loudness_db(vocals, sample_rate), loudness_db(band, sample_rate)
+    voice_gain = 10 ** ((band_db + desk.voice_over_band_db - voice_db) / 20) if voice_db > -100 else 1.0
+    mix = vocals * np.float32(voice_gain) + band
+    peak = max(float(np.abs(signal).max()) for signal in (mix, vocals * np.float32(voice_gain), band))
+    wanted = 10 ** ((desk.loudness_db - loudness_db(mix, sample_rate)) / 20)
+    master = min(wanted, _PEAK / max(peak, 1e-9))
+    return float(voice_gain * master), float(master)
