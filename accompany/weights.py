@@ -40,12 +40,12 @@ ModelT = TypeVar("ModelT", bound="PreTrainedModel")
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 _KNOWN_LICENSES = {
-    "mert": "CC-BY-NC-4.0",
-    "musicgen": "CC-BY-NC-4.0",
-    "encodec_32khz": "CC-BY-NC-4.0",
-    "encodec_24khz": "MIT",
-    "encodec_48khz": "MIT",
-    "clap": "Apache-2.0",
+    "m-a-p/mert": "CC-BY-NC-4.0",
+    "facebook/musicgen": "CC-BY-NC-4.0",
+    "facebook/encodec_32khz": "CC-BY-NC-4.0",
+    "facebook/encodec_24khz": "MIT",
+    "facebook/encodec_48khz": "MIT",
+    "laion/": "Apache-2.0",
 }
 _HUB_PATTERNS = ["*.json", "*.txt", "*.md", "*.model", "*.safetensors"]
 _BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
@@ -55,7 +55,7 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
     """Load a `transformers` model from a folder or hub id: float32, evaluation mode, frozen, every key accounted for.
 
     Args:
-        license: what the bundle says; otherwise the model card's, or what is known of the published weights.
+        license: what the bundle says; otherwise the model card's, or what is known of published weights.
 
     Raises:
         InputError: nothing there, files broken, or weights missing, left over or of another shape (named).
@@ -202,14 +202,14 @@ def resolve_folder(path_or_id: PathLike) -> Path:
 
 
 def find_license(path_or_id: PathLike, folder: Path) -> str:
-    """The licence that the model card in the folder states, or that is known of published weights."""
+    """The licence that the model card in the folder states, or that is known of a published hub id."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         card = (folder / "README.md").read_text(encoding="utf-8")
         stated = re.search(r"\A---\n.*?^license:\s*['\"]?([^'\"\n]+)", card, re.MULTILINE | re.DOTALL)
         if stated:
             return stated.group(1).strip()
-    name = Path(path_or_id).name.lower()
-    return next((known for part, known in _KNOWN_LICENSES.items() if part in name), UNKNOWN_LICENSE)
+    name = str(path_or_id).lower()
+    return next((known for start, known in _KNOWN_LICENSES.items() if name.startswith(start)), UNKNOWN_LICENSE)
 
 
 def log_license(part: str, source: PathLike, license: str) -> None:
