@@ -114,9 +114,7 @@ def read_mono(path: str | os.PathLike[str], sample_rate: int) -> tuple[Audio, Au
     return Audio(mono[None], sample_rate, path), counted
 
 
-def write(
-    path: str | os.PathLike[str], samples: np.ndarray, sample_rate: int, subtype: str | None = None
-) -> None:
+def write(path: str | os.PathLike[str], samples: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
     """Write float samples [C, T] (or [T]) in the format of the suffix; 24-bit where the format has it.
 
     The file appears under its name only when complete.
@@ -133,7 +131,11 @@ def write(
     if subtype is None:
         subtype = "PCM_24" if kind in _DEEP_FORMATS else None
     with replacing(path) as temporary:
-        soundfile.write(temporary, np.atleast_2d(samples).T, sample_rate, format=kind, subtype=subtype)
+        try:
+            soundfile.write(temporary, np.atleast_2d(samples).T, sample_rate, format=kind, subtype=subtype)
+        except soundfile.LibsndfileError as error:
+            reason = _clause(str(error.error_string))
+            raise InputError(f"Cannot write {path} ({reason}); check the space on the disk.") from error
 
 
 @contextmanager
@@ -291,9 +293,7 @@ def _blocks(file: Any, path: Path, limit: int) -> Iterator[np.ndarray]:
         except soundfile.LibsndfileError as error:
             raise _cut_short(path) from error
         if len(block) == 0 and file.format in _GUESSED_LENGTH:
-            _log.warning(
-                "%s ends after %.1f s, sooner than announced; going on.", path, done / file.samplerate
-            )
+            _log.warning("%s ends after %.1f s, sooner than announced; going on.", path, done / file.samplerate)
             break
         if len(block) == 0:
             raise _cut_short(path)

@@ -1,0 +1,216 @@
+"""The one door: `accompany.load(name).generate(vocals, prompt)`. The command line, notebooks and tests use it too."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from accompany import audio
+from accompany.errors import InputError
+from accompany.settings import Settings
+
+if TYPE_CHECKING:
+    from accompany.pretrained import Bundle
+    from accompany.stages.plan import Plan
+
+_log = logging.getLogger(__name__)
+
+Vocals = Union[str, "os.PathLike[str]", "tuple[np.ndarray, int]"]
+Progress = Callable[[float], None]
+
+_MIN_SECONDS = 0.5
+_SILENT_PEAK = 1e-4
+_MAX_CHANNELS = 64
+
+
+@dataclass(frozen=True)
+class Take:
+    """One accompaniment, sample-aligned with its vocal.
+
+    Attributes:
+        samples: the band, float32 [C, T], peaks below 1.
+        sample_rate: Hz, of `samples` and `vocals`.
+        vocals: the voice, mono float32 [1, T].
+        plan: the beats, bars, chords and key that the band played.
+        settings: what it was asked for.
+        wall_s: seconds that it took.
+    """
+
+    samples: np.ndarray
+    sample_rate: int
+    vocals: np.ndarray
+    plan: Plan
+    settings: Settings
+    wall_s: float = field(compare=False)
+
+    @property
+    def seed(self) -> int:
+        """The seed that makes this take again."""
+        return self.settings.seed
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.samples.shape[-1] / self.sample_rate
+
+    @property
+    def mix(self) -> np.ndarray:
+        """Voice and band together, float32 [C, T], peaks below 1."""
+        from accompany.generation import mix
+
+        return mix(self.vocals, self.samples)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the accompaniment; the suffix chooses the format. InputError when that is impossible."""
+        audio.write(path, self.samples, self.sample_rate)
+
+    def save_mix(self, path: str | os.PathLike[str]) -> None:
+        """Write voice and band together; the suffix chooses the format. InputError when that is impossible."""
+        audio.write(path, self.mix, self.sample_rate)
+
+
+class Band:
+    """A loaded model. It keeps no state between calls: a take depends on its arguments only."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Wrap the built parts; `load` builds them from a folder."""
+        self.bundle = bundle
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.bundle.name
+
+    @property
+    def device(self) -> str:
+        """Where the stages run: "cpu", "cuda" or "mps"."""
+        return str(self.bundle.device)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of what the band plays."""
+        return self.bundle.codec.sample_rate
+
+    def generate(
+        self,
+        vocals: Vocals,
+        prompt: str = "",
+        *,
+        seed: int = 0,
+        bpm: float | None = None,
+        key: str | None = None,
+        temperature: float | None = None,
+        guidance: float | None = None,
+        level_db: float = Settings.level_db,
+        progress: Progress | None = None,
+    ) -> Take:
+        """Accompany one vocal of any length from half a second.
+
+        Args:
+            vocals: an audio file, or `(samples, sample_rate)` with samples [T] or [C, T].
+            prompt: style and instruments in plain English; empty leaves the choice to the model.
+            seed: the same seed, arguments and model give the same take.
+            bpm, key, temperature, guidance, level_db: see `accompany.settings.Settings`.
+            progress: called with the share done, 0 to 1.
+
+        Raises:
+            InputError: an unusable vocal (missing, broken, silent, too short) or an option out of range.
+        """
+        settings = Settings(prompt, seed, bpm, key, temperature, guidance, level_db)
+        return self._take(vocals, settings, progress)
+
+    def generate_many(self, vocals: Iterable[Vocals], prompt: str = "", **options: Any) -> list[Take]:
+        """A take for each vocal, as `generate` makes it on its own."""
+        return [self.generate(vocal, prompt, **options) for vocal in vocals]
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the model as a folder that `load` takes."""
+        from accompany.pretrained import save_bundle
+
+        save_bundle(self.bundle, folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> None:
+        """Upload the model to the hub as `owner/name`; `load` takes that id. Needs a login to the hub."""
+        from accompany.pretrained import push_to_hub
+
+        push_to_hub(self.bundle.path, repo_id, private=private)
+
+    def _take(self, vocals: Vocals, settings: Settings, progress: Progress | None) -> Take:
+        from accompany.generation import accompany_vocal
+
+        started = time.perf_counter()
+        vocal = read_vocal(vocals, self.sample_rate)
+        samples, plan = accompany_vocal(self.bundle, vocal, settings, progress)
+        wall_s = time.perf_counter() - started
+        return Take(samples, self.sample_rate, vocal, plan, settings, wall_s)
+
+
+def load(model: str | os.PathLike[str] = "tiny", *, device: str = "auto") -> Band:
+    """Load a model.
+
+    Args:
+        model: the name of a bundled model, a folder, or a hub id (`owner/name`; only this may use the network).
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        InputError: no such model, weights that do not fit, or a device that is not there.
+    """
+    from accompany.pretrained import find_bundle, load_bundle
+
+    return Band(load_bundle(find_bundle(model), choose_device(device)))
+
+
+def choose_device(name: str) -> str:
+    """The device for `name`; "auto" takes a GPU where there is one. InputError when it is not there."""
+    import torch
+
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if present[device])
+    if not present.get(name):
+        there = ", ".join(["auto", *(device for device, is_there in present.items() if is_there)])
+        raise InputError(f"The device '{name}' is not available here; use one of {there}.")
+    return name
+
+
+def read_vocal(vocals: Vocals, sample_rate: int) -> np.ndarray:
+    """A vocal as mono float32 [1, round(N * sample_rate / its rate)], checked.
+
+    Raises:
+        InputError: unreadable, shorter than half a second, silent, or with samples that are not numbers.
+    """
+    if isinstance(vocals, tuple):
+        mono, seconds, name = *_from_array(*vocals, sample_rate), "The vocal"
+    else:
+        read, source = audio.read_mono(vocals, sample_rate)
+        mono, seconds, name = read.samples, source.seconds, str(vocals)
+    if seconds < _MIN_SECONDS:
+        raise InputError(f"{name} lasts {seconds:.3f} s; sing for at least {_MIN_SECONDS:g} s.")
+    if np.abs(mono).max() < _SILENT_PEAK:
+        raise InputError(f"{name} is silent; record it again with more gain, or choose another track.")
+    return mono
+
+
+def _from_array(samples: Any, from_rate: int, to_rate: int) -> tuple[np.ndarray, float]:
+    values = np.atleast_2d(np.asarray(samples, dtype=np.float32))
+    if values.ndim != 2 or len(values) > _MAX_CHANNELS:
+        raise InputError(f"The vocal has shape {list(values.shape)}; give samples as [T] or [channels, T].")
+    if not np.isfinite(values).all():
+        raise InputError("The vocal has samples that are not numbers (NaN or infinite); repair them first.")
+    if from_rate < 1:
+        raise InputError(f"The vocal's sample rate {from_rate} must be a whole number of Hz above 0.")
+    mono = audio.resample(audio.to_mono(values), from_rate, to_rate)
+    return np.ascontiguousarray(mono), values.shape[-1] / from_rate
+
+
+def describe_models() -> list[dict[str, Any]]:
+    """The bundled models: name, licence, bytes, and for each part its licence, bytes and rates."""
+    from accompany.pretrained import find_bundle, list_bundles, read_bundle
+
+    return [_describe(read_bundle(find_bundle(name))) for name in list_bundles()]

@@ -1,0 +1,141 @@
+"""The command line's arguments: names, meaning and help, and nothing that runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any, NoReturn
+
+import accompany
+from accompany.errors import InputError
+
+TASKS = ("listener", "semantic", "acoustic")
+RECIPES = ("codec", "mert", "clap", "semantic_codes", "judge")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    more = "accompany COMMAND --help tells more."
+    parser = _Parser(prog="accompany", description="Sing in, band out.", epilog=more)
+    parser.add_argument("--version", action="version", version=f"accompany {accompany.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_generate, _add_synth, _add_prepare, _add_tokenize, _add_train, _add_evaluate, _add_looks):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: Any,
+    name: str,
+    help_: str,
+    example: str,
+    more: str = "",
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_,
+        description=help_[0].upper() + help_[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=name, more=more)
+    return parser
+
+
+def _add_generate(commands: Any) -> None:
+    example = 'accompany generate vocals.wav -p "warm jazz trio, brushed drums, walking bass" --mix --seed 7'
+    parser = _command(commands, "generate", "make the accompaniment of a vocal", example, more="vocals")
+    add = parser.add_argument
+    add("vocals", nargs="+", metavar="VOCALS", help="recordings of singing, one or several")
+    add("-p", "--prompt", default="", help="style and instruments in plain English")
+    add("-o", "--out", metavar="PATH", help="a file for one vocal, a folder for several")
+    add("--mix", action="store_true", help="also write <stem>.mix.wav, voice and band together")
+    add("--seed", type=int, default=0, help="the same seed gives the same band (default 0)")
+    add("--bpm", type=float, metavar="X", help="tempo, when you know it")
+    add("--key", metavar="KEY", help="key, when you know it, such as C:maj or A:min")
+    add("--temperature", type=float, metavar="X", help="above 1 bolder, below 1 safer; the model has its own")
+    add("--guidance", type=float, metavar="X", help="weight of the prompt; 1 is none; the model has its own")
+    _add_model(parser)
+    add("--json", action="store_true", help="print one JSON object as the last line of stdout")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    help_ = "bundled name, folder or hub id (default tiny)"
+    parser.add_argument("--model", default="tiny", metavar="NAME|DIR", help=help_)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+
+
+def _add_synth(commands: Any) -> None:
+    example = "accompany synth songs --songs 1000 --seed 1 --workers 4"
+    parser = _command(commands, "synth", "make synthetic songs to train on", example)
+    add = parser.add_argument
+    add("out_dir", metavar="OUT_DIR", help="gets a folder for each song; a run that was stopped goes on")
+    add("--songs", type=_count, required=True, metavar="N", help="how many")
+    add("--seed", type=int, default=0, help="song i is made from this seed and i alone (default 0)")
+    add("--seconds", type=float, default=40.0, metavar="X", help="length of each song (default 40)")
+    add("--sample-rate", type=_count, default=44100, metavar="HZ", help="default 44100")
+    add("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
+    add("--voice-only", action="store_true", help="only the vocals and song.json: fast, for listeners")
+
+
+def _add_prepare(commands: Any) -> None:
+    example = "accompany prepare my_songs pairs --workers 2"
+    help_ = "split songs into vocals and accompaniment"
+    parser = _command(commands, "prepare", help_, example)
+    add = parser.add_argument
+    add("songs_dir", metavar="SONGS_DIR", help="audio files, in subfolders too")
+    add("pairs_dir", metavar="PAIRS_DIR", help="gets a folder for each song; a run that was stopped goes on")
+    add("--separator", metavar="NAME", help="a Demucs model (default: the package's choice)")
+    add("--workers", type=_count, default=1, metavar="N", help="processes (default 1)")
+
+
+def _add_tokenize(commands: Any) -> None:
+    example = "accompany tokenize pairs tokens"
+    help_ = "turn pairs into the codes that the stages train on"
+    parser = _command(commands, "tokenize", help_, example)
+    parser.add_argument("pairs_dir", metavar="PAIRS_DIR", help="what synth or prepare wrote")
+    parser.add_argument("tokens_dir", metavar="TOKENS_DIR", help="a run that was stopped goes on")
+    parser.add_argument("--model", default="tiny", metavar="NAME|DIR", help="whose encoders to use (default tiny)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
+
+
+def _add_train(commands: Any) -> None:
+    example = "accompany train semantic --config semantic_tiny tokens=tokens max_steps=2000"
+    parser = _command(commands, "train", "train a part of a model", example, more="overrides")
+    parts = (*TASKS, *RECIPES)
+    parser.add_argument("task", choices=parts, metavar="PART", help=", ".join(parts))
+    parser.add_argument("--config", metavar="FILE", help="a YAML file, or a name in accompany/configs")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
+
+
+def _add_evaluate(commands: Any) -> None:
+    example = "accompany evaluate test_songs --report report"
+    help_ = "measure a model on song folders, floor and ceiling beside each figure"
+    parser = _command(commands, "evaluate", help_, example, more="songs")
+    parser.add_argument("songs", nargs="+", metavar="SONGS_DIR", help="song folders, as synth and prepare write them")
+    parser.add_argument("--report", required=True, metavar="DIR", help="gets report.html, .md, .json and sounds")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="X", help="length of a clip (default 10)")
+    parser.add_argument("--clips", type=_count, metavar="N", help="at most this many clips")
+    parser.add_argument("--seed", type=int, default=0, help="of the generations (default 0)")
+    _add_model(parser)
+
+
+def _add_looks(commands: Any) -> None:
+    for name, help_ in (
+        ("models", "list the models: parts, rates, size, licences"),
+        ("doctor", "look at this installation and say what to do"),
+    ):
+        parser = _command(commands, name, help_, f"accompany {name}")
+        parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return value

@@ -1,0 +1,285 @@
+"""The `accompany` command: arguments in, one call of the package, words to stderr and JSON to stdout.
+
+Exit codes: 0 done, 2 the user's input is wrong (one sentence on stderr), 1 a fault of ours, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import accompany
+from accompany.arguments import TASKS, build_parser
+from accompany.errors import InputError
+
+_RECIPES = {
+    "codec": ("accompany.encoders.training.codec", "train_codec", "CodecTrainingConfig"),
+    "mert": ("accompany.encoders.training.mert", "train_mert", "MertTrainingConfig"),
+    "clap": ("accompany.encoders.training.clap", "train_clap", "ClapTrainingConfig"),
+    "semantic_codes": (
+        "accompany.encoders.training.semantic_codes",
+        "fit_semantic_codes",
+        "SemanticCodesTrainingConfig",
+    ),
+    "judge": ("accompany.evaluation.judge_training", "train_judge", "JudgeTrainingConfig"),
+}
+_STOPPED, _OURS, _INPUT = 130, 1, 2
+
+
+def run() -> NoReturn:
+    """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.exit(main())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; never raises for wrong input."""
+    _log_to_stderr()
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        return _run(argv)
+    except InputError as error:
+        _say(f"accompany: {error}")
+        return _INPUT
+    except KeyboardInterrupt:
+        _say("accompany: stopped.")
+        return _STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _say(f"accompany: the disk is full ({error.filename or 'while writing'}); free some space, run again.")
+            return _INPUT
+        return _fault()
+    except Exception:
+        return _fault()
+
+
+class _StderrHandler(logging.StreamHandler):
+    """Our own handler, told apart from those of a program that calls `main`."""
+
+
+def _log_to_stderr() -> None:
+    logger = logging.getLogger("accompany")
+    logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _StderrHandler)]
+    logger.addHandler(_StderrHandler(sys.stderr))
+    logger.setLevel(logging.INFO)
+
+
+def _fault() -> int:
+    traceback.print_exc()
+    _say("accompany: this is a fault of accompany, not yours; please report it with the lines above.")
+    return _OURS
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    # argparse hands back positional arguments that follow an option; the command says where they belong.
+    unknown = [word for word in rest if word.startswith("-") or not args.more]
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]!r}")
+    if rest:
+        getattr(args, args.more).extend(rest)
+    run_, extra = _COMMANDS[args.command]
+    with _extra(extra):
+        return run_(args) or 0
+
+
+@contextmanager
+def _extra(name: str | None) -> Iterator[None]:
+    """Turn the absence of an optional package into the line that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if name is None or missing in ("accompany", ""):
+            raise
+        raise InputError(
+            f'This command needs the package {missing}, which is not installed: pip install "accompany[{name}]"'
+        ) from error
+
+
+def _generate(args: argparse.Namespace) -> None:
+    from accompany.audio import info
+    from accompany.outputs import plan_outputs
+
+    for vocal in args.vocals:
+        info(vocal)
+    outputs = plan_outputs(args.vocals, args.out, args.mix)
+    started = time.perf_counter()
+    band = _load(args)
+    load_s = time.perf_counter() - started
+    files = [_generate_one(band, output, args) for output in outputs]
+    if args.json:
+        summary = {"files": files, "model": band.name, "device": str(band.device), "load_s": round(load_s, 3)}
+        _print_json({**summary, "peak_rss_mb": _peak_rss_mb()})
+
+
+def _load(args: argparse.Namespace) -> Any:
+    return accompany.load(args.model, device=args.device)
+
+
+def _generate_one(band: Any, output: Any, args: argparse.Namespace) -> dict[str, Any]:
+    started = time.perf_counter()
+    with _bar(output.vocals.name) as progress:
+        take = band.generate(
+            output.vocals,
+            args.prompt,
+            seed=args.seed,
+            bpm=args.bpm,
+            key=args.key,
+            temperature=args.temperature,
+            guidance=args.guidance,
+            progress=progress,
+        )
+    output.accompaniment.parent.mkdir(parents=True, exist_ok=True)
+    take.save(output.accompaniment)
+    if output.mix:
+        take.save_mix(output.mix)
+    wall_s = time.perf_counter() - started
+    _say(f"{' and '.join(str(file) for file in output.files)}: {_describe(take)}")
+    return {
+        "vocals": str(output.vocals),
+        "accompaniment": str(output.accompaniment),
+        "mix": str(output.mix) if output.mix else None,
+        "seconds": round(take.seconds, 3),
+        "wall_s": round(wall_s, 3),
+        "rtf": round(wall_s / take.seconds, 4),
+        "seed": take.seed,
+    }
+
+
+def _describe(take: Any) -> str:
+    tempo = f", {take.plan.tempo_bpm:.0f} beats a minute" if take.plan.tempo_bpm else ""
+    return f"{take.seconds:.1f} s in {take.plan.key}{tempo}, made in {take.wall_s:.1f} s"
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar with the time left; hands out a function that takes the share done, 0 to 1."""
+    from tqdm import tqdm
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} done, {remaining} left"
+    with tqdm(total=1.0, desc=name, bar_format=layout, disable=None, leave=False) as bar:
+        yield lambda share: bar.update(share - bar.n) and None
+
+
+def _synth(args: argparse.Namespace) -> None:
+    from accompany.data.songs.write import synthesise
+
+    synthesise(
+        args.out_dir,
+        args.songs,
+        args.seed,
+        seconds=args.seconds,
+        sample_rate=args.sample_rate,
+        workers=args.workers,
+        voice_only=args.voice_only,
+    )
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from accompany.data.prepare import prepare
+
+    chosen = {"separator": args.separator} if args.separator else {}
+    prepare(args.songs_dir, args.pairs_dir, workers=args.workers, **chosen)
+
+
+def _tokenize(args: argparse.Namespace) -> None:
+    from accompany.data.tokenize import tokenize
+
+    tokenize(args.pairs_dir, args.tokens_dir, args.model, workers=args.workers)
+
+
+def _train(args: argparse.Namespace) -> None:
+    if args.task in TASKS:
+        from accompany.train import train
+
+        made = train(args.task, args.config, args.overrides)
+    else:
+        from accompany.config import load_config
+
+        module_name, function, schema = _RECIPES[args.task]
+        module = importlib.import_module(module_name)
+        made = getattr(module, function)(load_config(getattr(module, schema), args.config, args.overrides))
+    _say(f"{args.task}: {made}")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from accompany.evaluation.report import EvaluationConfig, as_table, evaluate
+
+    config = EvaluationConfig(seconds=args.seconds, limit=args.clips or 0, seed=args.seed)
+    report = evaluate(_load(args), args.songs, args.report, config)
+    _say(as_table(report))
+    _say(f"The page with pictures and players: {Path(args.report) / 'report.html'}")
+
+
+def _models(args: argparse.Namespace) -> None:
+    from accompany.api import describe_models
+
+    models = describe_models()
+    if args.json:
+        _print_json({"models": models})
+        return
+    for model in models:
+        _say(f"{model['name']}: {model['bytes'] / 1e6:.1f} MB, {model['license']}")
+        for part in model["parts"]:
+            rates = ", ".join(part["rates"])
+            _say(f"  {part['name']:<15}{part['bytes'] / 1e6:6.1f} MB  {part['license']:<14}{rates}")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from accompany.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        _say(f"{finding.status:<7}{finding.name:<17}{finding.found}")
+        if finding.advice:
+            _say(f"{'':<24}{finding.advice}")
+    if args.json:
+        _print_json({"findings": [asdict(finding) for finding in findings]})
+    return _OURS if any(finding.status == "broken" for finding in findings) else 0
+
+
+def _peak_rss_mb() -> float:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20) if sys.platform == "darwin" else peak / 1024, 1)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value), flush=True)
+
+
+_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | None]] = {
+    "generate": (_generate, None),
+    "synth": (_synth, "synth"),
+    "prepare": (_prepare, "data"),
+    "tokenize": (_tokenize, None),
+    "train": (_train, "train"),
+    "evaluate": (_evaluate, "eval"),
+    "models": (_models, None),
+    "doctor": (_doctor, None),
+}
+"""What runs a command, and the extra that its packages are in."""

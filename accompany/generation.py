@@ -1,0 +1,142 @@
+"""From one vocal to its accompaniment, as a straight line: listen, plan, compose, play, decode, set the level.
+
+After LLambada (Sing-On-Your-Beat, arXiv 2411.01661). Shape letters: B = 1 item, T samples, F semantic frames,
+A codec frames, K streams of codes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accompany import audio
+from accompany.pretrained import Bundle
+from accompany.settings import Settings
+from accompany.stages.conditions import Conditions, make_conditions
+from accompany.stages.plan import Plan, control_track
+from accompany.stages.sampling import SamplingConfig
+
+Progress = Callable[[float], None]
+
+_LISTENED, _COMPOSED, _PLAYED = 0.1, 0.5, 0.9
+_PEAK = 0.98
+_LEVEL_BLOCK_S = 0.05
+_QUIETEST_DB = -45.0
+
+
+@torch.inference_mode()
+def accompany_vocal(
+    bundle: Bundle, vocal: np.ndarray, settings: Settings, progress: Progress | None = None
+) -> tuple[np.ndarray, Plan]:
+    """Make the accompaniment of one vocal.
+
+    Args:
+        bundle: the model.
+        vocal: mono float32 [1, T] at the codec's rate, of any length.
+        settings: the options; the result depends on these, the vocal and the model only.
+        progress: called with the share done, 0 to 1.
+
+    Returns:
+        float32 [C, T] at the codec's rate, peaks below 1, and the plan that was played.
+    """
+    report = progress or (lambda share: None)
+    features = listen(bundle, vocal)
+    plan = plan_song(bundle, features, settings)
+    conditions = condition(bundle, features, plan, settings.prompt)
+    report(_LISTENED)
+    codes = bundle.semantic.generate_long(
+        conditions,
+        _sampling(bundle.semantic.config.sampling, settings),
+        [_seed(settings.seed, 0)],
+        progress=_part(report, _LISTENED, _COMPOSED),
+    )
+    tokens = bundle.acoustic.generate_long(
+        codes,
+        conditions,
+        seeds=[_seed(settings.seed, 1)],
+        progress=_part(report, _COMPOSED, _PLAYED),
+    )
+    sound = bundle.codec.decode(tokens, vocal.shape[-1])[0].float().cpu().numpy()
+    report(1.0)
+    return set_level(sound, vocal, bundle.codec.sample_rate, settings.level_db), plan
+
+
+def listen(bundle: Bundle, vocal: np.ndarray) -> Tensor:
+    """Features [1, F, Dv] of a vocal [1, T] at the codec's rate: melody features, then MERT states."""
+    rate = bundle.codec.sample_rate
+    n_frames = audio.frame_count(vocal.shape[-1], rate, bundle.melody.frame_rate)
+    for_melody = torch.from_numpy(audio.resample(vocal, rate, bundle.melody.sample_rate))
+    for_mert = torch.from_numpy(audio.resample(vocal, rate, bundle.mert.sample_rate))
+    device = bundle.device
+    melody = bundle.melody.encode(for_melody.to(device), n_frames)
+    states = bundle.mert.encode(for_mert.to(device), n_frames)
+    return torch.cat([melody, states], dim=-1)
+
+
+def plan_song(bundle: Bundle, features: Tensor, settings: Settings) -> Plan:
+    """What the listener hears in the features [1, F, Dv]: beats, bars, chords and key, as far as not given."""
+    return bundle.listener.plan(bundle.listener.listen(features), bpm=settings.bpm, key=settings.key)
+
+
+def condition(bundle: Bundle, features: Tensor, plan: Plan, prompt: str) -> Conditions:
+    """Everything that both stages are told, on the semantic grid."""
+    n_frames = features.shape[1]
+    control, mask = control_track(plan, n_frames, bundle.melody.frame_rate)
+    return make_conditions(
+        bundle.semantic.config.conditions,
+        n_frames,
+        vocal=features,
+        text=bundle.clap.embed_text([prompt]).to(features.device) if prompt else None,
+        control=control[None].to(features.device),
+        control_mask=mask[None].to(features.device),
+    )
+
+
+def set_level(sound: np.ndarray, vocal: np.ndarray, sample_rate: int, level_db: float) -> np.ndarray:
+    """Bring `sound` [C, T] to `level_db` against the vocal [1, T], as far as its peaks allow."""
+    wanted = max(loudness_db(vocal, sample_rate) + level_db, _QUIETEST_DB)
+    gain = 10 ** ((wanted - loudness_db(sound, sample_rate)) / 20)
+    peak = float(np.abs(sound).max(initial=0.0))
+    if not 0.0 < peak < np.inf:
+        return sound
+    return (sound * np.float32(min(gain, _PEAK / peak))).astype(np.float32)
+
+
+def loudness_db(sound: np.ndarray, sample_rate: int) -> float:
+    """Level in dBFS of the loud parts of [C, T]: RMS of short blocks, averaged with their energy as weight.
+
+    Pauses count for nothing, so a voice that sings half of the time is as loud as one that never rests.
+    """
+    block = max(round(_LEVEL_BLOCK_S * sample_rate), 1)
+    mono = sound.mean(axis=0)
+    blocks = audio.fit_length(mono, -(-len(mono) // block) * block).reshape(-1, block)
+    rms = np.sqrt(np.square(blocks).mean(axis=1))
+    energy = np.square(rms)
+    return float(20 * np.log10(max((energy * rms).sum() / max(energy.sum(), 1e-20), 1e-9)))
+
+
+def mix(vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:
+    """Voice [1, T] and band [C, T] together [C, T], turned down as a whole if the peaks would clip."""
+    both = vocals + accompaniment
+    peak = float(np.abs(both).max(initial=0.0))
+    return both * np.float32(_PEAK / peak) if peak > _PEAK else both
+
+
+def _sampling(own: SamplingConfig, settings: Settings) -> SamplingConfig:
+    given = {"temperature": settings.temperature, "guidance": settings.guidance}
+    return dataclasses.replace(own, **{name: value for name, value in given.items() if value is not None})
+
+
+def _seed(seed: int, stage: int) -> int:
+    """A seed for each stage, so that the two do not draw the same numbers."""
+    low, high = np.random.SeedSequence([seed, stage]).generate_state(2)
+    return int(low) | (int(high) >> 1) << 32
+
+
+def _part(report: Progress, low: float, high: float) -> Callable[[int, int], None]:
+    """A counter of steps that fills the share from `low` to `high`."""
+    return lambda done, total: report(low + (high - low) * done / max(total, 1))

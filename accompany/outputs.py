@@ -1,0 +1,97 @@
+"""Where `accompany generate` writes: names worked out and checked before any work, nothing created yet."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accompany.errors import InputError
+
+_SUFFIXES = (".wav", ".flac", ".ogg", ".aiff")
+
+
+@dataclass(frozen=True)
+class Output:
+    """The files of one vocal; `mix` is None when no mix is wanted."""
+
+    vocals: Path
+    accompaniment: Path
+    mix: Path | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What will be written."""
+        return (self.accompaniment,) if self.mix is None else (self.accompaniment, self.mix)
+
+
+def plan_outputs(vocals: Sequence[str | os.PathLike[str]], out: str | None, mix: bool) -> list[Output]:
+    """Name the files of every vocal.
+
+    Args:
+        vocals: the vocal files.
+        out: a file for one vocal, a folder for several (or for one, if it is there or ends in a slash); None
+            puts `<stem>.accompaniment.wav` in the current folder.
+        mix: also name `<stem>.mix.wav`.
+
+    Raises:
+        InputError: `out` cannot be what it must be, two vocals share a name, an input would be overwritten,
+            or a folder is not writable.
+    """
+    paths = [Path(vocal) for vocal in vocals]
+    if out is not None and len(paths) == 1 and not _means_folder(out):
+        accompaniments = [_checked_file(Path(out))]
+    else:
+        folder = Path(out) if out is not None else Path()
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--out {out} is a file; name a folder for the results of {len(paths)} vocals.")
+        accompaniments = [folder / f"{path.stem}.accompaniment.wav" for path in paths]
+    named = zip(paths, accompaniments, strict=True)
+    outputs = [Output(vocal, result, _mix_path(result) if mix else None) for vocal, result in named]
+    _check_distinct(outputs)
+    for folder in {output.accompaniment.parent for output in outputs}:
+        _check_writable(folder)
+    return outputs
+
+
+def _means_folder(out: str) -> bool:
+    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+
+
+def _checked_file(path: Path) -> Path:
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"--out {path} is no audio file name; end it in {', '.join(_SUFFIXES)}.")
+    return path
+
+
+def _mix_path(accompaniment: Path) -> Path:
+    stem = accompaniment.stem.removesuffix(".accompaniment")
+    return accompaniment.with_name(f"{stem}.mix{accompaniment.suffix}")
+
+
+def _check_distinct(outputs: list[Output]) -> None:
+    inputs = {output.vocals.resolve(): output.vocals for output in outputs}
+    seen: dict[Path, Path] = {}
+    for output in outputs:
+        for file in output.files:
+            if file.resolve() in inputs:
+                raise InputError(f"{file} would overwrite a vocal; choose another --out.")
+            if (other := seen.setdefault(file, output.vocals)) is not output.vocals:
+                raise InputError(f"{other} and {output.vocals} would both become {file}; rename one of them.")
+
+
+def _check_writable(folder: Path) -> None:
+    """Try the nearest folder that is there, so that a long generation does not end in a refusal."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"Cannot write into {folder}: {existing} is a file; choose another --out.")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(
+            f"Cannot write into {folder} ({error.strerror}); choose another --out that is writable."
+        ) from error
