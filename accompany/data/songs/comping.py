@@ -1,0 +1,258 @@
+"""Chords in rhythm: strums, blocks, broken chords, stabs, offbeats, pads and arpeggios."""
+
+from __future__ import annotations
+
+from accompany.data.songs.dice import Dice
+from accompany.data.songs.form import ChordSpan, Form, Section
+from accompany.data.songs.groove import Event
+from accompany.data.songs.instruments import Instrument
+from accompany.data.songs.theory import Chord, guitar_voicing, nearest_pitch, voicing
+
+# Hits inside a bar of four beats as (start, length); marks: negative velocity share is an upstroke.
+_Hits = tuple[tuple[float, float, float], ...]
+
+_FOUR: dict[str, tuple[_Hits, ...]] = {
+    "block": (((0, 2, 1), (2, 2, 0.9)), ((0, 4, 1),), ((0, 3, 1), (3, 1, 0.8))),
+    "quarters": (((0, 0.9, 1), (1, 0.9, 0.8), (2, 0.9, 0.9), (3, 0.9, 0.8)),),
+    "eighths": (tuple((i / 2, 0.45, 1 if i % 2 == 0 else 0.75) for i in range(8)),),
+    "power eighths": (tuple((i / 2, 0.46, 1 if i % 4 == 0 else 0.85) for i in range(8)), ((0, 1.4, 1), (1.5, 0.5, 0.9), (2, 1.9, 1)), ((0, 0.45, 1), (0.5, 0.45, 0.8), (1, 0.9, 1), (2.5, 0.45, 0.9), (3, 0.9, 1))),
+    "gallop": (tuple((b + o, 0.22, 1 if o == 0 else 0.8) for b in range(4) for o in (0, 0.5, 0.75)),),
+    "strum": (
+        ((0, 1, 1), (1, 0.5, 0.85), (1.5, 0.5, -0.7), (2.5, 0.5, -0.75), (3, 0.5, 0.85), (3.5, 0.5, -0.7)),
+        ((0, 1, 1), (1, 1, 0.9), (2, 0.5, 0.9), (2.5, 0.5, -0.7), (3, 0.5, 0.9), (3.5, 0.5, -0.7)),
+        ((0, 0.5, 1), (0.5, 0.5, -0.6), (1, 0.5, 0.9), (1.5, 0.5, -0.7), (2, 0.5, 0.9), (2.5, 0.5, -0.6), (3, 0.5, 0.9), (3.5, 0.5, -0.7)),
+        ((0, 0.75, 1), (0.75, 0.25, -0.6), (1, 0.5, 0.9), (1.5, 0.75, -0.8), (2.25, 0.25, 0.6), (2.5, 0.5, -0.7), (3, 0.75, 0.9), (3.75, 0.25, -0.6)),
+    ),
+    "syncopated": (
+        ((0, 1.4, 1), (1.5, 1.4, 0.9), (3, 0.9, 0.9)), ((0, 0.7, 1), (0.75, 0.7, 0.85), (1.5, 1, 0.9), (2.5, 1.4, 0.9)),
+        ((0, 1.4, 1), (1.5, 2, 0.9), (3.5, 0.5, 0.8)), ((0, 0.9, 1), (1.5, 0.9, 0.9), (2.5, 0.9, 0.85), (3.5, 0.5, 0.8)),
+    ),
+    "whole": (((0, 4, 1),),),
+    "charleston": (((0, 1, 1), (1.5, 0.4, 0.9)), ((0, 0.4, 1), (1.5, 1.5, 0.9)), ((0.5, 0.4, 0.8), (2, 1, 0.9))),
+    "jazz comp": (((1.5, 0.4, 0.9), (3.5, 0.5, 0.85)), ((0.5, 0.4, 0.85), (1.5, 1, 0.9), (3, 0.4, 0.7)), ((0, 1.9, 0.9), (2.5, 0.4, 0.8)), ((0, 0.4, 0.9), (2.5, 1.2, 0.85)), ((1, 0.5, 0.8), (2.5, 0.4, 0.9))),
+    "four to the bar": (((0, 0.6, 0.8), (1, 0.5, 1), (2, 0.6, 0.8), (3, 0.5, 1)),),
+    "bossa": (((0, 0.9, 1), (1, 0.4, 0.8), (1.5, 0.9, 0.9), (2.5, 0.9, 0.9), (3.5, 0.5, 0.85)), ((0, 1.4, 1), (1.5, 0.9, 0.9), (2.5, 0.4, 0.8), (3, 0.9, 0.9)), ((0.5, 0.9, 0.9), (1.5, 0.9, 0.9), (3, 0.9, 0.9))),
+    "bossa two": (((0, 0.4, 1), (1.5, 0.9, 0.9), (2.5, 0.4, 0.8), (3.5, 0.5, 0.9)), ((0.5, 0.4, 0.8), (1, 0.9, 0.9), (2.5, 0.9, 0.9))),
+    "offbeat": (tuple((i + 0.5, 0.4, 0.9) for i in range(4)),),
+    "skank": (tuple((i, 0.22, 1) for i in (1, 3)), tuple((i + 0.5, 0.22, 0.95) for i in range(4))),
+    "skank double": (tuple((b + o, 0.18, 1 if o == 0 else 0.75) for b in (1, 3) for o in (0, 0.5)), tuple((b + o, 0.16, 0.9) for b in range(4) for o in (0.5, 0.75))),
+    "neo soul": (((0, 1.6, 1), (1.75, 0.7, 0.8), (2.75, 1, 0.85)), ((0, 0.6, 1), (0.75, 2, 0.85), (3.25, 0.6, 0.75)), ((0.5, 1.4, 0.9), (2.5, 1.2, 0.85))),
+    "funk chick": (
+        ((0, 0.2, 1), (0.75, 0.15, -0.7), (1.5, 0.2, 0.9), (1.75, 0.15, -0.7), (2.5, 0.2, 0.9), (3.25, 0.2, -0.8), (3.5, 0.2, 0.8)),
+        tuple((i / 4, 0.14, 0.95 if i in (0, 3, 6, 10, 13) else 0.45) for i in range(16) if i not in (4, 12)),
+    ),
+    "stabs": (((0, 0.3, 1), (1.5, 0.3, 0.9)), ((0, 0.3, 1), (0.75, 0.3, 0.9), (1.5, 0.3, 0.9), (2.5, 0.3, 0.9)), ((1.5, 0.3, 1), (3.5, 0.3, 0.9))),
+    "house chords": (((0, 0.5, 1), (0.75, 0.5, 0.9), (1.5, 0.75, 0.9), (2.5, 0.4, 0.85), (3.25, 0.5, 0.9)), ((0.5, 0.3, 1), (1.5, 0.3, 1), (2.5, 0.3, 1), (3.5, 0.3, 1))),
+    "sidechain": (tuple((i + 0.25, 0.7, 0.9) for i in range(4)),),
+    "shuffle": (((0, 0.45, 1), (0.5, 0.4, 0.7), (1, 0.45, 0.95), (1.5, 0.4, 0.7), (2, 0.45, 1), (2.5, 0.4, 0.7), (3, 0.45, 0.95), (3.5, 0.4, 0.7)), ((1, 0.3, 1), (3, 0.3, 1))),
+    "montuno": (((0, 0.45, 1), (0.5, 0.45, 0.8), (1, 0.45, 0.9), (1.5, 0.45, 0.8), (2.5, 0.9, 0.9), (3.5, 0.5, 0.9)), ((0.5, 0.45, 0.9), (1.5, 0.45, 0.9), (2, 0.45, 0.9), (2.5, 0.45, 0.8), (3.5, 0.5, 0.9))),
+}  # fmt: skip
+_THREE: dict[str, tuple[_Hits, ...]] = {
+    "oom pah": (((1, 0.8, 0.85), (2, 0.8, 0.8)),),
+    "strum": (((0, 0.9, 1), (1, 0.5, 0.8), (1.5, 0.5, -0.6), (2, 0.5, 0.8), (2.5, 0.5, -0.6)), ((0, 1, 1), (1, 1, 0.8), (2, 1, 0.8))),
+    "whole": (((0, 3, 1),),),
+    "quarters": (((0, 0.9, 1), (1, 0.9, 0.8), (2, 0.9, 0.8)),),
+    "charleston": (((0, 1.4, 1), (1.5, 0.4, 0.85)), ((1, 0.5, 0.9), (2.5, 0.4, 0.8))),
+}  # fmt: skip
+_COMPOUND: dict[str, tuple[_Hits, ...]] = {
+    "whole": (((0, 2, 1),),),
+    "strum": (((0, 0.66, 1), (2 / 3, 0.33, -0.7), (1, 0.66, 0.9), (5 / 3, 0.33, -0.7)), tuple((i / 3, 0.32, 1 if i % 3 == 0 else 0.7) for i in range(6))),
+    "quarters": (((0, 0.9, 1), (1, 0.9, 0.85)),),
+    "eighths": (tuple((i / 3, 0.3, 1 if i % 3 == 0 else 0.7) for i in range(6)),),
+    "stabs": (((1, 0.3, 1),), ((0, 0.3, 1), (5 / 3, 0.3, 0.9))),
+}  # fmt: skip
+_ORDERS = (
+    (0, 1, 2, 3, 2, 1), (0, 1, 2, 3), (0, 2, 1, 2), (0, 2, 1, 3, 2, 1), (3, 2, 1, 0), (0, 1, 2, 1), (0, 3, 1, 2), (0, 2, 3, 2),
+)  # fmt: skip
+_PLUCKED = frozenset({"guitar", "ukulele", "banjo"})
+BROKEN = frozenset({"broken", "fingerpick", "ostinato", "boom chick"})
+
+
+def play_comp(form: Form, instrument: Instrument, name: str, dice: Dice, *, alone: bool) -> list[Event]:
+    """A chord part in the rhythm `name`.
+
+    Args:
+        form: the song's plan.
+        instrument: who plays; guitars get guitar voicings and strums.
+        name: a pattern name of the style.
+        dice: random draws.
+        alone: no bass plays, so the part puts roots below its chords.
+    """
+    if name in BROKEN:
+        return _broken(form, instrument, name, dice, alone=alone)
+    events: list[Event] = []
+    table = _table(form)
+    patterns = table.get(name) or table["strum" if instrument.family in _PLUCKED else "quarters"]
+    chosen = {section.name: (dice.pick(patterns), dice.pick(patterns)) for section in form.sections}
+    hand = _Hand(instrument, dice)
+    for section in form.sections:
+        for bar in range(section.start_bar, section.start_bar + section.bars):
+            hits = chosen[section.name][(bar - section.start_bar) % 4 == 3]
+            if section.intensity < 0.32 and name not in ("skank", "bossa"):
+                hits = table["whole"][0]
+            events += _bar(form, section, bar, hits, hand, dice)
+    if alone or instrument.family in ("piano",) and dice.chance(0.3):
+        events += _left_hand(form, instrument, dice)
+    return sorted(events)
+
+
+def _table(form: Form) -> dict[str, tuple[_Hits, ...]]:
+    if form.metre.compound:
+        return _COMPOUND
+    return _THREE if form.metre.beats == 3 else _FOUR
+
+
+class _Hand:
+    """Voices chords one after another, each near the one before."""
+
+    def __init__(self, instrument: Instrument, dice: Dice, *, centre: float | None = None, size: int = 0) -> None:
+        self._instrument = instrument
+        low, high = max(instrument.low, 45), min(instrument.high, 79)
+        self._low, self._high = low, max(high, low + 14)
+        middle = 62 if instrument.low < 58 else (instrument.low + instrument.high) / 2
+        self._centre = (middle if centre is None else centre) + dice.between(-4, 5)
+        self._size = size or dice.pick((3, 3, 4, 4))
+        self._plucked = instrument.family in _PLUCKED and instrument.low <= 48
+        self._power = instrument.name in ("distorted guitar", "overdriven guitar") and dice.chance(0.75)
+        self._previous: tuple[int, ...] | None = None
+
+    def notes(self, chord: Chord) -> tuple[int, ...]:
+        """Pitches for a chord."""
+        if self._power:
+            root = nearest_pitch(chord.bass if chord.bass_interval else chord.root, 44, 38, 50)
+            return (root, root + 7 if chord.fifth == (chord.root + 7) % 12 else root + 6, root + 12)
+        if self._plucked:
+            return guitar_voicing(chord)
+        self._previous = voicing(chord, self._previous, self._centre, self._size, self._low, self._high)
+        return self._previous
+
+
+def _bar(form: Form, section: Section, bar: int, hits: _Hits, hand: _Hand, dice: Dice) -> list[Event]:
+    beats = form.metre.beats
+    start = float(bar * beats)
+    width = 2.0 if form.metre.compound else 3.0 if beats == 3 else 4.0
+    level = 58 + 34 * section.intensity
+    placed: list[tuple[float, float, float]] = []
+    shift = 0.0
+    while shift < beats - 0.5:
+        placed += [(start + shift + at, length, share) for at, length, share in hits if shift + at < beats]
+        shift += width
+    spans = form.harmony.between(start, start + beats)
+    placed = _with_changes(placed, spans)
+    events: list[Event] = []
+    for index, (at, length, share) in enumerate(placed):
+        following = placed[index + 1][0] if index + 1 < len(placed) else start + beats
+        length = min(length, max(0.1, following - at)) if length > 0.4 else length
+        events += _strike(hand.notes(form.harmony.at(at)), at, length, level * abs(share), dice, up=share < 0)
+    return events
+
+
+def _with_changes(placed: list[tuple[float, float, float]], spans: list[ChordSpan]) -> list[tuple[float, float, float]]:
+    """The hits, with one more for every chord whose start and first beat no hit touches."""
+    sustained = any(length > 0.5 for _, length, _ in placed)
+    for span in spans:
+        if sustained and not any(span.start - 0.01 <= at < min(span.start + 0.6, span.end) for at, _, _ in placed):
+            placed = [*placed, (span.start, span.end - span.start, 0.9)]
+    return sorted(placed)
+
+
+def _strike(
+    notes: tuple[int, ...], at: float, length: float, velocity: float, dice: Dice, *, up: bool
+) -> list[Event]:
+    """One chord: strings or fingers a few milliseconds apart."""
+    spread = dice.between(0.004, 0.016) if len(notes) > 3 else dice.between(0.0, 0.006)
+    order = tuple(reversed(notes))[:4] if up else notes
+    return [
+        Event(at, length * 0.96, pitch, velocity * dice.between(0.9, 1.05), index * spread)
+        for index, pitch in enumerate(order)
+    ]
+
+
+def _left_hand(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
+    """Roots, octaves or fifths in the bass register of the same instrument."""
+    low = max(instrument.low, 33)
+    octave = dice.chance(0.4) and instrument.family == "piano"
+    events: list[Event] = []
+    for span in form.harmony.spans:
+        root = nearest_pitch(span.chord.bass, low + 9, low, low + 16)
+        level = 60 + 28 * form.section_at(span.start).intensity
+        length = span.end - span.start
+        events.append(Event(span.start, length * 0.95, root, level))
+        if octave and root + 12 < 60:
+            events.append(Event(span.start, length * 0.95, root + 12, level * 0.8))
+    return [event for event in events if event.start >= 0]
+
+
+def _broken(form: Form, instrument: Instrument, name: str, dice: Dice, *, alone: bool) -> list[Event]:
+    """Broken chords: fingerpicking, Alberti figures, boom-chick."""
+    if name == "boom chick":
+        return _boom_chick(form, instrument, dice)
+    order = dice.pick(_ORDERS)
+    step = 1 / 3 if form.metre.compound else dice.pick((0.5, 0.5, 0.25 if form.tempo_bpm < 95 else 0.5))
+    hand = _Hand(instrument, dice, size=4)
+    events: list[Event] = []
+    for span in form.harmony.spans:
+        notes = hand.notes(span.chord)
+        level = 56 + 30 * form.section_at(span.start).intensity
+        count = round((span.end - span.start) / step)
+        for index in range(count):
+            pitch = notes[order[index % len(order)] % len(notes)]
+            accent = 1.08 if index == 0 else 1.0 if index % 2 == 0 else 0.88
+            ring = min(step * 2.5, span.end - span.start - index * step)
+            events.append(Event(span.start + index * step, max(ring, 0.15), pitch, level * accent))
+    if (alone or name == "fingerpick") and not (instrument.family in _PLUCKED and instrument.low > 48):
+        events += _left_hand(form, instrument, dice)
+    return sorted(event for event in events if event.start >= 0)
+
+
+def _boom_chick(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
+    events: list[Event] = []
+    hand = _Hand(instrument, dice, size=3)
+    low = max(instrument.low, 36)
+    for span in form.harmony.spans:
+        notes = hand.notes(span.chord)
+        level = 62 + 28 * form.section_at(span.start).intensity
+        for index in range(max(1, round(span.end - span.start))):
+            at = span.start + index
+            if index % 2 == 0:
+                pitch_class = span.chord.bass if index % 4 == 0 else span.chord.fifth
+                events.append(Event(at, 0.9, nearest_pitch(pitch_class, low + 8, low, low + 14), level))
+            else:
+                events += _strike(notes[-3:], at, 0.4, level * 0.9, dice, up=False)
+    return sorted(event for event in events if event.start >= 0)
+
+
+def play_pad(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
+    """Long chords, tied over where they share notes, from verse or chorus on."""
+    hand = _Hand(instrument, dice, centre=64, size=dice.pick((3, 4)))
+    everywhere = dice.chance(0.45)
+    events: list[Event] = []
+    for span in form.harmony.spans:
+        section = form.section_at(span.start)
+        notes = hand.notes(span.chord)
+        if not everywhere and section.intensity < 0.55:
+            continue
+        level = 52 + 36 * section.intensity
+        events += [Event(span.start, span.end - span.start, pitch, level) for pitch in notes]
+    return [event for event in events if event.start >= 0]
+
+
+def play_arpeggio(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
+    """Chord notes one by one over an octave or two."""
+    step = 1 / 3 if form.metre.compound else dice.pick((0.5, 0.25, 0.25) if form.tempo_bpm < 132 else (0.5,))
+    order = dice.pick(_ORDERS)
+    hand = _Hand(instrument, dice, centre=max(66.0, instrument.low + 8.0), size=4)
+    mask = [dice.chance(0.85) for _ in range(8)] if dice.chance(0.4) else [True] * 8
+    mask[0] = True
+    events: list[Event] = []
+    for span in form.harmony.spans:
+        section = form.section_at(span.start)
+        notes = hand.notes(span.chord)
+        if section.intensity < 0.3:
+            continue
+        for index in range(round((span.end - span.start) / step)):
+            if mask[index % 8]:
+                pitch = notes[order[index % len(order)] % len(notes)]
+                level = (58 + 26 * section.intensity) * (1.0 if index % 4 == 0 else 0.85)
+                events.append(Event(span.start + index * step, step * 0.9, pitch, level))
+    return [event for event in events if event.start >= 0]

@@ -1,0 +1,204 @@
+"""Sung melodies: phrases that repeat, answer and vary each other over the chords of a song."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from accompany.data.songs.dice import Dice
+from accompany.data.songs.form import Form, Section
+from accompany.data.songs.manners import MANNERS, Manner
+from accompany.data.songs.pitches import PitchChooser, Range
+from accompany.data.songs.rhythm import Slot, phrase_rhythm
+
+
+@dataclass(frozen=True)
+class SungNote:
+    """A note on the beat grid; `tied` means that it carries on the syllable of the note before."""
+
+    start: float
+    length: float
+    pitch: int
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class Tune:
+    """The melody of a song and how it is sung."""
+
+    notes: tuple[SungNote, ...]
+    manner: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class _Phrase:
+    """Remembered material: slots with pitches, the tonic they stood on."""
+
+    slots: tuple[Slot, ...]
+    pitches: tuple[int, ...]
+    tonic: int
+
+
+_SCHEMES = {
+    1: ("A",), 2: ("AB", "AA", "AB"), 3: ("AAB", "ABA"), 4: ("AABA", "ABAB", "ABAC", "AABC", "AAAB", "AABB", "ABCB"),
+    5: ("ABABC",), 6: ("AABAAB", "ABABCB"), 7: ("AABAABC",), 8: ("AABAAABA", "ABABACAB", "ABACABAC", "AABBAABC"),
+}  # fmt: skip
+_SECTION_DENSITY = {"verse": 1.0, "chorus": 0.9, "bridge": 0.85, "prechorus": 1.1, "outro": 0.75}
+_SECTION_LIFT = {"verse": -0.12, "chorus": 0.2, "bridge": 0.05, "prechorus": 0.05, "outro": 0.0}
+
+
+def write_tune(form: Form, voice_range: tuple[int, int], dice: Dice) -> Tune:
+    """Compose the melody of a song for a voice."""
+    name = dice.choose(form.style.melody)
+    writer = _Writer(form, MANNERS[name], voice_range, dice)
+    notes: list[SungNote] = []
+    for section in form.sections:
+        if section.sung:
+            notes += writer.section(section)
+    tidy = _without_overlap(notes)
+    low, high = writer.limits
+    return Tune(tuple(tidy), name, low, high)
+
+
+class _Writer:
+    """Keeps the phrases of a song, so that sections come back with the same tune."""
+
+    def __init__(self, form: Form, manner: Manner, voice_range: tuple[int, int], dice: Dice) -> None:
+        self._form, self._manner, self._dice = form, manner, dice
+        self.limits = _song_range(manner, voice_range, dice)
+        self._chooser = PitchChooser(form, manner, dice, dice.choose(manner.scale))
+        self._memory: dict[tuple[str, str, float], _Phrase] = {}
+        self._bars = dice.choose(manner.phrase_bars)
+        self._density = dice.between(0.85, 1.15)
+        self._skip = 0.06 if dice.chance(0.5) else 0.0
+        self._scheme: dict[tuple[str, int], str] = {}
+        self._straight = form.time.swing == 0.5 or form.time.unit == 0.5
+
+    def section(self, section: Section) -> list[SungNote]:
+        """All phrases of one section."""
+        bars = min(self._bars, section.bars)
+        count = -(-section.bars // bars)
+        if (section.name, count) not in self._scheme:
+            self._scheme[section.name, count] = self._dice.pick(_SCHEMES.get(count, ("ABAC" * 8,)))
+        notes: list[SungNote] = []
+        for index, letter in enumerate(self._scheme[section.name, count][:count]):
+            if index and self._dice.chance(self._skip):
+                continue
+            length = min(bars, section.bars - index * bars)
+            notes += self._phrase(section, letter, section.start_bar + index * bars, length, final=index % 2 == 1)
+        return notes
+
+    def _phrase(self, section: Section, letter: str, bar: int, bars: int, *, final: bool) -> list[SungNote]:
+        dice, metre = self._dice, self._form.metre
+        beats = float(bars * metre.beats)
+        key = (section.name, letter, beats)
+        known = self._memory.get(key)
+        fresh = known is None or dice.chance(0.08)
+        slots = self._rhythm(section, beats) if known is None or fresh else self._vary(known.slots)
+        guide = None if known is None or fresh else self._guide(known, section, slots)
+        limits = self._tessitura(section)
+        origin = float(bar * metre.beats)
+        pitches = self._chooser.phrase(slots, origin, limits, guide, final=final)
+        if known is None:
+            self._memory[key] = _Phrase(tuple(slots), tuple(pitches), section.tonic)
+        return self._ornament(slots, pitches, origin)
+
+    def _rhythm(self, section: Section, beats: float) -> list[Slot]:
+        density = self._density * _SECTION_DENSITY.get(section.name, 1.0)
+        form = self._form
+        return phrase_rhythm(
+            self._manner, form.metre, self._dice, beats=beats, tempo_bpm=form.tempo_bpm, density=density,
+            straight=self._straight,
+        )  # fmt: skip
+
+    def _vary(self, slots: tuple[Slot, ...]) -> list[Slot]:
+        """The same rhythm, sometimes with a note split or two notes joined, since the words differ."""
+        varied = list(slots)
+        if len(varied) > 3 and self._dice.chance(0.35):
+            index = self._dice.integer(0, len(varied) - 2)
+            slot = varied[index]
+            if slot.length >= 0.99 and not self._form.metre.compound:
+                half = slot.length / 2
+                varied[index : index + 1] = [Slot(slot.start, half), Slot(slot.start + half, half)]
+            elif slot.length < 0.6:
+                merged = Slot(slot.start, varied[index + 1].start + varied[index + 1].length - slot.start)
+                varied[index : index + 2] = [merged]
+        return varied
+
+    def _guide(self, known: _Phrase, section: Section, slots: list[Slot]) -> list[float]:
+        """Pitches to follow: those of the phrase before, in the section's key, sometimes moved as a sequence."""
+        shift = (section.tonic - known.tonic + 6) % 12 - 6
+        if self._dice.chance(0.15):
+            shift += self._dice.pick((-4, -2, 2, 2, 4, 5))
+        guide = []
+        for slot in slots:
+            nearest = min(range(len(known.slots)), key=lambda i: abs(known.slots[i].start - slot.start))
+            guide.append(float(known.pitches[nearest] + shift))
+        keep = len(guide) - (self._dice.pick((0, 0, 2, 3)) if len(guide) > 4 else 0)
+        return guide[:keep]
+
+    def _tessitura(self, section: Section) -> Range:
+        low, high = self.limits
+        centre = (low + high) / 2 + _SECTION_LIFT.get(section.name, 0.0) * (high - low)
+        return Range(low, high, centre)
+
+    def _ornament(self, slots: list[Slot], pitches: list[int], origin: float) -> list[SungNote]:
+        notes: list[SungNote] = []
+        for index, (slot, pitch) in enumerate(zip(slots, pitches, strict=True)):
+            note = SungNote(origin + slot.start, slot.length, pitch)
+            if slot.length >= 0.9 and self._dice.chance(self._manner.melisma):
+                notes += self._run(note, pitches[index + 1] if index + 1 < len(pitches) else pitch)
+            else:
+                slurred = (
+                    bool(notes) and slot.length < 0.6 and 0 < abs(pitch - notes[-1].pitch) <= 4
+                    and self._dice.chance(self._manner.melisma * 0.35)
+                )  # fmt: skip
+                notes.append(replace(note, tied=slurred))
+        return notes
+
+    def _run(self, note: SungNote, following: int) -> list[SungNote]:
+        """A held note that ends in a turn or a run of short notes on the same syllable."""
+        step = 0.25 if not self._form.metre.compound else 1 / 6
+        count = self._dice.pick((1, 2, 2, 3))
+        held = note.length - count * step
+        if held < step:
+            return [note]
+        scale = self._chooser.scale_at(note.start)
+        direction = self._dice.pick((-1, 1)) if following == note.pitch else (1 if following > note.pitch else -1)
+        notes = [replace(note, length=held)]
+        pitch = note.pitch
+        for index in range(count):
+            turn = direction if index < 2 else -direction
+            moved = _next_in_scale(pitch, turn, scale)
+            pitch = moved if self.limits[0] <= moved <= self.limits[1] else _next_in_scale(pitch, -turn, scale)
+            notes.append(SungNote(note.start + held + index * step, step, pitch, tied=True))
+        return notes
+
+
+def _next_in_scale(pitch: int, direction: int, scale: frozenset[int]) -> int:
+    pitch += direction
+    while pitch % 12 not in scale:
+        pitch += direction
+    return pitch
+
+
+def _song_range(manner: Manner, voice_range: tuple[int, int], dice: Dice) -> tuple[int, int]:
+    low, high = voice_range
+    span = min(dice.integer(*manner.span), high - low)
+    slack = high - low - span
+    start = low + round(slack * (dice.unit() + dice.unit()) / 2)
+    return start, start + span
+
+
+def _without_overlap(notes: list[SungNote]) -> list[SungNote]:
+    """Sorted notes, each cut where the next begins; a pickup wins over the tail of the phrase before."""
+    ordered = sorted(notes, key=lambda note: note.start)
+    tidy: list[SungNote] = []
+    for note in ordered:
+        if tidy and note.start - tidy[-1].start < 0.12:
+            continue
+        if tidy and tidy[-1].start + tidy[-1].length > note.start:
+            tidy[-1] = replace(tidy[-1], length=note.start - tidy[-1].start)
+        tidy.append(note)
+    return tidy
