@@ -61,9 +61,7 @@ def decode_chords(
     """
     config = config or ChordDecodingConfig()
     duration_s = len(log_posteriors) / frame_rate
-    edges_s = np.concatenate(
-        [[0.0], beats_s[(beats_s > 0.5 / frame_rate) & (beats_s < duration_s)], [duration_s]]
-    )
+    edges_s = np.concatenate([[0.0], beats_s[(beats_s > 0.5 / frame_rate) & (beats_s < duration_s)], [duration_s]])
     unary, posterior = _segment_scores(log_posteriors, edges_s * frame_rate)
     unary = unary * config.evidence / frame_rate
     unary[:, NO_CHORD] -= config.silence_cost

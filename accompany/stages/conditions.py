@@ -188,9 +188,7 @@ def make_conditions(
         ValueError: a tensor does not have the shape that the config asks for.
     """
     shape = (batch_size, n_frames)
-    device = next(
-        (value.device for value in (vocal, text, control, known) if value is not None), torch.device("cpu")
-    )
+    device = next((value.device for value in (vocal, text, control, known) if value is not None), torch.device("cpu"))
 
     def presence(value: Tensor | None, mask: Tensor | None, *more: int) -> Tensor:
         if value is not None and mask is not None:
@@ -208,9 +206,7 @@ def make_conditions(
         text_mask=presence(text, None),
         control=_or_zeros(control, (*shape, CONTROL_DIM), device),
         control_mask=presence(control, control_mask, 3),
-        known=torch.full((batch_size, len(config.code_sizes), n_frames), -1, device=device)
-        if known is None
-        else known,
+        known=torch.full((batch_size, len(config.code_sizes), n_frames), -1, device=device) if known is None else known,
         frame_mask=torch.ones(shape, dtype=torch.bool, device=device),
     )
     _check_shapes(made, config)
@@ -266,13 +262,16 @@ class ConditionEmbedding(nn.Module):
         return torch.where(mask[..., None], value, self.absent.weight[which].to(value.dtype))
 
 
-def drop(conditions: Conditions, rates: DropRates, generator: torch.Generator | None = None) -> Conditions:
+def drop(
+    conditions: Conditions, rates: DropRates, generator: torch.Generator | None = None, *, gaps: bool = True
+) -> Conditions:
     """Hide conditions at random, item by item, for training.
 
     Args:
         conditions: complete ones.
         rates: how often each is hidden.
         generator: where chance comes from, on the CPU.
+        gaps: known codes that stay leave a gap for the stage to fill; False hides stretches of them at the same rate.
     """
     shape = conditions.batch_size, conditions.n_frames
     device = conditions.vocal.device
@@ -284,7 +283,9 @@ def drop(conditions: Conditions, rates: DropRates, generator: torch.Generator | 
     control = conditions.control.clone()
     for columns, rate in ((BEAT_PHASE + BAR_PHASE, rates.phase), (BAR_PHASE, rates.bar)):
         control[..., columns] = control[..., columns] * kept(rate)[..., None]
-    unknown = ~kept(rates.known)[:, None] | ~_flanks(shape, generator).to(device)[:, None]
+    unknown = ~kept(rates.known, not gaps)
+    if gaps:
+        unknown |= ~_flanks(shape, generator).to(device)
     return dataclasses.replace(
         conditions,
         vocal_mask=conditions.vocal_mask & kept(rates.vocal, True),
@@ -292,15 +293,13 @@ def drop(conditions: Conditions, rates: DropRates, generator: torch.Generator | 
         text_mask=conditions.text_mask & kept(rates.text),
         control=control,
         control_mask=conditions.control_mask & groups,
-        known=conditions.known.masked_fill(unknown, -1),
+        known=conditions.known.masked_fill(unknown[:, None], -1),
     )
 
 
-def _hidden(
-    shape: tuple[int, int], rate: float, stretches: bool, generator: torch.Generator | None
-) -> Tensor:
+def _hidden(shape: tuple[int, int], rate: float, stretches: bool, generator: torch.Generator | None) -> Tensor:
     """[B, F] bool: items hidden at `rate`; with `stretches` half of those in a random stretch of frames only."""
-    batch, frames = shape
+    batch = shape[0]
     hidden = torch.rand(batch, generator=generator) < rate
     if not stretches:
         return hidden[:, None].expand(shape)

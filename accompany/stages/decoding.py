@@ -28,6 +28,17 @@ class Window:
     keep_to: int
     stop: int
 
+    def report(self, progress: Progress | None, total: int, scale: int = 1) -> Progress | None:
+        """What to call with (steps done, steps in all) of this window, so that `progress` hears frames * scale."""
+        if progress is None:
+            return None
+
+        def heard(step: int, n_steps: int) -> None:
+            made = (self.keep_to - self.keep_from) * step // n_steps
+            progress(scale * (self.keep_from + made), total)
+
+        return heard
+
 
 def windows(n_frames: int, window: int, context: int, lookahead: int) -> list[Window]:
     """Cover `n_frames` by windows of at most `window` frames.
@@ -39,9 +50,7 @@ def windows(n_frames: int, window: int, context: int, lookahead: int) -> list[Wi
         ValueError: nothing of a window would be left to make.
     """
     if context < 0 or lookahead < 0 or window <= context + lookahead:
-        raise ValueError(
-            f"a window of {window} must be longer than context {context} plus lookahead {lookahead}"
-        )
+        raise ValueError(f"a window of {window} must be longer than context {context} plus lookahead {lookahead}")
     made, done = [], 0
     while done < n_frames:
         start = max(done - context, 0)
@@ -57,9 +66,7 @@ def windows(n_frames: int, window: int, context: int, lookahead: int) -> list[Wi
 def delay(codes: Tensor, fill: int | float) -> Tensor:
     """[B, K, F] to [B, K, S]: stream k moves k frames later (MusicGen, Copet et al., 2023); `fill` around it."""
     last = codes.shape[1] - 1
-    return torch.stack(
-        [functional.pad(codes[:, k], (k, last - k), value=fill) for k in range(codes.shape[1])], dim=1
-    )
+    return torch.stack([functional.pad(codes[:, k], (k, last - k), value=fill) for k in range(codes.shape[1])], dim=1)
 
 
 def undelay(steps: Tensor) -> Tensor:
@@ -104,6 +111,9 @@ class StreamDecoder(nn.Module):
 
     Stream k runs k frames behind stream 0, so that it knows the streams before it in the same frame.
     """
+
+    offsets: Tensor
+    beyond: Tensor
 
     def __init__(self, config: TransformerConfig, sizes: tuple[int, ...]) -> None:
         """For streams of `sizes` codes each; `config` is causal."""
@@ -160,7 +170,7 @@ class StreamDecoder(nn.Module):
         given = delay(forced, self.none)
         drawn_by = delay(noise.transpose(1, 2), 0.0)
         n_steps = given.shape[-1]
-        condition = self._to_steps(condition[:, : condition.shape[1]])[:, :n_steps]
+        condition = self._to_steps(condition)[:, :n_steps]
         steps = functional.pad(self._or_none(given), (1, 0), value=self.none)
         first = _first_open(given)
         cache = self.transformer.new_cache(condition.shape[0], n_steps)

@@ -56,7 +56,9 @@ _SHORT = {"": "maj", "m": "min", "M7": "maj7", "m7": "min7", "6": "maj6", "m6": 
           "m9": "min9", "M9": "maj9", "add9": "maj(9)", "+": "aug", "o": "dim", "o7": "dim7"}  # fmt: skip
 _MINOR_MODES = ("min", "minor", "m", "aeolian", "dorian", "phrygian", "locrian", "aeo", "dor", "phr", "loc")
 _MAJOR_MODES = ("", "maj", "major", "ionian", "lydian", "mixolydian", "ion", "lyd", "mix")
-_CHORD = re.compile(r"(?P<root>[A-G][#b]*)(?P<quality>:?[^(/:]*)(?:\((?P<extra>[^)]*)\))?(?:/(?P<bass>[#b]*\d+|[A-G][#b]*))?")
+_CHORD = re.compile(
+    r"(?P<root>[A-G][#b]*)(?P<quality>:?[^(/:]*)(?:\((?P<extra>[^)]*)\))?(?:/(?P<bass>[#b]*\d+|[A-G][#b]*))?"
+)
 _KEY = re.compile(r"(?P<root>[A-Ga-g][#b]*)[ :]?(?P<mode>[A-Za-z]*)")
 
 

@@ -102,9 +102,7 @@ class Listener(nn.Module):
         self.mert_norm = nn.LayerNorm(config.mert_dim) if config.mert_dim else None
         self.mert = nn.Linear(config.mert_dim, width) if config.mert_dim else None
         self.absent = nn.Embedding(2, width)
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(width, width, 5, padding=2) for _ in range(config.conv_layers)
-        )
+        self.convolutions = nn.ModuleList(nn.Conv1d(width, width, 5, padding=2) for _ in range(config.conv_layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.conv_layers))
         self.beat_head = nn.Linear(width, 2 * BEATS_PER_FRAME)
         self.chord_head = nn.Linear(width, N_CHORDS)
@@ -128,25 +126,19 @@ class Listener(nn.Module):
             frame_mask: [B, F], False for padding behind the end.
         """
         x = self._embed(vocal, vocal_mask, mert_mask)
-        frames = (
-            torch.ones_like(x[..., :1], dtype=torch.bool) if frame_mask is None else frame_mask[..., None]
-        )
+        frames = torch.ones_like(x[..., :1], dtype=torch.bool) if frame_mask is None else frame_mask[..., None]
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             x = x + functional.gelu(convolution((norm(x) * frames).transpose(1, 2)).transpose(1, 2))
         hidden = self.transformer(x, frame_mask)
         beats = self.beat_head(hidden).unflatten(-1, (BEATS_PER_FRAME, 2)).flatten(1, 2)
-        return ListenerOutput(
-            beats[..., 0], beats[..., 1], self.chord_head(hidden), self.key_head(hidden), hidden
-        )
+        return ListenerOutput(beats[..., 0], beats[..., 1], self.chord_head(hidden), self.key_head(hidden), hidden)
 
     @torch.inference_mode()
     def listen(self, vocal: Tensor, vocal_mask: Tensor | None = None) -> ListenerOutput:
         """Listen to a vocal [B, F, Dv] of any length, in overlapping windows and bounded memory."""
         config = self.config
         made: list[ListenerOutput] = []
-        for part in windows(
-            vocal.shape[1], config.window_frames, config.context_frames, config.context_frames
-        ):
+        for part in windows(vocal.shape[1], config.window_frames, config.context_frames, config.context_frames):
             seen = slice(part.start, part.stop)
             heard = self(vocal[:, seen], None if vocal_mask is None else vocal_mask[:, seen])
             made.append(_cut(heard, part.keep_from - part.start, part.keep_to - part.start))
@@ -187,9 +179,7 @@ class Listener(nn.Module):
             for values in (output.chord, output.key)
         )
         tonic = decode_key(key_log) if key is None else key_index(key)
-        heard, sure = decode_chords(
-            chord_log, rate, track.beats_s, track.downbeats_s, tonic, self.config.chords
-        )
+        heard, sure = decode_chords(chord_log, rate, track.beats_s, track.downbeats_s, tonic, self.config.chords)
         return Plan(
             beats_s=tuple(map(float, track.beats_s)),
             downbeats_s=tuple(map(float, track.downbeats_s)),
@@ -230,9 +220,7 @@ class Listener(nn.Module):
             )
         if batch.key_target is not None:
             target = batch.key_target[:, None].expand(output.key.shape[:2])
-            parts["key"] = functional.cross_entropy(
-                output.key.flatten(0, 1).float(), target.flatten(), ignore_index=-1
-            )
+            parts["key"] = functional.cross_entropy(output.key.flatten(0, 1).float(), target.flatten(), ignore_index=-1)
         weights = {"beat": 6.0, "downbeat": 6.0, "chord": 1.0, "key": 0.3}
         total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
         return {"loss": total, **{name: part.detach() for name, part in parts.items()}}
@@ -273,9 +261,7 @@ class Listener(nn.Module):
         if not mert.shape[-1]:
             return x + self.absent.weight[1]
         known = known if mert_mask is None else known & mert_mask
-        return x + torch.where(
-            known[..., None], self.mert(self.mert_norm(mert)).float(), self.absent.weight[1]
-        )
+        return x + torch.where(known[..., None], self.mert(self.mert_norm(mert)).float(), self.absent.weight[1])
 
 
 def transpose_vocal(vocal: Tensor, semitones: Tensor, salience_bins: int) -> Tensor:

@@ -66,7 +66,5 @@ def _scores(plans: Sequence[Plan], batch: Batch, frame_rate: float) -> dict[str,
             if known.any():
                 figures.setdefault("chord_accuracy", []).append(float((found == target_chords)[known].mean()))
         if batch.key_target is not None and int(batch.key_target[item]) >= 0 and plan.key is not None:
-            figures.setdefault("key_accuracy", []).append(
-                float(key_index(plan.key) == int(batch.key_target[item]))
-            )
+            figures.setdefault("key_accuracy", []).append(float(key_index(plan.key) == int(batch.key_target[item])))
     return {name: float(np.mean(values)) for name, values in figures.items()}

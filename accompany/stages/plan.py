@@ -86,9 +86,7 @@ class Plan:
         )
 
 
-def control_track(
-    plan: Plan, n_frames: int, frame_rate: float, start_s: float = 0.0
-) -> tuple[Tensor, Tensor]:
+def control_track(plan: Plan, n_frames: int, frame_rate: float, start_s: float = 0.0) -> tuple[Tensor, Tensor]:
     """The plan as numbers per frame.
 
     Args:

@@ -108,9 +108,7 @@ def filtered(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
     return probabilities, order
 
 
-def uniform_noise(
-    seeds: Sequence[int], n_frames: int, per_frame: int, device: torch.device | str = "cpu"
-) -> Tensor:
+def uniform_noise(seeds: Sequence[int], n_frames: int, per_frame: int, device: torch.device | str = "cpu") -> Tensor:
     """Uniform noise [B, F, per_frame], each item from its own seed; a longer draw starts with the shorter one."""
     draws = [torch.rand(n_frames, per_frame, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(draws).to(device)

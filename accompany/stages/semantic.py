@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, drop
 from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, guide, stream_losses, windows
-from accompany.stages.decoding import Window
 from accompany.stages.sampling import SamplingConfig, uniform_noise
 from accompany.stages.transformer import Transformer, TransformerConfig
 
@@ -45,9 +44,7 @@ class SemanticConfig:
     def __post_init__(self) -> None:
         """Raise ValueError for parts that do not fit together."""
         if self.encoder.width != self.decoder.width:
-            raise ValueError(
-                f"encoder width {self.encoder.width} must equal decoder width {self.decoder.width}"
-            )
+            raise ValueError(f"encoder width {self.encoder.width} must equal decoder width {self.decoder.width}")
         if self.encoder.causal or not self.decoder.causal:
             raise ValueError("the encoder must have causal=False and the decoder causal=True")
         steps = self.window_frames + len(self.conditions.code_sizes) - 1
@@ -156,15 +153,7 @@ class SemanticStage(nn.Module):
         config = self.config
         noise = uniform_noise(seeds, conditions.n_frames, len(config.conditions.code_sizes))
         codes = torch.full_like(conditions.known, -1)
-        for part in windows(
-            conditions.n_frames, config.window_frames, config.context_frames, config.lookahead_frames
-        ):
-
-            def report(step: int, n_steps: int, part: Window = part) -> None:
-                if progress is not None:
-                    made = (part.keep_to - part.keep_from) * step // n_steps
-                    progress(part.keep_from + made, conditions.n_frames)
-
+        for part in windows(conditions.n_frames, config.window_frames, config.context_frames, config.lookahead_frames):
             codes[..., part.start : part.keep_to] = self.generate(
                 conditions.window(part.start, part.stop),
                 sampling,
@@ -172,6 +161,6 @@ class SemanticStage(nn.Module):
                 prefix=codes[..., part.start : part.keep_from],
                 n_frames=part.keep_to - part.start,
                 noise=noise[:, part.start : part.keep_to],
-                progress=report,
+                progress=part.report(progress, conditions.n_frames),
             )
         return codes

@@ -89,9 +89,7 @@ def track_beats(
     return BeatTrack(
         beats_s=beats_s,
         downbeats_s=beats_s[first],
-        tempo_bpm=60.0 / float(np.median(np.diff(beats_s)))
-        if len(beats_s) > 1
-        else float(bpm or config.centre_bpm),
+        tempo_bpm=60.0 / float(np.median(np.diff(beats_s))) if len(beats_s) > 1 else float(bpm or config.centre_bpm),
         beats_per_bar=metre,
         confidence=float(np.mean(weights)) if len(weights) else 0.0,
     )
@@ -110,14 +108,12 @@ def _tempi(bpm: float | None, config: BeatTrackingConfig) -> np.ndarray:
 
 def _refined_evidence(evidence: np.ndarray, frame_rate: float) -> np.ndarray:
     """The evidence at `_FINE_RATE`, linear between frame centres."""
-    n_fine = max(int(round(len(evidence) / frame_rate * _FINE_RATE)), 1)
+    n_fine = max(round(len(evidence) / frame_rate * _FINE_RATE), 1)
     fine_s = np.arange(n_fine) / _FINE_RATE
     return np.interp(fine_s, (np.arange(len(evidence)) + 0.5) / frame_rate, evidence).astype(np.float32)
 
 
-def _best_beats(
-    evidence: np.ndarray, periods: np.ndarray, bpm: float | None, config: BeatTrackingConfig
-) -> np.ndarray:
+def _best_beats(evidence: np.ndarray, periods: np.ndarray, bpm: float | None, config: BeatTrackingConfig) -> np.ndarray:
     """The likeliest beats, as fine frames, by dynamic programming over (frame of a beat, tempo).
 
     score[t, j] is the best of all ways to have a beat at t in tempo j; arrived[t, j] lets the tempo move to a
@@ -165,11 +161,9 @@ def _trace(frame: int, tempo: int, lags: np.ndarray, came_by: np.ndarray, moved:
     return np.array(beats[::-1], dtype=float)
 
 
-def _heard_times(
-    beats_s: np.ndarray, probability: np.ndarray, frame_rate: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _heard_times(beats_s: np.ndarray, probability: np.ndarray, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Centroid of the beat probability near each beat, and its peak as the weight."""
-    reach = max(int(round(0.05 * frame_rate)), 1)
+    reach = max(round(0.05 * frame_rate), 1)
     centres = np.floor(beats_s * frame_rate).astype(int)
     frames = np.clip(centres[:, None] + np.arange(-reach, reach + 1), 0, len(probability) - 1)
     mass = probability[frames] ** 2 + 1e-9
@@ -237,9 +231,7 @@ def _at_beats(evidence: np.ndarray, beats_s: np.ndarray, frame_rate: float) -> n
 def _bars(evidence: np.ndarray, config: BeatTrackingConfig) -> tuple[int, np.ndarray]:
     """Beats in a bar (3 or 4) and [n] bool, which beats are first in a bar."""
     evidence = (
-        np.clip(evidence - evidence.mean(), -config.max_evidence, config.max_evidence)
-        if len(evidence)
-        else evidence
+        np.clip(evidence - evidence.mean(), -config.max_evidence, config.max_evidence) if len(evidence) else evidence
     )
     best = {metre: _bar_path(evidence, metre, config.bar_slip_cost) for metre in (3, 4)}
     score_of = {3: best[3][0] - config.three_cost * len(evidence) / 3, 4: best[4][0]}

@@ -136,7 +136,7 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        hidden = int(round(config.width * config.ff_mult / 8)) * 8
+        hidden = round(config.width * config.ff_mult / 8) * 8
         self.norm_attention = RMSNorm(config.width)
         self.attention = Attention(config)
         self.norm_feed = RMSNorm(config.width)
@@ -232,9 +232,7 @@ class Transformer(nn.Module):
 
     def _check_length(self, frames: int) -> None:
         if frames > self.config.max_frames:
-            raise ValueError(
-                f"{frames} frames are more than max_frames={self.config.max_frames}; work in windows"
-            )
+            raise ValueError(f"{frames} frames are more than max_frames={self.config.max_frames}; work in windows")
 
 
 def rotary_table(n_frames: int, head_width: int, base: float) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,217 @@
+"""The acoustic stage: how the band sounds, as codec tokens, from semantic codes, vocal, prompt and plan.
+
+Two ways behind one door, chosen in the config: masked parallel decoding codebook by codebook (SoundStorm, Borsos et
+al., 2023; schedule of MaskGIT, Chang et al., 2022), or autoregressive with the delay pattern (MusicGen, Copet et
+al., 2023). Conditions stand on the semantic grid (F frames), tokens on the codec's (A = ratio * F frames).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from accompany.stages.batch import Batch
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, conditions_of, drop
+from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, guide, stream_losses, windows
+from accompany.stages.masked import MaskedDecoder
+from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
+from accompany.stages.transformer import TransformerConfig, init_weights
+
+MODES = ("masked", "delay")
+
+
+@dataclass(frozen=True)
+class AcousticConfig:
+    """Sizes of an `AcousticStage`.
+
+    Attributes:
+        mode: `masked` or `delay`.
+        conditions: widths of the conditions; its code sizes are those of the semantic codes, and `known` in its drop
+            rates hides these.
+        codebooks: Kc.
+        codebook_size: V.
+        ratio: codec frames per semantic frame.
+        transformer: bidirectional for `masked`, causal for `delay`.
+        window_frames: longest stretch made in one go, in semantic frames, about the length trained on.
+        context_frames: semantic frames of what was made before that a window of a long piece sees.
+        lookahead_frames: semantic frames of the conditions that a window sees beyond what it makes.
+        coarse_weight: how much likelier training picks a codebook than the next finer one (1: all alike).
+        sampling: how tokens are drawn unless `generate` is told otherwise; `delay` needs no passes.
+    """
+
+    mode: str = "masked"
+    conditions: ConditionConfig = field(
+        default_factory=lambda: ConditionConfig(drop=DropRates(vocal=0.2, mert=0.3, text=0.1, known=0.05))
+    )
+    codebooks: int = 8
+    codebook_size: int = 1024
+    ratio: int = 2
+    transformer: TransformerConfig = field(default_factory=lambda: TransformerConfig(depth=6, causal=False))
+    window_frames: int = 300
+    context_frames: int = 50
+    lookahead_frames: int = 10
+    coarse_weight: float = 1.3
+    sampling: MaskedSamplingConfig = field(default_factory=MaskedSamplingConfig)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for parts that do not fit together."""
+        if self.mode not in MODES:
+            raise ValueError(f"mode '{self.mode}' must be one of {', '.join(MODES)}")
+        if self.transformer.causal != (self.mode == "delay"):
+            raise ValueError(f"mode {self.mode} needs causal={self.mode == 'delay'} in the transformer")
+        if min(self.codebooks, self.ratio) < 1 or self.codebook_size < 2 or self.coarse_weight <= 0:
+            raise ValueError("codebooks and ratio must be at least 1, codebook_size 2, coarse_weight above 0")
+        if self.window_frames * self.ratio + self.codebooks > self.transformer.max_frames:
+            raise ValueError(f"window_frames {self.window_frames} is more than the transformer's max_frames can hold")
+        windows(1, self.window_frames, self.context_frames, self.lookahead_frames)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The codebook size for each codebook."""
+        return (self.codebook_size,) * self.codebooks
+
+
+class AcousticStage(nn.Module):
+    """Semantic codes, vocal, prompt and plan to codec tokens."""
+
+    config_class = AcousticConfig
+
+    def __init__(self, config: AcousticConfig) -> None:
+        """Build with random weights."""
+        super().__init__()
+        self.config = config
+        self.embedding = ConditionEmbedding(config.conditions, config.transformer.width)
+        self.phase = nn.Embedding(config.ratio, config.transformer.width)
+        self.apply(init_weights)
+        self.decoder: MaskedDecoder | StreamDecoder
+        if config.mode == "masked":
+            self.decoder = MaskedDecoder(config.transformer, config.sizes, config.coarse_weight)
+        else:
+            self.decoder = StreamDecoder(config.transformer, config.sizes)
+
+    def encode(self, conditions: Conditions) -> Tensor:
+        """What the decoder is told in each codec frame: [B, A, D]."""
+        frames = self.embedding(conditions) * conditions.frame_mask[..., None]
+        return (frames[:, :, None] + self.phase.weight).flatten(1, 2)
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Cross entropy of the tokens; in training mode conditions are dropped at random.
+
+        Args:
+            batch: `tokens`, `codes`, and what other conditions there are.
+            generator: of the drops, codebooks and masks, on the CPU.
+
+        Returns:
+            `loss` and parts by codebook: `level_0`, `level_1`, ... (in masked mode those that chance picked).
+        """
+        batch = batch.float()
+        tokens, codes = batch.need("tokens"), batch.need("codes")
+        self._check_grid(tokens, codes)
+        conditions = conditions_of(self.config.conditions, batch, codes.shape[-1]).with_known(codes)
+        if self.training:
+            conditions = drop(conditions, self.config.conditions.drop, generator, gaps=False)
+        condition = self.encode(conditions)
+        if isinstance(self.decoder, MaskedDecoder):
+            return self.decoder.loss(tokens, condition, generator)
+        parts = stream_losses(self.decoder(tokens, condition), tokens)
+        return {"loss": torch.stack(parts).mean(), **{f"level_{k}": part.detach() for k, part in enumerate(parts)}}
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        conditions: Conditions,
+        codes: Tensor,
+        sampling: MaskedSamplingConfig | None = None,
+        seeds: Sequence[int] = (0,),
+        *,
+        known: Tensor | None = None,
+        n_frames: int | None = None,
+        noise: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Make the tokens of one window.
+
+        Args:
+            conditions: F semantic frames.
+            codes: [B, K, F] semantic codes, -1 where unknown.
+            sampling: None takes the config's.
+            seeds: one for each item; an item's result depends on its own seed only.
+            known: [B, Kc, A] tokens that stay as they are, -1 for those to make.
+            n_frames: make this many semantic frames only and see the others' conditions as what comes after.
+            noise: [B, ratio * n_frames, n] uniform with n of `noise_per_frame`, in place of the seeds' own.
+            progress: called with (passes done, passes in all).
+
+        Returns:
+            [B, Kc, ratio * n_frames] tokens.
+        """
+        sampling = sampling or self.config.sampling
+        n_tokens = self.config.ratio * (conditions.n_frames if n_frames is None else n_frames)
+        check_seeds(seeds, conditions.batch_size)
+        if noise is None:
+            noise = uniform_noise(seeds, n_tokens, self.noise_per_frame(sampling))
+        conditions = conditions.with_known(codes)
+        guidance = guide(conditions, sampling)
+        condition = self.encode(guidance.conditions)
+        shape = (conditions.batch_size, self.config.codebooks, n_tokens)
+        forced = condition.new_full(shape, -1, dtype=torch.long) if known is None else known[..., :n_tokens]
+        frames = conditions.frame_mask.repeat_interleave(self.config.ratio, dim=1)
+        noise = noise.to(condition.device)
+        if isinstance(self.decoder, MaskedDecoder):
+            made = self.decoder.generate(guidance, condition, forced, frames, noise, sampling, progress)
+        else:
+            forced = forced.masked_fill(~frames[:, None, :n_tokens], self.decoder.none)
+            made = self.decoder.generate(guidance, condition, forced, noise, sampling, progress)
+        return made.masked_fill(~frames[:, None, :n_tokens], 0)
+
+    @torch.inference_mode()
+    def generate_long(
+        self,
+        conditions: Conditions,
+        codes: Tensor,
+        sampling: MaskedSamplingConfig | None = None,
+        seeds: Sequence[int] = (0,),
+        *,
+        known: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Make tokens for any length, window by window with carried tokens, in bounded memory.
+
+        Arguments and result are as in `generate`; a piece of one window comes out the same. `progress` counts
+        codec frames.
+        """
+        config, ratio = self.config, self.config.ratio
+        total = ratio * conditions.n_frames
+        noise = uniform_noise(seeds, total, self.noise_per_frame(sampling or config.sampling))
+        tokens = (
+            codes.new_full((conditions.batch_size, config.codebooks, total), -1) if known is None else known.clone()
+        )
+        for part in windows(conditions.n_frames, config.window_frames, config.context_frames, config.lookahead_frames):
+            made = slice(ratio * part.start, ratio * part.keep_to)
+            tokens[..., made] = self.generate(
+                conditions.window(part.start, part.stop),
+                codes[..., part.start : part.stop],
+                sampling,
+                seeds,
+                known=tokens[..., ratio * part.start : ratio * part.stop],
+                n_frames=part.keep_to - part.start,
+                noise=noise[:, made],
+                progress=part.report(progress, total, ratio),
+            )
+        return tokens
+
+    def noise_per_frame(self, sampling: MaskedSamplingConfig) -> int:
+        """Uniform numbers that `generate` uses up in each codec frame."""
+        if self.config.mode == "delay":
+            return self.config.codebooks
+        return 2 * sum(sampling.steps_of(level) for level in range(self.config.codebooks))
+
+    def _check_grid(self, tokens: Tensor, codes: Tensor) -> None:
+        wanted = self.config.ratio * codes.shape[-1]
+        if tokens.shape[-1] != wanted or tokens.shape[1] != self.config.codebooks:
+            raise ValueError(
+                f"tokens have shape {list(tokens.shape)}; with codes {list(codes.shape)} this model takes "
+                f"[B, {self.config.codebooks}, {wanted}]"
+            )
