@@ -203,9 +203,10 @@ def fit_to_tokens(model_config: ConfigT, manifest: Manifest) -> ConfigT:
         "mert_dim": sizes["vocal_dim"] - sizes["melody_dim"],
         "text_dim": sizes.get("text_dim"),
         "code_sizes": manifest.code_sizes or None,
-        "n_codebooks": sizes.get("tokens"),
+        "codebooks": sizes.get("tokens"),
         "codebook_size": sizes.get("token_size"),
-        "tokens_per_frame": manifest.tokens_per_frame or None,
+        "ratio": manifest.tokens_per_frame or None,
+        "frame_rate": manifest.frame_rate,
     }
     return _with_sizes(model_config, {name: value for name, value in known.items() if value is not None})
 

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 LAST, BEST = "last", "best"
 METRICS = "metrics.jsonl"
-PRECISIONS = {"auto": "32-true", "float32": "32-true", "bfloat16": "bf16-mixed"}
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
 Listen = Callable[[nn.Module, Batch], Mapping[str, float]]
 """Musical figures of a model on some items of the validation, for example of what it generates for them."""
@@ -78,7 +78,7 @@ class RunConfig:
     Attributes:
         max_steps: optimiser steps.
         accumulate: batches for a step.
-        precision: "float32", "bfloat16" (autocast) or "auto" (bfloat16 where a test step says that it is faster).
+        precision: "float32", or "bfloat16" for autocast.
         device: "cpu", "cuda", "mps" or "auto".
         threads: of torch on the CPU; 0 leaves it alone.
         val_every: steps between validations; also of the best checkpoint.
@@ -92,7 +92,7 @@ class RunConfig:
 
     max_steps: int = 3000
     accumulate: int = 1
-    precision: str = "auto"
+    precision: str = "float32"
     device: str = "auto"
     threads: int = 0
     val_every: int = 500

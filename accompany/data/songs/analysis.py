@@ -6,6 +6,8 @@ aperiodicity come out of a few array operations, faster than WORLD itself and wi
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.signal import fftconvolve
 
@@ -68,9 +70,7 @@ def _lift(power: np.ndarray, period: float) -> np.ndarray:
     return lifted
 
 
-def noisiness(
-    samples: np.ndarray, rate: int, centres: np.ndarray, period: float, grid_hz: np.ndarray
-) -> np.ndarray:
+def noisiness(samples: np.ndarray, rate: int, centres: np.ndarray, period: float, grid_hz: np.ndarray) -> np.ndarray:
     """The share of amplitude that is not periodic, [frames, bins of `grid_hz`] in 0..1.
 
     In each of five bands: how little the signal resembles itself one period later.
@@ -78,7 +78,7 @@ def noisiness(
     spectrum = np.fft.rfft(samples)
     frequency = np.fft.rfftfreq(len(samples), 1 / rate)
     rows, middles = [], []
-    for low, high in zip(_BAND_EDGES_HZ[:-1], _BAND_EDGES_HZ[1:], strict=True):
+    for low, high in pairwise(_BAND_EDGES_HZ):
         inside = (frequency >= low) & (frequency < high)
         band = np.fft.irfft(spectrum * inside, len(samples))
         rows.append(_unlikeness(band, period)[centres])

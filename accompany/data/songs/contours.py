@@ -82,9 +82,7 @@ def phrase_starts(melody: tuple[Note, ...]) -> np.ndarray:
     return np.concatenate([[True], starts[1:] - ends[:-1] > _PHRASE_GAP_S])
 
 
-def performed(
-    melody: tuple[Note, ...], spec: VoiceSpec, habits: Habits, rng: np.random.Generator
-) -> tuple[Note, ...]:
+def performed(melody: tuple[Note, ...], spec: VoiceSpec, habits: Habits, rng: np.random.Generator) -> tuple[Note, ...]:
     """The melody out of time, as people sing it: a lag a song and a phrase, and an error a note."""
     opens = phrase_starts(melody)
     phrase = np.cumsum(opens) - 1
@@ -165,9 +163,7 @@ def _ornament(
         pitch[first:last] -= fall * np.clip(1 - remaining / 0.12, 0, 1) ** 2
 
 
-def _vibrato(
-    pitch: np.ndarray, note: Note, spec: VoiceSpec, habits: Habits, rng: np.random.Generator
-) -> None:
+def _vibrato(pitch: np.ndarray, note: Note, spec: VoiceSpec, habits: Habits, rng: np.random.Generator) -> None:
     onset, depth = habits.vibrato_onset_s * rng.uniform(0.6, 1.4), rng.uniform(0.5, 1.3)
     rate = spec.vibrato_rate_hz * (1 + habits.vibrato_rate_spread * rng.standard_normal())
     start_phase, speed_up = rng.uniform(0, 2 * np.pi), rng.normal(0.0, 0.15)
@@ -189,9 +185,7 @@ def _slow_noise(n_control: int, cutoff_hz: float, rng: np.random.Generator) -> n
     return 1.2 * (knots[low] * (1 - ease) + knots[low + 1] * ease)
 
 
-def loudness_contour(
-    notes: tuple[Note, ...], habits: Habits, n_control: int, rng: np.random.Generator
-) -> np.ndarray:
+def loudness_contour(notes: tuple[Note, ...], habits: Habits, n_control: int, rng: np.random.Generator) -> np.ndarray:
     """Loudness of the voice in dB on the control grid, [n_control]; only meaningful inside notes."""
     phrase = np.cumsum(phrase_starts(notes)) - 1
     starts, ends = np.array([n.start_s for n in notes]), np.array([n.end_s for n in notes])

@@ -23,6 +23,8 @@ _DONT_EXIT = 0x8000
 _UTF8_WITH_PHONEMES = 0x0101
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _EVENT_END, _EVENT_PHONEME = 0, 7
+_FILES = {"en-gb": "en", "fr-fr": "fr", "es-es": "es"}
+"""Languages whose voice file has another name."""
 _VOWEL_LETTERS = frozenset("aeiouyAEIOUVYQW@30&")
 
 
@@ -43,9 +45,7 @@ class _Event(ctypes.Structure):
     )
 
 
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _speak(
     sample_rate = library.espeak_Initialize(_RETRIEVAL, 0, path, _PHONEME_EVENTS | _DONT_EXIT)
     if sample_rate <= 0:
         raise InputError("espeak-ng found no data files; reinstall with `pip install espeakng-loader`.")
-    if library.espeak_SetVoiceByName(voice.encode()) != 0:
+    if library.espeak_SetVoiceByName(_FILES.get(voice, voice).encode()) != 0:
         raise InputError(f"espeak-ng has no voice '{voice}'; see `espeak-ng --voices` for those it has.")
     blocks: list[np.ndarray] = []
     phonemes: list[tuple[int, str]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,9 +11,6 @@ from accompany.data.songs.render import render_part
 from accompany.data.songs.score import Score
 from accompany.data.songs.soundfont import find_soundfont
 from accompany.data.songs.voice import sing
-
-_RENDER_RATE = 40_000
-"""Rendered at least this fast, then brought down: FluidSynth folds cymbals back below a low sample rate's half."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +68,10 @@ def make_song(
 def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool) -> Song:
     soundfont = find_soundfont()
     desk = draw_desk(np.random.default_rng([score.seed, 0x3A7D]))
-    factor = -(-_RENDER_RATE // sample_rate)
-    dry = [render_part(part, score.duration_s, sample_rate * factor, soundfont) for part in score.parts]
-    band, each = mix_band(score.parts, dry, sample_rate * factor, desk, stems=stems)
-    band = _lowered(band, factor, len(vocals))
+    dry = (render_part(part, score.duration_s, sample_rate, soundfont) for part in score.parts)
+    band, each = mix_band(score.parts, dry, len(vocals), sample_rate, desk, stems=stems)
     voice_gain, band_gain = balance(vocals, band, sample_rate, desk)
-    song = Song(score, sample_rate, vocals * np.float32(voice_gain), band * np.float32(band_gain), {}, soundfont.name)
-    lowered = {name: _lowered(stem, factor, len(vocals)) * np.float32(band_gain) for name, stem in each.items()}
-    return replace(song, stems=lowered)
-
-
-def _lowered(audio: np.ndarray, factor: int, n_samples: int) -> np.ndarray:
-    """[2, T * factor] to [2, n_samples] at a sample rate `factor` times lower."""
-    if factor > 1:
-        import soxr
-
-        audio = soxr.resample(audio.T, factor, 1, quality="MQ").T
-    lowered: np.ndarray = np.pad(audio[:, :n_samples], ((0, 0), (0, max(0, n_samples - audio.shape[1]))))
-    return lowered
+    vocals *= np.float32(voice_gain)
+    for audio in (band, *each.values()):
+        audio *= np.float32(band_gain)
+    return Song(score, sample_rate, vocals, band, each, soundfont.name)

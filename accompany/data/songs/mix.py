@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +46,11 @@ def draw_desk(rng: np.random.Generator) -> Desk:
 
 def loudness_db(audio: np.ndarray, sample_rate: int) -> float:
     """Mean power in dB of the 50 ms pieces within 30 dB of the loudest; -120 for silence. audio: [..., T]."""
-    size = round(0.05 * sample_rate)
-    power = np.square(np.atleast_2d(audio)).mean(axis=0)
-    n_pieces = max(len(power) // size, 1)
-    pieces = power[: n_pieces * size].reshape(n_pieces, -1).mean(axis=1)
+    channels = np.atleast_2d(audio)
+    size = min(round(0.05 * sample_rate), channels.shape[1])
+    n_pieces = channels.shape[1] // size
+    blocks = channels[:, : n_pieces * size].reshape(len(channels), n_pieces, size)
+    pieces = np.einsum("cij,cij->i", blocks, blocks) / (size * len(channels))
     loud = pieces[pieces >= pieces.max() * 10 ** (-_LOUD_SHARE_DB / 10)]
     return float(10 * np.log10(max(float(loud.mean()), 1e-12)))
 
@@ -60,8 +61,7 @@ def placed(part: Part, audio: np.ndarray, sample_rate: int, desk: Desk) -> np.nd
     gain = 10 ** ((min(level, 40.0) + part.gain_db) / 20)
     angle = (part.pan + 1) * np.pi / 4
     sides = gain * np.sqrt(2) * np.array([[np.cos(angle)], [np.sin(angle)]])
-    sent: np.ndarray = (audio * sides).astype(np.float32)
-    return sent
+    return audio * sides.astype(np.float32)
 
 
 class Room:
@@ -103,24 +103,23 @@ def _mean_of(noise: np.ndarray, width: int) -> np.ndarray:
 
 
 def mix_band(
-    parts: Sequence[Part], dry: Sequence[np.ndarray], sample_rate: int, desk: Desk, *, stems: bool
+    parts: Sequence[Part], dry: Iterable[np.ndarray], n_samples: int, sample_rate: int, desk: Desk, *, stems: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Mix the dry parts.
 
     Args:
-        parts: name, pan, gain and room send of each; dry: [2, T] each.
+        parts: name, pan, gain and room send of each; dry: [2, n_samples] each.
         sample_rate: in Hz; desk: how to mix; stems: whether to return the instruments one by one too.
 
     Returns:
         The accompaniment [2, T] float32, and, if asked for, what each instrument adds to it, room included.
     """
-    n_samples = dry[0].shape[1]
     room = Room(desk, n_samples, sample_rate)
     band, send = np.zeros((2, n_samples), np.float32), np.zeros(n_samples, np.float32)
     each: dict[str, np.ndarray] = {}
     for part, audio in zip(parts, dry, strict=True):
         direct = placed(part, audio, sample_rate, desk)
-        to_room = direct.mean(axis=0) * np.float32(part.reverb)
+        to_room = (direct[0] + direct[1]) * np.float32(0.5 * part.reverb)
         band += direct
         send += to_room
         if stems:

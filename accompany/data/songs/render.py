@@ -22,34 +22,60 @@ _BLOCK = 64
 _DRUM_CHANNEL, _DRUM_BANK = 9, 128
 _INSTALL = "run `pip install pyfluidsynth` and `apt install libfluidsynth3` (macOS: `brew install fluid-synth`)"
 _OFF, _ON = 0, 1
+_ERRORS, _WARNINGS = 1, 2
+_LOWEST_RATE = 40_000
+"""Below this FluidSynth would fold cymbals back into the band, so it runs at a multiple that is brought down."""
+
+
+class _Fluid:
+    """libfluidsynth with one soundfont, parsed once per process for all synthesisers to borrow."""
+
+    def __init__(self, soundfont: Path) -> None:
+        try:
+            import fluidsynth
+        except ImportError as error:
+            raise InputError(f"Rendering the band needs FluidSynth ({error}); {_INSTALL}.") from error
+        self._lib = fluidsynth._fl
+        # Giving a borrowed soundfont back makes FluidSynth warn sixteen times; our own checks say what matters.
+        mute = self.function("fluid_set_log_function", _POINTER, _INT, _POINTER, _POINTER)
+        for level in (_ERRORS, _WARNINGS):
+            mute(level, None, None)
+        self._owner = self.new_synth(44_100)
+        load = self.function("fluid_synth_sfload", _INT, _POINTER, ctypes.c_char_p, _INT)
+        number = load(self._owner[0], str(soundfont).encode(), 0)
+        if number < 0:
+            raise InputError(f"FluidSynth cannot read the soundfont '{soundfont}'; is it a complete .sf2 file?")
+        self.font = self.function("fluid_synth_get_sfont_by_id", _POINTER, _POINTER, _INT)(self._owner[0], number)
+
+    def function(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
+        """A C function by name."""
+        return ctypes.CFUNCTYPE(result, *arguments)((name, self._lib))
+
+    def new_synth(self, sample_rate: int) -> tuple[int, int]:
+        """Addresses of a new synthesiser and of its settings."""
+        settings = self.function("new_fluid_settings", _POINTER)()
+        for name, value in _settings(sample_rate):
+            kind = ctypes.c_double if isinstance(value, float) else _INT
+            setter = "fluid_settings_setnum" if isinstance(value, float) else "fluid_settings_setint"
+            self.function(setter, _INT, _POINTER, ctypes.c_char_p, kind)(settings, name.encode(), value)
+        return self.function("new_fluid_synth", _POINTER, _POINTER)(settings), settings
 
 
 class _Synth:
     """One FluidSynth for one part.
 
     It serves once: an instance used again lets the last part's notes into the next, so that a song would depend
-    on what was rendered before it. A new one costs some 15 ms, since only the samples of the used sound are loaded.
+    on what was rendered before it. A new one costs about a millisecond, since the soundfont is borrowed.
     """
 
     def __init__(self, part: Part, sample_rate: int, soundfont: Path) -> None:
-        self._lib = _library()
+        self._fluid = _fluid(soundfont)
+        self._function = self._fluid.function
         self._part = part
-        self._settings = self._function("new_fluid_settings", _POINTER)()
-        for name, value in _settings(sample_rate):
-            kind = ctypes.c_double if isinstance(value, float) else _INT
-            setter = "fluid_settings_setnum" if isinstance(value, float) else "fluid_settings_setint"
-            self._function(setter, _INT, _POINTER, ctypes.c_char_p, kind)(self._settings, name.encode(), value)
-        self._synth = self._function("new_fluid_synth", _POINTER, _POINTER)(self._settings)
-        load = self._function("fluid_synth_sfload", _INT, _POINTER, ctypes.c_char_p, _INT)
-        font = load(self._synth, str(soundfont).encode(), 1)
-        if font < 0:
-            self.close()
-            raise InputError(f"FluidSynth cannot read the soundfont '{soundfont}'; is it a complete .sf2 file?")
+        self._synth, self._settings = self._fluid.new_synth(sample_rate)
+        font = self._function("fluid_synth_add_sfont", _INT, _POINTER, _POINTER)(self._synth, self._fluid.font)
         self._channel = _DRUM_CHANNEL if part.is_drums else 0
         self._choose_sound(font)
-
-    def _function(self, name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
-        return ctypes.CFUNCTYPE(result, *arguments)((name, self._lib))
 
     def _choose_sound(self, font: int) -> None:
         """Select the part's program, or the bank's first where the soundfont lacks it."""
@@ -87,7 +113,8 @@ class _Synth:
         write(self._synth, (until - done) * _BLOCK, left, done * _BLOCK, 1, right, done * _BLOCK, 1)
 
     def close(self) -> None:
-        """Give the synthesiser's memory back."""
+        """Give the synthesiser's memory back, but keep the soundfont."""
+        self._function("fluid_synth_remove_sfont", _INT, _POINTER, _POINTER)(self._synth, self._fluid.font)
         self._function("delete_fluid_synth", None, _POINTER)(self._synth)
         self._function("delete_fluid_settings", None, _POINTER)(self._settings)
 
@@ -117,13 +144,9 @@ def _events(part: Part, sample_rate: int, n_blocks: int) -> list[tuple[int, int,
     return sorted(events)
 
 
-@lru_cache(maxsize=1)
-def _library() -> Any:
-    try:
-        import fluidsynth
-    except ImportError as error:
-        raise InputError(f"Rendering the band needs FluidSynth ({error}); {_INSTALL}.") from error
-    return fluidsynth._fl
+@lru_cache(maxsize=2)
+def _fluid(soundfont: Path) -> _Fluid:
+    return _Fluid(soundfont)
 
 
 def render_part(part: Part, duration_s: float, sample_rate: int, soundfont: Path) -> np.ndarray:
@@ -141,8 +164,20 @@ def render_part(part: Part, duration_s: float, sample_rate: int, soundfont: Path
     Raises:
         InputError: FluidSynth is not installed, or the soundfont is unusable.
     """
-    synth = _Synth(part, sample_rate, soundfont)
+    factor = -(-_LOWEST_RATE // sample_rate)
+    n_samples = round(duration_s * sample_rate)
+    synth = _Synth(part, sample_rate * factor, soundfont)
     try:
-        return synth.render(round(duration_s * sample_rate), sample_rate)
+        return _lowered(synth.render(n_samples * factor, sample_rate * factor), factor, n_samples)
     finally:
         synth.close()
+
+
+def _lowered(audio: np.ndarray, factor: int, n_samples: int) -> np.ndarray:
+    """[2, n_samples * factor] to [2, n_samples] at a sample rate `factor` times lower."""
+    if factor == 1:
+        return audio
+    import soxr
+
+    lowered = soxr.resample(audio.T, factor, 1, quality="MQ").T[:, :n_samples]
+    return np.pad(lowered, ((0, 0), (0, n_samples - lowered.shape[1])))

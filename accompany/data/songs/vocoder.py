@@ -90,9 +90,7 @@ def _windowed(signal: np.ndarray, hop: int) -> np.ndarray:
     return np.concatenate([rows[:-1], rows[1:]], axis=1) * window
 
 
-def _filter(
-    bank: FilterBank, path: np.ndarray, pulses: np.ndarray, noise: np.ndarray, n_fft: int
-) -> np.ndarray:
+def _filter(bank: FilterBank, path: np.ndarray, pulses: np.ndarray, noise: np.ndarray, n_fft: int) -> np.ndarray:
     low = np.clip(path.astype(int), 0, len(bank.response) - 2)
     share = np.clip(path - low, 0.0, 1.0).astype(np.float32)[:, None]
     response = bank.response[low] * (1 - share) + bank.response[low + 1] * share

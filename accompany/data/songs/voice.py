@@ -195,9 +195,7 @@ def _breathe(
     places.extend([0.0, float(frames.breath_end)])
 
 
-def _source(
-    pitch: np.ndarray, level_db: np.ndarray, habits: Habits, n_samples: int, sample_rate: int
-) -> Source:
+def _source(pitch: np.ndarray, level_db: np.ndarray, habits: Habits, n_samples: int, sample_rate: int) -> Source:
     """Control tracks at sample rate."""
     f0 = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
     gain = np.where(level_db > -80.0, 10.0 ** (level_db / 20.0), 0.0)

@@ -94,7 +94,8 @@ def synthesise(
     _check_ranges(n_songs, seed, seconds, sample_rate, workers)
     root = _prepare_folder(Path(out_dir))
     orders = [
-        _Order(i, song_seed(seed, i), root / f"{i:06d}", seconds, sample_rate, voice_only, stems) for i in range(n_songs)
+        _Order(i, song_seed(seed, i), root / f"{i:06d}", seconds, sample_rate, voice_only, stems)
+        for i in range(n_songs)
     ]
     missing = [order for order in orders if not _is_finished(order)]
     _write_manifest(root)
@@ -147,7 +148,8 @@ def _is_finished(order: _Order) -> bool:
     wanted = (order.seed, order.sample_rate, round(order.seconds * order.sample_rate))
     if here != wanted:
         raise InputError(
-            f"{order.folder} holds a song of another seed, length or sample rate; choose a new folder or the same options."
+            f"{order.folder} holds a song of another seed, length or sample rate;"
+            " choose a new folder or the same options."
         )
     if not order.voice_only and not (order.folder / "accompaniment.flac").is_file():
         raise InputError(f"{order.folder} holds a voice alone; choose a new folder, or --voice-only again.")
