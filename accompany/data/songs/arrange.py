@@ -2,71 +2,125 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 
 from accompany.data.songs.bass import play_bass
 from accompany.data.songs.comping import play_arpeggio, play_comp, play_pad
 from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form
-from accompany.data.songs.groove import Event, play_drums, play_percussion
+from accompany.data.songs.groove import CRASH, KICK, Event, play_drums, play_percussion
 from accompany.data.songs.instruments import INSTRUMENTS, Instrument
 from accompany.data.songs.leads import play_lead
 from accompany.data.songs.melody import Tune
 from accompany.data.songs.score import Note, Part
+from accompany.data.songs.styles import STYLES
 
+_STRANGERS = 0.16
 _SOFT_DRUMS = frozenset({"brushed drums", "jazz drums", "percussion"})
 _TIGHTNESS_S = {"drums": 0.006, "bass": 0.008, "comp": 0.009, "pad": 0.012, "lead": 0.014, "arp": 0.006}
 _MACHINES = frozenset({"electronic drums", "808 drums", "synth pluck", "synth bass"})
 
 
-def arrange(form: Form, tune: Tune, dice: Dice) -> tuple[Part, ...]:
-    """Choose a band for the style and write its parts, loudest roles first."""
+@dataclass(frozen=True)
+class Band:
+    """The parts of a song, and by instrument the name of the pattern that it plays ("walking", "strum", ...)."""
+
+    parts: tuple[Part, ...]
+    playing: dict[str, str]
+
+
+def arrange(form: Form, tune: Tune, dice: Dice) -> Band:
+    """Choose a band for the style and write its parts: drums, bass, chords, then the rest."""
     cast = _cast(form, dice)
     has_bass = any(role == "bass" for role, _ in cast)
-    parts = []
+    parts: list[Part] = []
+    playing: dict[str, str] = {}
     for role, name in cast:
         instrument = INSTRUMENTS[name]
-        events = _play(role, instrument, form, tune, dice, alone=not has_bass)
-        part = _perform(role, instrument, events, form, dice)
+        manner = _manner(role, form, dice)
+        events = _play(role, instrument, manner, form, tune, dice, alone=not has_bass)
+        part = _perform(role, instrument, _until_end(events, form, is_drums=instrument.is_drums), form, dice)
         if part.notes:
             parts.append(part)
-    return tuple(parts)
+            playing[name] = manner
+    return Band(tuple(parts), playing)
+
+
+def _manner(role: str, form: Form, dice: Dice) -> str:
+    """The pattern that a part plays: grooves for drums, lines for the bass, rhythms for chords."""
+    style = form.style
+    table = {"drums": style.grooves, "bass": style.basses, "comp": style.comps}.get(role)
+    return dice.choose(table) if table else role
+
+
+def _until_end(events: list[Event], form: Form, *, is_drums: bool) -> list[Event]:
+    """Nothing after the last beat of a song that ends; what falls on it rings."""
+    end = form.end_beat
+    if end is None:
+        return events
+    kept = [event for event in events if event.start < end - 0.05]
+    rest = [event for event in events if abs(event.start - end) <= 0.05]
+    if is_drums:
+        return [*kept, Event(end, 2.0, CRASH, 95), Event(end, 0.3, KICK, 100)] if kept else []
+    return kept + [event._replace(length=float(form.metre.beats)) for event in rest]
 
 
 def _cast(form: Form, dice: Dice) -> list[tuple[str, str]]:
     """(role, instrument) pairs, no instrument twice; sometimes one or two instruments alone."""
     style = form.style
-    if dice.chance(0.35 * style.no_drums + 0.02):
-        return [("comp", dice.choose(style.comp))]
+    if dice.chance(0.22 * style.no_drums + 0.02):
+        return [("comp", _hire(style.comp, "comp", dice))]
     cast: list[tuple[str, str]] = []
-    if not dice.chance(style.no_drums):
-        cast.append(("drums", dice.choose(style.drums)))
+    if not dice.chance(0.75 * style.no_drums):
+        cast.append(("drums", _hire(style.drums, "drums", dice)))
     tables = {"bass": style.bass, "comp": style.comp, "pad": style.pad, "lead": style.lead, "arp": style.arp}
     for role, table in tables.items():
-        cast.append((role, dice.choose(table)))
+        cast.append((role, _hire(table, role, dice)))
     if dice.chance(0.3):
-        cast.insert(3, ("comp", dice.choose(style.comp)))
+        cast.insert(3, ("comp", _hire(style.comp, "comp", dice)))
     if cast[0][0] == "drums" and cast[0][1] != "percussion" and dice.chance(0.12):
         cast.append(("drums", "percussion"))
-    seen: set[str] = set()
-    kept = [(role, name) for role, name in cast if name and not (name in seen or seen.add(name))]  # type: ignore[func-returns-value]
-    return kept[:6]
+    roles = {name: role for role, name in reversed(cast) if name}
+    kept = dict.fromkeys((roles[name], name) for _, name in cast if name)
+    return list(kept)[:6]
 
 
-def _play(role: str, instrument: Instrument, form: Form, tune: Tune, dice: Dice, *, alone: bool) -> list[Event]:
+@lru_cache(maxsize=1)
+def _market() -> dict[str, dict[str, float]]:
+    """Everybody who plays a role in any style, so that captions must be heeded and not guessed from the style."""
+    market: dict[str, dict[str, float]] = {}
+    for style in STYLES.values():
+        tables = {"drums": style.drums, "bass": style.bass, "comp": style.comp, "pad": style.pad}
+        for role, table in {**tables, "lead": style.lead, "arp": style.arp}.items():
+            market.setdefault(role, {}).update({name: 1.0 for name in table if name})
+    return market
+
+
+def _hire(table: dict[str, float], role: str, dice: Dice) -> str:
+    """An instrument for a role, mostly a usual one of the style; "" for nobody."""
+    name = dice.choose(table)
+    return dice.choose(_market()[role]) if name and dice.chance(_STRANGERS) else name
+
+
+def _play(
+    role: str, instrument: Instrument, manner: str, form: Form, tune: Tune, dice: Dice, *, alone: bool
+) -> list[Event]:
     if role == "drums":
         if instrument.name == "percussion" and dice.chance(0.6):
             return play_percussion(form, dice)
-        return play_drums(form, dice, soft=instrument.name in _SOFT_DRUMS)
+        return play_drums(form, manner, dice, soft=instrument.name in _SOFT_DRUMS)
     if role == "bass":
-        return play_bass(form, dice, instrument.low, min(instrument.high, instrument.low + 24))
+        return play_bass(form, manner, dice, instrument.low, min(instrument.high, instrument.low + 24))
     if role == "pad":
         return play_pad(form, instrument, dice)
     if role == "lead":
         return play_lead(form, instrument, tune, dice)
     if role == "arp":
         return play_arpeggio(form, instrument, dice)
-    return play_comp(form, instrument, dice.choose(form.style.comps), dice, alone=alone)
+    return play_comp(form, instrument, manner, dice, alone=alone)
 
 
 def _perform(role: str, instrument: Instrument, events: list[Event], form: Form, dice: Dice) -> Part:

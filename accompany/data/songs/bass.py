@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from accompany.data.songs.chords import ChordSpan
 from accompany.data.songs.dice import Dice
-from accompany.data.songs.form import ChordSpan, Form
+from accompany.data.songs.form import Form
 from accompany.data.songs.groove import Event
 from accompany.data.songs.theory import Chord, nearest_pitch, scale_pitch_classes
 
@@ -60,12 +61,16 @@ _COMPOUND = (
     ((0, 0.95, "r"), (1, 0.62, "f"), (5 / 3, 0.33, "a")),
     ((0, 0.62, "r"), (2 / 3, 0.33, "r"), (1, 0.62, "f"), (5 / 3, 0.33, "r")),
 )
-_THREE = (((0, 2.8, "r"),), ((0, 0.9, "r"),), ((0, 1.8, "r"), (2, 0.9, "f")), ((0, 0.9, "r"), (1, 0.9, "t"), (2, 0.9, "f")))
+_THREE = (
+    ((0, 2.8, "r"),),
+    ((0, 0.9, "r"),),
+    ((0, 1.8, "r"), (2, 0.9, "f")),
+    ((0, 0.9, "r"), (1, 0.9, "t"), (2, 0.9, "f")),
+)
 
 
-def play_bass(form: Form, dice: Dice, low: int, high: int) -> list[Event]:
-    """The bass part of a song within [low, high]."""
-    name = dice.choose(form.style.basses)
+def play_bass(form: Form, name: str, dice: Dice, low: int, high: int) -> list[Event]:
+    """The bass part of a song, in the manner `name`, within [low, high]."""
     if name == "walking" or (name == "two feel" and dice.chance(0.2)):
         return _walk(form, dice, low, high)
     events: list[Event] = []
@@ -97,7 +102,9 @@ def _bar(form: Form, bar: int, pattern: _Pattern, home: int, low: int, high: int
     start = float(bar * beats)
     spans = form.harmony.between(start, start + beats)
     if not pattern:
-        return [_event(s.start, s.end - s.start - 0.05, nearest_pitch(s.chord.bass, home, low, high), 82) for s in spans]
+        return [
+            _event(s.start, s.end - s.start - 0.05, nearest_pitch(s.chord.bass, home, low, high), 82) for s in spans
+        ]
     events: list[Event] = []
     shift = 0.0
     while shift < beats - 0.5:
@@ -118,9 +125,7 @@ def _missed_changes(spans: list[ChordSpan], events: list[Event], home: int, low:
     ]
 
 
-def _degree(
-    form: Form, at: float, length: float, degree: str, home: int, low: int, high: int, dice: Dice
-) -> Event:
+def _degree(form: Form, at: float, length: float, degree: str, home: int, low: int, high: int, dice: Dice) -> Event:
     chord = form.harmony.at(at)
     root = nearest_pitch(chord.bass, home, low, high)
     if degree == "r":

@@ -2,21 +2,57 @@
 
 from __future__ import annotations
 
-from accompany.data.songs.score import Part
+from accompany.data.songs.arrange import Band
 from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form
 from accompany.data.songs.instruments import FAMILIES, INSTRUMENTS
+from accompany.data.songs.score import Part
 
+_DARK = frozenset({"minor", "harmonic minor", "dorian", "phrygian"})
 _TEMPO_WORDS = (
-    (70, ("very slow", "slow")), (86, ("slow", "laid-back", "relaxed")), (104, ("mid-tempo", "moderate", "walking pace")),
+    (70, ("very slow", "slow")), (86, ("slow", "laid-back", "relaxed")), (104, ("mid-tempo", "moderate", "easygoing")),
     (126, ("mid-tempo", "upbeat", "lively")), (150, ("fast", "upbeat", "brisk")), (999, ("very fast", "fast", "frantic")),
 )  # fmt: skip
+# Families that a listener may take for another, which is then not called absent.
+_ALIKE = {
+    "electric piano": ("piano",),
+    "pad": ("synth",),
+    "saxophone": ("brass",),
+    "clavinet": ("piano",),
+    "synth": ("strings",),
+}
 _SUPPORT = ("accompaniment", "backing", "backing track", "arrangement", "band", "instrumental")
-_BASSY = frozenset({"synth bass", "electric bass", "upright bass"})
+# What a pattern is called, put before the instrument that plays it.
+_PLAYING = {
+    "walking": ("walking",), "strum": ("strummed", "strumming"), "fingerpick": ("fingerpicked", "finger-picked"),
+    "broken": ("arpeggiated", "flowing", "broken-chord"), "skank": ("offbeat", "skanking"), "skank double": ("offbeat",),
+    "power eighths": ("driving", "chugging"), "gallop": ("galloping",), "whole": ("sustained", "long-held"),
+    "syncopated": ("syncopated",), "octaves": ("octave", "bouncing"), "offbeat": ("offbeat",), "funk": ("funky",),
+    "slap": ("slapping",), "root eighths": ("pulsing", "driving"), "stabs": ("stabbing", "staccato"), "arp": ("arpeggiated",),
+    "oom pah": ("oom-pah",), "boom chick": ("boom-chick", "alternating"), "shuffle": ("shuffling",), "lead": ("melodic", "soloing"),
+    "four on the floor": ("four-on-the-floor",), "house": ("four-on-the-floor",), "half time": ("half-time",),
+    "train": ("train-beat",), "trap": ("trap",), "boom bap": ("boom bap",), "one drop": ("one-drop",), "bossa": ("bossa",),
+    "jazz ride": ("swinging",), "sidestick": ("sidestick", "cross-stick"), "tom beat": ("tom-heavy", "tribal"), "pad": ("sustained", "airy"),
+    "funk chick": ("scratchy", "funky"), "montuno": ("montuno",), "block": ("simple", "block-chord"), "root long": ("long-note", "simple"),
+}  # fmt: skip
 
 
-def facts(form: Form, parts: tuple[Part, ...], dice: Dice) -> dict[str, object]:
+def _feel(form: Form, dice: Dice) -> str:
+    """Metre, swing or mode in words: "swing feel", "in three", "minor key"."""
+    options = ["minor key" if form.mode in _DARK else "major key"]
+    if form.time.swing > 0.54:
+        options += ["swing feel", "shuffle feel", "swung"]
+    if form.metre.beats == 3:
+        options += ["3/4", "in three", "waltz time"]
+    if form.metre.compound:
+        options += [form.metre.label, "triplet feel", "rolling feel"]
+    options.append(f"{round(form.tempo_bpm)} bpm")
+    return dice.pick(options)
+
+
+def facts(form: Form, band: Band, dice: Dice) -> dict[str, object]:
     """The facts that captions speak of: style, mood, tempo, density, instruments."""
+    parts = band.parts
     pulse = form.tempo_bpm * (1.4 if form.metre.compound else 1.0)
     words = next(words for limit, words in _TEMPO_WORDS if pulse < limit)
     rate = sum(len(part.notes) for part in parts) / form.duration_s
@@ -31,6 +67,9 @@ def facts(form: Form, parts: tuple[Part, ...], dice: Dice) -> dict[str, object]:
         "instruments": [part.name for part in parts],
         "families": sorted({INSTRUMENTS[part.name].family for part in parts}),
         "roles": {part.name: part.role for part in parts},
+        "playing": dict(band.playing),
+        "feel": _feel(form, dice),
+        "tempo_bpm": form.tempo_bpm,
     }
 
 
@@ -40,6 +79,9 @@ def absent_families(parts: tuple[Part, ...], dice: Dice) -> tuple[str, ...]:
     if "percussion" in present:
         present.add("drums")
     absent = ["drums"] if "drums" not in present else []
+    present |= {other for name in tuple(present) for other in _ALIKE.get(name, ())}
+    if any("synth" in part.name for part in parts):
+        present.add("synth")
     others = [name for name in ("piano", "guitar", "strings", "bass", "synth", "brass", "organ") if name not in present]
     absent += dice.shuffled(others)[: dice.integer(0, 2)]
     return tuple(name for name in absent if name in FAMILIES)
@@ -61,11 +103,22 @@ def write_captions(known: dict[str, object], absent: tuple[str, ...], dice: Dice
 def _names(known: dict[str, object], dice: Dice, most: int = 6) -> list[str]:
     """Wordings of some of the instruments."""
     instruments = dice.shuffled(list(known["instruments"]))[:most]  # type: ignore[call-overload]
-    return [_wording(name, dice) for name in instruments]
+    return [_played(name, known, dice) if dice.chance(0.2) else _wording(name, dice) for name in instruments]
 
 
 def _wording(name: str, dice: Dice) -> str:
     return name if dice.chance(0.55) else dice.pick(INSTRUMENTS[name].words)
+
+
+def _played(name: str, known: dict[str, object], dice: Dice) -> str:
+    """A wording of an instrument with what it plays: "walking double bass"."""
+    playing: dict[str, str] = known["playing"]  # type: ignore[assignment]
+    words = _PLAYING.get(playing.get(name, ""))
+    text = _wording(name, dice)
+    if words is None or INSTRUMENTS[name].family == "percussion":
+        return text
+    word = dice.pick(words)
+    return text if word[:5] in text else f"{word} {text}"
 
 
 def _join(names: list[str], dice: Dice) -> str:
@@ -96,8 +149,8 @@ def _sentence(known: dict[str, object], absent: tuple[str, ...], dice: Dice) -> 
 def _telegraph(known: dict[str, object], absent: tuple[str, ...], dice: Dice) -> str:
     names = _names(known, dice, 3)
     adjective = dice.pick((str(known["mood"]), "warm", "soft", "gentle", "")) if known["density"] != "busy" else ""
-    names[0] = f"{adjective} {names[0]}".strip()
-    return ", ".join(names)
+    names[0] = f"{adjective} {names[0]}".strip() if not names[0].startswith("a ") else names[0]
+    return ", ".join([*names, str(known["feel"])] if dice.chance(0.15) else names)
 
 
 def _instruments_only(known: dict[str, object], absent: tuple[str, ...], dice: Dice) -> str:
@@ -113,7 +166,9 @@ def _one_instrument(known: dict[str, object], absent: tuple[str, ...], dice: Dic
 
 def _style_only(known: dict[str, object], absent: tuple[str, ...], dice: Dice) -> str:
     style, mood, tempo = known["style_word"], known["mood"], known["tempo_word"]
-    return dice.pick((f"{style}", f"{mood} {style}", f"{tempo} {style}", f"{tempo}, {mood} {style}", f"{style}, {mood}"))
+    feel = known["feel"]
+    options = (f"{style}", f"{mood} {style}", f"{tempo} {style}", f"{tempo}, {mood} {style}", f"{style}, {mood}")
+    return dice.pick((*options, f"{style}, {feel}", f"{mood} {tempo} {style}, {feel}"))
 
 
 def _band_of(known: dict[str, object], absent: tuple[str, ...], dice: Dice) -> str:

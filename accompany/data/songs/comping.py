@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from accompany.data.songs.chords import ChordSpan
 from accompany.data.songs.dice import Dice
-from accompany.data.songs.form import ChordSpan, Form, Section
+from accompany.data.songs.form import Form
+from accompany.data.songs.grid import Section
 from accompany.data.songs.groove import Event
 from accompany.data.songs.instruments import Instrument
 from accompany.data.songs.theory import Chord, guitar_voicing, nearest_pitch, voicing
@@ -91,7 +93,7 @@ def play_comp(form: Form, instrument: Instrument, name: str, dice: Dice, *, alon
             if section.intensity < 0.32 and name not in ("skank", "bossa"):
                 hits = table["whole"][0]
             events += _bar(form, section, bar, hits, hand, dice)
-    if alone or instrument.family in ("piano",) and dice.chance(0.3):
+    if alone or (instrument.family in ("piano",) and dice.chance(0.3)):
         events += _left_hand(form, instrument, dice)
     return sorted(events)
 
@@ -156,9 +158,7 @@ def _with_changes(placed: list[tuple[float, float, float]], spans: list[ChordSpa
     return sorted(placed)
 
 
-def _strike(
-    notes: tuple[int, ...], at: float, length: float, velocity: float, dice: Dice, *, up: bool
-) -> list[Event]:
+def _strike(notes: tuple[int, ...], at: float, length: float, velocity: float, dice: Dice, *, up: bool) -> list[Event]:
     """One chord: strings or fingers a few milliseconds apart."""
     spread = dice.between(0.004, 0.016) if len(notes) > 3 else dice.between(0.0, 0.006)
     order = tuple(reversed(notes))[:4] if up else notes
@@ -225,7 +225,7 @@ def _boom_chick(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
 def play_pad(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
     """Long chords, tied over where they share notes, from verse or chorus on."""
     hand = _Hand(instrument, dice, centre=64, size=dice.pick((3, 4)))
-    everywhere = dice.chance(0.45)
+    everywhere = dice.chance(0.65)
     events: list[Event] = []
     for span in form.harmony.spans:
         section = form.section_at(span.start)

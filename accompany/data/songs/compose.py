@@ -39,8 +39,9 @@ def compose(seed: int, *, seconds: float = 40.0) -> Score:
     form = plan_form(style, dice, seconds)
     voice = _draw_voice(dice)
     tune = write_tune(form, voice.range, dice)
-    parts = arrange(form, tune, dice)
-    known = facts(form, parts, dice)
+    band = arrange(form, tune, dice)
+    parts = band.parts
+    known = facts(form, band, dice)
     absent = absent_families(parts, dice)
     return Score(
         seed=seed, style=style.name, key=key_label(form.sections[0].tonic, form.sections[0].mode), tempo_bpm=form.tempo_bpm, metre=form.metre.label,
@@ -115,7 +116,10 @@ def _spans_s(form: Form, spans: list[tuple[float, float, str]]) -> tuple[tuple[f
 
 
 def _chords(form: Form) -> tuple[tuple[float, float, str], ...]:
-    return _spans_s(form, [(span.start, span.end, span.chord.label) for span in form.harmony.spans])
+    spans = [(span.start, span.end, span.chord.label) for span in form.harmony.spans]
+    if form.end_beat is not None:
+        spans.append((spans[-1][1], spans[-1][1] + 1.0, "N"))
+    return _spans_s(form, spans)
 
 
 def _sections(form: Form) -> tuple[tuple[float, float, str], ...]:

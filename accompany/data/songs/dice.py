@@ -56,7 +56,7 @@ class Dice:
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
         """The items in random order."""
-        keyed = sorted(((self.unit(), index) for index in range(len(items))))
+        keyed = sorted((self.unit(), index) for index in range(len(items)))
         return [items[index] for _, index in keyed]
 
     def normals(self, count: int) -> np.ndarray:

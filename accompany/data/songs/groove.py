@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from accompany.data.songs.dice import Dice
-from accompany.data.songs.form import Form, Section
+from accompany.data.songs.form import Form
+from accompany.data.songs.grid import Section
 
 
 class Event(NamedTuple):
@@ -172,17 +173,17 @@ _TWELVE: tuple[Groove, ...] = (
 _BY_METRE = {"3/4": _THREE, "6/8": _SIX, "12/8": _TWELVE}
 
 
-def play_drums(form: Form, dice: Dice, *, soft: bool) -> list[Event]:
+def play_drums(form: Form, base: str, dice: Dice, *, soft: bool) -> list[Event]:
     """The drum part of a song: a groove for each kind of section, fills before the next one, crashes after.
 
     Args:
         form: the song's plan.
+        base: name of the groove, for 4/4.
         dice: random draws.
         soft: brushes and hand drums: no crashes, quiet fills.
     """
     grooves: dict[str, Groove] = {}
     events: list[Event] = []
-    base = dice.choose(form.style.grooves)
     fills = dice.chance(0.85)
     quiet_intro = dice.chance(0.5)
     for index, section in enumerate(form.sections):

@@ -37,7 +37,7 @@ def _instrument(
 
 
 _ALL = (
-    _instrument("drums", (0, 8), "drums", "drum kit, acoustic drums, live drums, a drum set", 27, 87, -3),
+    _instrument("drums", (0, 8), "drums", "drum kit, acoustic drums, live drums, drum set", 27, 87, -3),
     _instrument("rock drums", (16, 8), "drums", "hard-hitting drums, big drums, power drums", 27, 87, -2),
     _instrument("brushed drums", (40,), "drums", "brushes, soft brushed drums, brush kit", 27, 87, -4),
     _instrument("jazz drums", (32,), "drums", "jazz kit, ride cymbal drums, swinging drums", 27, 87, -4),

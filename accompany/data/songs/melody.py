@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from accompany.data.songs.dice import Dice
-from accompany.data.songs.form import Form, Section
+from accompany.data.songs.form import Form
+from accompany.data.songs.grid import Section
 from accompany.data.songs.manners import MANNERS, Manner
 from accompany.data.songs.pitches import PitchChooser, Range
 from accompany.data.songs.rhythm import Slot, phrase_rhythm
@@ -58,6 +59,8 @@ def write_tune(form: Form, voice_range: tuple[int, int], dice: Dice) -> Tune:
             notes += writer.section(section)
     tidy = _without_overlap(notes)
     low, high = writer.limits
+    if form.end_beat is not None:
+        tidy = _close(tidy, form.end_beat, form.harmony.spans[-1].chord.root, low, high)
     return Tune(tuple(tidy), name, low, high)
 
 
@@ -70,9 +73,10 @@ class _Writer:
         self._chooser = PitchChooser(form, manner, dice, dice.choose(manner.scale))
         self._memory: dict[tuple[str, str, float], _Phrase] = {}
         self._bars = dice.choose(manner.phrase_bars)
-        self._density = dice.between(0.85, 1.15)
+        self._density = dice.between(1.05, 1.5)
         self._skip = 0.06 if dice.chance(0.5) else 0.0
         self._scheme: dict[tuple[str, int], str] = {}
+        self._detached = dice.chance(0.15)
         self._straight = form.time.swing == 0.5 or form.time.unit == 0.5
 
     def section(self, section: Section) -> list[SungNote]:
@@ -109,7 +113,7 @@ class _Writer:
         form = self._form
         return phrase_rhythm(
             self._manner, form.metre, self._dice, beats=beats, tempo_bpm=form.tempo_bpm, density=density,
-            straight=self._straight,
+            straight=self._straight, detached=self._detached,
         )  # fmt: skip
 
     def _vary(self, slots: tuple[Slot, ...]) -> list[Slot]:
@@ -174,6 +178,18 @@ class _Writer:
             pitch = moved if self.limits[0] <= moved <= self.limits[1] else _next_in_scale(pitch, -turn, scale)
             notes.append(SungNote(note.start + held + index * step, step, pitch, tied=True))
         return notes
+
+
+def _close(notes: list[SungNote], end: float, tonic: int, low: int, high: int) -> list[SungNote]:
+    """The tune up to the end of the song, its last note on the tonic."""
+    kept = [note for note in notes if note.start < end - 0.4]
+    if not kept or end - kept[-1].start > 6:
+        return kept
+    near = kept[-1].pitch
+    last = near + (tonic - near + 6) % 12 - 6
+    last += 12 if last < low - 1 else -12 if last > high + 1 else 0
+    kept[-1] = replace(kept[-1], length=min(kept[-1].length, end - kept[-1].start))
+    return [*kept, SungNote(end, 3.0, last)]
 
 
 def _next_in_scale(pitch: int, direction: int, scale: frozenset[int]) -> int:

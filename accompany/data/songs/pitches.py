@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from accompany.data.songs.rhythm import Slot
 
 # Weight of an interval by its size in semitones, near the statistics of pop and folk song.
-_INTERVAL = (1.0, 0.85, 1.15, 0.55, 0.5, 0.3, 0.03, 0.2, 0.07, 0.07, 0.03, 0.01, 0.06)
-_CLOSENESS = tuple(math.exp(-0.9 * step) for step in range(25))
+_INTERVAL = (1.0, 0.85, 1.15, 0.5, 0.45, 0.28, 0.02, 0.17, 0.04, 0.05, 0.015, 0.005, 0.05)
+_CLOSENESS = tuple(math.exp(-1.5 * step) for step in range(25))
 _NEARNESS = tuple(math.exp(-0.5 * (step / 4.5) ** 2) for step in range(40))
 _CONTOURS = ("arch", "arch", "fall", "fall", "rise", "wave", "level", "dip")
 
@@ -58,10 +58,13 @@ class PitchChooser:
             final: the phrase closes a pair (an answer) and likes to end at rest.
         """
         contour = self._contour(len(slots), limits)
+        shift = self._dice.pick((0, 0, -2, -2, 2, -4, 3)) if guide is None and self._dice.chance(0.4) else None
         pitches: list[int] = []
         last_interval = 0
         for index, slot in enumerate(slots):
             follow = guide[index] if guide is not None and index < len(guide) else None
+            if shift is not None:
+                follow = self._echo(slots, pitches, index, shift)
             previous = pitches[-1] if pitches else round(contour[0])
             closing = index == len(slots) - 1
             pitch = self._next(
@@ -72,6 +75,14 @@ class PitchChooser:
             pitches.append(pitch)
         return self._chromatic(slots, pitches)
 
+    def _echo(self, slots: list[Slot], pitches: list[int], index: int, shift: int) -> float | None:
+        """The pitch of a bar earlier, moved: a motif and its sequence within a phrase."""
+        wanted = slots[index].start - self._form.metre.beats
+        for slot, pitch in zip(slots, pitches, strict=False):
+            if abs(slot.start - wanted) < 0.05 and index < len(slots) - 1:
+                return float(pitch + shift)
+        return None
+
     def _next(
         self, slot: Slot, beat: float, previous: int, last_interval: int, target: float, follow: float | None,
         limits: Range, *, cadence: str, first: bool,
@@ -79,6 +90,7 @@ class PitchChooser:
         off = slot.start * 2 % 1 > 1e-6 or slot.start % 1 > 1e-6
         chord = self._form.harmony.at(beat + (0.55 * min(slot.length, 1.0) if off else 0.02))
         strength = self._strength(slot, beat)
+        later = self._form.harmony.at(beat + slot.length - 0.3).pitch_classes if slot.length >= 1.5 else ()
         tonic = self._form.section_at(beat).tonic
         pitches, weights = [], []
         for pitch, harmony in self._candidates(beat, chord, limits, strength):
@@ -89,6 +101,8 @@ class PitchChooser:
                 weight *= _CLOSENESS[min(24, abs(round(pitch - follow)))]
             else:
                 weight *= _NEARNESS[min(39, abs(round(pitch - target)))]
+            if later and pitch % 12 not in later:
+                weight *= 0.4
             if cadence:
                 weight *= _cadence((pitch - tonic) % 12, cadence)
             pitches.append(pitch)
@@ -175,7 +189,11 @@ class PitchChooser:
             return pitches
         for index in range(1, len(pitches) - 1):
             short = slots[index].length <= 0.55 and slots[index].start % 1 > 0.2
-            if short and abs(pitches[index] - pitches[index + 1]) <= 2 and self._dice.chance(self._manner.chromatic * 3):
+            if (
+                short
+                and abs(pitches[index] - pitches[index + 1]) <= 2
+                and self._dice.chance(self._manner.chromatic * 3)
+            ):
                 pitches[index] = pitches[index + 1] - 1
         return pitches
 
@@ -184,7 +202,9 @@ class PitchChooser:
         """Scale steps (semitones over the tonic) of a tune that lives on three to five notes; empty for others."""
         if manner.span[1] > 8:
             return frozenset()
-        chosen = dice.pick(((0, 2, 3, 4), (0, 2, 3, 4, 7), (7, 9, 10, 0), (0, 10, 3, 5), (4, 3, 5, 7), (0, 2, 7, 10, 9)))
+        chosen = dice.pick(
+            ((0, 2, 3, 4), (0, 2, 3, 4, 7), (7, 9, 10, 0), (0, 10, 3, 5), (4, 3, 5, 7), (0, 2, 7, 10, 9))
+        )
         return frozenset(chosen)
 
 

@@ -55,7 +55,17 @@ SOUL_MINOR = (
     "i9 iv9", "i7 iv7 bVImaj7 V7#9", "i9 IV13", "bVImaj7 v7 i9 i9", "i7 bVII bVImaj7 V7", "iv9 v7 i9 i9", "bVImaj7 bVII6 i7 v7",
     "i7 iv9 bVII13 bIIImaj7", "i9 bIIImaj7 iv9 V7#9", "i7 v7 iv7 V7sus4",
 )  # fmt: skip
-FUNK = ("i9", "I9", "i9 IV9", "i7 i7 iv7 i7", "I9 IV9", "i7 bVII", "i9 i9 iv9 V7#9", "I7 bVII7 IV7 I7", "i7 IV7 bVI7 V7#9")
+FUNK = (
+    "i9",
+    "I9",
+    "i9 IV9",
+    "i7 i7 iv7 i7",
+    "I9 IV9",
+    "i7 bVII",
+    "i9 i9 iv9 V7#9",
+    "I7 bVII7 IV7 I7",
+    "i7 IV7 bVI7 V7#9",
+)
 BLUES_MAJOR = (
     "I7 I7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7", "I7 IV7 I7 I7 IV7 IV7 I7 VI7 ii7 V7 I7 V7", "I7 V7 IV7 IV7 I7 V7 I7 V7",
     "I7 I7 IV7 IV7 I7 V7 I7 I7", "I7 IV7 I7 V7",
@@ -67,7 +77,15 @@ GOSPEL_MAJOR = (
 )  # fmt: skip
 REGGAE_MAJOR = ("I IV", "I V vi IV", "I IV V IV", "I ii", "I V IV I", "I vi ii V", "I bVII IV I", "I iii IV V")
 REGGAE_MINOR = ("i bVII", "i iv", "i v", "i bVII bVI bVII", "i iv bVII i", "i bVI bVII i")
-LATIN_MINOR = ("i V7", "i iv V7 i", "i bVII bVI V7", "iv i V7 i", "i bVII bIII V7", "i7 iv7 iihd7 V7", "i i V7 V7 V7 V7 i i")
+LATIN_MINOR = (
+    "i V7",
+    "i iv V7 i",
+    "i bVII bVI V7",
+    "iv i V7 i",
+    "i bVII bIII V7",
+    "i7 iv7 iihd7 V7",
+    "i i V7 V7 V7 V7 i i",
+)
 LATIN_MAJOR = ("I IV V IV", "I V7", "I vi ii V7", "I ii7 V7 I", "I VI7 ii V7", "IV I V I", "I I7 IV V")
 CINEMATIC_MAJOR = (
     "I V vi IV", "I iii IV iv", "vi IV I V", "IVmaj7 vi I V/3", "I bVI bIII bVII", "I/5 IV V vi", "Iadd9 Iadd9 IVadd9 IVadd9",
@@ -77,8 +95,25 @@ CINEMATIC_MINOR = (
     "i bVI bIII bVII", "i bVI iv V", "i bIII bVII iv", "i v bVI iv", "i bVI", "iadd9 bVImaj7 bIII/5 bVII", "i iv/1 V/1 i", "i bVI bIII V/2",
     "i i/b7 bVI bVI iv iv V7sus4 V7", "i bIII IV bVI", "bVI bVII i v/b3",
 )  # fmt: skip
-ELECTRONIC_MAJOR = ("vi IV I V", "IV V vi vi", "IVmaj7 V vi7 iii7", "I I IV IV", "ii7 vi7 IVmaj7 V", "IVmaj9 iii7", "IV I V vi")
-ELECTRONIC_MINOR = ("i bVI bIII bVII", "bVI bVII i i", "i i bVI bVII", "i7 iv7", "i bVII iv bVI", "bVImaj7 bVII i v7", "i", "i9 bVImaj9")
+ELECTRONIC_MAJOR = (
+    "vi IV I V",
+    "IV V vi vi",
+    "IVmaj7 V vi7 iii7",
+    "I I IV IV",
+    "ii7 vi7 IVmaj7 V",
+    "IVmaj9 iii7",
+    "IV I V vi",
+)
+ELECTRONIC_MINOR = (
+    "i bVI bIII bVII",
+    "bVI bVII i i",
+    "i i bVI bVII",
+    "i7 iv7",
+    "i bVII iv bVI",
+    "bVImaj7 bVII i v7",
+    "i",
+    "i9 bVImaj9",
+)
 BOSSA_MAJOR = (
     "Imaj7 Imaj7 II9 II9 ii9 bII7 Imaj7 bII7", "Imaj9 #idim7 ii9 V13", "ii9 V13 Imaj9 VI7b9", "Imaj7 IVmaj7 iii7 VI7b9",
     "Imaj9 bVII9 Imaj9 VI7b9", "ii7 V7 iii7 VI7 ii7 V7 I6 I6", "Imaj7 vi7 ii9 V9sus4",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from accompany.data.songs.dice import Dice
-from accompany.data.songs.form import Metre
+from accompany.data.songs.grid import Metre
 from accompany.data.songs.manners import Manner
 
 # Onsets inside one beat, in steps, with their weight in ordinary singing.
@@ -28,8 +28,9 @@ class Slot:
 
 
 def phrase_rhythm(
-    manner: Manner, metre: Metre, dice: Dice, *, beats: float, tempo_bpm: float, density: float, straight: bool
-) -> list[Slot]:
+    manner: Manner, metre: Metre, dice: Dice, *, beats: float, tempo_bpm: float, density: float, straight: bool,
+    detached: bool,
+) -> list[Slot]:  # fmt: skip
     """Draw the rhythm of one phrase.
 
     Args:
@@ -40,6 +41,7 @@ def phrase_rhythm(
         tempo_bpm: beats a minute, so that the density is one in notes a second.
         density: factor on the manner's rate.
         straight: sixteenths are welcome (false in swung songs).
+        detached: notes are short, with air between them.
     """
     rate = dice.between(*manner.rate) * density * 60 / tempo_bpm
     bars = [_bar(manner, metre, rate, dice, straight=straight) for _ in range(2)]
@@ -50,7 +52,7 @@ def phrase_rhythm(
     if start < 0:
         kept = _pickup(start, metre, rate, dice) + [onset for onset in kept if onset >= 0]
     moved = _anticipate([*kept, last], manner, metre, dice)
-    return _lengths(moved, manner, beats, rate, dice)
+    return _lengths(moved, manner, beats, rate, dice, detached=detached)
 
 
 def _bar(manner: Manner, metre: Metre, rate: float, dice: Dice, *, straight: bool) -> list[float]:
@@ -128,15 +130,16 @@ def _anticipate(onsets: list[float], manner: Manner, metre: Metre, dice: Dice) -
     return moved
 
 
-def _lengths(onsets: list[float], manner: Manner, beats: float, rate: float, dice: Dice) -> list[Slot]:
+def _lengths(
+    onsets: list[float], manner: Manner, beats: float, rate: float, dice: Dice, *, detached: bool
+) -> list[Slot]:
     longest = max(1.5, min(4.0, 2.6 / max(rate, 0.3)))
-    detached = dice.chance(0.15)
     slots: list[Slot] = []
     for onset, following in pairwise(onsets):
         length = min(following - onset, longest)
         if detached and length >= 0.5:
             length *= dice.between(0.5, 0.8)
-        elif length > 0.9 and dice.chance(0.12):
+        elif length > 0.7 and dice.chance(0.18):
             length *= 0.6
         slots.append(Slot(onset, length))
     room = beats - onsets[-1] - dice.between(*manner.gap)

@@ -215,7 +215,24 @@ def _essential_classes(chord: Chord, size: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys((chord.root + step) % 12 for step in order[:size]))
 
 
-_IMPORTANCE = {3: 0, 4: 0, 5: 0, 2: 0, 10: 1, 11: 1, 9: 1, 0: 2, 14: 3, 13: 3, 15: 3, 21: 4, 17: 4, 6: 2.5, 8: 2.5, 7: 4.5}
+_IMPORTANCE = {
+    3: 0,
+    4: 0,
+    5: 0,
+    2: 0,
+    10: 1,
+    11: 1,
+    9: 1,
+    0: 2,
+    14: 3,
+    13: 3,
+    15: 3,
+    21: 4,
+    17: 4,
+    6: 2.5,
+    8: 2.5,
+    7: 4.5,
+}
 
 
 def guitar_voicing(chord: Chord, low: int = 40, spread: int = 24, size: int = 5) -> tuple[int, ...]:
