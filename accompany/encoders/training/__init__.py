@@ -1,0 +1,1 @@
+"""Recipes that train the small listeners (codec, MERT, CLAP) from synthetic songs."""
