@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from accompany.config import from_dict, read_json, to_dict, write_json
 from accompany.errors import InputError
+from accompany.hub import is_hub_id, pull
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +48,8 @@ _KNOWN_LICENSES = {
     "facebook/encodec_48khz": "MIT",
     "laion/": "Apache-2.0",
 }
-_HUB_PATTERNS = ["*.json", "*.txt", "*.md", "*.model", "*.safetensors"]
+# Buffers that follow from the config; which of them a file holds has changed from release to release.
+_CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 _BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
 
 
@@ -73,9 +75,10 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
     except _BROKEN_WEIGHTS as error:
         raise InputError(f"Cannot load {cls.__name__} from {path_or_id}: {_first_line(error)}") from error
     model, report = loaded
-    _refuse_differences(
-        path_or_id, report["missing_keys"], report["unexpected_keys"], [key[0] for key in report["mismatched_keys"]]
+    missing, unexpected = (
+        [key for key in report[kind] if not key.endswith(_CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
     )
+    _refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
     log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
     return typing.cast(ModelT, model.float().eval().requires_grad_(False))
 
@@ -149,15 +152,6 @@ def read_state(path: PathLike) -> dict[str, Tensor]:
         ) from error
 
 
-def read_metadata(path: PathLike) -> dict[str, str]:
-    """The text metadata of a safetensors file, without reading its tensors."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"Cannot read {path} ({_first_line(error)}); check that the file is complete.") from error
-
-
 def save_state(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str, str] | None = None) -> None:
     """Write safetensors under a temporary name, then rename, so that no half file is ever seen."""
     path = Path(path)
@@ -191,14 +185,11 @@ def resolve_folder(path_or_id: PathLike) -> Path:
     path = Path(path_or_id).expanduser()
     if path.is_dir():
         return path
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(path_or_id)):
+    if not is_hub_id(str(path_or_id)):
         raise InputError(
             f"There is no model folder '{path_or_id}', and it is not a hub id (owner/name) either; check the path."
         )
-    folder = _snapshot(str(path_or_id), _HUB_PATTERNS)
-    if not any(folder.rglob("*.safetensors")):
-        folder = _snapshot(str(path_or_id), [*_HUB_PATTERNS, "pytorch_model*.bin"])
-    return folder
+    return pull(str(path_or_id))
 
 
 def find_license(path_or_id: PathLike, folder: Path) -> str:
@@ -216,21 +207,6 @@ def log_license(part: str, source: PathLike, license: str) -> None:
     """Say where a part came from and under which licence; loudly when it limits what may be done."""
     free = not re.search(r"\bnc\b|non.?commercial|unknown", license, re.IGNORECASE)
     logger.log(logging.INFO if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
-
-
-def _snapshot(repo_id: str, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=patterns))
-    except RepositoryNotFoundError as error:
-        raise InputError(f"The hub has no model '{repo_id}' that you may read; check the name or log in.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise InputError(
-            f"'{repo_id}' is neither a folder here nor in the hub's cache, and the hub cannot be reached; "
-            "connect to the network once, or give a folder."
-        ) from error
 
 
 def _refuse_differences(

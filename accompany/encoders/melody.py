@@ -21,7 +21,7 @@ SILENCE_RMS = 3e-5
 _BINS_PER_OCTAVE = 36
 _OCTAVES = 5
 _LOWEST_HZ = 440.0 * 2 ** ((36 - 1 / 3 - 69) / 12)
-_HIGHEST_CANDIDATE = 4 * _BINS_PER_OCTAVE + 9
+_CANDIDATES = 4 * _BINS_PER_OCTAVE + 18
 _SALIENCE_WINDOW, _SALIENCE_FFT, _SALIENCE_TOP_HZ = 3072, 4096, 5000
 _ONSET_WINDOW, _ONSET_MELS, _ONSET_LAG = 1024, 24, 2
 _VOICING_FLOOR, _VOICING_FULL = 1.2, 4.5
@@ -63,7 +63,7 @@ class Melody(nn.Module):
             _SALIENCE_FFT,
             _SALIENCE_WINDOW,
             _LOWEST_HZ,
-            _HIGHEST_CANDIDATE,
+            _CANDIDATES,
             _BINS_PER_OCTAVE,
             n_harmonics=10,
             decay=0.84,
@@ -121,12 +121,12 @@ class Melody(nn.Module):
 
         def fold(magnitudes: Tensor) -> Tensor:
             halves = listen(magnitudes)
-            strength, level = halves.unflatten(1, (-1, 2)).mean(2).split([_HIGHEST_CANDIDATE, 1], dim=-1)
+            strength, level = halves.unflatten(1, (-1, 2)).mean(2).split([_CANDIDATES, 1], dim=-1)
             peak = strength.amax(-1, keepdim=True)
             voicing = (peak / level.clamp_min(1e-9) - _VOICING_FLOOR) / (_VOICING_FULL - _VOICING_FLOOR)
             voicing = voicing.clamp(0, 1)
             sharp = (strength / peak.clamp_min(1e-9)) ** 4
-            padded = functional.pad(sharp, (0, _OCTAVES * _BINS_PER_OCTAVE - _HIGHEST_CANDIDATE))
+            padded = functional.pad(sharp, (0, _OCTAVES * _BINS_PER_OCTAVE - _CANDIDATES))
             folded = padded.unflatten(-1, (_OCTAVES, _BINS_PER_OCTAVE)).sum(-2)
             folded = folded / folded.amax(-1, keepdim=True).clamp_min(1e-9)
             return torch.cat([folded * voicing, voicing], dim=-1)

@@ -1,0 +1,279 @@
+"""Strict loading, half precision, bundles and the hub."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from accompany import pretrained
+from accompany.encoders.codec import Codec
+from accompany.encoders.mert import Mert
+from accompany.errors import InputError
+from accompany.pretrained import (
+    PartInfo,
+    find_bundle,
+    list_bundles,
+    load_bundle,
+    load_frozen_parts,
+    load_module,
+    load_part,
+    push_to_hub,
+    read_bundle,
+    save_half,
+    save_module,
+    write_bundle,
+)
+from accompany.weights import load_transformers, read_state, save_state
+
+transformers = pytest.importorskip("transformers")
+
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def encodec() -> transformers.EncodecModel:
+    torch.manual_seed(0)
+    config = transformers.EncodecConfig(num_filters=4, hidden_size=16, target_bandwidths=[3.0])
+    model = transformers.EncodecModel(config)
+    for layer in model.quantizer.layers:
+        layer.codebook.embed.normal_()
+    return model.eval()
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def blocked(*_args: object, **_options: object) -> None:
+        raise OSError("this test has no network")
+
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, blocked)
+    monkeypatch.setattr(socket.socket, "connect", blocked)
+
+
+def change_weights(folder: Path, change: object) -> None:
+    state = read_state(folder / WEIGHTS)
+    change(state)  # type: ignore[operator]
+    save_state(state, folder / WEIGHTS, {"format": "pt"})
+
+
+# --- published formats ---
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("encoder.layers.0.conv.bias"), r"missing: encoder\.layers\.0\.conv\.bias"),
+        (lambda s: s.update(extra=torch.zeros(1)), "unexpected: extra"),
+        (
+            lambda s: s.update({"encoder.layers.0.conv.bias": torch.zeros(5)}),
+            r"of another shape: encoder\.layers\.0\.conv\.bias",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(
+    encodec: transformers.EncodecModel, change: object, message: str, tmp_path: Path
+) -> None:
+    encodec.save_pretrained(tmp_path)
+    change_weights(tmp_path, change)
+    with pytest.raises(InputError, match=message):
+        Codec.from_pretrained(tmp_path)
+
+
+def test_half_on_disk_is_single_in_memory(encodec: transformers.EncodecModel, tmp_path: Path) -> None:
+    encodec.quantizer.layers[0].codebook.cluster_size.fill_(1e6)
+    save_half(encodec, tmp_path)
+    stored = read_state(tmp_path / WEIGHTS)
+    assert stored["encoder.layers.0.conv.bias"].dtype == torch.float16
+    loaded = load_transformers(transformers.EncodecModel, tmp_path)
+    assert {tensor.dtype for tensor in loaded.parameters()} == {torch.float32}
+    assert not any(tensor.requires_grad for tensor in loaded.parameters()) and not loaded.training
+    own, theirs = encodec.state_dict(), loaded.state_dict()
+    assert all(torch.allclose(own[name].float(), theirs[name].float(), rtol=1e-3, atol=1e-4) for name in own)
+
+
+def test_constants_may_be_missing_or_left_over(tmp_path: Path) -> None:
+    """CLAP files of different releases hold other index buffers; they follow from the config and are no weights."""
+    text = {"vocab_size": 20, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    audio = {"depths": [1, 1], "num_attention_heads": [2, 2], "hidden_size": 32, "patch_embeds_hidden_size": 16}
+    torch.manual_seed(0)
+    model = transformers.ClapModel(transformers.ClapConfig(text_config=text, audio_config=audio)).eval()
+    model.save_pretrained(tmp_path)
+
+    def strip(state: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in state if name.endswith(("_ids", "_index", "_tracked"))]:
+            del state[name]
+
+    change_weights(tmp_path, strip)
+    loaded = load_transformers(transformers.ClapModel, tmp_path)
+    own, theirs = model.state_dict(), loaded.state_dict()
+    assert all(torch.equal(own[name], theirs[name]) for name in own)
+
+
+def test_broken_files_are_one_sentence(encodec: transformers.EncodecModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Cannot load EncodecModel"):
+        Codec.from_pretrained(tmp_path)
+    encodec.save_pretrained(tmp_path)
+    weights = tmp_path / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="Cannot load EncodecModel"):
+        Codec.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="Cannot load EncodecModel"):
+        Codec.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match="no model folder"):
+        Codec.from_pretrained(tmp_path / "nowhere")
+
+
+# --- our own modules ---
+
+
+@dataclass(frozen=True)
+class SmallConfig:
+    width: int = 3
+    rates: tuple[float, ...] = (1.0, 2.0)
+
+
+class Small(nn.Module):
+    def __init__(self, config: SmallConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.linear = nn.Linear(config.width, 2)
+        self.register_buffer("count", torch.tensor(3))
+
+
+def test_own_modules_survive_saving(tmp_path: Path) -> None:
+    module = Small(SmallConfig(width=5))
+    save_module(module, module.config, tmp_path / "a" / "b")
+    loaded = load_module(Small, tmp_path / "a" / "b")
+    assert loaded.config.width == 5 and not loaded.training and loaded.linear.weight.dtype == torch.float32
+    assert torch.allclose(loaded.linear.weight, module.linear.weight, atol=1e-3)
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_own_modules_refuse_what_does_not_fit(tmp_path: Path) -> None:
+    save_module(Small(SmallConfig()), SmallConfig(), tmp_path)
+    change_weights(tmp_path, lambda state: state.update({"linear.bais": state.pop("linear.bias")}))
+    with pytest.raises(InputError, match=r"missing: linear\.bias; unexpected: linear\.bais"):
+        load_module(Small, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"widht": 3}))
+    with pytest.raises(InputError, match="did you mean 'width'"):
+        load_module(Small, tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config\.json"):
+        load_module(Small, tmp_path)
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot make the folder"):
+        save_module(Small(SmallConfig()), SmallConfig(), tmp_path / "file")
+
+
+# --- bundles ---
+
+
+@pytest.fixture
+def codec_bundle(encodec: transformers.EncodecModel, tmp_path: Path) -> Path:
+    save_half(encodec, tmp_path / "made")
+    part = PartInfo("codec", tmp_path / "made", "Apache-2.0", {"n_codebooks": 2})
+    return write_bundle(tmp_path / "bundle", name="only a codec", license="Apache-2.0", parts={"codec": part})
+
+
+def test_a_bundle_may_lack_parts(codec_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    info = read_bundle(codec_bundle)
+    assert info.name == "only a codec" and [part.name for part in info.parts] == ["codec"]
+    assert info.bytes > 10_000 and info.parts[0].rates == ("24 kHz", "mono", "75 frames/s")
+    with caplog.at_level(logging.INFO, logger="accompany"):
+        codec = load_part(codec_bundle, "codec")
+    assert codec.n_codebooks == 2
+    assert any("Apache-2.0" in record.message and record.levelno == logging.INFO for record in caplog.records)
+    assert sorted(load_frozen_parts(codec_bundle)) == ["codec", "melody"]
+    with pytest.raises(InputError, match="no part 'mert'"):
+        load_bundle(codec_bundle)
+    with pytest.raises(InputError, match="did you mean 'codec'"):
+        load_part(codec_bundle, "codecs")
+
+
+def edit_bundle(folder: Path, **changes: object) -> None:
+    content = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(content | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "not of format 1"),
+        ({"parts": {"codec": {"path": "codec"}}}, "license"),
+        ({"parts": {"codec": {"path": "../made", "license": "MIT"}}}, "outside the model"),
+        ({"parts": 3}, "lacks or garbles"),
+        (
+            {"parts": {"codec": {"path": "codec", "license": "MIT", "options": {"n_codebook": 1}}}},
+            "did you mean 'n_codebooks'",
+        ),
+    ],
+)
+def test_a_garbled_bundle_is_refused(codec_bundle: Path, changes: dict[str, object], message: str) -> None:
+    edit_bundle(codec_bundle, **changes)
+    with pytest.raises(InputError, match=message):
+        load_part(codec_bundle, "codec")
+
+
+def test_bundles_replace_bundles_only(codec_bundle: Path, tmp_path: Path) -> None:
+    part = read_bundle(codec_bundle).parts[0]
+    again = write_bundle(tmp_path / "again", name="x", license="MIT", parts={"codec": part})
+    write_bundle(again, name="y", license="MIT", parts={"codec": part})
+    assert read_bundle(again).name == "y"
+    other = tmp_path / "holiday"
+    other.mkdir()
+    (other / "photo.jpg").write_text("")
+    with pytest.raises(InputError, match="is no model of accompany"):
+        write_bundle(other, name="x", license="MIT", parts={"codec": part})
+    assert not list(tmp_path.glob(".*")) and [path.name for path in other.iterdir()] == ["photo.jpg"]
+
+
+def test_names_are_found_or_explained(codec_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_bundle(codec_bundle) == codec_bundle
+    monkeypatch.setattr(pretrained, "CHECKPOINTS_DIR", codec_bundle.parent)
+    assert list_bundles() == ["bundle"] and find_bundle("bundle") == codec_bundle
+    with pytest.raises(InputError, match="did you mean 'bundle'"):
+        find_bundle("bundel")
+    with pytest.raises(InputError, match=r"no bundle\.json"):
+        find_bundle(tmp_path / "made")
+
+
+def test_a_whole_bundle_loads_saves_and_loads(tmp_path: Path) -> None:
+    if "tiny" not in list_bundles():
+        pytest.skip("the package carries no model yet")
+    bundle = load_bundle(find_bundle("tiny"))
+    assert isinstance(bundle.mert, Mert) and bundle.info.bytes <= 60e6
+    again = load_bundle(pretrained.save_bundle(bundle, tmp_path / "copy"))
+    own, theirs = bundle.acoustic.state_dict(), again.acoustic.state_dict()
+    assert own.keys() == theirs.keys() and all(torch.equal(own[name], theirs[name]) for name in own)
+
+
+# --- the hub ---
+
+
+@pytest.mark.usefixtures("no_network")
+def test_without_network_the_hub_is_one_sentence(codec_bundle: Path) -> None:
+    with pytest.raises(InputError, match="hub cannot be reached"):
+        find_bundle("nobody-here/no-such-model")
+    with pytest.raises(InputError, match="hub cannot be reached"):
+        Codec.from_pretrained("nobody-here/no-such-codec")
+    with pytest.raises(InputError, match="Cannot reach the hub"):
+        push_to_hub(codec_bundle, "nobody-here/no-such-model")
+    with pytest.raises(InputError, match="The hub refused"):
+        push_to_hub(codec_bundle, "a/b/c")
+
+
+@pytest.mark.usefixtures("no_network")
+def test_folders_and_bundles_need_no_network(codec_bundle: Path) -> None:
+    codec = load_part(find_bundle(codec_bundle), "codec")
+    assert codec.decode(codec.encode(torch.zeros(1, 1, 2400)), 2400).shape == (1, 1, 2400)
