@@ -108,6 +108,24 @@ def test_train_mert_exports_what_the_public_door_loads(
     assert torch.isfinite(states).all()
 
 
+def test_semantic_codes_are_fitted_probed_and_exported(
+    songs: Path, small: mert.MertTrainingConfig, tmp_path: Path
+) -> None:
+    from accompany.encoders.semantic_codes import SemanticCodes
+    from accompany.encoders.training import semantic_codes
+
+    listener = mert.export_mert(mert.build_mert(small), small, tmp_path / "mert")
+    overrides = [f"songs=[{songs}]", f"mert={listener}", f"out={tmp_path}", "sizes=[16,32]", "held_out_songs=2"]
+    config = load_config(semantic_codes.SemanticCodesTrainingConfig, "semantic_codes", overrides)
+    codes = SemanticCodes.from_pretrained(semantic_codes.fit_semantic_codes(config))
+    assert codes.sizes == (16, 32)
+    found = codes.encode(torch.randn(1, 40, 32))
+    assert found.shape == (1, 2, 40)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["targets"]["chord"] > figures["floor"]["chord"] + 0.2
+    assert figures["codes"]["kick"] > figures["floor"]["kick"]
+
+
 def test_mert_without_songs_says_so(small: mert.MertTrainingConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="accompany synth"):
         mert.train_mert(replace(small, songs=(str(tmp_path),), out=str(tmp_path / "run")))

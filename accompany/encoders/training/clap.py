@@ -135,15 +135,18 @@ class TextBench:
         return distillation_loss(self.embed([self.texts[row] for row in rows]), self.targets[rows].float())
 
     def _cached_targets(self, path: Path) -> Tensor:
+        """The teacher's embeddings [N, D] (half precision) of the corpus; only new texts are embedded."""
+        known: dict[str, np.ndarray] = {}
         if path.is_file():
             kept = np.load(path, allow_pickle=False)
-            if kept["texts"].tolist() == self.texts:
-                return torch.from_numpy(kept["targets"])
-        log.info("the teacher embeds %d texts", len(self.texts))
-        targets = self.teacher.embed(self.texts).half()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, texts=np.array(self.texts), targets=targets.numpy())
-        return targets
+            known = dict(zip(kept["texts"].tolist(), kept["targets"], strict=True))
+        missing = [text for text in self.texts if text not in known]
+        if missing:
+            log.info("the teacher embeds %d texts", len(missing))
+            known |= dict(zip(missing, self.teacher.embed(missing).half().numpy(), strict=True))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(path, texts=np.array(list(known)), targets=np.stack(list(known.values())))
+        return torch.from_numpy(np.stack([known[text] for text in self.texts]))
 
 
 def build_clap(config: ClapTrainingConfig, vocabulary: int, dim: int, tokenizer: Any) -> Any:
@@ -227,7 +230,7 @@ def composed_captions(n_scores: int, seed: int) -> list[str]:
     """The captions of `n_scores` composed songs (no audio is rendered)."""
     if n_scores == 0:
         return []
-    from accompany.data.songs.score import compose
+    from accompany.data.songs.compose import compose
 
     first = 1_000_000 + 10_000 * seed  # far from the seeds of rendered songs
     return [caption for number in range(n_scores) for caption in compose(first + number).captions]

@@ -17,6 +17,8 @@ from accompany.errors import InputError
 log = logging.getLogger(__name__)
 
 WINDOW_S = 10
+SILENCE_DB = -100.0
+"""What the extractor writes where a short clip was padded."""
 
 
 def mel_extractor(sample_rate: int, hop: int) -> Any:
@@ -73,12 +75,18 @@ class CaptionedSongs:
         return self._part(slice(None, cut)), self._part(slice(cut, None))
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:
-        """Random windows [B, 1, frames, 64] of B different songs, at random levels, and a caption of each."""
+        """Random windows [B, 1, frames, 64] of B different songs and a caption of each.
+
+        Level and tilt are drawn at random, and some windows end early in the extractor's padding.
+        """
         rows = rng.choice(len(self), size=min(size, len(self)), replace=False)
         windows, captions = [], []
         for row in rows:
             start = rng.integers(len(self.mels[row]) - self.window + 1)
-            windows.append(self.mels[row][start : start + self.window].astype(np.float32) + _tone_change(rng))
+            window = self.mels[row][start : start + self.window].astype(np.float32) + _tone_change(rng)
+            if rng.random() < 0.3:
+                window[rng.integers(self.window // 3, self.window) :] = SILENCE_DB
+            windows.append(window)
             captions.append(str(rng.choice(self.captions[row])))
         return torch.from_numpy(np.stack(windows))[:, None], captions
 

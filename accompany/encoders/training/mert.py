@@ -196,14 +196,11 @@ def span_mask(rng: np.random.Generator, batch: int, n_frames: int, rate: float, 
 
 
 def cluster_teacher(frames: np.ndarray, config: MertTrainingConfig) -> Any:
-    """Residual k-means of log-mel frames [N, M]; the codec's stand-in."""
-    from sklearn.cluster import MiniBatchKMeans
-
-    codebooks, rest = [], frames - frames.mean(1, keepdims=True)
-    for stage in range(config.n_codebooks):
-        means = MiniBatchKMeans(config.codebook_size, batch_size=4096, n_init=1, random_state=stage).fit(rest)
-        codebooks.append(means.cluster_centers_.astype(np.float32))
-        rest = rest - codebooks[-1][means.labels_]
+    """Residual k-means of log-mel frames [N, M], the codec's stand-in; `out/clusters.npy` keeps it for a resume."""
+    path = Path(config.out) / "clusters.npy"
+    if not path.is_file():
+        np.save(path, _residual_clusters(frames - frames.mean(1, keepdims=True), config))
+    codebooks: np.ndarray = np.load(path)
 
     def teach(samples: np.ndarray, mel: np.ndarray) -> np.ndarray:
         rest = mel.astype(np.float32)
@@ -215,6 +212,18 @@ def cluster_teacher(frames: np.ndarray, config: MertTrainingConfig) -> Any:
         return np.stack(codes).astype(np.int16)
 
     return teach
+
+
+def _residual_clusters(rest: np.ndarray, config: MertTrainingConfig) -> np.ndarray:
+    """[K, V, M] centroids; codebook k clusters what the ones before it left."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    codebooks = []
+    for stage in range(config.n_codebooks):
+        means = MiniBatchKMeans(config.codebook_size, batch_size=4096, n_init=1, random_state=stage).fit(rest)
+        codebooks.append(means.cluster_centers_.astype(np.float32))
+        rest = rest - codebooks[-1][means.labels_]
+    return np.stack(codebooks)
 
 
 def codec_teacher(config: MertTrainingConfig) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from accompany.encoders import targets
+from accompany.encoders.spectral import grid_frames
 from accompany.encoders.training.audio_dataset import read_mono
 
 log = logging.getLogger(__name__)
@@ -38,18 +39,23 @@ def musical_targets(audio: Tensor, sample_rate: int, frame_rate: float) -> Tenso
 
     Args:
         audio: [T] of one song at any level.
+        frame_rate: of the result; pitch, which moves slowly, is taken at half of it.
     """
     audio = (audio * (LEVEL / audio.square().mean().sqrt().clamp_min(1e-4)))[None]
-    chroma = targets.chroma(audio, sample_rate, frame_rate)
-    parts = [
-        targets.cqt(audio, sample_rate, frame_rate, n_octaves=CQT_BINS // 12),
+    n_frames = grid_frames(audio.shape[-1], sample_rate, frame_rate)
+    chroma = targets.chroma(audio, sample_rate, frame_rate / 2)
+    slow = [
+        targets.cqt(audio, sample_rate, frame_rate / 2, n_octaves=CQT_BINS // 12),
         chroma,
-        smooth(chroma, round(SMOOTH_S * frame_rate)),
-        targets.bass_chroma(audio, sample_rate, frame_rate),
-        targets.onset_flux(audio, sample_rate, frame_rate, steps=FLUX_STEPS).clamp_min(0).sqrt(),
-        targets.log_mel(audio, sample_rate, frame_rate, n_mels=N_MELS),
+        smooth(chroma, round(SMOOTH_S * frame_rate / 2)),
+        targets.bass_chroma(audio, sample_rate, frame_rate / 2),
     ]
-    return torch.cat(parts, dim=-1)[0]
+    fast = [
+        targets.onset_flux(audio, sample_rate, frame_rate, n_frames, steps=FLUX_STEPS).clamp_min(0).sqrt(),
+        targets.log_mel(audio, sample_rate, frame_rate, n_frames, n_mels=N_MELS),
+    ]
+    pitch = torch.cat(slow, dim=-1).repeat_interleave(2, dim=1)[:, :n_frames]
+    return torch.cat([pitch, *fast], dim=-1)[0]
 
 
 def smooth(features: Tensor, n_frames: int) -> Tensor:
