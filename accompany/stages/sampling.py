@@ -85,27 +85,34 @@ def sample(logits: Tensor, config: SamplingConfig, noise: Tensor) -> Tensor:
     """
     if config.temperature == 0:
         return logits.argmax(dim=-1)
-    probabilities, order = filtered(logits, config)
-    total = probabilities.cumsum(dim=-1)
-    drawn = torch.searchsorted(total, noise.to(total.dtype)[..., None] * total[..., -1:], right=True)
-    last_kept = (probabilities > 0).sum(dim=-1, keepdim=True) - 1
-    return order.gather(-1, torch.minimum(drawn, last_kept))[..., 0]
+    if not config.top_k and config.top_p == 1:
+        return _invert(torch.softmax(logits.float() / config.temperature, dim=-1), noise)
+    probabilities, order = likeliest(logits, config)
+    return order.gather(-1, _invert(probabilities, noise)[..., None])[..., 0]
 
 
-def filtered(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
-    """Probabilities [..., V] after temperature, top-k and top-p, likeliest first, and the codes [..., V] they are of.
+def likeliest(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
+    """What top-k and top-p leave.
 
-    The probabilities of what is cut off are 0; the rest is not renormalised.
+    Returns:
+        Probabilities [..., n] after temperature, likeliest first (those cut off are 0, the rest is not
+        renormalised), and the codes [..., n] they are of.
     """
-    logits, order = logits.float().sort(dim=-1, descending=True, stable=True)
+    count = min(config.top_k, logits.shape[-1]) or logits.shape[-1]
+    logits, order = logits.float().topk(count, dim=-1)
     probabilities = torch.softmax(logits / config.temperature, dim=-1)
-    if config.top_k:
-        rank = torch.arange(probabilities.shape[-1], device=logits.device)
-        probabilities = probabilities * (rank < config.top_k)
     if config.top_p < 1:
         held_before = probabilities.cumsum(dim=-1) - probabilities
-        probabilities = probabilities * (held_before < config.top_p * probabilities.sum(dim=-1, keepdim=True))
+        probabilities = probabilities * (held_before < config.top_p)
     return probabilities, order
+
+
+def _invert(probabilities: Tensor, noise: Tensor) -> Tensor:
+    """The index [...] at which the cumulative sum of [..., n] passes `noise` [...] times the whole."""
+    total = probabilities.cumsum(dim=-1)
+    index = torch.searchsorted(total, noise.to(total.dtype)[..., None] * total[..., -1:], right=True)[..., 0]
+    last = (probabilities > 0).long().mul(torch.arange(total.shape[-1], device=total.device)).amax(dim=-1)
+    return torch.minimum(index, last)
 
 
 def uniform_noise(seeds: Sequence[int], n_frames: int, per_frame: int, device: torch.device | str = "cpu") -> Tensor:
