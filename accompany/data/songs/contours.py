@@ -24,7 +24,10 @@ class Habits:
     drift_cents: slow wandering; flutter_cents: fast wandering; vibrato_onset_s: straight tone before vibrato;
     vibrato_rate_spread: relative change of its rate; tremolo_db: loudness swing of vibrato; lag_s: behind the beat;
     attack_s, release_s: of a note's loudness; dynamics_db: between the softest and the loudest note;
-    phrase_arc_db: swell of a phrase; consonant_stretch: length of consonants; staccato: share of a note left silent.
+    phrase_arc_db: swell of a phrase;
+    consonant_stretch: length of consonants; consonant_db: level of unvoiced ones; staccato: share of a note left
+    silent; breath_db: level of breaths; effort: how much brighter louder is, dB an octave for each dB; growl and
+    shimmer: roughness, see `vocoder.Source`.
     """
 
     scoop_rate: float
@@ -44,7 +47,9 @@ class Habits:
     phrase_arc_db: float
     consonant_stretch: float
     staccato: float
+    consonant_db: float
     breath_db: float
+    effort: float
     growl: float
     shimmer: float
 
@@ -69,8 +74,10 @@ def draw_habits(rng: np.random.Generator) -> Habits:
         phrase_arc_db=rng.uniform(0, 5),
         consonant_stretch=rng.uniform(0.45, 0.95),
         staccato=max(0.0, rng.normal(0.0, 0.12)),
+        consonant_db=rng.uniform(-14, -2),
         breath_db=rng.uniform(-38, -18),
-        growl=max(0.0, rng.normal(-0.05, 0.1)),
+        effort=rng.uniform(0.0, 0.5),
+        growl=max(0.0, rng.normal(-0.1, 0.1)),
         shimmer=rng.uniform(0.01, 0.08),
     )
 
@@ -104,19 +111,22 @@ def performed(melody: tuple[Note, ...], spec: VoiceSpec, habits: Habits, rng: np
 
 def pitch_contour(
     notes: tuple[Note, ...], spec: VoiceSpec, habits: Habits, n_control: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Sung pitch in MIDI numbers on the control grid, [n_control]; it goes on through rests."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sung pitch in MIDI numbers on the control grid, and its vibrato in semitones, [n_control] each.
+
+    The pitch goes on through rests.
+    """
     opens = phrase_starts(notes)
     target = np.array([note.pitch for note in notes]) + spec.detune_cents / 100 * rng.standard_normal(len(notes))
-    pitch = np.full(n_control, target[0])
+    pitch, vibrato = np.full(n_control, target[0]), np.zeros(n_control)
     for index, note in enumerate(notes):
         _glide_in(pitch, target, index, note, bool(opens[index]), spec, habits, rng)
     for index, note in enumerate(notes):
         _ornament(pitch, index, notes, opens, habits, rng)
-        _vibrato(pitch, note, spec, habits, rng)
+        _add_vibrato(vibrato, note, spec, habits, rng)
     wander = habits.drift_cents * _slow_noise(n_control, 0.8, rng)
     wander += habits.flutter_cents * _slow_noise(n_control, 12.0, rng)
-    return pitch + (wander + spec.pitch_offset_cents) / 100
+    return pitch + vibrato + (wander + spec.pitch_offset_cents) / 100, vibrato
 
 
 def _span(start_s: float, end_s: float, n_control: int) -> tuple[int, int]:
@@ -163,16 +173,16 @@ def _ornament(
         pitch[first:last] -= fall * np.clip(1 - remaining / 0.12, 0, 1) ** 2
 
 
-def _vibrato(pitch: np.ndarray, note: Note, spec: VoiceSpec, habits: Habits, rng: np.random.Generator) -> None:
+def _add_vibrato(vibrato: np.ndarray, note: Note, spec: VoiceSpec, habits: Habits, rng: np.random.Generator) -> None:
     onset, depth = habits.vibrato_onset_s * rng.uniform(0.6, 1.4), rng.uniform(0.5, 1.3)
     rate = spec.vibrato_rate_hz * (1 + habits.vibrato_rate_spread * rng.standard_normal())
     start_phase, speed_up = rng.uniform(0, 2 * np.pi), rng.normal(0.0, 0.15)
     if note.end_s - note.start_s < onset + 0.15:
         return
-    first, last = _span(note.start_s + onset, note.end_s, len(pitch))
+    first, last = _span(note.start_s + onset, note.end_s, len(vibrato))
     elapsed = np.arange(last - first) / CONTROL_HZ
     swing = np.sin(start_phase + 2 * np.pi * rate * (elapsed + 0.5 * speed_up * elapsed**2))
-    pitch[first:last] += depth * spec.vibrato_depth_cents / 100 * np.clip(elapsed / 0.35, 0, 1) * swing
+    vibrato[first:last] += depth * spec.vibrato_depth_cents / 100 * np.clip(elapsed / 0.35, 0, 1) * swing
 
 
 def _slow_noise(n_control: int, cutoff_hz: float, rng: np.random.Generator) -> np.ndarray:

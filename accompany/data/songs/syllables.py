@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from accompany.data.songs.analysis import noisiness, pitch_period, spectral_envelope
+from accompany.data.songs.analysis import noisiness, pitch_period, spectral_envelope, voicing
 from accompany.data.songs.espeak import Spoken, speak
 
 FRAME_S = 0.005
@@ -62,9 +62,11 @@ def analyse(spoken: Spoken) -> Syllable:
     period = pitch_period(samples, rate)
     grid = np.arange(0.0, rate / 2, BIN_HZ)
     power = _on_grid(spectral_envelope(samples, centres, period), grid, rate)
-    noise = noisiness(samples, rate, centres, period, grid)
     level = power.mean(axis=1)
-    return _trim(power, noise, level, _vowel_frames(spoken, level))
+    vowel = _vowel_frames(spoken, level)
+    place = np.arange(len(level))
+    noise = noisiness(voicing(samples, rate, centres, period), (place >= vowel[0]) & (place <= vowel[1]), grid)
+    return _trim(power, noise, level, vowel)
 
 
 def _on_grid(frames: np.ndarray, grid: np.ndarray, rate: int) -> np.ndarray:

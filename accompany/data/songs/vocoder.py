@@ -18,11 +18,21 @@ _TAPS = 16
 class FilterBank:
     """Frames that the path runs through.
 
-    response: [frames, bins] complex64, minimum phase; noisiness: [frames, bins] float32 in 0..1.
+    response: [frames, bins] complex64, minimum phase; noisiness: [frames, bins] float32 in 0..1;
+    tilt: [bins] float32, the log amplitude that one unit of the path's effort adds to the tone (not to the noise).
     """
 
     response: np.ndarray
     noisiness: np.ndarray
+    tilt: np.ndarray
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where the voice stands every `HOP_S`: frame [hops] in the bank (fractions allowed), effort [hops]."""
+
+    frame: np.ndarray
+    effort: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -55,14 +65,12 @@ def minimum_phase(log_envelope: np.ndarray) -> np.ndarray:
     return response
 
 
-def vocode(
-    bank: FilterBank, path: np.ndarray, source: Source, sample_rate: int, rng: np.random.Generator
-) -> np.ndarray:
+def vocode(bank: FilterBank, path: Path, source: Source, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Sound of a path through the bank, [T] float32 of unit loudness where gain is one.
 
     Args:
         bank: its frames.
-        path: [hops] position in frames of the bank, one each `HOP_S`, at least T / hop + 2 of them.
+        path: through them, at least T / hop + 2 hops long.
         source: excitation; its length T is the output's.
         rng: for noise and shimmer.
     """
@@ -73,7 +81,8 @@ def vocode(
     active = np.flatnonzero(np.abs(noise).max(axis=1) > 0)
     output = np.zeros((len(noise) + 4, hop), np.float32)
     for block in np.array_split(active, max(1, len(active) // 256)):
-        frames = _filter(bank, path[block], pulses[block], noise[block], n_fft)
+        step = Path(path.frame[block], path.effort[block])
+        frames = _filter(bank, step, pulses[block], noise[block], n_fft)
         quarters = frames.reshape(len(block), 4, hop)
         for quarter in range(4):
             output[block + quarter] += quarters[:, quarter]
@@ -90,13 +99,14 @@ def _windowed(signal: np.ndarray, hop: int) -> np.ndarray:
     return np.concatenate([rows[:-1], rows[1:]], axis=1) * window
 
 
-def _filter(bank: FilterBank, path: np.ndarray, pulses: np.ndarray, noise: np.ndarray, n_fft: int) -> np.ndarray:
-    low = np.clip(path.astype(int), 0, len(bank.response) - 2)
-    share = np.clip(path - low, 0.0, 1.0).astype(np.float32)[:, None]
+def _filter(bank: FilterBank, path: Path, pulses: np.ndarray, noise: np.ndarray, n_fft: int) -> np.ndarray:
+    low = np.clip(path.frame.astype(int), 0, len(bank.response) - 2)
+    share = np.clip(path.frame - low, 0.0, 1.0).astype(np.float32)[:, None]
     response = bank.response[low] * (1 - share) + bank.response[low + 1] * share
     noisy = bank.noisiness[low] * (1 - share) + bank.noisiness[low + 1] * share
-    periodic = np.sqrt(np.maximum(1.0 - noisy * noisy, 0.0))
-    spectrum = periodic * scipy.fft.rfft(pulses, n_fft, axis=1)
+    tone = np.sqrt(np.maximum(1.0 - noisy * noisy, 0.0))
+    tone *= np.exp(path.effort.astype(np.float32)[:, None] * bank.tilt)
+    spectrum = tone * scipy.fft.rfft(pulses, n_fft, axis=1)
     spectrum += noisy * scipy.fft.rfft(noise, n_fft, axis=1)
     spectrum *= response
     frames: np.ndarray = scipy.fft.irfft(spectrum, n_fft, axis=1, overwrite_x=True)

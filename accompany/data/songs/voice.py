@@ -21,8 +21,8 @@ from accompany.data.songs.contours import (
 )
 from accompany.data.songs.score import Note, VoiceSpec
 from accompany.data.songs.syllables import FRAME_S, Syllable, syllable
-from accompany.data.songs.throat import breath_frames, draw_throat, shaped
-from accompany.data.songs.vocoder import HOP_S, FilterBank, Source, minimum_phase, vocode
+from accompany.data.songs.throat import VOICING_BIN, Throat, breath_frames, draw_throat, octaves_above, shaped
+from accompany.data.songs.vocoder import HOP_S, FilterBank, Path, Source, minimum_phase, vocode
 
 _SILENT_DB = -120.0
 _PEAK = 0.7
@@ -60,18 +60,26 @@ def sing(melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float, sample_ra
     habits = draw_habits(rng)
     notes = performed(melody, spec, habits, rng)
     n_control = int(duration_s * CONTROL_HZ) + CONTROL_HZ
-    pitch = pitch_contour(notes, spec, habits, n_control, rng)
-    loudness = loudness_contour(notes, habits, n_control, rng)
+    pitch, vibrato = pitch_contour(notes, spec, habits, n_control, rng)
+    loudness = loudness_contour(notes, habits, n_control, rng) + habits.tremolo_db * vibrato
     lines = _sung_syllables(notes, spec.language)
     frames = _Frames(lines)
     track, level_db = _articulate(lines, frames, loudness, habits, spec, n_control, rng)
     source = _source(pitch, level_db, habits, n_samples, sample_rate)
-    throat = draw_throat(spec, rng)
-    envelope, noisiness = shaped(frames.log_envelope, frames.noisiness, throat, sample_rate)
-    bank = FilterBank(minimum_phase(envelope), noisiness)
+    bank = _bank(frames, draw_throat(spec, rng), habits, sample_rate)
     hops = np.arange(n_samples // round(sample_rate * HOP_S) + 3) * HOP_S
-    voice = vocode(bank, np.interp(hops, track.time_s, track.frame), source, sample_rate, rng)
+    path = Path(
+        np.interp(hops, track.time_s, track.frame), np.interp(hops, np.arange(n_control) / CONTROL_HZ, loudness)
+    )
+    voice = vocode(bank, path, source, sample_rate, rng)
     return voice * np.float32(_PEAK / max(float(np.abs(voice).max()), 1e-6))
+
+
+def _bank(frames: _Frames, throat: Throat, habits: Habits, sample_rate: int) -> FilterBank:
+    envelope, noisiness = shaped(frames.log_envelope, frames.noisiness, throat, sample_rate)
+    octaves = octaves_above(np.linspace(0.0, sample_rate / 2, envelope.shape[1]))
+    tilt = (habits.effort * np.log(10.0) / 20.0 * octaves).astype(np.float32)
+    return FilterBank(minimum_phase(envelope), noisiness, tilt)
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,6 @@ class _Frames:
         parts = [breath, *sounds.values()]
         self.log_envelope = np.concatenate([part.log_envelope for part in parts])
         self.noisiness = np.concatenate([part.noisiness for part in parts])
-        self.level_db = np.concatenate([part.level_db for part in parts])
         self.breath_end = breath.n_frames - 1
 
 
@@ -137,7 +144,8 @@ def _articulate(
             _breathe(level, grid, times, places, free_s, at[0], frames, habits, spec, rng)
         first, last = np.searchsorted(grid, [at[0], at[-1]])
         stand = np.interp(grid[first:last], at, frame)
-        own = np.interp(stand, np.arange(line.sound.n_frames), line.sound.level_db)
+        quiet = line.sound.level_db + habits.consonant_db * line.sound.noisiness[:, VOICING_BIN]
+        own = np.interp(stand, np.arange(line.sound.n_frames), quiet)
         level[first:last] = _shape_level(own, stand, line, grid[first:last], at, habits) + loudness[first:last]
         times.extend(at)
         places.extend(frame + frames.first[line.key])
