@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ from torch import nn
 
 from accompany import pretrained
 from accompany.encoders.codec import Codec
-from accompany.encoders.mert import Mert
 from accompany.errors import InputError
 from accompany.pretrained import (
     PartInfo,
@@ -248,14 +247,24 @@ def test_names_are_found_or_explained(codec_bundle: Path, tmp_path: Path, monkey
         find_bundle(tmp_path / "made")
 
 
-def test_a_whole_bundle_loads_saves_and_loads(tmp_path: Path) -> None:
-    if "tiny" not in list_bundles():
-        pytest.skip("the package carries no model yet")
-    bundle = load_bundle(find_bundle("tiny"))
-    assert isinstance(bundle.mert, Mert) and bundle.info.bytes <= 60e6
+def test_a_whole_bundle_loads_saves_and_loads(random_bundle_dir: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(random_bundle_dir)
+    assert [part.name for part in bundle.info.parts] == list(pretrained.PARTS)
     again = load_bundle(pretrained.save_bundle(bundle, tmp_path / "copy"))
-    own, theirs = bundle.acoustic.state_dict(), again.acoustic.state_dict()
-    assert own.keys() == theirs.keys() and all(torch.equal(own[name], theirs[name]) for name in own)
+    assert again.info.path == tmp_path / "copy" and again.info.bytes == bundle.info.bytes
+    for name in pretrained.PARTS:
+        own, theirs = getattr(bundle, name).state_dict(), getattr(again, name).state_dict()
+        assert own.keys() == theirs.keys() and all(torch.equal(own[key], theirs[key]) for key in own)
+
+
+def test_parts_that_do_not_fit_each_other_are_refused(random_bundle_dir: Path, tmp_path: Path) -> None:
+    info = read_bundle(random_bundle_dir)
+    slow = {
+        part.name: replace(part, options={"frame_rate": 12.5} if part.name == "mert" else {}) for part in info.parts
+    }
+    folder = write_bundle(tmp_path / "slow", name="slow", license="MIT", parts=slow)
+    with pytest.raises(InputError, match=r"12\.5 times a second"):
+        load_bundle(folder)
 
 
 # --- the hub ---
