@@ -10,8 +10,9 @@ import numpy as np
 from accompany.data.songs.bass import play_bass
 from accompany.data.songs.comping import play_arpeggio, play_comp, play_pad
 from accompany.data.songs.dice import Dice
+from accompany.data.songs.drum_patterns import CRASH, KICK
 from accompany.data.songs.form import Form
-from accompany.data.songs.groove import CRASH, KICK, Event, play_drums, play_percussion
+from accompany.data.songs.groove import Event, play_drums, play_percussion
 from accompany.data.songs.instruments import INSTRUMENTS, Instrument
 from accompany.data.songs.leads import play_lead
 from accompany.data.songs.melody import Tune

@@ -2,71 +2,12 @@
 
 from __future__ import annotations
 
+from accompany.data.songs.bass_patterns import BARS, COMPOUND, THREE, Pattern
 from accompany.data.songs.chords import ChordSpan
 from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form
 from accompany.data.songs.groove import Event
 from accompany.data.songs.theory import Chord, nearest_pitch, scale_pitch_classes
-
-# (start in beats, length, degree) by bar of four beats; degrees: r root, f fifth, o octave, t third, a approach.
-_Pattern = tuple[tuple[float, float, str], ...]
-
-_BARS: dict[str, tuple[_Pattern, ...]] = {
-    "syncopated": (
-        ((0, 1.5, "r"), (1.5, 0.5, "r"), (2.5, 1, "r"), (3.5, 0.5, "f")),
-        ((0, 0.75, "r"), (0.75, 0.75, "r"), (2, 1, "r"), (3, 1, "f")),
-        ((0, 1, "r"), (1.5, 1, "f"), (2.5, 0.5, "o"), (3, 1, "a")),
-        ((0, 1.5, "r"), (1.5, 2, "r"), (3.5, 0.5, "a")),
-    ),
-    "soul": (
-        ((0, 0.75, "r"), (0.75, 0.25, "r"), (1.5, 0.5, "o"), (2.5, 0.5, "f"), (3, 0.5, "r"), (3.75, 0.25, "a")),
-        ((0, 1, "r"), (1.5, 0.5, "f"), (2, 0.75, "o"), (2.75, 0.5, "f"), (3.5, 0.5, "a")),
-        ((0, 1.25, "r"), (1.75, 0.75, "t"), (2.5, 1, "f"), (3.5, 0.5, "a")),
-    ),
-    "funk": (
-        ((0, 0.5, "r"), (0.75, 0.25, "r"), (1.5, 0.25, "o"), (2.5, 0.25, "r"), (2.75, 0.5, "o"), (3.5, 0.25, "f"), (3.75, 0.25, "a")),
-        ((0, 0.75, "r"), (1.75, 0.25, "r"), (2.25, 0.5, "f"), (3, 0.25, "o"), (3.5, 0.5, "a")),
-        ((0, 0.25, "r"), (0.5, 0.25, "r"), (1.25, 0.5, "o"), (2.0, 0.25, "r"), (2.75, 0.25, "f"), (3.25, 0.5, "r")),
-    ),
-    "slap": (
-        ((0, 0.25, "r"), (0.5, 0.25, "o"), (0.75, 0.25, "r"), (1.5, 0.25, "o"), (2, 0.25, "r"), (2.75, 0.25, "o"), (3.25, 0.25, "f"), (3.5, 0.25, "o")),
-    ),
-    "octaves": (
-        tuple((i / 2, 0.4, "r" if i % 2 == 0 else "o") for i in range(8)),
-    ),
-    "offbeat": (tuple((i + 0.5, 0.45, "r") for i in range(4)),),
-    "root eighths": (tuple((i / 2, 0.48, "r") for i in range(8)), tuple((i / 2, 0.48, "r" if i < 7 else "a") for i in range(8))),
-    "root sixteenths": (tuple((i / 4, 0.22, "r") for i in range(16)), tuple((i / 4, 0.22, "r") for i in range(16) if i % 4)),
-    "root pulse": (tuple((float(i), 0.9, "r") for i in range(4)), ((0, 1.4, "r"), (1.5, 0.5, "r"), (2, 1.4, "r"), (3.5, 0.5, "r"))),
-    "ballad": (((0, 2.4, "r"), (2.5, 0.5, "f"), (3, 1, "r")), ((0, 1.5, "r"), (1.5, 0.5, "f"), (2, 2, "o"))),
-    "root fifth": (((0, 1.8, "r"), (2, 1.8, "f")), ((0, 0.9, "r"), (2, 0.9, "f"), (3, 0.9, "a"))),
-    "country walk": (((0, 0.9, "r"), (2, 0.9, "f")), ((0, 0.9, "r"), (1, 0.9, "t"), (2, 0.9, "f"), (3, 0.9, "a"))),
-    "two feel": (((0, 1.8, "r"), (2, 1.8, "f")), ((0, 1.8, "r"), (2, 0.9, "f"), (3, 0.9, "a"))),
-    "bossa": (((0, 1.4, "r"), (1.5, 0.5, "f"), (2, 1.4, "f"), (3.5, 0.5, "r")), ((0, 1.4, "r"), (1.5, 0.5, "r"), (2, 1.4, "f"), (3.5, 0.5, "f"))),
-    "tumbao": (((1.5, 1.4, "f"), (3, 1, "o")), ((0, 1.4, "r"), (1.5, 1.4, "f"), (3, 1, "o"))),
-    "reggae": (
-        ((0, 0.9, "r"), (1, 0.45, "r"), (1.5, 0.45, "t"), (2, 0.9, "f"), (3, 0.45, "r")),
-        ((0.5, 0.5, "r"), (1, 0.9, "r"), (2.5, 0.5, "f"), (3, 0.9, "o")),
-        ((0, 1.4, "r"), (1.5, 0.5, "f"), (2, 0.9, "r"), (3.5, 0.5, "a")),
-    ),
-    "808": (((0, 2.4, "r"), (2.5, 1.2, "r")), ((0, 1.4, "r"), (1.5, 1, "r"), (2.75, 1.2, "o")), ((0, 3.6, "r"),)),
-    "boogie": (
-        tuple((i / 2, 0.45, d) for i, d in enumerate("rrttffxx")),
-        tuple((float(i), 0.9, d) for i, d in enumerate("rtfx")),
-    ),
-}  # fmt: skip
-_COMPOUND = (
-    ((0, 1.9, "r"),),
-    ((0, 0.95, "r"), (1, 0.95, "r")),
-    ((0, 0.95, "r"), (1, 0.62, "f"), (5 / 3, 0.33, "a")),
-    ((0, 0.62, "r"), (2 / 3, 0.33, "r"), (1, 0.62, "f"), (5 / 3, 0.33, "r")),
-)
-_THREE = (
-    ((0, 2.8, "r"),),
-    ((0, 0.9, "r"),),
-    ((0, 1.8, "r"), (2, 0.9, "f")),
-    ((0, 0.9, "r"), (1, 0.9, "t"), (2, 0.9, "f")),
-)
 
 
 def play_bass(form: Form, name: str, dice: Dice, low: int, high: int) -> list[Event]:
@@ -89,15 +30,15 @@ def play_bass(form: Form, name: str, dice: Dice, low: int, high: int) -> list[Ev
     return events
 
 
-def _patterns(form: Form, name: str) -> tuple[_Pattern, ...]:
+def _patterns(form: Form, name: str) -> tuple[Pattern, ...]:
     if form.metre.compound:
-        return _COMPOUND
+        return COMPOUND
     if form.metre.beats == 3:
-        return _THREE
-    return _BARS.get(name, _BARS["root pulse"])
+        return THREE
+    return BARS.get(name, BARS["root pulse"])
 
 
-def _bar(form: Form, bar: int, pattern: _Pattern, home: int, low: int, high: int, dice: Dice) -> list[Event]:
+def _bar(form: Form, bar: int, pattern: Pattern, home: int, low: int, high: int, dice: Dice) -> list[Event]:
     beats = form.metre.beats
     start = float(bar * beats)
     spans = form.harmony.between(start, start + beats)

@@ -10,8 +10,9 @@ from accompany.data.songs.score import Part
 
 _DARK = frozenset({"minor", "harmonic minor", "dorian", "phrygian"})
 _TEMPO_WORDS = (
-    (70, ("very slow", "slow")), (86, ("slow", "laid-back", "relaxed")), (104, ("mid-tempo", "moderate", "easygoing")),
-    (126, ("mid-tempo", "upbeat", "lively")), (150, ("fast", "upbeat", "brisk")), (999, ("very fast", "fast", "frantic")),
+    (70, ("very slow", "slow")), (86, ("slow", "laid-back", "relaxed")),
+    (104, ("mid-tempo", "moderate", "easygoing")), (126, ("mid-tempo", "upbeat", "lively")),
+    (150, ("fast", "upbeat", "brisk")), (999, ("very fast", "fast", "frantic")),
 )  # fmt: skip
 # Families that a listener may take for another, which is then not called absent.
 _ALIKE = {
@@ -25,15 +26,17 @@ _SUPPORT = ("accompaniment", "backing", "backing track", "arrangement", "band", 
 # What a pattern is called, put before the instrument that plays it.
 _PLAYING = {
     "walking": ("walking",), "strum": ("strummed", "strumming"), "fingerpick": ("fingerpicked", "finger-picked"),
-    "broken": ("arpeggiated", "flowing", "broken-chord"), "skank": ("offbeat", "skanking"), "skank double": ("offbeat",),
-    "power eighths": ("driving", "chugging"), "gallop": ("galloping",), "whole": ("sustained", "long-held"),
-    "syncopated": ("syncopated",), "octaves": ("octave", "bouncing"), "offbeat": ("offbeat",), "funk": ("funky",),
-    "slap": ("slapping",), "root eighths": ("pulsing", "driving"), "stabs": ("stabbing", "staccato"), "arp": ("arpeggiated",),
-    "oom pah": ("oom-pah",), "boom chick": ("boom-chick", "alternating"), "shuffle": ("shuffling",), "lead": ("melodic", "soloing"),
+    "broken": ("arpeggiated", "flowing", "broken-chord"), "skank": ("offbeat", "skanking"),
+    "skank double": ("offbeat",), "power eighths": ("driving", "chugging"), "gallop": ("galloping",),
+    "whole": ("sustained", "long-held"), "syncopated": ("syncopated",), "octaves": ("octave", "bouncing"),
+    "offbeat": ("offbeat",), "funk": ("funky",), "slap": ("slapping",), "root eighths": ("pulsing", "driving"),
+    "stabs": ("stabbing", "staccato"), "arp": ("arpeggiated",), "oom pah": ("oom-pah",),
+    "boom chick": ("boom-chick", "alternating"), "shuffle": ("shuffling",), "lead": ("melodic", "soloing"),
     "four on the floor": ("four-on-the-floor",), "house": ("four-on-the-floor",), "half time": ("half-time",),
-    "train": ("train-beat",), "trap": ("trap",), "boom bap": ("boom bap",), "one drop": ("one-drop",), "bossa": ("bossa",),
-    "jazz ride": ("swinging",), "sidestick": ("sidestick", "cross-stick"), "tom beat": ("tom-heavy", "tribal"), "pad": ("sustained", "airy"),
-    "funk chick": ("scratchy", "funky"), "montuno": ("montuno",), "block": ("simple", "block-chord"), "root long": ("long-note", "simple"),
+    "train": ("train-beat",), "trap": ("trap",), "boom bap": ("boom bap",), "one drop": ("one-drop",),
+    "bossa": ("bossa",), "jazz ride": ("swinging",), "sidestick": ("sidestick", "cross-stick"),
+    "tom beat": ("tom-heavy", "tribal"), "pad": ("sustained", "airy"), "funk chick": ("scratchy", "funky"),
+    "montuno": ("montuno",), "block": ("simple", "block-chord"), "root long": ("long-note", "simple"),
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from accompany.data.songs.chords import ChordSpan
+from accompany.data.songs.comp_patterns import COMPOUND, FOUR, THREE, Hits
 from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form
 from accompany.data.songs.grid import Section
@@ -10,61 +11,9 @@ from accompany.data.songs.groove import Event
 from accompany.data.songs.instruments import Instrument
 from accompany.data.songs.theory import Chord, guitar_voicing, nearest_pitch, voicing
 
-# Hits inside a bar of four beats as (start, length); marks: negative velocity share is an upstroke.
-_Hits = tuple[tuple[float, float, float], ...]
-
-_FOUR: dict[str, tuple[_Hits, ...]] = {
-    "block": (((0, 2, 1), (2, 2, 0.9)), ((0, 4, 1),), ((0, 3, 1), (3, 1, 0.8))),
-    "quarters": (((0, 0.9, 1), (1, 0.9, 0.8), (2, 0.9, 0.9), (3, 0.9, 0.8)),),
-    "eighths": (tuple((i / 2, 0.45, 1 if i % 2 == 0 else 0.75) for i in range(8)),),
-    "power eighths": (tuple((i / 2, 0.46, 1 if i % 4 == 0 else 0.85) for i in range(8)), ((0, 1.4, 1), (1.5, 0.5, 0.9), (2, 1.9, 1)), ((0, 0.45, 1), (0.5, 0.45, 0.8), (1, 0.9, 1), (2.5, 0.45, 0.9), (3, 0.9, 1))),
-    "gallop": (tuple((b + o, 0.22, 1 if o == 0 else 0.8) for b in range(4) for o in (0, 0.5, 0.75)),),
-    "strum": (
-        ((0, 1, 1), (1, 0.5, 0.85), (1.5, 0.5, -0.7), (2.5, 0.5, -0.75), (3, 0.5, 0.85), (3.5, 0.5, -0.7)),
-        ((0, 1, 1), (1, 1, 0.9), (2, 0.5, 0.9), (2.5, 0.5, -0.7), (3, 0.5, 0.9), (3.5, 0.5, -0.7)),
-        ((0, 0.5, 1), (0.5, 0.5, -0.6), (1, 0.5, 0.9), (1.5, 0.5, -0.7), (2, 0.5, 0.9), (2.5, 0.5, -0.6), (3, 0.5, 0.9), (3.5, 0.5, -0.7)),
-        ((0, 0.75, 1), (0.75, 0.25, -0.6), (1, 0.5, 0.9), (1.5, 0.75, -0.8), (2.25, 0.25, 0.6), (2.5, 0.5, -0.7), (3, 0.75, 0.9), (3.75, 0.25, -0.6)),
-    ),
-    "syncopated": (
-        ((0, 1.4, 1), (1.5, 1.4, 0.9), (3, 0.9, 0.9)), ((0, 0.7, 1), (0.75, 0.7, 0.85), (1.5, 1, 0.9), (2.5, 1.4, 0.9)),
-        ((0, 1.4, 1), (1.5, 2, 0.9), (3.5, 0.5, 0.8)), ((0, 0.9, 1), (1.5, 0.9, 0.9), (2.5, 0.9, 0.85), (3.5, 0.5, 0.8)),
-    ),
-    "whole": (((0, 4, 1),),),
-    "charleston": (((0, 1, 1), (1.5, 0.4, 0.9)), ((0, 0.4, 1), (1.5, 1.5, 0.9)), ((0.5, 0.4, 0.8), (2, 1, 0.9))),
-    "jazz comp": (((1.5, 0.4, 0.9), (3.5, 0.5, 0.85)), ((0.5, 0.4, 0.85), (1.5, 1, 0.9), (3, 0.4, 0.7)), ((0, 1.9, 0.9), (2.5, 0.4, 0.8)), ((0, 0.4, 0.9), (2.5, 1.2, 0.85)), ((1, 0.5, 0.8), (2.5, 0.4, 0.9))),
-    "four to the bar": (((0, 0.6, 0.8), (1, 0.5, 1), (2, 0.6, 0.8), (3, 0.5, 1)),),
-    "bossa": (((0, 0.9, 1), (1, 0.4, 0.8), (1.5, 0.9, 0.9), (2.5, 0.9, 0.9), (3.5, 0.5, 0.85)), ((0, 1.4, 1), (1.5, 0.9, 0.9), (2.5, 0.4, 0.8), (3, 0.9, 0.9)), ((0.5, 0.9, 0.9), (1.5, 0.9, 0.9), (3, 0.9, 0.9))),
-    "bossa two": (((0, 0.4, 1), (1.5, 0.9, 0.9), (2.5, 0.4, 0.8), (3.5, 0.5, 0.9)), ((0.5, 0.4, 0.8), (1, 0.9, 0.9), (2.5, 0.9, 0.9))),
-    "offbeat": (tuple((i + 0.5, 0.4, 0.9) for i in range(4)),),
-    "skank": (tuple((i, 0.22, 1) for i in (1, 3)), tuple((i + 0.5, 0.22, 0.95) for i in range(4))),
-    "skank double": (tuple((b + o, 0.18, 1 if o == 0 else 0.75) for b in (1, 3) for o in (0, 0.5)), tuple((b + o, 0.16, 0.9) for b in range(4) for o in (0.5, 0.75))),
-    "neo soul": (((0, 1.6, 1), (1.75, 0.7, 0.8), (2.75, 1, 0.85)), ((0, 0.6, 1), (0.75, 2, 0.85), (3.25, 0.6, 0.75)), ((0.5, 1.4, 0.9), (2.5, 1.2, 0.85))),
-    "funk chick": (
-        ((0, 0.2, 1), (0.75, 0.15, -0.7), (1.5, 0.2, 0.9), (1.75, 0.15, -0.7), (2.5, 0.2, 0.9), (3.25, 0.2, -0.8), (3.5, 0.2, 0.8)),
-        tuple((i / 4, 0.14, 0.95 if i in (0, 3, 6, 10, 13) else 0.45) for i in range(16) if i not in (4, 12)),
-    ),
-    "stabs": (((0, 0.3, 1), (1.5, 0.3, 0.9)), ((0, 0.3, 1), (0.75, 0.3, 0.9), (1.5, 0.3, 0.9), (2.5, 0.3, 0.9)), ((1.5, 0.3, 1), (3.5, 0.3, 0.9))),
-    "house chords": (((0, 0.5, 1), (0.75, 0.5, 0.9), (1.5, 0.75, 0.9), (2.5, 0.4, 0.85), (3.25, 0.5, 0.9)), ((0.5, 0.3, 1), (1.5, 0.3, 1), (2.5, 0.3, 1), (3.5, 0.3, 1))),
-    "sidechain": (tuple((i + 0.25, 0.7, 0.9) for i in range(4)),),
-    "shuffle": (((0, 0.45, 1), (0.5, 0.4, 0.7), (1, 0.45, 0.95), (1.5, 0.4, 0.7), (2, 0.45, 1), (2.5, 0.4, 0.7), (3, 0.45, 0.95), (3.5, 0.4, 0.7)), ((1, 0.3, 1), (3, 0.3, 1))),
-    "montuno": (((0, 0.45, 1), (0.5, 0.45, 0.8), (1, 0.45, 0.9), (1.5, 0.45, 0.8), (2.5, 0.9, 0.9), (3.5, 0.5, 0.9)), ((0.5, 0.45, 0.9), (1.5, 0.45, 0.9), (2, 0.45, 0.9), (2.5, 0.45, 0.8), (3.5, 0.5, 0.9))),
-}  # fmt: skip
-_THREE: dict[str, tuple[_Hits, ...]] = {
-    "oom pah": (((1, 0.8, 0.85), (2, 0.8, 0.8)),),
-    "strum": (((0, 0.9, 1), (1, 0.5, 0.8), (1.5, 0.5, -0.6), (2, 0.5, 0.8), (2.5, 0.5, -0.6)), ((0, 1, 1), (1, 1, 0.8), (2, 1, 0.8))),
-    "whole": (((0, 3, 1),),),
-    "quarters": (((0, 0.9, 1), (1, 0.9, 0.8), (2, 0.9, 0.8)),),
-    "charleston": (((0, 1.4, 1), (1.5, 0.4, 0.85)), ((1, 0.5, 0.9), (2.5, 0.4, 0.8))),
-}  # fmt: skip
-_COMPOUND: dict[str, tuple[_Hits, ...]] = {
-    "whole": (((0, 2, 1),),),
-    "strum": (((0, 0.66, 1), (2 / 3, 0.33, -0.7), (1, 0.66, 0.9), (5 / 3, 0.33, -0.7)), tuple((i / 3, 0.32, 1 if i % 3 == 0 else 0.7) for i in range(6))),
-    "quarters": (((0, 0.9, 1), (1, 0.9, 0.85)),),
-    "eighths": (tuple((i / 3, 0.3, 1 if i % 3 == 0 else 0.7) for i in range(6)),),
-    "stabs": (((1, 0.3, 1),), ((0, 0.3, 1), (5 / 3, 0.3, 0.9))),
-}  # fmt: skip
 _ORDERS = (
-    (0, 1, 2, 3, 2, 1), (0, 1, 2, 3), (0, 2, 1, 2), (0, 2, 1, 3, 2, 1), (3, 2, 1, 0), (0, 1, 2, 1), (0, 3, 1, 2), (0, 2, 3, 2),
+    (0, 1, 2, 3, 2, 1), (0, 1, 2, 3), (0, 2, 1, 2), (0, 2, 1, 3, 2, 1), (3, 2, 1, 0), (0, 1, 2, 1),
+    (0, 3, 1, 2), (0, 2, 3, 2),
 )  # fmt: skip
 _PLUCKED = frozenset({"guitar", "ukulele", "banjo"})
 BROKEN = frozenset({"broken", "fingerpick", "ostinato", "boom chick"})
@@ -98,10 +47,10 @@ def play_comp(form: Form, instrument: Instrument, name: str, dice: Dice, *, alon
     return sorted(events)
 
 
-def _table(form: Form) -> dict[str, tuple[_Hits, ...]]:
+def _table(form: Form) -> dict[str, tuple[Hits, ...]]:
     if form.metre.compound:
-        return _COMPOUND
-    return _THREE if form.metre.beats == 3 else _FOUR
+        return COMPOUND
+    return THREE if form.metre.beats == 3 else FOUR
 
 
 class _Hand:
@@ -129,7 +78,7 @@ class _Hand:
         return self._previous
 
 
-def _bar(form: Form, section: Section, bar: int, hits: _Hits, hand: _Hand, dice: Dice) -> list[Event]:
+def _bar(form: Form, section: Section, bar: int, hits: Hits, hand: _Hand, dice: Dice) -> list[Event]:
     beats = form.metre.beats
     start = float(bar * beats)
     width = 2.0 if form.metre.compound else 3.0 if beats == 3 else 4.0

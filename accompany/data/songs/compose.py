@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from accompany.data.songs.arrange import arrange
+from accompany.data.songs.backing import write_backing
 from accompany.data.songs.captions import absent_families, facts, write_captions
 from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form, plan_form
@@ -43,14 +45,29 @@ def compose(seed: int, *, seconds: float = 40.0) -> Score:
     parts = band.parts
     known = facts(form, band, dice)
     absent = absent_families(parts, dice)
+    melody, backing = _sing(form, tune, voice, dice)
     return Score(
-        seed=seed, style=style.name, key=key_label(form.sections[0].tonic, form.sections[0].mode), tempo_bpm=form.tempo_bpm, metre=form.metre.label,
-        swing=form.time.swing, duration_s=seconds, beats_s=_grid(form, 1), downbeats_s=_grid(form, form.metre.beats),
-        chords=_chords(form), sections=_sections(form), melody=_sing(form, tune, voice, dice), voice=voice, parts=parts,
-        instruments=tuple(part.name for part in parts), absent=absent,
-        captions=write_captions(known, absent, dice), keys=_keys(form),
+        seed=seed,
+        style=style.name,
+        key=key_label(form.sections[0].tonic, form.sections[0].mode),
+        tempo_bpm=form.tempo_bpm,
+        metre=form.metre.label,
+        swing=form.time.swing,
+        duration_s=seconds,
+        beats_s=_grid(form, 1),
+        downbeats_s=_grid(form, form.metre.beats),
+        chords=_chords(form),
+        sections=_sections(form),
+        melody=melody,
+        backing=backing,
+        voice=voice,
+        parts=parts,
+        instruments=tuple(part.name for part in parts),
+        absent=absent,
+        captions=write_captions(known, absent, dice),
+        keys=_keys(form),
         attributes={**known, "manner": tune.manner, "absent": list(absent)},
-    )  # fmt: skip
+    )
 
 
 def _draw_voice(dice: Dice) -> VoiceSpec:
@@ -58,17 +75,44 @@ def _draw_voice(dice: Dice) -> VoiceSpec:
     _, low, high = _VOICES[kind]
     vibrato = dice.between(0, 12) if dice.chance(0.4) else dice.between(12, 55)
     return VoiceSpec(
-        kind=kind, range=(low, high), vibrato_rate_hz=dice.between(4.5, 6.8), vibrato_depth_cents=vibrato,
-        breath=dice.unit() ** 2, detune_cents=dice.between(3, 28), pitch_offset_cents=dice.between(-1, 1) * dice.between(0, 35),
-        timing_jitter_s=dice.between(0.004, 0.03), glide_s=dice.between(0.02, 0.12), brightness=dice.unit(),
-        language=dice.choose(LANGUAGES), seed=dice.integer(0, 2**31 - 1),
-    )  # fmt: skip
+        kind=kind,
+        range=(low, high),
+        vibrato_rate_hz=dice.between(4.5, 6.8),
+        vibrato_depth_cents=vibrato,
+        breath=dice.unit() ** 2,
+        detune_cents=dice.between(3, 28),
+        pitch_offset_cents=dice.between(-1, 1) * dice.between(0, 35),
+        timing_jitter_s=dice.between(0.004, 0.03),
+        glide_s=dice.between(0.02, 0.12),
+        brightness=dice.unit(),
+        language=dice.choose(LANGUAGES),
+        seed=dice.integer(0, 2**31 - 1),
+    )
 
 
-def _sing(form: Form, tune: Tune, voice: VoiceSpec, dice: Dice) -> tuple[Note, ...]:
-    """The tune in seconds with syllables, behind or around the beat as this singer feels it."""
+def _sing(form: Form, tune: Tune, voice: VoiceSpec, dice: Dice) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
+    """The tune and its second voice in seconds, with syllables, behind or around the beat as this singer feels it."""
     if not tune.notes:
-        return ()
+        return (), ()
+    onset, release = _sung_times(form, tune, dice)
+    words = sing_words(len(tune.notes), voice.language, dice, vocables=dice.chance(0.15))
+    second = write_backing(form, tune, dice)
+    melody: list[Note] = []
+    backing: list[Note] = []
+    for index, note in enumerate(tune.notes):
+        start, end = max(float(onset[index]), 0.0), min(float(release[index]), form.duration_s)
+        if note.start < 0 or end - start < 0.06:
+            continue
+        velocity = round(min(127, 70 + 35 * form.section_at(note.start).intensity + dice.between(-8, 8)))
+        syllable = None if note.tied and melody else words[index]
+        melody.append(Note(round(start, 5), round(end, 5), note.pitch, velocity, syllable))
+        if index in second:
+            backing.append(replace(melody[-1], pitch=second[index].pitch, velocity=round(0.8 * velocity)))
+    return tuple(melody), tuple(backing)
+
+
+def _sung_times(form: Form, tune: Tune, dice: Dice) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends of the tune's notes in seconds, [n] each; no note overlaps the next."""
     starts = np.array([note.start for note in tune.notes])
     ends = starts + np.array([note.length for note in tune.notes])
     swing = 0.5 + (form.time.swing - 0.5) * dice.pick((1.0, 1.0, 0.8, 0.5))
@@ -76,16 +120,7 @@ def _sing(form: Form, tune: Tune, voice: VoiceSpec, dice: Dice) -> tuple[Note, .
     onset = form.time.seconds(np.maximum(starts, 0.0), swing=swing) + feel
     release = form.time.seconds(ends, swing=swing) + feel - dice.between(0.0, 0.05)
     release[:-1] = np.minimum(release[:-1], onset[1:])
-    words = sing_words(len(starts), voice.language, dice, vocables=dice.chance(0.15))
-    notes: list[Note] = []
-    for index, note in enumerate(tune.notes):
-        start, end = max(float(onset[index]), 0.0), min(float(release[index]), form.duration_s)
-        if note.start < 0 or end - start < 0.06:
-            continue
-        velocity = 70 + 35 * form.section_at(note.start).intensity + dice.between(-8, 8)
-        syllable = None if note.tied and notes else words[index]
-        notes.append(Note(round(start, 5), round(end, 5), note.pitch, round(min(127, velocity)), syllable))
-    return tuple(notes)
+    return onset, release
 
 
 def _feel(starts: np.ndarray, dice: Dice) -> np.ndarray:

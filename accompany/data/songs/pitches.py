@@ -39,11 +39,7 @@ class PitchChooser:
 
     def scale_at(self, beat: float) -> frozenset[int]:
         """Pitch classes of the mode at a beat, with the altered notes of the chord."""
-        section = self._form.section_at(beat)
-        scale = scale_pitch_classes(section.tonic, section.mode)
-        chord = frozenset(self._form.harmony.at(beat).pitch_classes)
-        altered = chord - scale
-        return frozenset(p for p in scale if not (p not in chord and _clashes(p, altered))) | chord
+        return sung_scale(self._form, beat)
 
     def phrase(
         self, slots: list[Slot], origin: float, limits: Range, guide: list[float] | None, *, final: bool
@@ -206,6 +202,15 @@ class PitchChooser:
             ((0, 2, 3, 4), (0, 2, 3, 4, 7), (7, 9, 10, 0), (0, 10, 3, 5), (4, 3, 5, 7), (0, 2, 7, 10, 9))
         )
         return frozenset(chosen)
+
+
+def sung_scale(form: Form, beat: float) -> frozenset[int]:
+    """Pitch classes of the mode at a beat, those that rub with the chord replaced by the chord's own."""
+    section = form.section_at(beat)
+    scale = scale_pitch_classes(section.tonic, section.mode)
+    chord = frozenset(form.harmony.at(beat).pitch_classes)
+    altered = chord - scale
+    return frozenset(p for p in scale if not (p not in chord and _clashes(p, altered))) | chord
 
 
 def _clashes(pitch_class: int, altered: frozenset[int]) -> bool:

@@ -102,6 +102,7 @@ class Score:
         sections: (start_s, end_s, "intro" | "verse" | "prechorus" | "chorus" | "bridge" | "break" | "outro").
         melody: sung notes, one at a time, sorted.
         keys: (start_s, end_s, key), without gaps.
+        backing: a second voice in thirds and sixths with the first, in some songs; softer, same syllables.
         instruments: names of `parts`, in order; `absent`: families that a caption says are missing.
         captions: at least six wordings; `attributes`: the facts behind them.
     """
@@ -124,6 +125,7 @@ class Score:
     absent: tuple[str, ...]
     captions: tuple[str, ...]
     keys: tuple[tuple[float, float, str], ...] = ()
+    backing: tuple[Note, ...] = ()
     attributes: dict[str, object] = field(default_factory=dict)
 
     @property

@@ -8,7 +8,7 @@ from accompany.data.songs.styles.style import style
 STYLES = (
     style(
         "folk",
-        words="folk, acoustic folk, singer-songwriter, indie folk, folk ballad, Celtic folk",
+        words="folk, traditional folk, singer-songwriter, indie folk, folk ballad, Celtic folk",
         moods="warm, intimate, earthy, nostalgic, gentle, hopeful",
         tempo=(65, 98, 140),
         metres="4/4 0.6, 3/4 0.22, 6/8 0.18",
@@ -31,7 +31,7 @@ STYLES = (
     ),
     style(
         "jazz",
-        words="jazz, swing jazz, jazz trio, vocal jazz, lounge jazz, cool jazz",
+        words="jazz, swing jazz, vocal jazz, lounge jazz, cool jazz",
         moods="smooth, sophisticated, playful, late-night, relaxed, smoky",
         tempo=(60, 118, 190),
         metres="4/4 0.85, 3/4 0.15",
@@ -120,8 +120,7 @@ STYLES = (
         drums="brushed drums 2, drums 0.7, jazz drums 0.6",
         bass="upright bass 3, nobody 1, cello 0.3",
         comp=(
-            "piano 3, accordion 1.5, acoustic guitar 1.5, harp 0.5, nylon guitar 0.7, upright piano 0.7, "
-            "music box 0.2"
+            "piano 3, accordion 1.5, acoustic guitar 1.5, harp 0.5, nylon guitar 0.7, upright piano 0.7, music box 0.2"
         ),
         pad="nobody 2, strings 2, cello 0.5",
         lead="nobody 2, violin 1, clarinet 0.7, flute 0.6, accordion 0.6",
@@ -135,7 +134,7 @@ STYLES = (
     ),
     style(
         "ballad",
-        words="ballad, piano ballad, slow ballad, love ballad, power ballad",
+        words="ballad, pop ballad, slow ballad, love ballad, power ballad",
         moods="emotional, tender, sad, heartfelt, melancholic, romantic",
         tempo=(50, 68, 84),
         metres="4/4 0.72, 6/8 0.16, 12/8 0.12",
@@ -184,7 +183,7 @@ STYLES = (
     ),
     style(
         "gospel",
-        words="gospel, gospel choir music, worship, praise and worship",
+        words="gospel, gospel music, worship, praise and worship",
         moods="uplifting, joyful, powerful, hopeful, reverent",
         tempo=(58, 80, 125),
         metres="4/4 0.55, 12/8 0.2, 6/8 0.15, 3/4 0.1",

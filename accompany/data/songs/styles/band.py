@@ -33,7 +33,7 @@ STYLES = (
     ),
     style(
         "rock",
-        words="rock, classic rock, alternative rock, indie rock, guitar rock, punk rock",
+        words="rock, classic rock, alternative rock, indie rock, garage rock, punk rock",
         moods="energetic, driving, raw, powerful, rebellious, anthemic",
         tempo=(90, 124, 180),
         metres="4/4 0.94, 6/8 0.03, 12/8 0.03",
@@ -45,10 +45,7 @@ STYLES = (
         comps="power eighths 2, strum 2, whole 1, syncopated 1, quarters 1",
         drums="rock drums 3, drums 1",
         bass="electric bass 1",
-        comp=(
-            "overdriven guitar 2, distorted guitar 1.5, clean electric guitar 1, acoustic guitar 0.6, piano "
-            "0.3"
-        ),
+        comp=("overdriven guitar 2, distorted guitar 1.5, clean electric guitar 1, acoustic guitar 0.6, piano 0.3"),
         pad="nobody 3, organ 1, strings 0.3",
         lead="nobody 2, overdriven guitar 1, distorted guitar 0.5, harmonica 0.1",
         arp="nobody 4, clean electric guitar 1",
@@ -202,8 +199,7 @@ STYLES = (
         drums="drums 3, brushed drums 1",
         bass="electric bass 2, upright bass 1",
         comp=(
-            "clean electric guitar 2, upright piano 1.5, organ 1, acoustic guitar 1, overdriven guitar 0.6, "
-            "piano 0.5"
+            "clean electric guitar 2, upright piano 1.5, organ 1, acoustic guitar 1, overdriven guitar 0.6, piano 0.5"
         ),
         pad="nobody 4, organ 1",
         lead="nobody 1.2, harmonica 1, overdriven guitar 1, saxophone 0.5, clean electric guitar 0.5",

@@ -65,7 +65,7 @@ _TABLES = frozenset({
 
 def style(name: str, *, words: str, moods: str, **values: Any) -> Style:
     """A style from its tables in writing: "piano 3, acoustic guitar 2, nobody 1"."""
-    read = {key: weights(value) if key in _TABLES else value for key, value in values.items()}
+    read: dict[str, Any] = {key: weights(value) if key in _TABLES else value for key, value in values.items()}
     return Style(name=name, words=tuple(words.split(", ")), moods=tuple(moods.split(", ")), **read)
 
 
