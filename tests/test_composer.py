@@ -13,13 +13,18 @@ import numpy as np
 import pytest
 
 from accompany.data.songs import progressions
+from accompany.data.songs.bass_patterns import BARS
+from accompany.data.songs.comp_patterns import FOUR as COMPS
+from accompany.data.songs.comping import BROKEN
 from accompany.data.songs.compose import compose
+from accompany.data.songs.drum_patterns import BY_METRE, FOUR
 from accompany.data.songs.instruments import FAMILIES, INSTRUMENTS
+from accompany.data.songs.manners import MANNERS
 from accompany.data.songs.score import Score
 from accompany.data.songs.styles import STYLES
-from accompany.data.songs.theory import PITCH_NAMES, roman_chord, voicing
+from accompany.data.songs.theory import PITCH_NAMES, SCALES, roman_chord, voicing
 
-N_SONGS = 240
+N_SONGS = 160
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +83,7 @@ def _check_frame(score: Score) -> None:
 def test_chord_labels_are_harte_labels(songs: list[Score]) -> None:
     chord = pytest.importorskip("mir_eval.chord")
     labels = {label for score in songs for _, _, label in score.chords}
-    assert len(labels) > 200
+    assert len(labels) > 150
     for label in labels:
         chord.encode(label)
 
@@ -247,3 +252,20 @@ def test_composing_is_cheap() -> None:
         compose(seed)
         times.append(time.process_time() - start)
     assert np.median(times) < 0.06
+
+
+def test_styles_name_patterns_and_players_that_exist() -> None:
+    for style in STYLES.values():
+        assert set(style.grooves) <= set(FOUR)
+        assert set(style.basses) <= set(BARS) | {"walking", "root long", "waltz"}
+        assert set(style.comps) <= set(COMPS) | BROKEN | {"oom pah"}
+        assert set(style.melody) <= set(MANNERS) and set(style.modes) <= set(SCALES)
+        for table in (style.drums, style.bass, style.comp, style.pad, style.lead, style.arp):
+            assert set(table) - {""} <= set(INSTRUMENTS)
+
+
+def test_grooves_fill_a_bar() -> None:
+    steps = {"3/4": {12}, "6/8": {6}, "12/8": {12}}
+    assert all(len(line) == 16 for grooves in FOUR.values() for groove in grooves for _, line in groove)
+    for metre, grooves in BY_METRE.items():
+        assert {len(line) for groove in grooves for _, line in groove} == steps[metre]

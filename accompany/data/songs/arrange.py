@@ -149,17 +149,18 @@ def _humanise(events: list[Event], role: str, instrument: Instrument, form: Form
     keep = (ends > 0.02) & (starts < form.duration_s - 0.02)
     order = np.argsort(starts[keep], kind="stable")
     rows = np.stack([np.maximum(starts, 0.0), np.minimum(ends, form.duration_s), table[:, 2], velocities], 1)[keep]
-    return _untangle(rows[order])
+    return _untangle(rows[order], single=role == "bass")
 
 
-def _untangle(rows: np.ndarray) -> tuple[Note, ...]:
-    """Notes from (start, end, pitch, velocity) rows; a note ends where the next of its pitch begins."""
+def _untangle(rows: np.ndarray, *, single: bool) -> tuple[Note, ...]:
+    """Notes from (start, end, pitch, velocity) rows; a note ends where the next of its pitch (or any) begins."""
     following: dict[float, float] = {}
     notes: list[Note] = []
     for start, end, pitch, velocity in reversed(rows.tolist()):
-        limit = following.get(pitch, 1e9)
+        pitch_or_any = 0.0 if single else pitch
+        limit = following.get(pitch_or_any, 1e9)
         if limit - start < 0.02:
             continue
-        following[pitch] = start
+        following[pitch_or_any] = start
         notes.append(Note(round(start, 5), round(min(end, limit), 5), int(pitch), round(velocity)))
     return tuple(reversed(notes))

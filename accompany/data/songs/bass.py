@@ -94,29 +94,27 @@ def _approach(target: int, root: int, form: Form, at: float, dice: Dice) -> int:
 
 
 def _walk(form: Form, dice: Dice, low: int, high: int) -> list[Event]:
-    """Quarter notes: the root when the chord changes, chord and scale notes between, a step into the next root."""
+    """A note a beat: the root when the chord changes, chord notes between, a step into the next root."""
     events: list[Event] = []
-    current = low + 10
-    for span in form.harmony.spans:
-        count = max(1, round(span.end - span.start))
-        following = form.harmony.at(span.end + 0.01)
-        for index in range(count):
-            at = span.start + index
-            current = _walk_step(span.chord, following, current, index, count, form, at, low, high, dice)
-            events.append(_event(at, 0.92, current, dice.between(82, 96)))
-            if dice.chance(0.06):
-                events.append(_event(at + 0.5, 0.4, current, 62))
-    return [event for event in events if event.start >= 0]
+    current, before = low + 10, -1
+    for beat in range(form.n_bars * form.metre.beats):
+        index = form.harmony.index_at(beat)
+        chord, following = form.harmony.spans[index].chord, form.harmony.at(beat + 1)
+        if index != before:
+            current = nearest_pitch(chord.bass, current, low, high)
+        elif following != chord:
+            current = _approach(nearest_pitch(following.bass, current, low, high), current, form, beat, dice)
+        else:
+            current = _chord_note(chord, current, low, high, dice)
+        before = index
+        events.append(_event(beat, 0.92, current, dice.between(82, 96)))
+        if dice.chance(0.06):
+            events.append(_event(beat + 0.5, 0.4, current, 62))
+    return events
 
 
-def _walk_step(
-    chord: Chord, following: Chord, current: int, index: int, count: int, form: Form, at: float, low: int, high: int,
-    dice: Dice,
-) -> int:  # fmt: skip
-    if index == 0:
-        return nearest_pitch(chord.bass, current, low, high)
-    if index == count - 1:
-        return _approach(nearest_pitch(following.bass, current, low, high), current, form, at, dice)
+def _chord_note(chord: Chord, current: int, low: int, high: int, dice: Dice) -> int:
+    """Another note of the chord within a fourth."""
     tones = set(chord.pitch_classes)
     options = [p for p in range(current - 5, current + 6) if p % 12 in tones and p != current and low <= p <= high]
     return dice.pick(options) if options else current

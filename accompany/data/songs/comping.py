@@ -155,20 +155,20 @@ def _broken(form: Form, instrument: Instrument, name: str, dice: Dice, *, alone:
 
 
 def _boom_chick(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
+    """Bass notes on the strong beats, root and fifth in turn, chords on the others."""
     events: list[Event] = []
     hand = _Hand(instrument, dice, size=3)
     low = max(instrument.low, 36)
-    for span in form.harmony.spans:
-        notes = hand.notes(span.chord)
-        level = 62 + 28 * form.section_at(span.start).intensity
-        for index in range(max(1, round(span.end - span.start))):
-            at = span.start + index
-            if index % 2 == 0:
-                pitch_class = span.chord.bass if index % 4 == 0 else span.chord.fifth
-                events.append(Event(at, 0.9, nearest_pitch(pitch_class, low + 8, low, low + 14), level))
-            else:
-                events += _strike(notes[-3:], at, 0.4, level * 0.9, dice, up=False)
-    return sorted(event for event in events if event.start >= 0)
+    for beat in range(form.n_bars * form.metre.beats):
+        chord = form.harmony.at(beat)
+        level = 62 + 28 * form.section_at(beat).intensity
+        in_bar = beat % form.metre.beats
+        if in_bar == 0 or (in_bar == 2 and form.metre.beats == 4):
+            pitch_class = chord.bass if in_bar == 0 else chord.fifth
+            events.append(Event(beat, 0.9, nearest_pitch(pitch_class, low + 8, low, low + 14), level))
+        else:
+            events += _strike(hand.notes(chord)[-3:], beat, 0.4, level * 0.9, dice, up=False)
+    return sorted(events)
 
 
 def play_pad(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:

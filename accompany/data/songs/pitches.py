@@ -133,7 +133,7 @@ class PitchChooser:
                 if pitch_class in altered:
                     weight *= 0.6
             elif pitch_class in mode or pitch_class in liked:
-                weight = outside * (0.25 if _clashes(pitch_class, altered) else 1.0)
+                weight = outside * (0.1 if _clashes(pitch_class, altered) else 1.0)
             if liked and pitch_class not in liked:
                 weight *= 0.2
             if self._allowed and (pitch_class - section.tonic) % 12 not in self._allowed:
