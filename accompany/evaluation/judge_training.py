@@ -100,7 +100,7 @@ def train_judge(config: JudgeTrainingConfig) -> Path:
     )
     final.load_state_dict(judge.state_dict())
     out = Path(config.out)
-    save_module(final, out)
+    save_module(final, final.config, out)
     write_json(out / "figures.json", _figures(final, probabilities, present))
     return out
 
