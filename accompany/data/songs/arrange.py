@@ -19,7 +19,7 @@ from accompany.data.songs.melody import Tune
 from accompany.data.songs.score import Note, Part
 from accompany.data.songs.styles import STYLES
 
-_STRANGERS = 0.16
+_STRANGERS = 0.2
 _SOFT_DRUMS = frozenset({"brushed drums", "jazz drums", "percussion"})
 _TIGHTNESS_S = {"drums": 0.006, "bass": 0.008, "comp": 0.009, "pad": 0.012, "lead": 0.014, "arp": 0.006}
 _MACHINES = frozenset({"electronic drums", "808 drums", "synth pluck", "synth bass"})
