@@ -16,7 +16,7 @@ from accompany.errors import InputError
 from accompany.settings import Settings
 
 if TYPE_CHECKING:
-    from accompany.pretrained import Bundle
+    from accompany.pretrained import Bundle, BundleInfo
     from accompany.stages.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -135,11 +135,11 @@ class Band:
 
         save_bundle(self.bundle, folder)
 
-    def push_to_hub(self, repo_id: str, *, private: bool = False) -> None:
-        """Upload the model to the hub as `owner/name`; `load` takes that id. Needs a login to the hub."""
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
         from accompany.pretrained import push_to_hub
 
-        push_to_hub(self.bundle.path, repo_id, private=private)
+        return push_to_hub(self.bundle.path, repo_id, private=private)
 
     def _take(self, vocals: Vocals, settings: Settings, progress: Progress | None) -> Take:
         from accompany.generation import accompany_vocal
@@ -214,3 +214,9 @@ def describe_models() -> list[dict[str, Any]]:
     from accompany.pretrained import find_bundle, list_bundles, read_bundle
 
     return [_describe(read_bundle(find_bundle(name))) for name in list_bundles()]
+
+
+def _describe(info: BundleInfo) -> dict[str, Any]:
+    names = ("name", "license", "bytes", "rates")
+    parts = [{name: getattr(part, name) for name in names} for part in info.parts]
+    return {"name": info.name, "license": info.license, "bytes": info.bytes, "parts": parts}

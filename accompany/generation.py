@@ -55,8 +55,8 @@ def accompany_vocal(
         progress=_part(report, _LISTENED, _COMPOSED),
     )
     tokens = bundle.acoustic.generate_long(
-        codes,
         conditions,
+        codes,
         seeds=[_seed(settings.seed, 1)],
         progress=_part(report, _COMPOSED, _PLAYED),
     )

@@ -1,0 +1,53 @@
+"""Fixtures that all tests share: a sung-like vocal, and a whole model with random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+VOCAL_RATE = 44100
+
+
+def sing(seconds: float, sample_rate: int = VOCAL_RATE, seed: int = 0) -> np.ndarray:
+    """A voice-like sound [T]: notes of a scale with vibrato, harmonics, breath and rests; peak 0.5."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(round(seconds * sample_rate)) / sample_rate
+    note = (time_s / 0.5).astype(int)
+    degrees = rng.choice([0, 2, 4, 5, 7, 9, 12], size=note.max(initial=0) + 1)
+    pitch_hz = 220 * 2 ** ((degrees[note] + 0.3 * np.sin(2 * np.pi * 5.5 * time_s)) / 12)
+    phase = 2 * np.pi * np.cumsum(pitch_hz) / sample_rate
+    voice = sum(np.sin(k * phase) / k**1.5 for k in range(1, 9))
+    envelope = np.minimum(1, 8 * (time_s % 0.5)) * (note % 8 != 7)
+    sound = envelope * (voice + 0.02 * rng.standard_normal(len(time_s)))
+    return (0.5 * sound / max(np.abs(sound).max(initial=0), 1e-9)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def vocal_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of mono singing at 44.1 kHz. Read only."""
+    from accompany import audio
+
+    path = tmp_path_factory.mktemp("vocal") / "vocal.wav"
+    audio.write(path, sing(3.0), VOCAL_RATE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def random_bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model with random weights, in the format of the published ones. Read only."""
+    pytest.importorskip("sklearn")
+    from small_bundle import write_random_bundle
+
+    root = tmp_path_factory.mktemp("model")
+    return write_random_bundle(root / "random", root)
+
+
+@pytest.fixture(scope="session")
+def band(random_bundle_dir: Path) -> Any:
+    """That model, loaded."""
+    import accompany
+
+    return accompany.load(random_bundle_dir, device="cpu")
