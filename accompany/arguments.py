@@ -90,8 +90,9 @@ def _add_prepare(commands: Any) -> None:
     add = parser.add_argument
     add("songs_dir", metavar="SONGS_DIR", help="audio files, in subfolders too")
     add("pairs_dir", metavar="PAIRS_DIR", help="gets a folder for each song; a run that was stopped goes on")
-    add("--separator", metavar="NAME", help="a Demucs model (default: the package's choice)")
-    add("--workers", type=_count, default=1, metavar="N", help="processes (default 1)")
+    add("--separator", metavar="NAME", help="a Demucs model: its name, hub address or folder")
+    add("--stems", action="store_true", help="the songs are there as stems already: separate nothing")
+    add("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
 
 
 def _add_tokenize(commands: Any) -> None:

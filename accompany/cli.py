@@ -181,7 +181,7 @@ def _bar(name: str) -> Iterator[Callable[[float], None]]:
 def _synth(args: argparse.Namespace) -> None:
     from accompany.data.songs.write import synthesise
 
-    synthesise(
+    report = synthesise(
         args.out_dir,
         args.songs,
         args.seed,
@@ -190,19 +190,25 @@ def _synth(args: argparse.Namespace) -> None:
         workers=args.workers,
         voice_only=args.voice_only,
     )
+    speed = f", {report.songs_per_hour:.0f} an hour" if report.n_made else ""
+    _say(f"{report.n_made} songs made{speed}, {report.n_kept} there before, in {report.out_dir}")
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from accompany.data.prepare import prepare
+    from accompany.data.prepare import DEFAULT_SEPARATOR, prepare
 
-    chosen = {"separator": args.separator} if args.separator else {}
-    prepare(args.songs_dir, args.pairs_dir, workers=args.workers, **chosen)
+    separator = args.separator or DEFAULT_SEPARATOR
+    report = prepare(args.songs_dir, args.pairs_dir, separator=separator, stems=args.stems, workers=args.workers)
+    _say(
+        f"{report.pairs} pairs, {report.hours:.1f} hours, in {args.pairs_dir}; {len(report.set_aside)} songs set aside"
+    )
 
 
 def _tokenize(args: argparse.Namespace) -> None:
     from accompany.data.tokenize import tokenize
 
-    tokenize(args.pairs_dir, args.tokens_dir, args.model, workers=args.workers)
+    manifest = tokenize(args.pairs_dir, args.tokens_dir, args.model, workers=args.workers)
+    _say(f"{len(manifest.songs)} songs in {args.tokens_dir}, {len(manifest.set_aside)} set aside")
 
 
 def _train(args: argparse.Namespace) -> None:
