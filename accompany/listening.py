@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.data.tokenize import load_parts
 from accompany.data.tokens import Manifest
 from accompany.encoders import targets
 from accompany.encoders.codec import Codec
@@ -43,8 +44,6 @@ def listener_for(task: str, bundle: str | os.PathLike[str], manifest: Manifest) 
         return lambda model, batch: listening_scores(cast(Listener, model), batch)
     if not bundle:
         return None
-    from accompany.data.parts import load_parts
-
     parts = load_parts(bundle)
     needed = "semantic_codes" if task == "semantic" else "codec"
     if parts.fingerprints().get(needed) != manifest.parts.get(needed):

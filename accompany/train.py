@@ -14,10 +14,11 @@ import lightning.pytorch as lightning
 import torch
 from torch import nn
 
-from accompany.config import load_config, read_json, to_dict, write_json
+from accompany.config import from_dict, load_config, read_json, to_dict, write_json
 from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, val_loader
 from accompany.data.tokens import Manifest, read_manifest
 from accompany.errors import InputError
+from accompany.listening import listener_for
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
 from accompany.stages.listener import Listener, ListenerConfig
 from accompany.stages.semantic import SemanticConfig, SemanticStage
@@ -30,7 +31,7 @@ from accompany.stages.training import (
     fit,
     usable_checkpoint,
 )
-from accompany.weights import load_state, save_module
+from accompany.weights import config_type, load_state, save_module
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -131,8 +132,6 @@ def train(
     model = chosen.model(model_config)
     _log.info("%s: %.2fM parameters.", task, sum(p.numel() for p in model.parameters()) / 1e6)
     data = TokenData(config, needs_band=chosen.needs_band)
-    from accompany.listening import listener_for
-
     listen = listener_for(task, config.bundle, manifest)
     fit(StageTraining(model, config.optimizer, config, listen), data, run_dir, progress=progress)
     return export(run_dir)
@@ -155,10 +154,7 @@ def export(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str] | No
         raise InputError(f"{run_dir} is not the folder of a training run (no {RUN_FILE}); name one that train made.")
     content = read_json(run_dir / RUN_FILE)
     task = _task(content["task"])
-    from accompany.config import from_dict
-    from accompany.weights import config_type
-
-    model_config = from_dict(config_type(task.model), content["model"])
+    model_config: Any = from_dict(config_type(task.model), content["model"])
     model = task.model(model_config)
     load_state(model, averaged_state(run_dir, which), run_dir)
     save_module(model, model_config, out)

@@ -35,10 +35,13 @@ _HASHED_OPTIONS = (
 
 @dataclass(frozen=True)
 class TokenParts:
-    """The frozen parts that make tokens. Without `codec`, `clap` and `semantic_codes` only vocals are encoded."""
+    """The frozen parts that make tokens.
+
+    Without `codec` and `semantic_codes` only vocals are encoded, without `mert` as melody features alone.
+    """
 
     melody: Any
-    mert: Any
+    mert: Any | None = None
     clap: Any | None = None
     codec: Any | None = None
     semantic_codes: Any | None = None
@@ -56,7 +59,7 @@ class TokenParts:
     @property
     def hears_bands(self) -> bool:
         """Whether accompaniments can be encoded too."""
-        return self.codec is not None and self.semantic_codes is not None
+        return None not in (self.mert, self.codec, self.semantic_codes)
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """A hash of the weights, and the rates, of each part."""
@@ -64,7 +67,8 @@ class TokenParts:
 
     def sizes(self) -> dict[str, int]:
         """Widths and vocabularies, as the manifest keeps them."""
-        sizes = {"melody_dim": self.melody.dim, "vocal_dim": self.melody.dim + self.mert.dim}
+        mert_dim = self.mert.dim if self.mert is not None else 0
+        sizes = {"melody_dim": self.melody.dim, "vocal_dim": self.melody.dim + mert_dim}
         if self.clap is not None:
             sizes["text_dim"] = self.clap.dim
         if self.codec is not None and self.semantic_codes is not None:
@@ -146,13 +150,15 @@ def _variants(
 def _vocal_features(sounds: np.ndarray, parts: TokenParts, n_frames: int) -> np.ndarray:
     """Melody features, then MERT states: float16 [variants, F, Dv]."""
     melody = parts.melody.encode(torch.from_numpy(sounds), n_frames)
+    if parts.mert is None:
+        return _half(melody)
     at_mert_rate = audio.resample(sounds, parts.melody.sample_rate, parts.mert.sample_rate)
     states = parts.mert.encode(torch.from_numpy(at_mert_rate), n_frames)
     return _half(torch.cat([melody, states], dim=-1))
 
 
 def _band_arrays(band: audio.Audio, parts: TokenParts, n_frames: int, config: EncodeConfig) -> dict[str, np.ndarray]:
-    assert parts.codec is not None and parts.semantic_codes is not None
+    assert parts.mert is not None and parts.codec is not None and parts.semantic_codes is not None
     mono = audio.to_mono(band.samples)
     states = parts.mert.encode(_at_rate(mono, band.sample_rate, parts.mert.sample_rate), n_frames)
     arrays = {
@@ -235,7 +241,7 @@ def _fingerprint(part: Any) -> dict[str, Any]:
     digest.update(repr(sorted(options.items())).encode())
     for name, tensor in sorted(_state(part).items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     shown = {name: value for name, value in options.items() if isinstance(value, (int, float))}
     return {"hash": digest.hexdigest()[:16], **shown}
 

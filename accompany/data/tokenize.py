@@ -26,7 +26,6 @@ from accompany.data.encode import (
     tokens_per_frame,
 )
 from accompany.data.jobs import run_jobs
-from accompany.data.parts import load_parts
 from accompany.data.tokens import (
     MANIFEST,
     Manifest,
@@ -110,6 +109,13 @@ def find_songs(pairs_dir: Path) -> dict[str, Path]:
     if not found:
         raise InputError(f"{pairs_dir} holds no {VOCALS}; give the folder that synth or prepare wrote.")
     return {folder.relative_to(pairs_dir).as_posix(): folder for folder in found}
+
+
+def load_parts(model: str | os.PathLike[str]) -> TokenParts:
+    """The frozen parts of a bundle (name, folder or hub id), as far as it has them; stages may be missing."""
+    from accompany.pretrained import load_frozen_parts
+
+    return TokenParts(**load_frozen_parts(model))
 
 
 def split_of(song_id: str, val_share: float) -> str:

@@ -170,7 +170,9 @@ class StageTraining(lightning.LightningModule):
         figures = cast(Trainable, self.average).loss(batch, generator)
         self.log_dict({f"val/{name}": value for name, value in figures.items()}, batch_size=batch.size)
         if batch_idx == 0 and self.listen is not None and self.run.listen_items > 0:
-            heard = self.listen(self.average, batch.select(slice(0, self.run.listen_items)))
+            # In float32, as it will be used.
+            with torch.autocast(self.device.type, enabled=False):
+                heard = self.listen(self.average, batch.select(slice(0, self.run.listen_items)))
             self._heard = {f"val/{name}": float(value) for name, value in heard.items()}
 
     def on_validation_epoch_end(self) -> None:
@@ -323,5 +325,8 @@ def _quieten() -> None:
     """Keep Lightning's advice about loaders, and its adverts, out of the user's terminal."""
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
+    # The averaged twin is meant to be in evaluation mode.
+    warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode.*")
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)

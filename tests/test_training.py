@@ -1,0 +1,198 @@
+"""Training: every task steps, resumes exactly, learns two items by heart, and exports what inference loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small_parts import save_bundle, small_parts, write_songs
+
+from accompany.config import CONFIGS_DIR, load_config, read_json
+from accompany.data.tokenize import tokenize
+from accompany.errors import InputError
+from accompany.train import TASKS, export, train
+from accompany.weights import load_module
+
+TINY = {
+    "listener": ["model.transformer.width=32", "model.transformer.heads=2", "model.transformer.depth=1"],
+    "semantic": [
+        "model.encoder.width=32", "model.encoder.heads=2", "model.encoder.depth=1",
+        "model.decoder.width=32", "model.decoder.heads=2", "model.decoder.depth=1",
+    ],
+    "acoustic": ["model.transformer.width=32", "model.transformer.heads=2", "model.transformer.depth=1"],
+}  # fmt: skip
+COMMON = ["loading.crop_s=3", "loading.batch_size=4", "device=cpu", "precision=float32", "log_every=1"]
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("training")
+    write_songs(root / "songs", 5, seconds=4.0)
+    tokenize(root / "songs", root / "tokens", small_parts(root / "clap"), variants=2, val_share=0.2, progress=False)
+    return root / "tokens"
+
+
+def run(task: str, tokens: Path, run_dir: Path, *overrides: str) -> Path:
+    items = [f"tokens={tokens}", f"run_dir={run_dir}", *COMMON, *TINY[task], *overrides]
+    return train(task, None, items, progress=False)
+
+
+def losses(run_dir: Path) -> dict[int, float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run_dir / "logs"))
+    events.Reload()
+    return {event.step: event.value for event in events.Scalars("train/loss")}
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_every_task_trains_and_exports(task: str, tokens: Path, tmp_path: Path) -> None:
+    folder = run(task, tokens, tmp_path / "run", "max_steps=2", "val_every=2", "checkpoint_every=1")
+    model = load_module(TASKS[task].model, folder)
+    assert sum(parameter.numel() for parameter in model.parameters()) > 1000
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    figures = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert figures["step"] == 2 and figures["val/loss"] > 0
+    again = export(tmp_path / "run", tmp_path / "elsewhere", "last")
+    assert read_json(again / "config.json") == read_json(folder / "config.json")
+
+
+@pytest.mark.parametrize("task", ["semantic", "acoustic"])
+def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(task: str, tokens: Path, tmp_path: Path) -> None:
+    often = ("checkpoint_every=2", "val_every=3", "accumulate=2")
+    run(task, tokens, tmp_path / "whole", "max_steps=6", *often)
+    # The schedule is that of six steps in both; the run is stopped after the fourth.
+    stopped = _train_until(task, tokens, tmp_path / "parts", 4, *often)
+    run(task, tokens, tmp_path / "parts", "max_steps=6", *often)
+    whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
+    assert stopped == 4
+    assert parts == pytest.approx(whole, abs=1e-6)
+    first = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    second = torch.load(tmp_path / "parts" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _train_until(task: str, tokens: Path, run_dir: Path, step: int, *overrides: str) -> int:
+    """Kill a training process as soon as the checkpoint of `step` is there."""
+    items = [f"tokens={tokens}", f"run_dir={run_dir}", *COMMON, *TINY[task], *overrides, "max_steps=6"]
+    # Validation of the sixth step would come after the last checkpoint: the process waits there to be killed.
+    script = (
+        "import sys, time\nfrom accompany.stages import training\nfrom accompany.train import train\n"
+        "old = training.StageTraining.training_step\n"
+        "def step(self, *args):\n"
+        f"    if self.trainer.global_step >= {step}: time.sleep(60)\n"
+        "    return old(self, *args)\n"
+        "training.StageTraining.training_step = step\n"
+        f"train({task!r}, None, sys.argv[1:], progress=False)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, *items])
+    last = run_dir / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 60
+    reached = 0
+    while reached < step and time.monotonic() < deadline:
+        time.sleep(0.2)
+        if last.is_file():
+            reached = int(torch.load(last, weights_only=True)["global_step"])
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    return reached
+
+
+@pytest.mark.parametrize("task", ["listener", "semantic", "acoustic"])
+def test_two_songs_are_learnt_by_heart(task: str, tmp_path: Path) -> None:
+    write_songs(tmp_path / "songs", 2, seconds=3.0)
+    parts = small_parts(tmp_path / "clap")
+    tokenize(tmp_path / "songs", tmp_path / "tokens", parts, variants=1, val_share=0.0, progress=False)
+    steps = ["max_steps=60", "optimizer.lr=1e-2", "optimizer.warmup_steps=5", "checkpoint_every=60"]
+    run(task, tmp_path / "tokens", tmp_path / "run", *steps)
+    curve = losses(tmp_path / "run")
+    last = [curve[step] for step in sorted(curve)[-5:]]
+    assert sum(last) / 5 < 0.75 * curve[min(curve)]
+
+
+def test_a_broken_checkpoint_is_passed_over(tokens: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run("listener", tokens, tmp_path, "max_steps=2", "val_every=1", "checkpoint_every=1")
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    run("listener", tokens, tmp_path, "max_steps=3", "val_every=1", "checkpoint_every=1")
+    assert "broken checkpoint" in caplog.text
+    assert torch.load(last, weights_only=True)["global_step"] == 3
+
+
+def test_validation_listens_with_a_bundle(tokens: Path, tmp_path: Path) -> None:
+    bundle = save_bundle(tmp_path / "bundle")
+    for task, wanted in (
+        ("semantic", {"val/made_harmony", "val/made_rhythm", "val/made_chords", "val/true_chords", "val/accuracy"}),
+        ("acoustic", {"val/made_chroma", "val/made_onsets", "val/accuracy_0", "val/accuracy_5"}),
+    ):
+        options = (f"bundle={bundle}", "max_steps=1", "val_every=1", "listen_items=1")
+        run(task, tokens, tmp_path / task, *options)
+        figures = json.loads((tmp_path / task / "metrics.jsonl").read_text())
+        assert wanted <= figures.keys()
+        assert all(-1.001 <= figures[name] <= 1.001 for name in wanted)
+
+
+def test_autocast_and_options_change_the_run(tokens: Path, tmp_path: Path) -> None:
+    base = ("max_steps=3", "optimizer.warmup_steps=0")
+    variants = {
+        "plain": (), "bfloat16": ("precision=bfloat16",), "lr": ("optimizer.lr=3e-3",), "seed": ("seed=1",),
+        "clip": ("optimizer.clip_norm=0.01",), "decay": ("optimizer.weight_decay=10",),
+        "betas": ("optimizer.betas=[0.5,0.6]",), "warmup": ("optimizer.warmup_steps=9",),
+        "final": ("optimizer.final_lr=1.0",),
+    }  # fmt: skip
+    ends = {}
+    for name, extra in variants.items():
+        run("listener", tokens, tmp_path / name, *base, *extra)
+        ends[name] = losses(tmp_path / name)[2]
+    assert len(set(ends.values())) == len(ends), ends
+    assert ends["bfloat16"] == pytest.approx(ends["plain"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "message"),
+    [
+        ("semantics", [], "no task 'semantics'"),
+        ("semantic", ["max_step=3"], "did you mean 'max_steps'"),
+        ("semantic", ["max_steps=many"], "max_steps"),
+        ("semantic", ["precision=float8"], "float32, bfloat16"),
+        ("semantic", ["optimizer.lr=-1"], "lr must be above 0"),
+        ("semantic", ["tokens=/nowhere"], "accompany tokenize"),
+    ],
+)
+def test_wrong_input_is_named(task: str, overrides: list[str], message: str, tokens: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        train(task, None, [f"tokens={tokens}", f"run_dir={tmp_path}", *overrides], progress=False)
+
+
+def test_a_run_of_another_model_is_refused(tokens: Path, tmp_path: Path) -> None:
+    run("listener", tokens, tmp_path, "max_steps=1", "checkpoint_every=1")
+    with pytest.raises(InputError, match="another model"):
+        run("listener", tokens, tmp_path, "max_steps=2", "model.transformer.depth=2")
+    with pytest.raises(InputError, match="no checkpoint|not the folder"):
+        export(tmp_path / "logs")
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_checkpoint_kept(tokens: Path, tmp_path: Path) -> None:
+    wild = ("optimizer.lr=1e30", "optimizer.clip_norm=0", "optimizer.warmup_steps=0", "max_steps=50")
+    with pytest.raises(InputError, match="lower optimizer.lr"):
+        run("listener", tokens, tmp_path, *wild, "checkpoint_every=1")
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_the_shipped_configs_fill_every_key_of_their_runs(task: str) -> None:
+    from omegaconf import OmegaConf
+
+    config = load_config(TASKS[task].config, task)
+    written = OmegaConf.load(CONFIGS_DIR / f"{task}.yaml")
+    for section in (config, config.loading, config.optimizer):
+        names = set(section.__dataclass_fields__)
+        keys = set(written if section is config else written["loading" if section is config.loading else "optimizer"])
+        assert names == keys
