@@ -127,8 +127,11 @@ def mix(vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:
 
 
 def _sampling(own: SamplingConfig, settings: Settings) -> SamplingConfig:
-    given = {"temperature": settings.temperature, "guidance": settings.guidance}
-    return dataclasses.replace(own, **{name: value for name, value in given.items() if value is not None})
+    return dataclasses.replace(
+        own,
+        temperature=own.temperature if settings.temperature is None else settings.temperature,
+        guidance=own.guidance if settings.guidance is None else settings.guidance,
+    )
 
 
 def _seed(seed: int, stage: int) -> int:
