@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from accompany.config import to_dict, write_json
 from accompany.encoders.training.audio_dataset import RandomCrops, find_songs, held_out_clips, split_songs
+from accompany.encoders.training.linear_init import init_linear
 from accompany.encoders.training.losses import (
     LossWeights,
     ReconstructionLoss,
@@ -64,7 +64,7 @@ class CodecModelConfig:
     num_filters: int = 16
     hidden_size: int = 128
     num_lstm_layers: int = 1
-    num_residual_layers: int = 1
+    num_residual_layers: int = 0
     n_codebooks: int = 8
     codebook_size: int = 1024
 
@@ -102,6 +102,7 @@ class CodecTrainingConfig:
     autoencoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(20000, 20.0, 1e-3, 7e-4))
     joint: PhaseConfig = field(default_factory=lambda: PhaseConfig(20000, 20.0, 7e-4, 1e-4))
     decoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(10000, 10.0, 4e-4, 1e-5))
+    init_crops: int = 240
     warmup_steps: int = 50
     ema_decay: float = 0.99
     clip_norm: float = 10.0
@@ -158,29 +159,6 @@ def build_model(config: CodecModelConfig) -> EncodecModel:
     )
 
 
-@torch.no_grad()
-def init_from_data(model: EncodecModel, audio: Tensor) -> None:
-    """Scale every convolution so that its output has unit variance on `audio` `[B, T]`, with zero biases.
-
-    The last one gets the variance of the audio. The default initialisation shrinks the signal about forty times.
-    """
-
-    def rescale(conv: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        target = audio.std() if conv is last else 1.0
-        gain = target / (output - conv.bias.view(1, -1, 1)).std().clamp_min(1e-6)
-        conv.parametrizations.weight.original0.mul_(gain)
-        result = (output - conv.bias.view(1, -1, 1)) * gain
-        conv.bias.zero_()
-        return result
-
-    convs = [m for m in model.modules() if isinstance(m, nn.Conv1d | nn.ConvTranspose1d)]
-    last = model.decoder.layers[-1].conv
-    hooks = [conv.register_forward_hook(rescale) for conv in convs]
-    model.decoder(model.encoder(audio.unsqueeze(1)))
-    for hook in hooks:
-        hook.remove()
-
-
 def guard_strided_convs(model: EncodecModel) -> None:
     """Keep the strided convolutions of few channels out of bfloat16 autocast.
 
@@ -196,9 +174,10 @@ def guard_strided_convs(model: EncodecModel) -> None:
         return run
 
     for conv in model.modules():
-        if isinstance(conv, nn.Conv1d | nn.ConvTranspose1d) and conv.stride[0] > 1:
-            if min(conv.in_channels, conv.out_channels) < AMX_CHANNELS:
-                conv.forward = in_float32(conv.forward)  # type: ignore[method-assign]
+        if not isinstance(conv, nn.Conv1d | nn.ConvTranspose1d) or conv.stride[0] == 1:
+            continue
+        if min(conv.in_channels, conv.out_channels) < AMX_CHANNELS:
+            conv.forward = in_float32(conv.forward)  # type: ignore[method-assign]
 
 
 class CodecTrainer:
@@ -217,14 +196,14 @@ class CodecTrainer:
         self.loss = ReconstructionLoss(shape.sample_rate, config.losses, tuple(tuple(s) for s in config.scales))
         self.model = build_model(shape)
         self.average = copy.deepcopy(self.model)
-        guard_strided_convs(self.model)
         self.codebooks = ResidualCodebooks(shape.n_codebooks, shape.codebook_size, shape.hidden_size)
         self.phase, self.step, self.seconds = 0, 0, 0.0
         self.optimizer = self._new_optimizer()
         if not self._resume():
-            first = next(self.crops.batches(config.batch_size, config.seed))
-            init_from_data(self.model, first)
+            crops = next(self.crops.batches(config.init_crops, config.seed))
+            init_linear(self.model, crops, noise_std=config.noise_std, rate_bits=config.max_rate_bits)
             self.average.load_state_dict(self.model.state_dict())
+        guard_strided_convs(self.model)
 
     @property
     def phases(self) -> tuple[tuple[str, PhaseConfig], ...]:
@@ -270,7 +249,7 @@ class CodecTrainer:
     def _lr(self, phase: PhaseConfig, progress: float) -> float:
         cosine = 0.5 * (1.0 + np.cos(np.pi * progress))
         warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        return warm * (phase.final_lr + (phase.lr - phase.final_lr) * cosine)
+        return float(warm * (phase.final_lr + (phase.lr - phase.final_lr) * cosine))
 
     def _enter(self, name: str) -> None:
         """Prepare a phase that starts: codebooks before `joint`; the averaged weights before `decoder`."""
@@ -309,7 +288,8 @@ class CodecTrainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self._follow_average()
-        return terms | {"loss": float(loss.detach()), "extra": float(extra.detach()), "grad_norm": float(norm), "lr": lr}
+        terms |= {"loss": float(loss.detach()), "extra": float(extra.detach())}
+        return terms | {"grad_norm": float(norm), "lr": lr}
 
     def _bottleneck(self, name: str, latents: Tensor, progress: float) -> tuple[Tensor, Tensor]:
         """What the decoder gets in this phase, and the extra loss of the latents."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 QUIET_RMS = 0.02
-"""Clips quieter than this count as if they were this loud in the relative terms, lest near-silence rule the gradient."""
+"""Clips quieter than this count as this loud in the relative terms, lest near-silence rule the gradient."""
 
 MEL_FLOOR = 3e-4
 """Amplitude (full scale = 1) under which a mel band counts as silent: about -70 dB."""
@@ -52,6 +52,7 @@ class MelScale(nn.Module):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitudes and log-mel spectrum, as said above."""
         spectrum = torch.stft(audio, self.n_fft, self.hop, window=self.window, return_complex=True)
         magnitudes = (spectrum.abs().clamp_min(1e-7)) * (4.0 / self.n_fft)
         return magnitudes, torch.log(self.bank @ magnitudes + MEL_FLOOR)
