@@ -20,20 +20,21 @@ _PHRASE_GAP_S = 0.3
 class Habits:
     """How this singer sings, drawn once a song from the voice's seed.
 
-    scoop_rate, overshoot_rate, fall_rate: chances a note; scoop_cents and overshoot_cents: their usual size;
-    drift_cents: slow wandering; flutter_cents: fast wandering; vibrato_onset_s: straight tone before vibrato;
-    vibrato_rate_spread: relative change of its rate; tremolo_db: loudness swing of vibrato; lag_s: behind the beat;
-    attack_s, release_s: of a note's loudness; dynamics_db: between the softest and the loudest note;
-    phrase_arc_db: swell of a phrase;
-    consonant_stretch: length of consonants; consonant_db: level of unvoiced ones; staccato: share of a note left
-    silent; breath_db: level of breaths; effort: how much brighter louder is, dB an octave for each dB; growl and
-    shimmer: roughness, see `vocoder.Source`.
+    scoop_rate, overshoot_rate, fall_rate: chances a note; scoop_cents, overshoot_cents: their usual size;
+    dip_cents: usual drop at a consonant; drift_cents, flutter_cents: slow and fast wandering;
+    vibrato_onset_s: straight tone before vibrato; vibrato_rate_spread: relative change of its rate;
+    tremolo_db: loudness swing of vibrato; lag_s: behind the beat; attack_s, release_s: of a note's loudness;
+    dynamics_db: between the softest and the loudest note; phrase_arc_db: swell of a phrase;
+    consonant_stretch: length of consonants; consonant_db: level of unvoiced ones;
+    staccato: share of a note left silent; breath_db: level of breaths;
+    effort: how much brighter louder is, dB an octave for each dB; growl, shimmer: roughness (`vocoder.Source`).
     """
 
     scoop_rate: float
     scoop_cents: float
     overshoot_rate: float
     overshoot_cents: float
+    dip_cents: float
     fall_rate: float
     drift_cents: float
     flutter_cents: float
@@ -61,6 +62,7 @@ def draw_habits(rng: np.random.Generator) -> Habits:
         scoop_cents=rng.uniform(60, 260),
         overshoot_rate=rng.uniform(0.2, 0.8),
         overshoot_cents=rng.uniform(10, 60),
+        dip_cents=rng.uniform(0, 90),
         fall_rate=rng.uniform(0.0, 0.4),
         drift_cents=rng.uniform(3, 18),
         flutter_cents=rng.uniform(2, 9),
@@ -158,7 +160,7 @@ def _ornament(
     pitch: np.ndarray, index: int, notes: tuple[Note, ...], opens: np.ndarray, habits: Habits,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """Overshoot after a leap, and a fall at a phrase's end."""
+    """Overshoot after a leap, a dip where a consonant stops the voice, and a fall at a phrase's end."""
     note = notes[index]
     leap = note.pitch - notes[index - 1].pitch if index and not opens[index] else 0.0
     chance, size, fall = rng.random(), rng.uniform(0.5, 1.5), rng.uniform(0.3, 2.0)
@@ -167,6 +169,10 @@ def _ornament(
     if leap and chance < habits.overshoot_rate:
         swing = np.sin(2 * np.pi * 4.5 * elapsed) * np.exp(-elapsed / 0.08)
         pitch[first:last] += np.sign(leap) * size * habits.overshoot_cents / 100 * swing
+    if note.syllable is not None and not opens[index]:
+        depth = habits.dip_cents / 100 * abs(rng.standard_normal())
+        around, until = _span(note.start_s - 0.07, note.start_s + 0.05, len(pitch))
+        pitch[around:until] -= depth * np.hanning(until - around)
     closing = index + 1 == len(notes) or opens[index + 1]
     if closing and chance > 1 - habits.fall_rate:
         remaining = elapsed[::-1]
