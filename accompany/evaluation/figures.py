@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from accompany import audio
 from accompany.evaluation import metrics
+from accompany.evaluation.judge import BEATS_FRAME_RATE, Judge, named_families
 from accompany.evaluation.judge import SAMPLE_RATE as JUDGE_RATE
-from accompany.evaluation.judge import Judge, named_families
 from accompany.evaluation.rows import Output
 from accompany.evaluation.testset import Clip
+from accompany.stages.tracking import track_beats
 
 FIGURES = {
     "harmony": "Pearson r of the 12 mean-removed, 1 s smoothed chroma bins against the truth, mean over frames",
     "beat_f": "F-measure of beats (70 ms) found by librosa's tracker in the output, against the known grid",
-    "judge_beat_f": "the same with the judge's beat activation and the listener's tracker",
+    "judge_beat_f": "the same heard by the judge (its beat activation, tracked as the listener tracks)",
     "obedience": "share of the prompt's wishes (named instrument heard, forbidden one not heard) granted, by the judge",
     "named": "share of the named instruments that the judge hears",
     "forbidden": "share of the forbidden instruments that the judge does not hear",
@@ -43,13 +45,29 @@ class Heard:
     forbidden: frozenset[str]
 
 
-def hear(clip: Clip, judge: Judge | None, prompt_clip: Clip | None = None) -> Heard:
-    """Pitch of the vocal, chroma of the truth, and what the prompt of `prompt_clip` (default: its own) asks for."""
-    source = prompt_clip or clip
+def hear(clip: Clip, judge: Judge | None) -> Heard:
+    """Pitch of the vocal, chroma of the truth, and what the clip's prompt asks for."""
     pitch, voiced = metrics.sung_pitch(clip.vocal, clip.sample_rate)
-    wanted, forbidden = named_families(source.prompt, source.instruments, source.absent)
-    known = frozenset(judge.config.families) if judge is not None else frozenset()
-    return Heard(pitch, voiced, metrics.chroma(clip.truth, clip.sample_rate), wanted & known, forbidden & known)
+    wanted, forbidden = wishes(clip, judge) if judge is not None else (frozenset(), frozenset())
+    return Heard(pitch, voiced, metrics.chroma(clip.truth, clip.sample_rate), wanted, forbidden)
+
+
+def wishes(clip: Clip, judge: Judge) -> tuple[frozenset[str], frozenset[str]]:
+    """The families that the clip's prompt names and forbids, as far as the judge knows them."""
+    wanted, forbidden = named_families(clip.prompt, clip.instruments, clip.absent)
+    known = frozenset(judge.config.families)
+    return wanted & known, forbidden & known
+
+
+def obedience(
+    sound: metrics.Signal, sample_rate: int, wanted: frozenset[str], forbidden: frozenset[str], judge: Judge
+) -> dict[str, float]:
+    """`named`, `forbidden` and `obedience` of one sound, as far as there are wishes."""
+    families = judge.heard(_at_judge_rate(sound, sample_rate))[0]
+    named = [family in families for family in sorted(wanted)]
+    obeyed = [family not in families for family in sorted(forbidden)]
+    parts = {"named": named, "forbidden": obeyed, "obedience": named + obeyed}
+    return {name: float(np.mean(part)) for name, part in parts.items() if part}
 
 
 def measure(output: Output, heard: Heard, judge: Judge | None) -> dict[str, float]:
@@ -71,31 +89,20 @@ def measure(output: Output, heard: Heard, judge: Judge | None) -> dict[str, floa
     if output.take is not None and output.take.wall_s is not None:
         values["rtf"] = output.take.wall_s / clip.seconds
     if judge is not None:
-        values |= _judged(sound, clip, heard, judge)
+        values |= obedience(sound, rate, heard.wanted, heard.forbidden, judge)
+        if clip.beats_s:
+            values["judge_beat_f"] = _judged_beats(sound, clip, judge)
     return values
 
 
-def _judged(sound: metrics.Signal, clip: Clip, heard: Heard, judge: Judge) -> dict[str, float]:
-    from accompany import audio
-    from accompany.evaluation.judge import BEATS_FRAME_RATE
-    from accompany.stages.tracking import track_beats
+def _judged_beats(sound: metrics.Signal, clip: Clip, judge: Judge) -> float:
+    logits = judge.beat_logits(_at_judge_rate(sound, clip.sample_rate))[0].numpy()
+    found = track_beats(logits, BEATS_FRAME_RATE).beats_s
+    return metrics.beat_f(np.asarray(found, dtype=np.float64), np.array(clip.beats_s))
 
-    samples = torch.from_numpy(np.asarray(audio.resample(sound, clip.sample_rate, JUDGE_RATE), np.float32))[None]
-    values: dict[str, float] = {}
-    families = judge.heard(samples)[0]
-    named = [family in families for family in heard.wanted]
-    obeyed = [family not in families for family in heard.forbidden]
-    if named:
-        values["named"] = float(np.mean(named))
-    if obeyed:
-        values["forbidden"] = float(np.mean(obeyed))
-    if named or obeyed:
-        values["obedience"] = float(np.mean(named + obeyed))
-    if clip.beats_s:
-        activation = judge.beat_activation(samples)[0].numpy()
-        found = track_beats(activation, BEATS_FRAME_RATE)
-        values["judge_beat_f"] = metrics.beat_f(np.asarray(found), np.array(clip.beats_s))
-    return values
+
+def _at_judge_rate(sound: metrics.Signal, sample_rate: int) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(audio.resample(sound, sample_rate, JUDGE_RATE), np.float32))[None]
 
 
 def summarise(values: list[dict[str, float]], seed: int = 0) -> dict[str, dict[str, Any]]:

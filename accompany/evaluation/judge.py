@@ -56,9 +56,10 @@ class Judge(nn.Module):
         return torch.sigmoid(self(judge_mel(audio, self.config.n_mels))[0])
 
     @torch.inference_mode()
-    def beat_activation(self, audio: Tensor) -> Tensor:
-        """Probability [B, frames] of a beat in each frame of 20 ms of audio [B, T] at 24 kHz."""
-        return torch.sigmoid(self(judge_mel(audio, self.config.n_mels))[1])
+    def beat_logits(self, audio: Tensor) -> Tensor:
+        """Logits [B, frames] of a beat in each frame of 20 ms of audio [B, T] at 24 kHz."""
+        logits: Tensor = self(judge_mel(audio, self.config.n_mels))[1]
+        return logits
 
     def heard(self, audio: Tensor) -> list[frozenset[str]]:
         """The families heard in each item of audio [B, T] at 24 kHz, by each tag's own threshold."""

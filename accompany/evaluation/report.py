@@ -17,8 +17,8 @@ from tqdm import tqdm
 from accompany import audio
 from accompany.config import write_json
 from accompany.errors import InputError
-from accompany.evaluation.figures import FIGURES, hear, measure, summarise
-from accompany.evaluation.rows import ROWS, Output, applicable_rows, make_row
+from accompany.evaluation.figures import FIGURES, hear, measure, obedience, summarise, wishes
+from accompany.evaluation.rows import ROWS, Output, applicable_rows, make_output, other_clip
 from accompany.evaluation.testset import Clip, load_clips
 
 if TYPE_CHECKING:
@@ -76,15 +76,15 @@ def evaluate(
         band.generate((clip.vocal, clip.sample_rate), clip.prompt, seed=config.seed + i)
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
-    rows = {name: make_row(name, clips, takes, band) for name in applicable_rows(clips)}
-    results = _measure_rows(rows, clips, judge)
+    names = applicable_rows(clips)
+    results = _measure_rows(names, clips, takes, band, judge)
     report = {
         "model": band.name,
         "clips": len(clips),
         "config": dataclasses.asdict(config),
         "definitions": {"rows": ROWS, "figures": FIGURES},
         "rows": {name: summarise(values, config.seed) for name, values in results.items()},
-        "prompt of another clip": _floor_of_obedience(rows["accompany"], clips, judge),
+        "prompt of another clip": _floor_of_obedience(clips, takes, band, judge),
         "per_clip": {
             name: [dict(v, clip=c.name) for v, c in zip(vs, clips, strict=True)] for name, vs in results.items()
         },
@@ -92,7 +92,14 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", report)
     (out / "report.md").write_text(as_table(report), encoding="utf-8")
-    _write_page(out, report, rows, takes, config.players)
+    _write_page(
+        out,
+        report,
+        [
+            {name: make_output(name, i, clips, takes, band) for name in names}
+            for i in range(min(config.players, len(clips)))
+        ],
+    )
     return report
 
 
@@ -109,25 +116,25 @@ def find_judge(folder: str = "") -> Judge | None:
 
 
 def _measure_rows(
-    rows: dict[str, list[Output]], clips: list[Clip], judge: Judge | None
+    names: list[str], clips: list[Clip], takes: list[Take], band: Band, judge: Judge | None
 ) -> dict[str, list[dict[str, float]]]:
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in rows}
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for i, clip in enumerate(tqdm(clips, desc="Measuring", unit="clip")):
         heard = hear(clip, judge)
-        for name, outputs in rows.items():
-            results[name].append(measure(outputs[i], heard, judge))
+        for name in names:
+            results[name].append(measure(make_output(name, i, clips, takes, band), heard, judge))
     return results
 
 
-def _floor_of_obedience(outputs: list[Output], clips: list[Clip], judge: Judge | None) -> dict[str, Any]:
+def _floor_of_obedience(clips: list[Clip], takes: list[Take], band: Band, judge: Judge | None) -> dict[str, Any]:
     """Our outputs judged by the prompts of other clips: what obedience is worth by chance."""
     if judge is None or len(clips) < 2:
         return {}
-    wanted = {"obedience", "named", "forbidden"}
     values = []
-    for i, output in enumerate(outputs):
-        heard = hear(output.clip, judge, clips[(i + len(clips) // 2) % len(clips)])
-        values.append({k: v for k, v in measure(output, heard, judge).items() if k in wanted})
+    for i in range(len(clips)):
+        stranger = clips[other_clip(i, len(clips))]
+        output = make_output("accompany", i, clips, takes, band)
+        values.append(obedience(output.sound, output.clip.sample_rate, *wishes(stranger, judge), judge))
     return summarise(values)
 
 
@@ -156,35 +163,36 @@ def _cell(value: dict[str, Any] | None) -> str:
     return f"{value['mean']:.3f} ± {(value['high'] - value['low']) / 2:.3f}"
 
 
-def _write_page(
-    out: Path, report: dict[str, Any], rows: dict[str, list[Output]], takes: list[Take], players: int
-) -> None:
+def _write_page(out: Path, report: dict[str, Any], shown: list[dict[str, Output]]) -> None:
     from accompany.evaluation.pictures import picture
 
     (out / "clips").mkdir(exist_ok=True)
     parts = [_PAGE_HEAD, f"<h1>{html.escape(report['model'])}</h1>", _html_table(report)]
-    for i, take in enumerate(takes[:players]):
-        clip = rows["accompany"][i].clip
-        parts.append(f"<h2>{html.escape(clip.name)}</h2><p>“{html.escape(clip.prompt)}”</p>")
+    for i, outputs in enumerate(shown):
+        ours = outputs["accompany"]
+        assert ours.take is not None
+        parts.append(f"<h2>{html.escape(ours.clip.name)}</h2><p>“{html.escape(ours.clip.prompt)}”</p>")
         image = picture(
             out / "clips" / f"{i:03d}.png",
-            clip.vocal,
-            rows["accompany"][i].sound,
-            clip.sample_rate,
-            beats_s=take.plan.beats_s,
-            downbeats_s=take.plan.downbeats_s,
-            chords=take.plan.chords,
+            ours.clip.vocal,
+            ours.sound,
+            ours.clip.sample_rate,
+            beats_s=ours.take.plan.beats_s,
+            downbeats_s=ours.take.plan.downbeats_s,
+            chords=ours.take.plan.chords,
         )
         parts.append(f'<img src="clips/{image.name}" alt="voice and accompaniment: spectrograms, chroma, beats">')
-        parts += [_player(out, i, name, outputs[i].sound, clip) for name, outputs in rows.items()]
+        parts += [_player(out, i, name, output) for name, output in outputs.items()]
     (out / "report.html").write_text("\n".join(parts) + "\n</main></html>\n", encoding="utf-8")
 
 
-def _player(out: Path, index: int, name: str, sound: np.ndarray, clip: Clip) -> str:
+def _player(out: Path, index: int, name: str, output: Output) -> str:
+    clip = output.clip
     path = out / "clips" / f"{index:03d}_{name.replace(' ', '_')}.flac"
-    mixed = sound if name == "vocal copy" else sound + clip.vocal
+    mixed = output.sound if name == "vocal copy" else output.sound + clip.vocal
     audio.write(path, (mixed * min(1.0, 0.98 / max(float(np.abs(mixed).max()), 1e-6)))[None], clip.sample_rate)
-    return f'<label>{name}, with the voice <audio controls preload="none" src="clips/{path.name}"></audio></label>'
+    source = f'<audio controls preload="none" src="clips/{path.name}"></audio>'
+    return f"<label>{name}, with the voice {source}</label>"
 
 
 def _html_table(report: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from accompany import audio
 from accompany.evaluation.arranger import arrange
 from accompany.evaluation.metrics import Signal
 from accompany.evaluation.testset import Clip
@@ -37,24 +38,26 @@ class Output:
     take: Take | None = None
 
 
-def make_row(name: str, clips: list[Clip], takes: list[Take], band: Band) -> list[Output]:
-    """The outputs of row `name` (a key of `ROWS`) for every clip, mono at the clips' sample rate."""
-    makers: dict[str, Callable[[int], Signal]] = {
-        "accompany": lambda i: takes[i].samples.mean(0),
-        "truth": lambda i: clips[i].truth,
-        "codec": lambda i: through_codec(band, clips[i]),
-        "true chords": lambda i: _arranged(clips[i], clips[i].chords, clips[i].beats_s),
-        "heard chords": lambda i: _arranged(clips[i], takes[i].plan.chords, takes[i].plan.beats_s),
-        "shuffled": lambda i: clips[(i + len(clips) // 2) % len(clips)].truth,
-        "vocal copy": lambda i: clips[i].vocal,
-        "flat": lambda i: _noise(i, len(clips[i].vocal)),
+def make_output(name: str, index: int, clips: list[Clip], takes: list[Take], band: Band) -> Output:
+    """What row `name` (a key of `ROWS`) gives for clip `index`, mono at the clip's sample rate."""
+    clip, take = clips[index], takes[index]
+    makers: dict[str, Callable[[], Signal]] = {
+        "accompany": lambda: take.samples.mean(0),
+        "truth": lambda: clip.truth,
+        "codec": lambda: through_codec(band, clip),
+        "true chords": lambda: _arranged(clip, clip.chords, clip.beats_s),
+        "heard chords": lambda: _arranged(clip, take.plan.chords, take.plan.beats_s),
+        "shuffled": lambda: clips[other_clip(index, len(clips))].truth,
+        "vocal copy": lambda: clip.vocal,
+        "flat": lambda: _noise(index, len(clip.vocal)),
     }
-    sounds = [np.asarray(makers[name](i), dtype=np.float32) for i in range(len(clips))]
-    own = name == "accompany"
-    return [
-        Output(clip, sound, takes[i] if own else None)
-        for i, (clip, sound) in enumerate(zip(clips, sounds, strict=True))
-    ]
+    sound = audio.fit_length(np.asarray(makers[name](), dtype=np.float32), len(clip.vocal))
+    return Output(clip, sound, take if name == "accompany" else None)
+
+
+def other_clip(index: int, n_clips: int) -> int:
+    """The clip that stands in for a stranger's: half of the set away."""
+    return (index + n_clips // 2) % n_clips
 
 
 def applicable_rows(clips: list[Clip]) -> list[str]:

@@ -1,0 +1,82 @@
+"""`accompany evaluate` on two small songs and a model with random weights: rows, table, page and refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("librosa")
+pytest.importorskip("mir_eval")
+pytest.importorskip("matplotlib")
+
+from conftest import sing
+
+from accompany import audio
+from accompany.errors import InputError
+from accompany.evaluation.arranger import arrange
+from accompany.evaluation.figures import summarise
+from accompany.evaluation.report import EvaluationConfig, evaluate
+
+RATE = 24000
+SECONDS = 4.0
+
+
+def write_song(folder: Path, chords: list[list], seed: int) -> None:
+    folder.mkdir(parents=True)
+    beats = list(np.arange(0.1, SECONDS, 0.5))
+    band = arrange(tuple(map(tuple, chords)), tuple(beats), round(SECONDS * RATE), RATE)
+    audio.write(folder / "vocals.flac", sing(SECONDS, RATE, seed)[None], RATE)
+    audio.write(folder / "accompaniment.flac", np.stack([band, band]), RATE)
+    song = {"beats": beats, "downbeats": beats[::4], "chords": chords, "key": "C:maj", "captions": ["piano, no drums"]}
+    (folder / "song.json").write_text(json.dumps(song | {"instruments": ["piano"], "absent": ["drums"]}))
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("songs")
+    write_song(root / "000000", [[0.0, 2.0, "C:maj"], [2.0, 4.0, "F:maj"]], 0)
+    write_song(root / "000001", [[0.0, 2.0, "F#:maj"], [2.0, 4.0, "B:min"]], 1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def report_dir(songs, band, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "report"
+    evaluate(band, [songs], out, EvaluationConfig(seconds=SECONDS, players=1))
+    return out
+
+
+def test_floor_and_ceiling_stand_where_they_must(report_dir):
+    rows = json.loads((report_dir / "report.json").read_text())["rows"]
+    mean = {name: row["harmony"]["mean"] for name, row in rows.items()}
+    assert mean["truth"] > 0.99
+    assert mean["true chords"] > 0.9
+    assert mean["shuffled"] < 0.3
+    assert abs(mean["flat"]) < 0.4
+    assert rows["vocal copy"]["voice_likeness"]["mean"] > 0.99
+    assert rows["truth"]["voice_likeness"]["mean"] < 0.5
+    assert rows["accompany"]["rtf"]["mean"] > 0
+
+
+def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
+    table = (report_dir / "report.md").read_text()
+    page = (report_dir / "report.html").read_text()
+    for row in ("accompany", "truth", "codec", "shuffled", "heard chords"):
+        assert f"| {row} |" in table
+        assert f"clips/000_{row.replace(' ', '_')}.flac" in page
+    assert len(list((report_dir / "clips").glob("*.flac"))) == 8
+    assert (report_dir / "clips" / "000.png").stat().st_size > 10_000
+
+
+def test_a_report_folder_that_is_a_file_is_refused(band, songs, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="is a file"):
+        evaluate(band, [songs], tmp_path / "file")
+
+
+def test_intervals_hold_the_mean_and_shrink_with_clips():
+    few = summarise([{"harmony": float(v)} for v in range(4)])["harmony"]
+    many = summarise([{"harmony": float(v % 4)} for v in range(400)])["harmony"]
+    assert few["low"] < few["mean"] < few["high"]
+    assert many["high"] - many["low"] < few["high"] - few["low"]
