@@ -5,7 +5,6 @@ PYTHON ?= python3
 PIP := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 PROMPT ?= warm acoustic guitar, soft bass, brushed drums
 JOBS ?= 2
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test lint fluidsynth
 

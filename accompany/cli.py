@@ -18,11 +18,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import accompany
 from accompany.arguments import TASKS, build_parser
 from accompany.errors import InputError
+
+if TYPE_CHECKING:
+    from accompany.outputs import Output
 
 _RECIPES = {
     "codec": ("accompany.encoders.training.codec", "train_codec", "CodecTrainingConfig"),
@@ -116,14 +119,18 @@ def _extra(name: str | None) -> Iterator[None]:
 def _generate(args: argparse.Namespace) -> None:
     from accompany.audio import info
     from accompany.outputs import plan_outputs
+    from accompany.settings import Settings
 
+    # All that can be refused is refused before the model loads, which takes seconds.
+    options = {name: getattr(args, name) for name in ("seed", "bpm", "key", "temperature", "guidance")}
+    Settings(args.prompt, **options)
     for vocal in args.vocals:
         info(vocal)
     outputs = plan_outputs(args.vocals, args.out, args.mix)
     started = time.perf_counter()
     band = _load(args)
     load_s = time.perf_counter() - started
-    files = [_generate_one(band, output, args) for output in outputs]
+    files = [_generate_one(band, output, args.prompt, options) for output in outputs]
     if args.json:
         summary = {"files": files, "model": band.name, "device": str(band.device), "load_s": round(load_s, 3)}
         _print_json({**summary, "peak_rss_mb": _peak_rss_mb()})
@@ -133,19 +140,10 @@ def _load(args: argparse.Namespace) -> Any:
     return accompany.load(args.model, device=args.device)
 
 
-def _generate_one(band: Any, output: Any, args: argparse.Namespace) -> dict[str, Any]:
+def _generate_one(band: Any, output: Output, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     with _bar(output.vocals.name) as progress:
-        take = band.generate(
-            output.vocals,
-            args.prompt,
-            seed=args.seed,
-            bpm=args.bpm,
-            key=args.key,
-            temperature=args.temperature,
-            guidance=args.guidance,
-            progress=progress,
-        )
+        take = band.generate(output.vocals, prompt, **options, progress=progress)
     output.accompaniment.parent.mkdir(parents=True, exist_ok=True)
     take.save(output.accompaniment)
     if output.mix:

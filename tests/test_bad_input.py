@@ -120,7 +120,8 @@ def test_an_impossible_place_is_refused_before_any_work(case, capsys, tmp_path):
     audio.write(tmp_path / "vocal.wav", sing(1.0, 24000), 24000)
     before = sorted(tmp_path.rglob("*"))
     code, told = run(tmp_path / "vocal.wav", tmp_path / "no model is loaded", capsys, "--out", str(tmp_path / name))
-    assert code == 2 and says in told and str(tmp_path / name) in told and sorted(tmp_path.rglob("*")) == before
+    assert code == 2 and says in told and str(tmp_path / Path(name).parts[0]) in told
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write")
