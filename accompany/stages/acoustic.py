@@ -93,9 +93,9 @@ class AcousticStage(nn.Module):
             self.decoder = StreamDecoder(config.transformer, config.sizes)
 
     def encode(self, conditions: Conditions) -> Tensor:
-        """What the decoder is told in each codec frame: [B, A, D]."""
-        frames = self.embedding(conditions) * conditions.frame_mask[..., None]
-        return (frames[:, :, None] + self.phase.weight).flatten(1, 2)
+        """What the decoder is told in each codec frame: [B, A, D], zero in padding."""
+        frames = self.embedding(conditions)[:, :, None] + self.phase.weight
+        return (frames * conditions.frame_mask[..., None, None]).flatten(1, 2)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Cross entropy of the tokens; in training mode conditions are dropped at random.

@@ -173,7 +173,7 @@ class Listener(nn.Module):
             values[item, : BEATS_PER_FRAME * n_frames].float().cpu().numpy()
             for values in (output.beat, output.downbeat)
         )
-        track = track_beats(beat, downbeat, rate * BEATS_PER_FRAME, bpm, self.config.beats)
+        track = track_beats(beat, rate * BEATS_PER_FRAME, downbeat, bpm, self.config.beats)
         chord_log, key_log = (
             functional.log_softmax(values[item, :n_frames].float(), dim=-1).cpu().numpy()
             for values in (output.chord, output.key)

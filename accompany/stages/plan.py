@@ -40,6 +40,7 @@ GROUP_SLICES = (BEAT_SLICE, CHORD_SLICE, KEY_SLICE)
 _REFERENCE_BPM = 120.0
 _PULSE_S = 0.08
 _TEMPO_BEATS = 4
+_SLACK = 1e-6  # of a beat or bar: a frame that rounding puts just before a beat is on it
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,8 @@ def bar_positions(plan: Plan, positions: np.ndarray) -> tuple[np.ndarray, np.nda
     bars[before] = (positions[before] - downbeats[0]) / plan.beats_per_bar
     bars[after] = len(downbeats) - 1 + (positions[after] - downbeats[-1]) / plan.beats_per_bar
     beats_in_bar = np.concatenate([[plan.beats_per_bar], np.diff(downbeats), [plan.beats_per_bar]])
-    bar = np.clip(np.floor(bars).astype(int) + 1, 0, len(beats_in_bar) - 1)
-    return bars, (bars % 1.0) * beats_in_bar[bar]
+    bar = np.clip(np.floor(bars + _SLACK).astype(int) + 1, 0, len(beats_in_bar) - 1)
+    return bars, (bars + _SLACK) % 1.0 * beats_in_bar[bar]
 
 
 def _write_beats(out: np.ndarray, plan: Plan, times_s: np.ndarray) -> bool:
@@ -151,7 +152,7 @@ def _write_beats(out: np.ndarray, plan: Plan, times_s: np.ndarray) -> bool:
     positions = beat_positions(plan, times_s)
     interval_s = _local_interval(plan, positions)
     out[:, 6] = np.log2(60.0 / interval_s / _REFERENCE_BPM)
-    phase = positions % 1.0
+    phase = (positions + _SLACK) % 1.0
     out[:, 0], out[:, 1] = np.sin(2 * np.pi * phase), np.cos(2 * np.pi * phase)
     out[:, 4] = np.exp(-phase * interval_s / _PULSE_S)
     if plan.downbeats_s:

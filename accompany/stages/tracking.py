@@ -62,8 +62,8 @@ class BeatTrack:
 
 def track_beats(
     beat_logits: np.ndarray,
-    downbeat_logits: np.ndarray,
     frame_rate: float,
+    downbeat_logits: np.ndarray | None = None,
     bpm: float | None = None,
     config: BeatTrackingConfig | None = None,
 ) -> BeatTrack:
@@ -71,8 +71,8 @@ def track_beats(
 
     Args:
         beat_logits: [n] logits of "a beat falls into this frame".
-        downbeat_logits: [n] likewise for first beats of bars.
         frame_rate: frames a second.
+        downbeat_logits: [n] likewise for first beats of bars; None takes the first beat for a downbeat.
         bpm: a hint that narrows the tempo.
         config: what is believed beforehand.
     """
@@ -85,7 +85,10 @@ def track_beats(
     probability = 1.0 / (1.0 + np.exp(-beat_logits))
     heard_s, weights = _heard_times(coarse / _FINE_RATE, probability, frame_rate)
     beats_s = _cover(_smooth(heard_s, weights, config.steadiness), duration_s)
-    metre, first = _bars(_at_beats(downbeat_logits - config.prior_logit, beats_s, frame_rate), config)
+    at_beats = np.zeros(len(beats_s))
+    if downbeat_logits is not None:
+        at_beats = _at_beats(downbeat_logits - config.prior_logit, beats_s, frame_rate)
+    metre, first = _bars(at_beats, config)
     return BeatTrack(
         beats_s=beats_s,
         downbeats_s=beats_s[first],
@@ -123,6 +126,7 @@ def _best_beats(evidence: np.ndarray, periods: np.ndarray, bpm: float | None, co
     prior = -0.5 * (np.log(60.0 * _FINE_RATE / periods / centre) / sigma) ** 2
     lags = np.maximum(np.round(periods)[:, None].astype(int) + _JITTERS, 1)
     lag_cost = 0.5 * ((lags - periods[:, None]) / (config.jitter * periods[:, None])) ** 2
+    lag_cost -= lag_cost.min(axis=1, keepdims=True)  # no tempo is worse for falling between frames
     n_frames, n_tempi, offset = len(evidence), len(periods), int(lags.max())
     block = int(lags.min())
     arrived = np.empty((n_frames + offset, n_tempi), np.float32)

@@ -1,0 +1,263 @@
+"""The acoustic stage: masked parallel decoding and the delay pattern behind one door."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from accompany.config import from_dict, to_dict
+from accompany.stages.acoustic import AcousticConfig, AcousticStage
+from accompany.stages.batch import Batch
+from accompany.stages.conditions import ConditionConfig, Conditions, DropRates, make_conditions, stack
+from accompany.stages.masked import MaskedDecoder, fill
+from accompany.stages.plan import CONTROL_DIM
+from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
+from accompany.stages.transformer import TransformerConfig
+
+WIDTHS = ConditionConfig(
+    melody_dim=6, mert_dim=5, text_dim=4, code_sizes=(16, 12), drop=DropRates(*[0.0] * 8, known=0.0)
+)
+PLAIN = MaskedSamplingConfig(steps=(4, 2, 1))
+
+
+def config(mode: str) -> AcousticConfig:
+    return AcousticConfig(
+        mode=mode,
+        conditions=WIDTHS,
+        codebooks=3,
+        codebook_size=20,
+        ratio=2,
+        transformer=TransformerConfig(width=32, depth=2, heads=2, max_frames=128, causal=mode == "delay"),
+        window_frames=20,
+        context_frames=6,
+        lookahead_frames=2,
+        sampling=PLAIN,
+    )
+
+
+def lively(module: torch.nn.Module) -> Any:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.dim() == 2:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 1.5 / parameter.shape[1] ** 0.5)
+    return module.eval()
+
+
+STAGES = {mode: lively(AcousticStage(config(mode))) for mode in ("masked", "delay")}
+
+
+@pytest.fixture(params=["masked", "delay"])
+def stage(request: pytest.FixtureRequest) -> AcousticStage:
+    return STAGES[request.param]
+
+
+@pytest.fixture
+def masked() -> AcousticStage:
+    return STAGES["masked"]
+
+
+def told(n_frames: int = 15, seed: int = 0) -> tuple[Conditions, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    conditions = make_conditions(
+        WIDTHS,
+        n_frames,
+        vocal=torch.randn(1, n_frames, 11, generator=generator),
+        text=torch.randn(1, 4, generator=generator),
+        control=torch.randn(1, n_frames, CONTROL_DIM, generator=generator),
+    )
+    return conditions, torch.randint(0, 12, (1, 2, n_frames), generator=generator)
+
+
+def test_tokens_are_whole_and_seeded(stage: AcousticStage) -> None:
+    tokens = stage.generate(*told(), seeds=[1])
+    assert tokens.shape == (1, 3, 30)
+    assert tokens.dtype == torch.int64
+    assert ((tokens >= 0) & (tokens < 20)).all()
+    assert torch.equal(tokens, stage.generate(*told(), seeds=[1]))
+    assert not torch.equal(tokens, stage.generate(*told(), seeds=[2]))
+
+
+def test_known_tokens_are_never_changed(stage: AcousticStage) -> None:
+    known = torch.full((1, 3, 30), -1)
+    known[..., :7], known[..., 24:], known[:, 0, 12:15] = 3, 5, 9
+    tokens = stage.generate(*told(), seeds=[1], known=known)
+    assert torch.equal(tokens[known >= 0], known[known >= 0])
+    assert (tokens >= 0).all()
+    assert not torch.equal(tokens[..., 15:24], stage.generate(*told(), seeds=[1])[..., 15:24])
+    everything = torch.randint(0, 20, (1, 3, 30))
+    assert torch.equal(stage.generate(*told(), known=everything), everything)
+
+
+def test_items_do_not_depend_on_their_batch(stage: AcousticStage) -> None:
+    (long, long_codes), (short, short_codes) = told(15, seed=1), told(9, seed=2)
+    codes = torch.cat([long_codes, torch.nn.functional.pad(short_codes, (0, 6), value=-1)])
+    for sampling in (PLAIN, dataclasses.replace(PLAIN, guidance=2.0, guided_levels=3)):
+        both = stage.generate(stack([long, short]), codes, sampling, [5, 6])
+        assert torch.equal(both[:1], stage.generate(long, long_codes, sampling, [5]))
+        assert torch.equal(both[1:, :, :18], stage.generate(short, short_codes, sampling, [6]))
+
+
+@pytest.mark.parametrize("name", ["vocal", "text", "control"])
+def test_every_condition_bites(stage: AcousticStage, name: str) -> None:
+    conditions, codes = told()
+    plain = stage.generate(conditions, codes, seeds=[1])
+    assert not torch.equal(plain, stage.generate(conditions.without(name), codes, seeds=[1]))
+    assert not torch.equal(plain, stage.generate(conditions, (codes + 1) % 12, seeds=[1]))
+    assert not torch.equal(plain, stage.generate(conditions, torch.full_like(codes, -1), seeds=[1]))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"temperature": 0.3}, {"top_k": 2}, {"top_p": 0.3}, {"guidance": 3.0}, {"guidance_vocal": 3.0}]
+)
+def test_every_sampling_option_bites(stage: AcousticStage, changes: dict[str, float]) -> None:
+    plain = stage.generate(*told(), PLAIN, [1])
+    assert not torch.equal(plain, stage.generate(*told(), dataclasses.replace(PLAIN, **changes), [1]))
+
+
+def test_masked_options_bite(masked: AcousticStage) -> None:
+    guided = dataclasses.replace(PLAIN, guidance=3.0)
+    plain = masked.generate(*told(), guided, [1])
+    for changes in ({"steps": (6, 2, 1)}, {"choice_noise": 50.0}, {"guided_levels": 3}, {"guided_levels": 0}):
+        assert not torch.equal(plain, masked.generate(*told(), dataclasses.replace(guided, **changes), [1]))
+
+
+def test_a_coarse_codebook_does_not_see_the_finer_ones(masked: AcousticStage) -> None:
+    plain = masked.generate(*told(), dataclasses.replace(PLAIN, steps=(4, 2, 3)), [1])
+    other = masked.generate(*told(), dataclasses.replace(PLAIN, steps=(4, 3, 2)), [1])
+    assert torch.equal(plain[:, 0], other[:, 0])
+    assert not torch.equal(plain[:, 1:], other[:, 1:])
+
+
+def test_each_pass_leaves_what_the_cosine_schedule_says() -> None:
+    tokens, fillable = torch.full((2, 100), -1), torch.ones(2, 100, dtype=torch.bool)
+    tokens[1, :40] = 7
+    fillable[1, :40] = False
+    logits, noise = torch.randn(2, 100, 20), uniform_noise([1, 2], 100, 10)
+    for step in range(5):
+        share = (step + 1) / 5
+        before = tokens
+        tokens = fill(tokens, fillable, logits, noise[..., 2 * step], noise[..., 2 * step + 1], share, PLAIN)
+        left = (
+            math.floor(math.cos(0.5 * math.pi * share) * 100 + 1e-6),
+            math.floor(math.cos(0.5 * math.pi * share) * 60 + 1e-6),
+        )
+        assert (tokens < 0).sum(dim=1).tolist() == list(left)
+        assert torch.equal(tokens[before >= 0], before[before >= 0])
+
+
+def test_without_choice_noise_the_surest_tokens_come_first() -> None:
+    logits = torch.zeros(1, 10, 4)
+    logits[0, [2, 5, 7], 1] = 9.0
+    sure = MaskedSamplingConfig(choice_noise=0.0)
+    noise = torch.full((1, 10), 0.5)
+    share = 2 / math.pi * math.acos(0.7)
+    tokens = fill(torch.full((1, 10), -1), torch.ones(1, 10, dtype=torch.bool), logits, noise, noise, share, sure)
+    assert (tokens[0] >= 0).nonzero()[:, 0].tolist() == [2, 5, 7]
+    assert tokens[0, 2] == 1
+
+
+def test_delayed_generation_is_the_argmax_of_the_full_forward() -> None:
+    model = STAGES["delay"]
+    conditions, codes = told()
+    tokens = model.generate(conditions, codes, dataclasses.replace(PLAIN, temperature=0.0))
+    logits = model.decoder(tokens, model.encode(conditions.with_known(codes)))
+    assert torch.equal(logits.argmax(dim=-1), tokens)
+
+
+def test_a_long_piece_carries_its_context(stage: AcousticStage) -> None:
+    reports: list[tuple[int, int]] = []
+    conditions, codes = told(70)
+    tokens = stage.generate_long(conditions, codes, seeds=[3], progress=lambda *report: reports.append(report))
+    assert tokens.shape == (1, 3, 140)
+    assert ((tokens >= 0) & (tokens < 20)).all()
+    assert reports[-1] == (140, 140)
+    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
+    noise = uniform_noise([3], 140, stage.noise_per_frame(PLAIN))
+    known = torch.full((1, 3, 40), -1)
+    known[..., :12] = tokens[..., 24:36]
+    again = stage.generate(
+        conditions.window(12, 32), codes[..., 12:32], known=known, n_frames=18, noise=noise[:, 24:60]
+    )
+    assert torch.equal(again, tokens[..., 24:60])
+
+
+def test_a_long_piece_keeps_known_tokens(stage: AcousticStage) -> None:
+    conditions, codes = told(50)
+    known = torch.full((1, 3, 100), -1)
+    known[..., 30:50], known[..., 90:] = 4, 6
+    tokens = stage.generate_long(conditions, codes, known=known)
+    assert torch.equal(tokens[known >= 0], known[known >= 0])
+    assert (known[..., 0] == -1).all(), "the caller's tensor is left alone"
+
+
+def test_a_long_piece_of_one_window_is_that_window(stage: AcousticStage) -> None:
+    assert torch.equal(stage.generate_long(*told(20), seeds=[3]), stage.generate(*told(20), seeds=[3]))
+
+
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 12, (6, 2, 15), generator=generator)
+    first = codes.repeat_interleave(2, dim=2)
+    tokens = torch.stack([first[:, 0], first[:, 1], (first[:, 0] + first[:, 1]) % 20], dim=1)
+    return Batch(codes=codes.short(), tokens=tokens.short(), vocal=torch.randn(6, 15, 11, generator=generator).half())
+
+
+@pytest.mark.parametrize("mode", ["masked", "delay"])
+def test_training_learns_what_the_codes_say(mode: str) -> None:
+    torch.manual_seed(0)
+    model = AcousticStage(config(mode)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(80):
+        with torch.autocast("cpu", torch.bfloat16):
+            parts = model.loss(batch(), generator)
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        optimizer.step()
+        losses.append(float(parts["loss"].detach()))
+    assert all(key == "loss" or key.startswith("level_") for key in parts)
+    assert sum(losses[:3]) / 3 > 2.4
+    assert sum(losses[-8:]) / 8 < 1.3
+
+
+def test_the_loss_is_seeded_and_picks_coarse_codebooks_more_often() -> None:
+    model = AcousticStage(dataclasses.replace(config("masked"), coarse_weight=3.0)).eval()
+    assert isinstance(model.decoder, MaskedDecoder)
+    first, again, other = (model.loss(batch(), torch.Generator().manual_seed(seed))["loss"] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    generator = torch.Generator().manual_seed(0)
+    seen = [set(model.loss(batch().select(slice(0, 1)), generator)) for _ in range(60)]
+    counts = [sum(f"level_{level}" in each for each in seen) for level in range(3)]
+    assert counts[0] > counts[1] > counts[2]
+
+
+def test_unknown_tokens_do_not_count(masked: AcousticStage) -> None:
+    nothing = dataclasses.replace(batch(), tokens=torch.full((6, 3, 30), -1))
+    assert float(masked.loss(nothing, torch.Generator().manual_seed(0))["loss"].detach()) == 0.0
+
+
+def test_a_wrong_grid_is_named(stage: AcousticStage) -> None:
+    wrong = batch()
+    with pytest.raises(ValueError, match=r"takes \[B, 3, 30\]"):
+        stage.loss(dataclasses.replace(wrong, tokens=wrong.need("tokens")[..., :28]))
+
+
+def test_the_config_survives_json_and_checks_itself() -> None:
+    for mode in ("masked", "delay"):
+        assert from_dict(AcousticConfig, to_dict(config(mode))) == config(mode)
+    for changes in (
+        {"mode": "diffusion"},
+        {"mode": "delay"},
+        {"ratio": 0},
+        {"window_frames": 100},
+        {"coarse_weight": 0},
+    ):
+        with pytest.raises(ValueError):
+            dataclasses.replace(config("masked"), **changes)  # type: ignore[arg-type]
