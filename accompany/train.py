@@ -133,7 +133,8 @@ def train(
     _log.info("%s: %.2fM parameters.", task, sum(p.numel() for p in model.parameters()) / 1e6)
     data = TokenData(config, needs_band=chosen.needs_band)
     listen = listener_for(task, config.bundle, manifest)
-    fit(StageTraining(model, config.optimizer, config, listen), data, run_dir, progress=progress)
+    training = StageTraining(model, config.optimizer, config, listen)
+    fit(training, data, run_dir, validate=len(data.validation_set) > 0, progress=progress)
     return export(run_dir)
 
 

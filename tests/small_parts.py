@@ -86,7 +86,8 @@ def save_bundle(folder: Path) -> Path:
     """The frozen parts as a bundle without stages, as it stands before these are trained."""
     parts = small_parts(folder / "clap")
     parts.mert.model.save_pretrained(folder / "mert")
-    (folder / "mert" / "preprocessor_config.json").write_text(json.dumps({"sampling_rate": 24000, "do_normalize": False}))
+    preprocessor = {"sampling_rate": 24000, "do_normalize": False}
+    (folder / "mert" / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     parts.codec.model.save_pretrained(folder / "codec")
     parts.semantic_codes.save_pretrained(folder / "semantic_codes")
     names = ("mert", "clap", "codec", "semantic_codes")

@@ -28,6 +28,7 @@ from accompany.stages.batch import Batch
 _log = logging.getLogger(__name__)
 
 LAST, BEST = "last", "best"
+CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
@@ -194,29 +195,39 @@ class StageTraining(lightning.LightningModule):
         return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def fit(training: StageTraining, data: lightning.LightningDataModule, run_dir: Path, *, progress: bool = True) -> None:
+def fit(
+    training: StageTraining,
+    data: lightning.LightningDataModule,
+    run_dir: Path,
+    *,
+    validate: bool = True,
+    progress: bool = True,
+) -> None:
     """Train until `max_steps`, from the last checkpoint in `run_dir` where there is one.
 
     Args:
         training: the module; its weights end as those of the last step.
         data: gives batches; it starts where `trainer.global_step` says.
         run_dir: gets checkpoints/, logs/ and metrics.jsonl.
+        validate: whether `data` has something to validate on; without it no best checkpoint is kept.
         progress: show a bar on stderr.
     """
     run = training.run
     _quieten()
     if run.threads:
         torch.set_num_threads(run.threads)
-    trainer = _trainer(training, run_dir, progress)
+    trainer = _trainer(training, run_dir, validate, progress)
     resumed = usable_checkpoint(run_dir)
     if resumed is not None:
         _log.info("Going on from %s.", resumed)
     trainer.fit(training, datamodule=data, ckpt_path=str(resumed) if resumed else None, weights_only=True)
+    if trainer.global_step % run.checkpoint_every:
+        trainer.save_checkpoint(run_dir / CHECKPOINTS / f"{LAST}.ckpt")
 
 
 def usable_checkpoint(run_dir: Path) -> Path | None:
     """The newest checkpoint that can be read: the last one, else the best; None in a new run."""
-    folder = run_dir / "checkpoints"
+    folder = run_dir / CHECKPOINTS
     for path in (folder / f"{LAST}.ckpt", folder / f"{BEST}.ckpt"):
         if path.is_file():
             try:
@@ -233,7 +244,7 @@ def averaged_state(run_dir: Path, which: str = BEST) -> dict[str, Tensor]:
     Raises:
         InputError: the run has no checkpoint yet.
     """
-    folder = run_dir / "checkpoints"
+    folder = run_dir / CHECKPOINTS
     paths = [folder / f"{name}.ckpt" for name in (which, LAST)]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
@@ -243,7 +254,7 @@ def averaged_state(run_dir: Path, which: str = BEST) -> dict[str, Tensor]:
     return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _trainer(training: StageTraining, run_dir: Path, progress: bool) -> lightning.Trainer:
+def _trainer(training: StageTraining, run_dir: Path, validate: bool, progress: bool) -> lightning.Trainer:
     run, clip = training.run, training.settings.clip_norm
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -255,25 +266,26 @@ def _trainer(training: StageTraining, run_dir: Path, progress: bool) -> lightnin
         max_epochs=-1,
         accumulate_grad_batches=run.accumulate,
         gradient_clip_val=clip or None,
-        val_check_interval=run.val_every * run.accumulate,
+        val_check_interval=min(run.val_every, run.max_steps) * run.accumulate,
+        limit_val_batches=None if validate else 0,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=run.log_every,
         logger=TensorBoardLogger(run_dir, name="logs", version=""),
-        callbacks=[*_checkpoints(run, run_dir / "checkpoints"), _Watch(run_dir / METRICS, progress)],
+        callbacks=[*_checkpoints(run, run_dir / CHECKPOINTS, validate), _Watch(run_dir / METRICS, progress)],
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
 
 
-def _checkpoints(run: RunConfig, folder: Path) -> list[ModelCheckpoint]:
+def _checkpoints(run: RunConfig, folder: Path, validate: bool) -> list[ModelCheckpoint]:
+    last = ModelCheckpoint(folder, LAST, every_n_train_steps=run.checkpoint_every, enable_version_counter=False)
+    if not validate:
+        return [last]
     mode = "min" if "loss" in run.best_by else "max"
     best = ModelCheckpoint(
         folder, BEST, monitor=run.best_by, mode=mode, save_on_train_epoch_end=False, enable_version_counter=False
-    )
-    last = ModelCheckpoint(
-        folder, LAST, every_n_train_steps=run.checkpoint_every, save_on_exception=False, enable_version_counter=False
     )
     return [best, last]
 
