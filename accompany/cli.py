@@ -239,6 +239,8 @@ def _models(args: argparse.Namespace) -> None:
     if args.json:
         _print_json({"models": models})
         return
+    if not models:
+        _say("This installation carries no model; give --model a folder or a hub id.")
     for model in models:
         _say(f"{model['name']}: {model['bytes'] / 1e6:.1f} MB, {model['license']}")
         for part in model["parts"]:

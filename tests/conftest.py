@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-# Small models and several workers: more threads than one each would only wait for each other.
-for _library in ("OMP", "MKL"):
-    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
-
 import numpy as np
 import pytest
+
+# Small models and several workers: more threads than one each would only wait for each other. (No torch so far.)
+for _library in ("OMP", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 VOCAL_RATE = 44100
 
