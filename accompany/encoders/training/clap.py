@@ -6,7 +6,6 @@ their captions, while the text tower is held to its teacher.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from accompany.encoders.training.clap_text import (
 )
 from accompany.encoders.training.loop import LoopConfig, run_loop
 from accompany.encoders.training.sentence_teacher import SentenceTeacher
+from accompany.weights import save_half
 
 log = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ def contrastive_loss(audio: Tensor, text: Tensor, log_scale: Tensor) -> Tensor:
 def export_clap(bench: TextBench, folder: Path) -> Path:
     """Write config.json, model.safetensors (fp16), the tokenizer and preprocessor_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    copy.deepcopy(bench.model).half().save_pretrained(folder)
+    save_half(bench.model, folder)
     bench.tokenizer.save_pretrained(folder)
     mel_extractor(bench.config.sample_rate, bench.config.mel_hop).save_pretrained(folder)
     return folder

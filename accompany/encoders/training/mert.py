@@ -8,7 +8,6 @@ learn to hear what is there.
 
 from __future__ import annotations
 
-import copy
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.config import write_json
-from accompany.encoders.training.audio_dataset import find_songs, split_songs
+from accompany.encoders.training.audio_dataset import split_songs
 from accompany.encoders.training.filterbank import PHASES, FilterbankConfig, install_filterbank
 from accompany.encoders.training.loop import LoopConfig, run_loop
-from accompany.encoders.training.mert_data import N_TARGETS, SIZES, Batch, MertSongs
+from accompany.encoders.training.mert_data import N_TARGETS, SIZES, Batch, MertSongs, finished_songs
+from accompany.weights import save_half
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class MertTrainingConfig:
         songs: folders of synthetic songs (`accompany synth`).
         out: run folder; `out/export` receives the model in the published layout.
         codec: folder of a trained codec whose codes teach; None clusters log-mel frames instead.
+        max_songs: songs to train on, at most.
         held_out_songs: songs never trained on.
         sources: chance of hearing the accompaniment, the mix, the vocals.
         hop: samples between two frames.
@@ -50,8 +51,9 @@ class MertTrainingConfig:
     out: str = "runs/mert"
     codec: str | None = None
     seed: int = 0
+    max_songs: int = 1000
     held_out_songs: int = 20
-    sources: tuple[float, float, float] = (0.5, 0.25, 0.25)
+    sources: tuple[float, float, float] = (0.6, 0.1, 0.3)
     sample_rate: int = 24000
     hop: int = 480
     kernel: int = 4096
@@ -90,7 +92,8 @@ def train_mert(config: MertTrainingConfig) -> Path:
         InputError: there are no songs, or too few.
     """
     torch.manual_seed(config.seed)
-    training, _ = split_songs(find_songs(config.songs), config.held_out_songs)
+    training, _ = split_songs(finished_songs(config.songs), config.held_out_songs)
+    training = training[: config.max_songs]
     songs = MertSongs(training, Path(config.out) / "cache", config.sample_rate, config.hop, config.sources)
     frames = songs.sample_frames(60_000, config.seed)
     songs.teach(codec_teacher(config) if config.codec else cluster_teacher(frames[:, N_TARGETS:], config))
@@ -252,7 +255,7 @@ def codec_teacher(config: MertTrainingConfig) -> Any:
 def export_mert(model: Any, config: MertTrainingConfig, folder: Path) -> Path:
     """Write config.json, model.safetensors (fp16) and preprocessor_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    copy.deepcopy(model).half().save_pretrained(folder)
+    save_half(model, folder)
     write_json(
         folder / "preprocessor_config.json",
         {

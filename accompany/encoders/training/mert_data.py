@@ -13,7 +13,7 @@ from torch import Tensor
 
 from accompany.encoders import targets
 from accompany.encoders.spectral import grid_frames
-from accompany.encoders.training.audio_dataset import read_mono
+from accompany.encoders.training.audio_dataset import find_songs, read_mono
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,10 @@ class SongCache:
     features: dict[str, np.ndarray]
 
     @classmethod
-    def open(cls, song: Path, cache: Path, sample_rate: int, frame_rate: float) -> SongCache:
+    def open(cls, song: Path, sources: Sequence[str], cache: Path, sample_rate: int, frame_rate: float) -> SongCache:
         """Map the cached song into memory, computing it first if it is not there yet."""
         samples, features = {}, {}
-        for source in SOURCES:
+        for source in sources:
             name = f"{song.parent.name}_{song.name}_{source}"
             wave, said = cache / f"{name}.wave.npy", cache / f"{name}.npy"
             if not said.is_file():
@@ -104,29 +104,34 @@ class MertSongs:
         songs: song folders.
         cache: folder for samples and targets.
         hop: samples between two frames of the model.
-        weights: chance of each of `SOURCES`.
+        weights: chance of each of `SOURCES`; those of weight 0 are not read.
     """
 
     def __init__(
         self, songs: Sequence[Path], cache: Path, sample_rate: int, hop: int, weights: tuple[float, float, float]
     ) -> None:
         cache.mkdir(parents=True, exist_ok=True)
-        self.sample_rate, self.hop, self.weights = sample_rate, hop, weights
-        self.songs = [SongCache.open(song, cache, sample_rate, sample_rate / hop) for song in songs]
+        self.sample_rate, self.hop = sample_rate, hop
+        self.sources = [source for source, weight in zip(SOURCES, weights, strict=True) if weight > 0]
+        self.shares = np.array([weight for weight in weights if weight > 0]) / sum(weights)
+        self.songs = []
+        for song in songs:
+            self.songs.append(SongCache.open(song, self.sources, cache, sample_rate, sample_rate / hop))
+            if len(self.songs) % 20 == 0:
+                log.info("%d of %d songs are heard", len(self.songs), len(songs))
         self.codes: list[dict[str, np.ndarray]] = []
-        log.info("%d songs are ready", len(self.songs))
 
     def teach(self, teacher: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
         """Set the codes of every song: `teacher(samples [T] int16, log-mel [F, N_MELS]) -> codes [K, F]`."""
         self.codes = [
-            {source: teacher(song.samples[source], song.features[source][:, N_TARGETS:]) for source in SOURCES}
+            {source: teacher(song.samples[source], song.features[source][:, N_TARGETS:]) for source in self.sources}
             for song in self.songs
         ]
 
     def sample_frames(self, n_frames: int, seed: int) -> np.ndarray:
         """[N, N_TARGETS + N_MELS] random frames of all sources, to standardise by and to cluster."""
         rng = np.random.default_rng(seed)
-        each = max(1, n_frames // (len(self.songs) * len(SOURCES)))
+        each = max(1, n_frames // (len(self.songs) * len(self.sources)))
         rows = []
         for song in self.songs:
             for features in song.features.values():
@@ -142,7 +147,7 @@ class MertSongs:
         return Batch(torch.from_numpy(audio), torch.from_numpy(said), torch.from_numpy(codes))
 
     def _crop(self, rng: np.random.Generator, n_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        source = SOURCES[rng.choice(len(SOURCES), p=np.array(self.weights) / sum(self.weights))]
+        source = self.sources[rng.choice(len(self.sources), p=self.shares)]
         index = int(rng.integers(len(self.songs)))
         samples, features = self.songs[index].samples[source], self.songs[index].features[source]
         codes = self.codes[index][source]
@@ -167,3 +172,8 @@ def change_tone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _fit(rows: np.ndarray, count: int) -> np.ndarray:
     missing = count - len(rows)
     return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1)) if missing > 0 else rows
+
+
+def finished_songs(roots: Sequence[str]) -> list[Path]:
+    """`find_songs` without the hidden folders that a running `accompany synth` is still writing."""
+    return [song for song in find_songs(roots) if not song.name.startswith(".")]
