@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from accompany.encoders.training.codec import (
     CodecModelConfig,
     CodecTrainer,
     CodecTrainingConfig,
+    PhaseConfig,
     build_model,
-    codec_figures,
     train_codec,
 )
+from accompany.encoders.training.codec_figures import codec_figures, exported_figures
 from accompany.encoders.training.linear_init import init_linear
 from accompany.encoders.training.losses import (
     LossWeights,
@@ -195,7 +197,7 @@ def test_the_linear_start_already_reconstructs(clips: torch.Tensor, residual: in
     after = codec_figures(model, clips[:4], None)
     assert after["si_sdr_db"] > max(5.0, before["si_sdr_db"] + 5.0)
     assert after["chroma_cosine"] > 0.9
-    assert float(rate_bits(model.encoder(clips.unsqueeze(1)), 0.1)) == pytest.approx(150.0, rel=0.15)
+    assert rate_bits(model.encoder(clips.unsqueeze(1)), 0.1).item() == pytest.approx(150.0, rel=0.15)
 
 
 def test_a_cut_run_goes_on_through_all_phases_and_exports_half_precision(songs: Path, tmp_path: Path) -> None:
@@ -213,8 +215,13 @@ def test_a_cut_run_goes_on_through_all_phases_and_exports_half_precision(songs: 
     assert all(np.isfinite(list(line["figures"].values())).all() for line in lines)
     model = EncodecModel.from_pretrained(out)
     assert (model.config.frame_rate, model.quantizer.num_quantizers) == (50, 3)
+    figures = exported_figures(out, [songs], held_out=1, clip_s=1.0)
+    assert figures["si_sdr_db"] == pytest.approx(lines[-1]["figures"]["si_sdr_db"], abs=0.5)
     assert (out / "model.safetensors").stat().st_size < 1 << 20
     assert not list((tmp_path / "run").glob("*.part"))
+    longer = CodecTrainer(dataclasses.replace(config, decoder=PhaseConfig(3, 5.0, 1e-4, 1e-5)))
+    longer.run()
+    assert (longer.phase, longer.step) == (2, 3)
 
 
 def test_training_lowers_the_loss_and_spares_the_encoder_at_last(songs: Path, tmp_path: Path) -> None:

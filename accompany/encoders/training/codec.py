@@ -1,6 +1,7 @@
 """Train the small EnCodec from scratch on a CPU, in phases, and export it as `transformers.EncodecModel`.
 
-1. autoencoder: no codebooks; noise on the latents and a limit on their rate prepare them for quantisation.
+1. autoencoder (off by default, since the linear start does its work): no codebooks; noise on the latents and a limit
+   on their rate prepare them for quantisation.
 2. joint: codebooks start as residual k-means of the latents, then encoder, codebooks and decoder learn together, each
    clip with a random number of codebooks.
 3. decoder: encoder and codebooks stay, the decoder learns to make the most of the final codes.
@@ -26,15 +27,9 @@ from transformers import EncodecConfig, EncodecModel
 
 from accompany.config import to_dict, write_json
 from accompany.encoders.training.audio_dataset import RandomCrops, find_songs, held_out_clips, split_songs
+from accompany.encoders.training.codec_figures import codec_figures
 from accompany.encoders.training.linear_init import init_linear
-from accompany.encoders.training.losses import (
-    LossWeights,
-    ReconstructionLoss,
-    chroma_cosine,
-    onset_correlation,
-    rate_bits,
-    si_sdr_db,
-)
+from accompany.encoders.training.losses import LossWeights, ReconstructionLoss, rate_bits
 from accompany.encoders.training.quantizer import ResidualCodebooks
 
 logger = logging.getLogger(__name__)
@@ -95,16 +90,16 @@ class CodecTrainingConfig:
     kinds: dict[str, float] = field(
         default_factory=lambda: {"accompaniment": 0.55, "mix": 0.15, "stems": 0.2, "vocals": 0.1}
     )
-    batch_size: int = 16
+    batch_size: int = 8
     crop_s: float = 1.0
     held_out: int = 16
     clip_s: float = 8.0
-    autoencoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(20000, 20.0, 1e-3, 7e-4))
-    joint: PhaseConfig = field(default_factory=lambda: PhaseConfig(20000, 20.0, 7e-4, 1e-4))
-    decoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(10000, 10.0, 4e-4, 1e-5))
+    autoencoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(0, 0.0, 1e-4, 1e-4))
+    joint: PhaseConfig = field(default_factory=lambda: PhaseConfig(12000, 45.0, 1e-4, 1e-5))
+    decoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(12000, 30.0, 2.5e-4, 1e-5))
     init_crops: int = 240
     warmup_steps: int = 50
-    ema_decay: float = 0.99
+    ema_decay: float = 0.995
     clip_norm: float = 10.0
     noise_std: float = 0.3
     max_rate_bits: float = 100.0
@@ -130,8 +125,7 @@ class CodecTrainingConfig:
 def train_codec(config: CodecTrainingConfig) -> Path:
     """Run or resume the training; returns the folder of the exported `EncodecModel` (half precision).
 
-    Raises:
-        InputError: no songs, or too few to keep some apart.
+    InputError when there are no songs, or too few to keep some apart.
     """
     trainer = CodecTrainer(config)
     trainer.run()
@@ -177,7 +171,7 @@ def guard_strided_convs(model: EncodecModel) -> None:
         if not isinstance(conv, nn.Conv1d | nn.ConvTranspose1d) or conv.stride[0] == 1:
             continue
         if min(conv.in_channels, conv.out_channels) < AMX_CHANNELS:
-            conv.forward = in_float32(conv.forward)  # type: ignore[method-assign]
+            conv.forward = in_float32(conv.forward)  # type: ignore[method-assign,assignment]
 
 
 class CodecTrainer:
@@ -193,7 +187,9 @@ class CodecTrainer:
         training, held_out = split_songs(find_songs(config.songs), config.held_out)
         self.crops = RandomCrops(training, config.kinds, sample_rate=shape.sample_rate, crop_s=config.crop_s)
         self.held_out = held_out_clips(held_out, sample_rate=shape.sample_rate, clip_s=config.clip_s)
-        self.loss = ReconstructionLoss(shape.sample_rate, config.losses, tuple(tuple(s) for s in config.scales))
+        self.loss = ReconstructionLoss(
+            shape.sample_rate, config.losses, tuple((n_fft, hop, n_mels) for n_fft, hop, n_mels in config.scales)
+        )
         self.model = build_model(shape)
         self.average = copy.deepcopy(self.model)
         self.codebooks = ResidualCodebooks(shape.n_codebooks, shape.codebook_size, shape.hidden_size)
@@ -211,13 +207,16 @@ class CodecTrainer:
         return tuple((name, getattr(self.config, name)) for name in ("autoencoder", "joint", "decoder"))
 
     def run(self) -> None:
-        """Train to the end of the last phase."""
-        while self.phase < len(self.phases):
+        """Train to the end of the last phase; a finished run whose last phase was made longer goes on in it."""
+        while True:
             name, phase = self.phases[self.phase]
             if self.step == 0:
                 self._enter(name)
-            self._run_phase(name, phase)
-            self._log(name, figures=self.figures(), terms={})
+            if self.progress(phase) < 1.0:
+                self._run_phase(name, phase)
+                self._log(name, figures=self.figures(), terms={})
+            if self.phase == len(self.phases) - 1:
+                return self.save()
             self.phase, self.step, self.seconds = self.phase + 1, 0, 0.0
             self.save()
 
@@ -262,7 +261,8 @@ class CodecTrainer:
 
     def fit_codebooks(self) -> None:
         """Residual k-means on the latents of training crops."""
-        needed, latents = self.config.kmeans_vectors, []
+        needed = self.config.kmeans_vectors
+        latents: list[Tensor] = []
         batches = self._batches()
         with torch.no_grad(), self._autocast():
             while sum(len(x) for x in latents) < needed:
@@ -320,7 +320,7 @@ class CodecTrainer:
 
     def figures(self) -> dict[str, float]:
         """Figures on the held-out clips with the averaged weights (without codebooks in the first phase)."""
-        quantize = self.phases[min(self.phase, 2)][0] != "autoencoder"
+        quantize = self.phases[self.phase][0] != "autoencoder"
         return codec_figures(self.average, self.held_out, self.codebooks if quantize else None)
 
     def export(self, folder: Path) -> Path:
@@ -329,6 +329,7 @@ class CodecTrainer:
         self.codebooks.export(model)
         partial = folder.with_name(f".{folder.name}.part")
         model.half().save_pretrained(partial)
+        (partial / "model.safetensors").chmod(0o644)
         if folder.exists():
             for old in folder.iterdir():
                 old.unlink()
@@ -358,8 +359,7 @@ class CodecTrainer:
         self.codebooks.load_state_dict(state["codebooks"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.phase, self.step, self.seconds = state["position"]
-        if self.phase == 2:
-            self.model.encoder.requires_grad_(False)
+        self.model.encoder.requires_grad_(self.phase < 2)
         logger.info("resuming in phase %d at step %d", self.phase, self.step)
         return True
 
@@ -368,24 +368,3 @@ class CodecTrainer:
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
         logger.info("%s step %d: %s", name, self.step, {k: round(v, 3) for k, v in figures.items()})
-
-
-@torch.no_grad()
-def codec_figures(
-    model: EncodecModel, clips: Tensor, codebooks: ResidualCodebooks | None, *, batch_size: int = 4
-) -> dict[str, float]:
-    """Means over `clips` `[N, T]` of chroma cosine, onset correlation, SI-SDR (dB) and their latents' rate.
-
-    With `codebooks=None` the latents go to the decoder unquantised.
-    """
-    rate = model.config.sampling_rate
-    values: dict[str, list[Tensor]] = {"chroma_cosine": [], "onset_correlation": [], "si_sdr_db": []}
-    for clip in clips.split(batch_size):
-        latents = model.encoder(clip.unsqueeze(1))
-        if codebooks is not None:
-            latents = codebooks.decode(codebooks.encode(latents))
-        output = model.decoder(latents).squeeze(1)[:, : clip.shape[1]]
-        values["chroma_cosine"].append(chroma_cosine(output, clip, rate))
-        values["onset_correlation"].append(onset_correlation(output, clip, rate))
-        values["si_sdr_db"].append(si_sdr_db(output, clip))
-    return {name: float(torch.cat(parts).mean()) for name, parts in values.items()}

@@ -8,6 +8,8 @@ in order of energy, and training only has to bend it. On a busy core that is wor
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,10 +36,9 @@ def init_linear(model: EncodecModel, audio: Tensor, *, noise_std: float, rate_bi
     for module in model.modules():
         if isinstance(module, nn.LSTM):
             _silence(module)
-    for block in (layer for part in (model.encoder, model.decoder) for layer in part.layers):
-        if hasattr(block, "block"):
-            block.block[-1].conv.parametrizations.weight.original0.mul_(0.01)
-            block.block[-1].conv.bias.zero_()
+    for block in (*_layers(model.encoder, "block"), *_layers(model.decoder, "block")):
+        block.block[-1].conv.parametrizations.weight.original0.mul_(0.01)
+        block.block[-1].conv.bias.zero_()
     latents, levels = _fit_encoder(model, audio.unsqueeze(1), noise_std, rate_bits)
     _fit_decoder(model, latents + noise_std * torch.randn_like(latents), levels, audio.unsqueeze(1))
 
@@ -53,10 +54,11 @@ def _silence(lstm: nn.LSTM) -> None:
 
 def _fit_encoder(model: EncodecModel, audio: Tensor, noise_std: float, rate: float) -> tuple[Tensor, list[Tensor]]:
     """Principal components level by level; returns the latents and the states `[B, C, N]` after each convolution."""
-    states, levels = audio, []
+    states: Tensor = audio
+    levels: list[Tensor] = []
     scale = torch.ones(1)
     active = torch.ones(1, dtype=torch.bool)
-    convs = [layer for layer in model.encoder.layers if hasattr(layer, "conv")]
+    convs = _layers(model.encoder, "conv")
     for layer in convs:
         last = layer is convs[-1]
         inputs = states if not levels else F.elu(states)
@@ -101,7 +103,7 @@ def _set_components(conv: nn.Conv1d, basis: Tensor, scale: Tensor, active: Tenso
     weight[: len(components)] = 0.0
     weight[: len(components), active, first : first + stride] = components
     conv.weight = weight
-    conv.bias.zero_()
+    _set_bias(conv, torch.zeros(conv.out_channels))
 
 
 def _latent_gain(variance: Tensor, noise_std: float, rate: float) -> Tensor:
@@ -121,14 +123,14 @@ def _spread(states: Tensor) -> Tensor:
 def _shift(conv: nn.Conv1d, gain: Tensor, mean: float, states: Tensor) -> None:
     """Scale the outputs of `conv` by `gain` `[C]` and give them this mean."""
     conv.weight = conv.weight.detach() * gain.view(-1, 1, 1)
-    conv.bias.copy_(mean - gain * states.mean(dim=(0, 2)))
+    _set_bias(conv, mean - gain * states.mean(dim=(0, 2)))
 
 
 def _fit_decoder(model: EncodecModel, latents: Tensor, levels: list[Tensor], audio: Tensor) -> None:
     """Least squares from each level's states to those that the encoder had there, and at last to the audio."""
     targets = [*levels[::-1], audio]
     states = latents
-    convs = [layer for layer in model.decoder.layers if hasattr(layer, "conv")]
+    convs = _layers(model.decoder, "conv")
     for index, (layer, target) in enumerate(zip(convs, targets, strict=True)):
         inputs = states if index == 0 else F.elu(states)
         fit = _fit_transposed if isinstance(layer.conv, nn.ConvTranspose1d) else _fit_plain
@@ -143,7 +145,7 @@ def _fit_plain(conv: nn.Conv1d, inputs: Tensor, target: Tensor) -> None:
     middle = target[:, :, left : left + shifts[0].shape[-1]]
     weight, bias = _regress([_rows(s) for s in shifts], _rows(middle))
     conv.weight = weight.view(kernel, conv.in_channels, conv.out_channels).permute(2, 1, 0).contiguous()
-    conv.bias.copy_(bias)
+    _set_bias(conv, bias)
 
 
 def _fit_transposed(conv: nn.ConvTranspose1d, inputs: Tensor, target: Tensor) -> None:
@@ -157,7 +159,7 @@ def _fit_transposed(conv: nn.ConvTranspose1d, inputs: Tensor, target: Tensor) ->
     weight, bias = _regress([_rows(inputs[:, :, 1:]), _rows(inputs[:, :, :-1])], blocks.flatten(0, 1))
     weight = weight.view(2, conv.in_channels, conv.out_channels, stride).permute(1, 2, 0, 3)
     conv.weight = weight.reshape(conv.in_channels, conv.out_channels, 2 * stride)
-    conv.bias.copy_(bias.view(conv.out_channels, stride).mean(1))
+    _set_bias(conv, bias.view(conv.out_channels, stride).mean(1))
 
 
 def _regress(inputs: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,6 +175,16 @@ def _regress(inputs: list[Tensor], target: Tensor) -> tuple[Tensor, Tensor]:
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     weight = torch.linalg.solve(gram.double(), cross.double()).float()
     return weight, target_mean - means @ weight
+
+
+def _layers(part: Any, kind: str) -> list[Any]:
+    """The layers of the encoder or decoder that have an attribute `kind`: `conv`, or `block` for residual units."""
+    return [layer for layer in part.layers if hasattr(layer, kind)]
+
+
+def _set_bias(conv: nn.Conv1d | nn.ConvTranspose1d, bias: Tensor) -> None:
+    assert conv.bias is not None
+    conv.bias.copy_(bias)
 
 
 def _rows(states: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ moving averages (van den Oord et al. 2017, SoundStream arXiv 2107.03312).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -101,9 +103,8 @@ class ResidualCodebooks(nn.Module):
     @torch.no_grad()
     def export(self, model: EncodecModel) -> None:
         """Copy the codebooks into `model`, whose quantiser then gives the codes that `encode` gives."""
-        for layer, embed, counts, sums in zip(
-            model.quantizer.layers, self.embed, self.counts, self.sums, strict=True
-        ):
+        layers: Any = model.quantizer.layers
+        for layer, embed, counts, sums in zip(layers, self.embed, self.counts, self.sums, strict=True):
             layer.codebook.embed.copy_(embed)
             layer.codebook.embed_avg.copy_(sums)
             layer.codebook.cluster_size.copy_(counts)
