@@ -69,6 +69,8 @@ def augment_vocal(
         float32 [T] in [-1, 1], aligned with `samples` to the sample; silence stays silent but for noise.
     """
     config = config or AugmentConfig()
+    if samples.size == 0:
+        return samples
     level = _voiced_rms(samples)
     out = samples.astype(np.float32)
     if rng.random() < config.compress_rate:

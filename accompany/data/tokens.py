@@ -168,7 +168,8 @@ def write_song(path: Path, arrays: Mapping[str, np.ndarray], labels: Labels, ent
     from safetensors.numpy import save
 
     content = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    metadata = {_LABELS: json.dumps(asdict(labels)), "entry": json.dumps(dict(entry))}
+    # One key: safetensors writes several in random order, and the same song should give the same bytes.
+    metadata = {_LABELS: json.dumps({**asdict(labels), "entry": dict(entry)})}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -205,7 +206,7 @@ class SongFile:
     @property
     def entry(self) -> dict[str, Any]:
         """The song's line of the manifest, without its split."""
-        return dict(json.loads(self._metadata["entry"]))
+        return dict(json.loads(self._metadata[_LABELS])["entry"])
 
     @property
     def n_variants(self) -> int:
