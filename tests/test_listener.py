@@ -87,7 +87,7 @@ def test_the_prior_settles_what_is_not_heard() -> None:
     for centre_bpm in (80.0, 130.0):
         config = BeatTrackingConfig(centre_bpm=centre_bpm)
         track = track_beats(np.full(500, config.prior_logit), RATE, config=config)
-        assert track.tempo_bpm == pytest.approx(centre_bpm, rel=0.03)
+        assert track.tempo_bpm == pytest.approx(centre_bpm, rel=0.05)
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 30, 60])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_FINE_RATE = 100.0
-_JITTERS = np.arange(-2, 3)
+_FINE_RATE = 200.0
+_JITTERS = np.arange(-3, 4)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BeatTrackingConfig:
     min_bpm: float = 45.0
     max_bpm: float = 220.0
     tempo_step: float = 0.015
-    change_cost: float = 4.0
+    change_cost: float = 6.0
     jitter: float = 0.02
     prior_logit: float = -2.6
     max_evidence: float = 3.0
@@ -126,7 +126,6 @@ def _best_beats(evidence: np.ndarray, periods: np.ndarray, bpm: float | None, co
     prior = -0.5 * (np.log(60.0 * _FINE_RATE / periods / centre) / sigma) ** 2
     lags = np.maximum(np.round(periods)[:, None].astype(int) + _JITTERS, 1)
     lag_cost = 0.5 * ((lags - periods[:, None]) / (config.jitter * periods[:, None])) ** 2
-    lag_cost -= lag_cost.min(axis=1, keepdims=True)  # no tempo is worse for falling between frames
     n_frames, n_tempi, offset = len(evidence), len(periods), int(lags.max())
     block = int(lags.min())
     arrived = np.empty((n_frames + offset, n_tempi), np.float32)
