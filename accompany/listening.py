@@ -41,7 +41,7 @@ def listener_for(task: str, bundle: str | os.PathLike[str], manifest: Manifest) 
         InputError: the bundle's parts are not those of the tokens.
     """
     if task == "listener":
-        return lambda model, batch: listening_scores(cast(Listener, model), batch)
+        return lambda model, batch: listening_scores(cast(Listener, model), batch, batch.size)
     if not bundle:
         return None
     parts = load_parts(bundle)

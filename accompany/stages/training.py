@@ -132,6 +132,7 @@ class StageTraining(lightning.LightningModule):
         self.settings = optimizer
         self.run = run
         self.listen = listen
+        self._heard: list[tuple[int, Mapping[str, float]]] = []
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the step's draws by its number: dropout from the global state, the rest from a generator."""
@@ -165,20 +166,25 @@ class StageTraining(lightning.LightningModule):
                 kept.copy_(buffer)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and figures of the averaged model; musical ones on the first batch."""
+        """Loss and figures of the averaged model; musical ones on the first `listen_items`."""
         batch = batch.float()
         generator = torch.Generator().manual_seed(_mixed(self.run.seed + 2, batch_idx, 0))
         figures = cast(Trainable, self.average).loss(batch, generator)
         self.log_dict({f"val/{name}": value for name, value in figures.items()}, batch_size=batch.size)
-        if batch_idx == 0 and self.listen is not None and self.run.listen_items > 0:
+        left = self.run.listen_items - sum(count for count, _ in self._heard)
+        if self.listen is not None and left > 0:
             # In float32, as it will be used.
             with torch.autocast(self.device.type, enabled=False):
-                heard = self.listen(self.average, batch.select(slice(0, self.run.listen_items)))
-            self._heard = {f"val/{name}": float(value) for name, value in heard.items()}
+                heard = self.listen(self.average, batch.select(slice(0, left)))
+            self._heard.append((min(left, batch.size), heard))
 
     def on_validation_epoch_end(self) -> None:
-        """Log what was heard once, not averaged over batches."""
-        self.log_dict(self.__dict__.pop("_heard", {}))
+        """Log what was heard: means over items."""
+        names = sorted({name for _, heard in self._heard for name in heard})
+        for name in names:
+            parts = [(count, heard[name]) for count, heard in self._heard if name in heard]
+            self.log(f"val/{name}", sum(count * value for count, value in parts) / sum(count for count, _ in parts))
+        self._heard.clear()
 
     def configure_optimizers(self) -> Any:
         """AdamW with two groups, and the learning rate's curve."""
