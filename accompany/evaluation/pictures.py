@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from accompany.evaluation.metrics import CHROMA_HOP, CHROMA_RATE, Signal, chroma
+
+if TYPE_CHECKING:
+    from accompany.api import Take
 
 PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 
@@ -56,6 +59,20 @@ def picture(
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
+
+
+def picture_of_take(path: str | os.PathLike[str], take: Take, title: str = "") -> Path:
+    """Draw a take with the plan that it was played from; see `picture`."""
+    return picture(
+        path,
+        take.vocals[0],
+        take.samples.mean(0),
+        take.sample_rate,
+        beats_s=take.plan.beats_s,
+        downbeats_s=take.plan.downbeats_s,
+        chords=take.plan.chords,
+        title=title or take.settings.prompt,
+    )
 
 
 def _spectrogram(axis: Any, signal: Signal, sample_rate: int, label: str) -> None:

@@ -164,7 +164,7 @@ def _cell(value: dict[str, Any] | None) -> str:
 
 
 def _write_page(out: Path, report: dict[str, Any], shown: list[dict[str, Output]]) -> None:
-    from accompany.evaluation.pictures import picture
+    from accompany.evaluation.pictures import picture_of_take
 
     (out / "clips").mkdir(exist_ok=True)
     parts = [_PAGE_HEAD, f"<h1>{html.escape(report['model'])}</h1>", _html_table(report)]
@@ -172,15 +172,7 @@ def _write_page(out: Path, report: dict[str, Any], shown: list[dict[str, Output]
         ours = outputs["accompany"]
         assert ours.take is not None
         parts.append(f"<h2>{html.escape(ours.clip.name)}</h2><p>“{html.escape(ours.clip.prompt)}”</p>")
-        image = picture(
-            out / "clips" / f"{i:03d}.png",
-            ours.clip.vocal,
-            ours.sound,
-            ours.clip.sample_rate,
-            beats_s=ours.take.plan.beats_s,
-            downbeats_s=ours.take.plan.downbeats_s,
-            chords=ours.take.plan.chords,
-        )
+        image = picture_of_take(out / "clips" / f"{i:03d}.png", ours.take)
         parts.append(f'<img src="clips/{image.name}" alt="voice and accompaniment: spectrograms, chroma, beats">')
         parts += [_player(out, i, name, output) for name, output in outputs.items()]
     (out / "report.html").write_text("\n".join(parts) + "\n</main></html>\n", encoding="utf-8")
