@@ -115,12 +115,12 @@ def test_semantic_codes_are_fitted_probed_and_exported(
     from accompany.encoders.training import semantic_codes
 
     listener = mert.export_mert(mert.build_mert(small), small, tmp_path / "mert")
-    overrides = [f"songs=[{songs}]", f"mert={listener}", f"out={tmp_path}", "sizes=[16,32]", "held_out_songs=2"]
+    overrides = [f"songs=[{songs}]", f"mert={listener}", f"out={tmp_path}", "sizes=[16,32,8]", "held_out_songs=2"]
     config = load_config(semantic_codes.SemanticCodesTrainingConfig, "semantic_codes", overrides)
     codes = SemanticCodes.from_pretrained(semantic_codes.fit_semantic_codes(config))
-    assert codes.sizes == (16, 32)
+    assert codes.sizes == (16, 32, 8)
     found = codes.encode(torch.randn(1, 40, 32))
-    assert found.shape == (1, 2, 40)
+    assert found.shape == (1, 3, 40)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["targets"]["chord"] > figures["floor"]["chord"] + 0.2
     assert figures["codes"]["kick"] > figures["floor"]["kick"]

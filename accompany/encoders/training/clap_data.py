@@ -74,21 +74,20 @@ class CaptionedSongs:
         cut = len(self) - min(n_last, max(1, len(self) // 5))
         return self._part(slice(None, cut)), self._part(slice(cut, None))
 
-    def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, list[str]]:
-        """Random windows [B, 1, frames, 64] of B different songs and a caption of each.
+    def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, np.ndarray]:
+        """Random windows [B, 1, frames, 64] of B different songs, and the songs' indices [B].
 
         Level and tilt are drawn at random, and some windows end early in the extractor's padding.
         """
         rows = rng.choice(len(self), size=min(size, len(self)), replace=False)
-        windows, captions = [], []
+        windows = []
         for row in rows:
             start = rng.integers(len(self.mels[row]) - self.window + 1)
             window = self.mels[row][start : start + self.window].astype(np.float32) + _tone_change(rng)
             if rng.random() < 0.3:
                 window[rng.integers(self.window // 3, self.window) :] = SILENCE_DB
             windows.append(window)
-            captions.append(str(rng.choice(self.captions[row])))
-        return torch.from_numpy(np.stack(windows))[:, None], captions
+        return torch.from_numpy(np.stack(windows))[:, None], rows
 
     def windows(self, index: int) -> Tensor:
         """All whole windows of a song, [W, 1, frames, 64]."""

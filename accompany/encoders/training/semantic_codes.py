@@ -1,17 +1,19 @@
-"""Fit the semantic codes: MERT states of accompaniments, seen through two questions, clustered.
+"""Fit the semantic codes: MERT states of accompaniments, seen through three questions, clustered.
 
-Stream one asks what sounds (chroma, its average over the neighbourhood, bass), stream two when and how (onset
-flux finer than a frame, a coarse spectrum). Each is a ridge regression from the states and k-means behind it,
-so that codes come from MERT alone and yet keep what an accompaniment is made of: k-means of bare states keeps
-whatever has the most variance, which is loudness and brightness.
+Stream one asks what sounds (chroma, its average over the neighbourhood, bass), stream two when (onset flux finer
+than a frame, and the kicks and snares that the synthetic songs know of), stream three how it sounds (a coarse
+spectrum). Each is a ridge regression from the states with k-means behind it, so that codes come from MERT
+alone and yet keep what an accompaniment is made of: k-means of bare states keeps whatever has the most variance,
+which is loudness and brightness.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,12 +38,13 @@ class SemanticCodesTrainingConfig:
         out: run folder; `out/export` receives the codes.
         layer: hidden state of MERT (None: the last).
         frame_rate: codes a second.
-        sizes: codes of the harmony stream and of the rhythm stream.
+        sizes: codes of the harmony, the rhythm and the timbre stream.
         max_songs: songs to fit on.
         held_out_songs: songs that judge.
         smooth_s: neighbourhood of the averaged chroma.
         chroma_weight, harmony_weight, bass_weight: weights of the harmony stream's targets.
-        flux_weight, timbre_weight: weights of the rhythm stream's targets.
+        flux_weight, drums_weight: weights of the rhythm stream's targets.
+        flux_steps: steps of the onset flux in a frame.
         n_mels: bands of the coarse spectrum.
     """
 
@@ -51,17 +54,17 @@ class SemanticCodesTrainingConfig:
     seed: int = 0
     layer: int | None = None
     frame_rate: float = 25.0
-    sizes: tuple[int, int] = (512, 512)
-    max_songs: int = 150
+    sizes: tuple[int, int, int] = (512, 512, 256)
+    max_songs: int = 100
     held_out_songs: int = 30
     smooth_s: float = 0.6
     chroma_weight: float = 0.7
     harmony_weight: float = 1.0
     bass_weight: float = 1.0
     flux_weight: float = 1.0
-    timbre_weight: float = 0.5
-    n_mels: int = 12
+    drums_weight: float = 3.0
     flux_steps: int = 4
+    n_mels: int = 24
 
     def __post_init__(self) -> None:
         """Refuse streams without codes."""
@@ -70,7 +73,7 @@ class SemanticCodesTrainingConfig:
 
 
 def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:
-    """Encode songs with MERT, fit both streams, probe them on held-out songs (`out/figures.json`), export.
+    """Encode songs with MERT, fit the streams, probe them on held-out songs (`out/figures.json`), export.
 
     Returns:
         the folder that `SemanticCodes.from_pretrained` loads.
@@ -85,18 +88,17 @@ def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:
     folder = Path(config.out) / "export"
     codes.save_pretrained(folder)
     asked = [hear_song(song, mert, config) for song in held_out]
-    write_json(Path(config.out) / "figures.json", probe_streams(codes, [*heard[-90:], *asked], len(asked)))
+    write_json(Path(config.out) / "figures.json", probe_streams(codes, [*heard[-70:], *asked], len(asked)))
     return folder
 
 
 @dataclass(frozen=True)
 class HeardSong:
-    """`states` [F, D] of MERT and the two targets [F, d] of one accompaniment; `folder` names the song."""
+    """`states` [F, D] of MERT and each stream's target [F, d] for one accompaniment; `folder` names the song."""
 
     folder: Path
     states: Tensor
-    harmony: Tensor
-    rhythm: Tensor
+    targets: tuple[Tensor, Tensor, Tensor]
 
 
 def hear_song(song: Path, mert: Mert, config: SemanticCodesTrainingConfig) -> HeardSong:
@@ -104,9 +106,11 @@ def hear_song(song: Path, mert: Mert, config: SemanticCodesTrainingConfig) -> He
     audio = torch.from_numpy(read_mono(song / "accompaniment.flac", mert.sample_rate))[None]
     states = mert.encode(audio)[0]
     levelled = audio * (LEVEL / audio.square().mean().sqrt().clamp_min(1e-4))
-    harmony = harmony_target(levelled, mert.sample_rate, config)
-    rhythm = rhythm_target(levelled, mert.sample_rate, config)
-    return HeardSong(song, states, harmony[0], rhythm[0])
+    drums = drum_onsets(read_json(song / "song.json"), len(states), config.frame_rate)
+    harmony = harmony_target(levelled, mert.sample_rate, config)[0]
+    rhythm = torch.cat([config.drums_weight * drums, flux_target(levelled, mert.sample_rate, config)[0]], dim=-1)
+    timbre = targets.log_mel(levelled, mert.sample_rate, config.frame_rate, n_mels=config.n_mels)[0]
+    return HeardSong(song, states, (harmony, rhythm, timbre))
 
 
 def harmony_target(audio: Tensor, sample_rate: int, config: SemanticCodesTrainingConfig) -> Tensor:
@@ -121,30 +125,43 @@ def harmony_target(audio: Tensor, sample_rate: int, config: SemanticCodesTrainin
     return torch.cat([weight * part for weight, part in parts], dim=-1)
 
 
-def rhythm_target(audio: Tensor, sample_rate: int, config: SemanticCodesTrainingConfig) -> Tensor:
-    """[B, F, 5 * flux_steps + n_mels]: square root of the onset flux, and a coarse log-mel spectrum, weighted."""
-    flux = targets.onset_flux(audio, sample_rate, config.frame_rate, steps=config.flux_steps).clamp_min(0).sqrt()
-    mel = targets.log_mel(audio, sample_rate, config.frame_rate, n_mels=config.n_mels)
-    return torch.cat([config.flux_weight * flux, config.timbre_weight * mel], dim=-1)
+def flux_target(audio: Tensor, sample_rate: int, config: SemanticCodesTrainingConfig) -> Tensor:
+    """[B, F, 5 * flux_steps]: square root of the onset flux of [B, T], weighted."""
+    flux = targets.onset_flux(audio, sample_rate, config.frame_rate, steps=config.flux_steps)
+    return config.flux_weight * flux.clamp_min(0).sqrt()
+
+
+def drum_onsets(song: Mapping[str, Any], n_frames: int, frame_rate: float) -> Tensor:
+    """[F, 2]: 1 where a kick, 1 where a snare starts in the frame; zeros without drums."""
+    onsets = torch.zeros(n_frames, 2)
+    for column, name in enumerate(("kick", "snare")):
+        frames = [int(time_s * frame_rate) for time_s in song.get("drums", {}).get(name, ())]
+        onsets[[frame for frame in frames if 0 <= frame < n_frames], column] = 1.0
+    return onsets
 
 
 def fit_streams(heard: Sequence[HeardSong], config: SemanticCodesTrainingConfig) -> SemanticCodes:
-    """The two streams, fitted on all frames of `heard`."""
+    """The streams, fitted on all frames of `heard`."""
     states = torch.cat([song.states for song in heard])
-    questions = [torch.cat([song.harmony for song in heard]), torch.cat([song.rhythm for song in heard])]
+    questions = [torch.cat(parts) for parts in zip(*(song.targets for song in heard), strict=True)]
     log.info("clustering %d frames of %d songs", len(states), len(heard))
     return SemanticCodes.fit(states, questions, config.sizes, config.seed, frame_rate=config.frame_rate)
 
 
 def probe_streams(codes: SemanticCodes, songs: Sequence[HeardSong], n_test: int) -> dict[str, dict[str, float]]:
-    """Figures of the codes on the last `n_test` songs, beside their ceilings (states, raw targets) and floor."""
+    """Figures of the codes on the last `n_test` songs, beside their ceilings and floor.
+
+    Codes are probed one-hot and as their centroids. Ceilings are the states and the signal features (without the
+    known drums).
+    """
     from accompany.evaluation.probes import frame_labels, probe_codes, probe_features, probe_floor
 
     labels = [frame_labels(read_json(song.folder / "song.json"), len(song.states), codes.frame_rate) for song in songs]
     coded = [codes.encode(song.states[None])[0] for song in songs]
-    raw = [torch.cat([song.harmony, song.rhythm], dim=-1) for song in songs]
+    raw = [torch.cat([song.targets[0], song.targets[1][:, 2:], song.targets[2]], dim=-1) for song in songs]
     figures = {
         "codes": probe_codes(coded, codes.sizes, labels, n_test),
+        "centroids": probe_features([codes.decode(song[None])[0] for song in coded], labels, n_test),
         "states": probe_features([song.states for song in songs], labels, n_test),
         "targets": probe_features(raw, labels, n_test),
         "floor": probe_floor(labels, n_test),
