@@ -263,7 +263,7 @@ def test_train_clap_exports_what_transformers_loads(songs: Path, tmp_path: Path)
         clap.ClapTrainingConfig,
         "clap",
         [
-            f"songs={songs}", f"out={tmp_path}", "vocabulary=1500", "n_prompts=40", "n_pairs=10", "n_scores=0",
+            f"songs={songs}", f"out={tmp_path}", "vocabulary=1500", "n_prompts=40", "n_pairs=10",
             "held_out_words=20", "held_out_songs=2", "text_width=32", "text_layers=1", "text_heads=2", "audio_width=16",
             "text_batch=8", "audio_batch=3", "text.steps=2", "audio.steps=2",
         ],

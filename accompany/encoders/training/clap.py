@@ -43,7 +43,7 @@ class ClapTrainingConfig:
         songs: folder of synthetic songs (`accompany synth`).
         out: run folder; `out/export` receives the model in the published layout.
         vocabulary: tokens kept of the teacher's WordPiece vocabulary.
-        n_prompts, n_pairs, n_scores: free prompts, word pairs, and songs composed (not rendered) for their captions.
+        n_prompts, n_pairs: free prompts and word pairs to distil on, beside all single words.
         held_out_words: single words kept out of the distillation, for the figure on unseen words.
         held_out_songs: the last songs of the folder, for the retrieval figure.
         text_width, text_layers, text_heads: size of the Roberta tower.
@@ -60,7 +60,6 @@ class ClapTrainingConfig:
     vocabulary: int = 22000
     n_prompts: int = 60000
     n_pairs: int = 30000
-    n_scores: int = 1500
     held_out_words: int = 1000
     held_out_songs: int = 100
     text_width: int = 128
@@ -110,7 +109,6 @@ class TextBench:
     def __init__(self, config: ClapTrainingConfig) -> None:
         self.config = config
         self.teacher = SentenceTeacher()
-        captions = composed_captions(config.n_scores, config.seed)
         self.tokens = trim_vocabulary(self.teacher.tokenizer_json["model"]["vocab"], config.vocabulary)
         self.tokenizer = trimmed_tokenizer(self.teacher.tokenizer_json, self.tokens, config.max_tokens)
         self.model = build_clap(config, len(self.tokens), self.teacher.dim, self.tokenizer)
@@ -118,7 +116,7 @@ class TextBench:
         self.model.text_model.embeddings.word_embeddings.weight.data.copy_(warm)
         self.unseen_words = unseen_words(self.tokens, config)
         unseen = set(self.unseen_words)
-        texts = corpus(self.tokens, captions, config.n_prompts, config.n_pairs, config.seed)
+        texts = corpus(self.tokens, config.n_prompts, config.n_pairs, config.seed)
         self.texts = [text for text in texts if not unseen & set(text.split())]
         self.targets = self._cached_targets(Path(config.out) / "targets.npz")
 
@@ -222,16 +220,6 @@ def export_clap(bench: TextBench, folder: Path) -> Path:
     bench.tokenizer.save_pretrained(folder)
     mel_extractor(bench.config.sample_rate, bench.config.mel_hop).save_pretrained(folder)
     return folder
-
-
-def composed_captions(n_scores: int, seed: int) -> list[str]:
-    """The captions of `n_scores` composed songs (no audio is rendered)."""
-    if n_scores == 0:
-        return []
-    from accompany.data.songs.compose import compose
-
-    first = 1_000_000 + 10_000 * seed  # far from the seeds of rendered songs
-    return [caption for number in range(n_scores) for caption in compose(first + number).captions]
 
 
 def unseen_words(tokens: Sequence[str], config: ClapTrainingConfig) -> list[str]:

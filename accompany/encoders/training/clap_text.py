@@ -92,20 +92,22 @@ def warm_embeddings(teacher: SentenceTeacher, tokens: Sequence[str], dim: int, s
     return reduced * (std / reduced.std())
 
 
-def corpus(tokens: Sequence[str], captions: Sequence[str], n_prompts: int, n_pairs: int, seed: int) -> list[str]:
-    """The texts to distil on: single words, word pairs, free prompts and the songs' own captions.
+def corpus(tokens: Sequence[str], n_prompts: int, n_pairs: int, seed: int) -> list[str]:
+    """The texts to distil on: single words, word pairs and free prompts.
+
+    No caption of a synthetic song is among them, so captions show how well the tower generalises.
 
     Args:
         tokens: the vocabulary; its whole words are texts of their own.
-        captions: captions of synthetic songs.
         n_prompts: free prompts to draw.
         n_pairs: word pairs to draw: half of any two words, half a word before an instrument or after an adjective.
         seed: fixes the draw.
     """
     words = whole_words(tokens)
     rng = np.random.default_rng(seed)
-    pairs = [_pair(words, rng, musical=index % 2 == 0) for index in range(n_pairs)]
-    return [*words, *pairs, *dict.fromkeys(islice(prompts(seed), n_prompts)), *dict.fromkeys(captions)]
+    pool = np.array(words)
+    pairs = [_pair(pool, rng, musical=index % 2 == 0) for index in range(n_pairs)]
+    return [*words, *pairs, *dict.fromkeys(islice(prompts(seed), n_prompts))]
 
 
 def whole_words(tokens: Sequence[str]) -> list[str]:
@@ -140,7 +142,7 @@ def rank_correlation(student: Tensor, teacher: Tensor) -> float:
     return float(spearmanr(*pairs).statistic)
 
 
-def _pair(words: Sequence[str], rng: np.random.Generator, musical: bool) -> str:
+def _pair(words: np.ndarray, rng: np.random.Generator, musical: bool) -> str:
     word = str(rng.choice(words))
     if not musical:
         return f"{word} {rng.choice(words)}"
