@@ -24,7 +24,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="accompany", description="Sing in, band out.", epilog=more)
     parser.add_argument("--version", action="version", version=f"accompany {accompany.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_generate, _add_synth, _add_prepare, _add_tokenize, _add_train, _add_evaluate, _add_looks):
+    for add in (
+        _add_generate,
+        _add_synth,
+        _add_prepare,
+        _add_tokenize,
+        _add_train,
+        _add_bundle,
+        _add_evaluate,
+        _add_looks,
+    ):
         add(commands)
     return parser
 
@@ -112,6 +121,23 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("task", choices=parts, metavar="PART", help=", ".join(parts))
     parser.add_argument("--config", metavar="FILE", help="a YAML file, or a name in accompany/configs")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
+
+
+def _add_bundle(commands: Any) -> None:
+    example = "accompany bundle my_model --from tiny semantic=runs/semantic/model acoustic=runs/acoustic/model"
+    parser = _command(commands, "bundle", "put a model together from trained parts", example, more="parts")
+    add = parser.add_argument
+    add("out_dir", metavar="OUT_DIR", help="gets the model; --model OUT_DIR runs it")
+    add(
+        "parts",
+        nargs="*",
+        metavar="part=DIR",
+        help="folders of parts: mert, clap, codec, semantic_codes, listener, semantic, acoustic",
+    )
+    add("--from", dest="base", metavar="NAME|DIR", help="the model that the other parts come from")
+    add("--name", help="name of the model (default: the folder's)")
+    add("--license", default="Apache-2.0", help="licence of the parts given (default Apache-2.0)")
+    add("--card", metavar="FILE", help="a model card to go with it")
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -219,8 +219,17 @@ def _train(args: argparse.Namespace) -> None:
 
         module_name, function, schema = _RECIPES[args.task]
         module = importlib.import_module(module_name)
-        made = getattr(module, function)(load_config(getattr(module, schema), args.config, args.overrides))
+        config = load_config(getattr(module, schema), args.config or args.task, args.overrides)
+        made = getattr(module, function)(config)
     _say(f"{args.task}: {made}")
+
+
+def _bundle(args: argparse.Namespace) -> None:
+    from accompany.assemble import assemble
+
+    given = dict(part.partition("=")[::2] for part in args.parts)
+    made = assemble(args.out_dir, given, base=args.base, name=args.name, license=args.license, card=args.card)
+    _say(f"bundle: {made}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -284,6 +293,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | Non
     "prepare": (_prepare, "data"),
     "tokenize": (_tokenize, None),
     "train": (_train, "train"),
+    "bundle": (_bundle, None),
     "evaluate": (_evaluate, "eval"),
     "models": (_models, None),
     "doctor": (_doctor, None),
