@@ -90,6 +90,8 @@ def save_half(model: PreTrainedModel, folder: PathLike) -> None:
     """
     with _quiet_transformers():
         model.save_pretrained(folder, state_dict=half_state(model.state_dict()))
+    for path in Path(folder).glob("*.safetensors"):
+        path.chmod(0o644)  # transformers writes them for the owner alone
 
 
 def half_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,7 +27,8 @@ def find_songs(roots: Sequence[str | Path]) -> list[Path]:
     """
     songs: list[Path] = []
     for root in roots:
-        found = sorted(path.parent for path in Path(root).glob("*/accompaniment.flac"))
+        # Folders with a leading dot are songs that `accompany synth` has not finished.
+        found = sorted(path.parent for path in Path(root).glob("[!.]*/accompaniment.flac"))
         if not found:
             raise InputError(f"'{root}' holds no song folder with an accompaniment.flac; run `accompany synth` first.")
         songs += found
