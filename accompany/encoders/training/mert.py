@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.config import write_json
-from accompany.encoders.training.audio_dataset import split_songs
+from accompany.encoders.training.audio_dataset import find_songs, split_songs
 from accompany.encoders.training.filterbank import PHASES, FilterbankConfig, install_filterbank
 from accompany.encoders.training.loop import LoopConfig, run_loop
-from accompany.encoders.training.mert_data import N_TARGETS, SIZES, Batch, MertSongs, finished_songs
+from accompany.encoders.training.mert_data import N_TARGETS, SIZES, Batch, MertSongs
 from accompany.weights import save_half
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def train_mert(config: MertTrainingConfig) -> Path:
         InputError: there are no songs, or too few.
     """
     torch.manual_seed(config.seed)
-    training, _ = split_songs(finished_songs(config.songs), config.held_out_songs)
+    training, _ = split_songs(find_songs(config.songs), config.held_out_songs)
     training = training[: config.max_songs]
     songs = MertSongs(training, Path(config.out) / "cache", config.sample_rate, config.hop, config.sources)
     frames = songs.sample_frames(60_000, config.seed)

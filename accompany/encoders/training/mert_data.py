@@ -13,7 +13,7 @@ from torch import Tensor
 
 from accompany.encoders import targets
 from accompany.encoders.spectral import grid_frames
-from accompany.encoders.training.audio_dataset import find_songs, read_mono
+from accompany.encoders.training.audio_dataset import read_mono
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +172,3 @@ def change_tone(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _fit(rows: np.ndarray, count: int) -> np.ndarray:
     missing = count - len(rows)
     return np.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1)) if missing > 0 else rows
-
-
-def finished_songs(roots: Sequence[str]) -> list[Path]:
-    """`find_songs` without the hidden folders that a running `accompany synth` is still writing."""
-    return [song for song in find_songs(roots) if not song.name.startswith(".")]

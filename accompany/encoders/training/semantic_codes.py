@@ -22,8 +22,8 @@ from accompany.config import read_json, write_json
 from accompany.encoders import targets
 from accompany.encoders.mert import Mert
 from accompany.encoders.semantic_codes import SemanticCodes
-from accompany.encoders.training.audio_dataset import read_mono, split_songs
-from accompany.encoders.training.mert_data import LEVEL, finished_songs, smooth
+from accompany.encoders.training.audio_dataset import find_songs, read_mono, split_songs
+from accompany.encoders.training.mert_data import LEVEL, smooth
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:
     Raises:
         InputError: there are no songs, or no MERT.
     """
-    training, held_out = split_songs(finished_songs(config.songs), config.held_out_songs)
+    training, held_out = split_songs(find_songs(config.songs), config.held_out_songs)
     mert = Mert.from_pretrained(config.mert, layer=config.layer, frame_rate=config.frame_rate)
     heard = [hear_song(song, mert, config) for song in training[: config.max_songs]]
     codes = fit_streams(heard, config)
