@@ -17,6 +17,7 @@ from torch import nn
 from accompany.config import from_dict, load_config, read_json, to_dict, write_json
 from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, val_loader
 from accompany.data.tokens import Manifest, read_manifest
+from accompany.encoders.codec import Codec
 from accompany.errors import InputError
 from accompany.listening import listener_for
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
@@ -79,9 +80,24 @@ class SemanticTraining(TrainConfig):
 
 @dataclass(frozen=True)
 class AcousticTraining(TrainConfig):
-    """Training of the acoustic stage."""
+    """Training of the acoustic stage.
 
+    Attributes:
+        codebooks: predict the first so many of the codec's codebooks; 0 for all.
+        codec: folder of the codec whose codebooks the tokens' embeddings start from; empty for a random start.
+    """
+
+    codebooks: int = 0
+    codec: str = ""
     model: AcousticConfig = field(default_factory=AcousticConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be combined."""
+        super().__post_init__()
+        if self.codebooks < 0:
+            raise ValueError("codebooks must not be negative")
+        if self.codec and self.model.mode == "masked":
+            raise ValueError("codec is a start for mode delay only")
 
 
 @dataclass(frozen=True)
@@ -126,16 +142,31 @@ def train(
     chosen = _task(task)
     config = load_config(chosen.config, config_source or task, overrides)
     manifest = read_manifest(config.tokens)
-    model_config = fit_to_tokens(config.model, manifest)  # type: ignore[attr-defined]
+    model_config = _model_config(config, manifest)
     run_dir = _open_run(task, config, model_config, manifest)
     torch.manual_seed(config.seed)
     model = chosen.model(model_config)
+    _start(model, config)
     _log.info("%s: %.2fM parameters.", task, sum(p.numel() for p in model.parameters()) / 1e6)
     data = TokenData(config, needs_band=chosen.needs_band)
     listen = listener_for(task, config.bundle, manifest)
     training = StageTraining(model, config.optimizer, config, listen)
     fit(training, data, run_dir, validate=len(data.validation_set) > 0, progress=progress)
     return export(run_dir)
+
+
+def _model_config(config: TrainConfig, manifest: Manifest) -> Any:
+    fitted = fit_to_tokens(config.model, manifest)  # type: ignore[attr-defined]
+    if not isinstance(config, AcousticTraining) or not config.codebooks:
+        return fitted
+    if config.codebooks > fitted.codebooks:
+        raise InputError(f"codebooks={config.codebooks} is more than the {fitted.codebooks} that the tokens have.")
+    return dataclasses.replace(fitted, codebooks=config.codebooks)
+
+
+def _start(model: nn.Module, config: TrainConfig) -> None:
+    if isinstance(model, AcousticStage) and isinstance(config, AcousticTraining) and config.codec:
+        model.start_from(Codec.from_pretrained(config.codec).codebooks)
 
 
 def export(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str] | None = None, which: str = BEST) -> Path:

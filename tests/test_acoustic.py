@@ -261,3 +261,30 @@ def test_the_config_survives_json_and_checks_itself() -> None:
     ):
         with pytest.raises(ValueError):
             dataclasses.replace(config("masked"), **changes)  # type: ignore[arg-type]
+
+
+def test_tokens_that_sound_alike_start_alike() -> None:
+    stage = AcousticStage(config("delay"))
+    books = [torch.randn(20, 8) for _ in range(4)]
+    books[0][7] = books[0][3] + 0.01
+    stage.start_from(books)
+    decoder = stage.decoder
+    embedded, weights = decoder.embed.weight[:20], decoder.head.weight[:20]
+    for rows in (embedded, weights):
+        distances = torch.cdist(rows, rows[7:8])[:, 0]
+        assert distances.argsort()[:2].tolist() in ([7, 3], [3, 7])
+        assert distances[3] < 0.1 * distances.median()
+
+
+def test_a_masked_stage_has_no_start_from_codebooks(masked: AcousticStage) -> None:
+    with pytest.raises(ValueError, match="mode delay"):
+        masked.start_from([torch.randn(20, 8)] * 3)
+
+
+def test_a_stage_of_fewer_codebooks_takes_the_first_ones() -> None:
+    torch.manual_seed(0)
+    stage = STAGES["delay"]
+    tokens = torch.randint(0, 20, (2, 5, 24))
+    batch = Batch(tokens=tokens, codes=torch.randint(0, 12, (2, 2, 12)), vocal=torch.randn(2, 12, 11))
+    more = stage.loss(batch)
+    assert torch.equal(more["loss"], stage.loss(dataclasses.replace(batch, tokens=tokens[:, :3]))["loss"])

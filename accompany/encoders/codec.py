@@ -84,6 +84,11 @@ class Codec(nn.Module):
         return self._n_residual + int(self.model.config.normalize)
 
     @property
+    def codebooks(self) -> list[Tensor]:
+        """The vectors [V, d] of the residual codebooks in use."""
+        return [layer.codebook.embed for layer in self.model.quantizer.layers[: self._n_residual]]
+
+    @property
     def codebook_size(self) -> int:
         """Entries V of a codebook."""
         return int(self.model.config.codebook_size)

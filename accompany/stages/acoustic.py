@@ -92,6 +92,12 @@ class AcousticStage(nn.Module):
         else:
             self.decoder = StreamDecoder(config.transformer, config.sizes)
 
+    def start_from(self, codebooks: Sequence[Tensor]) -> None:
+        """Start the tokens' embeddings from the codec's codebooks, [V, d] each (mode delay)."""
+        if isinstance(self.decoder, MaskedDecoder):
+            raise ValueError("a masked decoder does not start from codebooks; use mode delay")
+        self.decoder.start_from(codebooks[: self.config.codebooks])
+
     def encode(self, conditions: Conditions) -> Tensor:
         """What the decoder is told in each codec frame: [B, A, D], zero in padding."""
         frames = self.embedding(conditions)[:, :, None] + self.phase.weight
@@ -101,14 +107,14 @@ class AcousticStage(nn.Module):
         """Cross entropy of the tokens; in training mode conditions are dropped at random.
 
         Args:
-            batch: `tokens`, `codes`, and what other conditions there are.
+            batch: `tokens` (its first `codebooks` streams count), `codes`, and what other conditions there are.
             generator: of the drops, codebooks and masks, on the CPU.
 
         Returns:
             `loss` and parts by codebook: `level_0`, `level_1`, ... (in masked mode those that chance picked).
         """
         batch = batch.float()
-        tokens, codes = batch.need("tokens"), batch.need("codes")
+        tokens, codes = batch.need("tokens")[:, : self.config.codebooks], batch.need("codes")
         self._check_grid(tokens, codes)
         conditions = conditions_of(self.config.conditions, batch, codes.shape[-1]).with_known(codes)
         if self.training:
