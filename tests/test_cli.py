@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": "songs_dir pairs_dir --separator --workers",
     "tokenize": "pairs_dir tokens_dir --model",
     "train": "task --config overrides",
+    "bundle": "out_dir parts --from --name --license --card",
     "evaluate": "--report",
     "models": "",
     "doctor": "",
