@@ -163,7 +163,7 @@ def test_version_and_module_entry():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_leaves_nothing_half_written(random_bundle_dir, tmp_path, number):
     vocal = tmp_path / "long.wav"
-    audio.write(vocal, sing(60.0, 8000), 8000)
+    audio.write(vocal, sing(120.0, 8000), 8000)
     out = tmp_path / "out"
     out.mkdir()
     command = [
@@ -179,7 +179,12 @@ def test_stopping_leaves_nothing_half_written(random_bundle_dir, tmp_path, numbe
         random_bundle_dir,
     ]
     process = subprocess.Popen(
-        [*command, "--model", random_bundle_dir], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        # A shell ignores SIGINT in what it runs in the background, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     for line in process.stderr:
