@@ -80,3 +80,27 @@ def test_intervals_hold_the_mean_and_shrink_with_clips():
     many = summarise([{"harmony": float(v % 4)} for v in range(400)])["harmony"]
     assert few["low"] < few["mean"] < few["high"]
     assert many["high"] - many["low"] < few["high"] - few["low"]
+
+
+def test_a_judge_trains_on_stems_and_names_what_it_hears(tmp_path):
+    from accompany.evaluation.judge_training import JudgeTrainingConfig, train_judge
+    from accompany.evaluation.report import find_judge
+
+    for i in range(4):
+        folder = tmp_path / "songs" / f"{i:06d}"
+        write_song(folder, [[0.0, SECONDS, "C:maj"]], i)
+        longer = np.tile(audio.read(folder / "accompaniment.flac").samples, 3)
+        audio.write(folder / "accompaniment.flac", longer, RATE)
+        (folder / "stems").mkdir()
+        audio.write(folder / "stems" / "piano.flac", longer, RATE)
+        audio.write(folder / "stems" / "drums.flac", 0 * longer, RATE)
+    songs = str(tmp_path / "songs")
+    out = train_judge(
+        JudgeTrainingConfig(songs=songs, out=str(tmp_path / "judge"), steps=12, batch_size=4, min_songs=1)
+    )
+    judge = find_judge(str(out))
+    assert judge.config.families == ("piano",)  # silent drums are no drums
+    assert json.loads((out / "figures.json").read_text())["held_out_clips"] >= 1
+    import torch
+
+    assert judge.heard(torch.randn(1, RATE)) in ([frozenset()], [frozenset({"piano"})])
