@@ -108,6 +108,27 @@ def test_train_mert_exports_what_the_public_door_loads(
     assert torch.isfinite(states).all()
 
 
+def test_a_codec_teaches_mert_and_one_that_does_not_fit_is_refused(
+    songs: Path, small: mert.MertTrainingConfig, tmp_path: Path
+) -> None:
+    from accompany.encoders.codec import Codec
+    from accompany.encoders.mert import Mert
+    from accompany.pretrained import CHECKPOINTS_DIR
+
+    folder = str(CHECKPOINTS_DIR / "tiny" / "codec")
+    config = replace(small, codec=folder, n_codebooks=2, codebook_size=1024)
+    teach = mert.codec_teacher(config)
+    samples = (3000 * np.random.default_rng(0).standard_normal(RATE)).astype(np.int16)
+    expected = Codec.from_pretrained(folder, n_codebooks=2).encode(
+        torch.from_numpy(samples / np.float32(32767))[None, None]
+    )
+    assert np.array_equal(teach(samples, np.zeros((50, 1))), expected[0].numpy())
+    out = mert.train_mert(replace(config, songs=(str(songs),), out=str(tmp_path / "run")))
+    assert Mert.from_pretrained(out).dim == config.width
+    with pytest.raises(InputError, match="hop"):
+        mert.codec_teacher(replace(config, hop=config.hop // 2))
+
+
 def test_semantic_codes_are_fitted_probed_and_exported(
     songs: Path, small: mert.MertTrainingConfig, tmp_path: Path
 ) -> None:
