@@ -97,7 +97,7 @@ class AcousticTraining(TrainConfig):
         if self.codebooks < 0:
             raise ValueError("codebooks must not be negative")
         if self.codec and self.model.mode == "masked":
-            raise ValueError("codec is a start for mode delay only")
+            raise ValueError("codec is a start for modes delay and depth only")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The acoustic stage: masked parallel decoding and the delay pattern behind one door."""
+"""The acoustic stage: masked parallel decoding, the delay pattern and depth decoding behind one door."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from accompany.config import from_dict, to_dict
-from accompany.stages.acoustic import AcousticConfig, AcousticStage
+from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
 from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, Conditions, DropRates, make_conditions, stack
+from accompany.stages.depth import DepthConfig, DepthDecoder
 from accompany.stages.masked import MaskedDecoder, fill
 from accompany.stages.plan import CONTROL_DIM
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
@@ -31,7 +32,8 @@ def config(mode: str) -> AcousticConfig:
         codebooks=3,
         codebook_size=20,
         ratio=2,
-        transformer=TransformerConfig(width=32, depth=2, heads=2, max_frames=128, causal=mode == "delay"),
+        transformer=TransformerConfig(width=32, depth=2, heads=2, max_frames=128, causal=mode != "masked"),
+        depth=DepthConfig(code_width=8, past_frames=3, hidden=16),
         window_frames=20,
         context_frames=6,
         lookahead_frames=2,
@@ -48,10 +50,10 @@ def lively(module: torch.nn.Module) -> Any:
     return module.eval()
 
 
-STAGES = {mode: lively(AcousticStage(config(mode))) for mode in ("masked", "delay")}
+STAGES = {mode: lively(AcousticStage(config(mode))) for mode in MODES}
 
 
-@pytest.fixture(params=["masked", "delay"])
+@pytest.fixture(params=MODES)
 def stage(request: pytest.FixtureRequest) -> AcousticStage:
     return STAGES[request.param]
 
@@ -161,8 +163,9 @@ def test_without_choice_noise_the_surest_tokens_come_first() -> None:
     assert tokens[0, 2] == 1
 
 
-def test_delayed_generation_is_the_argmax_of_the_full_forward() -> None:
-    model = STAGES["delay"]
+@pytest.mark.parametrize("mode", ["delay", "depth"])
+def test_autoregressive_generation_is_the_argmax_of_the_full_forward(mode: str) -> None:
+    model = STAGES[mode]
     conditions, codes = told()
     tokens = model.generate(conditions, codes, dataclasses.replace(PLAIN, temperature=0.0))
     logits = model.decoder(tokens, model.encode(conditions.with_known(codes)))
@@ -207,7 +210,7 @@ def batch() -> Batch:
     return Batch(codes=codes.short(), tokens=tokens.short(), vocal=torch.randn(6, 15, 11, generator=generator).half())
 
 
-@pytest.mark.parametrize("mode", ["masked", "delay"])
+@pytest.mark.parametrize("mode", MODES)
 def test_training_learns_what_the_codes_say(mode: str) -> None:
     torch.manual_seed(0)
     model = AcousticStage(config(mode)).train()
@@ -250,11 +253,12 @@ def test_a_wrong_grid_is_named(stage: AcousticStage) -> None:
 
 
 def test_the_config_survives_json_and_checks_itself() -> None:
-    for mode in ("masked", "delay"):
+    for mode in MODES:
         assert from_dict(AcousticConfig, to_dict(config(mode))) == config(mode)
     for changes in (
         {"mode": "diffusion"},
         {"mode": "delay"},
+        {"mode": "depth"},
         {"ratio": 0},
         {"window_frames": 100},
         {"coarse_weight": 0},
@@ -274,6 +278,36 @@ def test_tokens_that_sound_alike_start_alike() -> None:
         distances = torch.cdist(rows, rows[7:8])[:, 0]
         assert distances.argsort()[:2].tolist() in ([7, 3], [3, 7])
         assert distances[3] < 0.1 * distances.median()
+
+
+def test_a_frame_starts_as_likely_as_it_is_near_to_its_prediction() -> None:
+    decoder = AcousticStage(config("depth")).decoder
+    assert isinstance(decoder, DepthDecoder)
+    books = [2.0 * torch.randn(20, 8), 0.5 * torch.randn(20, 8), 0.2 * torch.randn(20, 8)]
+    decoder.start_from(books)
+    white = decoder.embed.weight[:20]
+    assert torch.linalg.norm(torch.cov(white.T) - torch.eye(8)) < 1.5, "the first codebook is nearly the whole spread"
+    with torch.no_grad():
+        logits = decoder.heads[0](white[4])
+    distances = (white - white[4] / 0.2).square().sum(dim=1)
+    assert torch.equal(logits.argsort(descending=True)[:5], distances.argsort()[:5])
+
+
+def test_a_depth_decoder_starts_from_codebooks_of_its_own_width() -> None:
+    with pytest.raises(ValueError, match=r"6 wide, not 8; set depth\.code_width"):
+        AcousticStage(config("depth")).start_from([torch.randn(20, 6)] * 3)
+
+
+def test_a_frame_of_the_depth_decoder_sees_all_codes_of_the_frame_before() -> None:
+    model = STAGES["depth"]
+    conditions, codes = told()
+    condition = model.encode(conditions.with_known(codes))
+    tokens = torch.randint(0, 20, (1, 3, condition.shape[1]))
+    changed = tokens.clone()
+    changed[0, 2, 5] = (tokens[0, 2, 5] + 1) % 20
+    before, after = model.decoder(tokens, condition), model.decoder(changed, condition)
+    assert torch.equal(before[:, :, :6], after[:, :, :6])
+    assert not torch.allclose(before[:, 0, 6], after[:, 0, 6])
 
 
 def test_a_masked_stage_has_no_start_from_codebooks(masked: AcousticStage) -> None:

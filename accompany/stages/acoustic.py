@@ -1,8 +1,8 @@
 """The acoustic stage: how the band sounds, as codec tokens, from semantic codes, vocal, prompt and plan.
 
-Two ways behind one door, chosen in the config: masked parallel decoding codebook by codebook (SoundStorm, Borsos et
-al., 2023; schedule of MaskGIT, Chang et al., 2022), or autoregressive with the delay pattern (MusicGen, Copet et
-al., 2023). Conditions stand on the semantic grid (F frames), tokens on the codec's (A = ratio * F frames).
+Three ways behind one door, chosen in the config: masked parallel decoding codebook by codebook (SoundStorm, Borsos et
+al., 2023; schedule of MaskGIT, Chang et al., 2022), or autoregressive, with the delay pattern (MusicGen, Copet et
+al., 2023) or frame by frame with a depth decoder (RQ-Transformer, Lee et al., 2022). Conditions stand on the semantic grid (F frames), tokens on the codec's (A = ratio * F frames).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, conditions_of, drop
 from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, guide, stream_losses, windows
+from accompany.stages.depth import DepthConfig, DepthDecoder
 from accompany.stages.masked import MaskedDecoder
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
 from accompany.stages.transformer import TransformerConfig, init_weights
 
-MODES = ("masked", "delay")
+MODES = ("masked", "delay", "depth")
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class AcousticConfig:
     """Sizes of an `AcousticStage`.
 
     Attributes:
-        mode: `masked` or `delay`.
+        mode: `masked`, `delay` or `depth`.
         conditions: widths of the conditions; its code sizes are those of the semantic codes, and `known` in its drop
             rates hides these.
         codebooks: Kc.
         codebook_size: V.
         ratio: codec frames per semantic frame.
-        transformer: bidirectional for `masked`, causal for `delay`.
+        transformer: bidirectional for `masked`, else causal.
+        depth: of the network over codebooks in mode `depth`.
         window_frames: longest stretch made in one go, in semantic frames, about the length trained on.
         context_frames: semantic frames of what was made before that a window of a long piece sees.
         lookahead_frames: semantic frames of the conditions that a window sees beyond what it makes.
@@ -50,6 +52,7 @@ class AcousticConfig:
     codebook_size: int = 1024
     ratio: int = 2
     transformer: TransformerConfig = field(default_factory=lambda: TransformerConfig(depth=6, causal=False))
+    depth: DepthConfig = field(default_factory=DepthConfig)
     window_frames: int = 300
     context_frames: int = 50
     lookahead_frames: int = 10
@@ -60,8 +63,8 @@ class AcousticConfig:
         """Raise ValueError for parts that do not fit together."""
         if self.mode not in MODES:
             raise ValueError(f"mode '{self.mode}' must be one of {', '.join(MODES)}")
-        if self.transformer.causal != (self.mode == "delay"):
-            raise ValueError(f"mode {self.mode} needs causal={self.mode == 'delay'} in the transformer")
+        if self.transformer.causal != (self.mode != "masked"):
+            raise ValueError(f"mode {self.mode} needs causal={self.mode != 'masked'} in the transformer")
         if min(self.codebooks, self.ratio) < 1 or self.codebook_size < 2 or self.coarse_weight <= 0:
             raise ValueError("codebooks and ratio must be at least 1, codebook_size 2, coarse_weight above 0")
         if self.window_frames * self.ratio + self.codebooks > self.transformer.max_frames:
@@ -86,16 +89,18 @@ class AcousticStage(nn.Module):
         self.embedding = ConditionEmbedding(config.conditions, config.transformer.width)
         self.phase = nn.Embedding(config.ratio, config.transformer.width)
         self.apply(init_weights)
-        self.decoder: MaskedDecoder | StreamDecoder
+        self.decoder: MaskedDecoder | StreamDecoder | DepthDecoder
         if config.mode == "masked":
             self.decoder = MaskedDecoder(config.transformer, config.sizes, config.coarse_weight)
+        elif config.mode == "depth":
+            self.decoder = DepthDecoder(config.transformer, config.sizes, config.depth)
         else:
             self.decoder = StreamDecoder(config.transformer, config.sizes)
 
     def start_from(self, codebooks: Sequence[Tensor]) -> None:
-        """Start the tokens' embeddings from the codec's codebooks, [V, d] each (mode delay)."""
+        """Start the tokens' embeddings from the codec's codebooks, [V, d] each (modes delay and depth)."""
         if isinstance(self.decoder, MaskedDecoder):
-            raise ValueError("a masked decoder does not start from codebooks; use mode delay")
+            raise ValueError("a masked decoder does not start from codebooks; use mode delay or depth")
         self.decoder.start_from(codebooks[: self.config.codebooks])
 
     def encode(self, conditions: Conditions) -> Tensor:
@@ -210,7 +215,7 @@ class AcousticStage(nn.Module):
 
     def noise_per_frame(self, sampling: MaskedSamplingConfig) -> int:
         """Uniform numbers that `generate` uses up in each codec frame."""
-        if self.config.mode == "delay":
+        if self.config.mode != "masked":
             return self.config.codebooks
         return 2 * sum(sampling.steps_of(level) for level in range(self.config.codebooks))
 

@@ -198,7 +198,7 @@ class StreamDecoder(nn.Module):
         n_steps = given.shape[-1]
         condition = self._to_steps(condition)[:, :n_steps]
         steps = functional.pad(self._or_none(given), (1, 0), value=self.none)
-        first = _first_open(given)
+        first = first_open(given)
         cache = self.transformer.new_cache(condition.shape[0], n_steps)
         if 0 < first < n_steps:
             known = guidance.spread(self._inputs(steps[..., :first]))
@@ -245,7 +245,7 @@ def check_seeds(seeds: Sequence[int], batch_size: int) -> None:
         raise ValueError(f"{len(seeds)} seeds for {batch_size} items; give one for each")
 
 
-def _first_open(given: Tensor) -> int:
-    """The first of the steps [B, K, S] in which a code has to be written; S if there is none."""
+def first_open(given: Tensor) -> int:
+    """The first of the steps [B, K, S] in which a code (-1) has to be written; S if there is none."""
     is_open = (given < 0).flatten(0, 1).any(dim=0)
     return int(is_open.int().argmax()) if bool(is_open.any()) else is_open.shape[0]

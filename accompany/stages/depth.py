@@ -1,0 +1,212 @@
+"""Frame by frame decoding of residual codes: a transformer over frames, a small network over codebooks.
+
+The split is that of the RQ-Transformer (Lee et al., "Autoregressive image generation using residual quantization",
+2022). Against the delay pattern, a frame is written with all codes of every earlier frame in view. That matters for
+codecs whose codes carry the phase of the waveform: the next frame is then to a good part a linear prediction from the
+last ones, and a prediction needs them in full.
+
+Shape letters: B items, G branches of guidance, K codebooks, F frames, J frames of the past, V codes, D width, E width of
+a code's vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from accompany.stages.decoding import Guidance, Progress, first_open
+from accompany.stages.sampling import SamplingConfig, sample
+from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
+
+_FLOOR = 0.02
+_SURE = 0.2
+"""How sure a prediction is taken to be at first: 1 would be one without any error, 0 tells nothing."""
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """Sizes of what a `DepthDecoder` has beside its transformer.
+
+    Attributes:
+        code_width: E, the width of the codec's codebook vectors.
+        past_frames: J, frames before a frame that its linear prediction sees.
+        hidden: width of the network that corrects the prediction from codebook to codebook.
+    """
+
+    code_width: int = 128
+    past_frames: int = 6
+    hidden: int = 512
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for sizes below 1."""
+        if min(self.code_width, self.past_frames, self.hidden) < 1:
+            raise ValueError("code_width, past_frames and hidden must be at least 1")
+
+
+class DepthDecoder(nn.Module):
+    """A causal transformer that writes frames, each codebook by codebook."""
+
+    offsets: Tensor
+
+    def __init__(self, config: TransformerConfig, sizes: tuple[int, ...], depth: DepthConfig) -> None:
+        """For codebooks of `sizes` codes each, all alike; `config` is causal."""
+        super().__init__()
+        if not config.causal:
+            raise ValueError("a decoder needs causal=True")
+        if len(set(sizes)) != 1:
+            raise ValueError("a depth decoder takes codebooks of one size")
+        self.levels, self.vocabulary, self.past_frames = len(sizes), sizes[0], depth.past_frames
+        self.none = self.vocabulary
+        width, past = depth.code_width, depth.code_width * depth.past_frames
+        self.embed = nn.Embedding(self.levels * (self.vocabulary + 1), width)
+        self.past_in = nn.Linear(past, config.width, bias=False)
+        self.past_out = nn.Linear(past, width, bias=False)
+        self.to_code = nn.Linear(config.width, width)
+        self.depth_in = nn.Linear(config.width, depth.hidden)
+        self.depth_code = nn.ModuleList(nn.Linear(width, depth.hidden) for _ in sizes)
+        self.depth_out = nn.ModuleList(nn.Linear(depth.hidden, width, bias=False) for _ in sizes)
+        self.heads = nn.ModuleList(nn.Linear(width, self.vocabulary) for _ in sizes)
+        self.rest = nn.Parameter(torch.full((self.levels, width), _SURE))
+        self.apply(init_weights)
+        nn.init.normal_(self.past_in.weight, std=past**-0.5)
+        self.transformer = Transformer(config)
+        offsets = torch.arange(self.levels) * (self.vocabulary + 1)
+        self.register_buffer("offsets", offsets[:, None], persistent=False)
+
+    @torch.no_grad()
+    def start_from(self, vectors: Sequence[Tensor]) -> None:
+        """Start as if frames were drawn from a normal distribution around their prediction.
+
+        Codes become their vectors, whitened, both as input embeddings and as output weights: a code is the likelier
+        the nearer it brings what is written of the frame to what was predicted.
+
+        Args:
+            vectors: for each codebook [V, E].
+
+        Raises:
+            ValueError: the vectors are not as wide as this decoder's.
+        """
+        width = self.embed.embedding_dim
+        if any(book.shape[1] != width for book in vectors):
+            raise ValueError(f"the codebooks are {vectors[0].shape[1]} wide, not {width}; set depth.code_width")
+        spread = torch.stack([torch.cov(book.T.double()) for book in vectors]).sum(dim=0)
+        spread += _FLOOR * spread.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+        values, axes = torch.linalg.eigh(spread)
+        whiten = axes @ torch.diag(values.rsqrt()) @ axes.T
+        for k, book in enumerate(vectors):
+            white = (book.double() @ whiten).float()
+            rows = k * (self.vocabulary + 1)
+            self.embed.weight[rows : rows + len(book)] = white
+            self.embed.weight[rows + len(book)] = 0
+            head = self.heads[k]
+            assert isinstance(head, nn.Linear)
+            head.weight.copy_(white)
+            head.bias.copy_(-0.5 * _SURE * white.square().sum(dim=1))
+
+    def forward(self, codes: Tensor, condition: Tensor) -> Tensor:
+        """Logits for every code given those before it.
+
+        Args:
+            codes: [B, K, F], -1 where unknown.
+            condition: [B, F, D] added to the frames.
+
+        Returns:
+            [B, K, F, V], aligned to `codes`.
+        """
+        vectors = self._vectors(codes)
+        past = self._past(vectors.sum(dim=1))
+        hidden = self.transformer(self.past_in(past) + condition)
+        guess, told = self._guess(hidden, past), self.depth_in(hidden)
+        written = torch.zeros_like(guess)
+        logits = []
+        for level in range(self.levels):
+            logits.append(self._logits(level, guess, told, written))
+            written = written + vectors[:, level]
+        return torch.stack(logits, dim=1)
+
+    def generate(
+        self,
+        guidance: Guidance,
+        condition: Tensor,
+        forced: Tensor,
+        noise: Tensor,
+        sampling: SamplingConfig,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Write the codes that are not given, frame by frame with a cache.
+
+        Args:
+            guidance: how the branches mix.
+            condition: [G * B, F, D] or longer.
+            forced: [B, K, F] codes that are given, -1 for those to write.
+            noise: [B, F, K] uniform in [0, 1).
+            sampling: how to draw.
+            progress: called with (frames done, frames in all).
+
+        Returns:
+            [B, K, F] codes.
+        """
+        n_frames = forced.shape[-1]
+        codes = torch.where(forced < 0, self.none, forced)
+        first = first_open(forced)
+        cache = self.transformer.new_cache(condition.shape[0], n_frames)
+        frames = self._vectors(codes[..., :first]).sum(dim=1)
+        if 0 < first < n_frames:
+            known = guidance.spread(self.past_in(self._past(frames)))
+            self.transformer.prefill(known + condition[:, :first], cache)
+        recent = functional.pad(frames, (0, 0, self.past_frames, 0))[:, first:].flip(1)
+        for frame in range(first, n_frames):
+            past = guidance.spread(recent.flatten(1)[:, None])
+            hidden = self.transformer.decode_one(
+                self.past_in(past) + condition[:, frame : frame + 1], cache.slots[frame : frame + 1], cache, frame + 1
+            )
+            given, made = forced[..., frame], codes[..., frame]
+            written = self._write(guidance, hidden, past, given, made, noise[:, frame], sampling)
+            recent = torch.cat([written, recent[:, :-1]], dim=1)
+            if progress is not None:
+                progress(frame + 1, n_frames)
+        return codes
+
+    def _write(
+        self,
+        guidance: Guidance,
+        hidden: Tensor,
+        past: Tensor,
+        forced: Tensor,
+        codes: Tensor,
+        noise: Tensor,
+        sampling: SamplingConfig,
+    ) -> Tensor:
+        """Draw the codes [B, K] of one frame into `codes`; returns the frame's vector [B, 1, E]."""
+        guess, told = self._guess(hidden, past), self.depth_in(hidden)
+        written = guess.new_zeros(codes.shape[0], 1, guess.shape[-1])
+        for level in range(self.levels):
+            logits = guidance.mix(self._logits(level, guess, told, guidance.spread(written)))
+            drawn = sample(logits[:, 0], sampling, noise[:, level])
+            codes[:, level] = torch.where(forced[:, level] < 0, drawn, forced[:, level])
+            written = written + self.embed(codes[:, level : level + 1] + self.offsets[level])
+        return written
+
+    def _vectors(self, codes: Tensor) -> Tensor:
+        """[B, K, F] to [B, K, F, E]."""
+        return self.embed(torch.where(codes < 0, self.none, codes) + self.offsets)
+
+    def _past(self, frames: Tensor) -> Tensor:
+        """[B, F, E] to [B, F, J * E]: the frames before each, the last one first."""
+        padded = functional.pad(frames, (0, 0, self.past_frames, 0))
+        n_frames = frames.shape[1]
+        before = range(self.past_frames - 1, -1, -1)
+        return torch.cat([padded[:, start : start + n_frames] for start in before], dim=-1)
+
+    def _guess(self, hidden: Tensor, past: Tensor) -> Tensor:
+        """The predicted vector of each frame [B, F, E], in float32."""
+        return self.to_code(hidden).float() + self.past_out(past).float()
+
+    def _logits(self, level: int, guess: Tensor, told: Tensor, written: Tensor) -> Tensor:
+        """[B, F, V] of a codebook, when `written` [B, F, E] is the sum of the codes before it."""
+        correction = self.depth_out[level](functional.gelu(told + self.depth_code[level](written)))
+        return self.heads[level](guess - self.rest[level] * written + correction)
