@@ -111,6 +111,8 @@ def _add_tokenize(commands: Any) -> None:
     parser.add_argument("pairs_dir", metavar="PAIRS_DIR", help="what synth or prepare wrote")
     parser.add_argument("tokens_dir", metavar="TOKENS_DIR", help="a run that was stopped goes on")
     parser.add_argument("--model", default="tiny", metavar="NAME|DIR", help="whose encoders to use (default tiny)")
+    help_ = "codec tokens of each band, all but the first moved by part of a codec frame (default 1)"
+    parser.add_argument("--token-variants", type=_count, default=1, metavar="N", help=help_)
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
 
 

@@ -205,7 +205,9 @@ def _prepare(args: argparse.Namespace) -> None:
 def _tokenize(args: argparse.Namespace) -> None:
     from accompany.data.tokenize import tokenize
 
-    manifest = tokenize(args.pairs_dir, args.tokens_dir, args.model, workers=args.workers)
+    manifest = tokenize(
+        args.pairs_dir, args.tokens_dir, args.model, token_variants=args.token_variants, workers=args.workers
+    )
     _say(f"{len(manifest.songs)} songs in {args.tokens_dir}, {len(manifest.set_aside)} set aside")
 
 

@@ -16,6 +16,7 @@ from accompany.data.stretch import stretched
 from accompany.data.targets import chord_track, control_arrays, key_target, pulse_track
 from accompany.data.tokenize import tokenize
 from accompany.data.tokens import Labels, SongFile, song_path
+from accompany.data.tokens import write_song as write_tokens
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
 from accompany.stages.plan import CHORD_SLICE, CONTROL_DIM
@@ -100,6 +101,30 @@ def test_a_crop_is_a_stretch_of_its_song(tokens: Path) -> None:
     if not (batch.need("vocal_mask")[0]).all():
         pytest.skip("the first crop is of the short song")
     assert starts
+
+
+def test_training_draws_every_variant_of_the_tokens_and_validation_the_first(tmp_path: Path) -> None:
+    write_songs(tmp_path / "songs", 2, seconds=3.0)
+    parts = small_parts(tmp_path / "clap")
+    tokenize(tmp_path / "songs", tmp_path / "t", parts, variants=1, token_variants=3, val_share=0.5, progress=False)
+    names = ("tokens", "tokens.1", "tokens.2")
+    for path in (tmp_path / "t").glob("*.safetensors"):
+        song = SongFile(path)
+        assert song.n_token_variants == 3
+        arrays = {name: song.read(name) for name in song.names}
+        # The codec of the test has random weights and hears no phase.
+        arrays |= {name: (arrays["tokens"] + v) % 64 for v, name in enumerate(names)}
+        write_tokens(path, arrays, song.labels, song.entry)
+    drawn = {split: [0, 0, 0] for split in ("train", "val")}
+    for split, counts in drawn.items():
+        dataset = TokenDataset(tmp_path / "t", split, dataclasses.replace(CONFIG, crop_s=3.0))
+        song = SongFile(song_path(tmp_path / "t", dataset.songs[0]))
+        for draw in range(60 if split == "train" else len(dataset)):
+            tokens = dataset[draw]["tokens"]
+            counts[next(v for v, name in enumerate(names) if np.array_equal(song.read(name), tokens))] += 1
+    assert min(drawn["train"]) > 8 and drawn["val"] == [1, 0, 0]
+    whole = batches(tmp_path / "t", 6)
+    assert all(same(a, b) for a, b in zip(whole[3:], batches(tmp_path / "t", 3, first=3), strict=True))
 
 
 def test_padding_is_unknown(tokens: Path) -> None:

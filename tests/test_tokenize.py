@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_parts import save_bundle, small_parts, write_song, write_songs
+from small_parts import SAMPLE_RATE, save_bundle, small_parts, write_song, write_songs
 
 from accompany import audio
-from accompany.data.encode import EncodeConfig, TokenParts, encode_song, tokens_per_frame
+from accompany.config import CONFIGS_DIR
+from accompany.data.encode import EncodeConfig, TokenParts, encode_song, moved_in_phase, tokens_per_frame
 from accompany.data.tokenize import load_parts, split_of, tokenize
 from accompany.data.tokens import Labels, SongFile, read_manifest, song_path
+from accompany.encoders.codec import Codec
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
 
@@ -66,6 +69,55 @@ def test_tokens_decode_to_the_accompaniment_of_the_codec(songs: Path, parts: Tok
     states = parts.mert.encode(mono, 75)
     assert np.array_equal(arrays["codes"], parts.semantic_codes.encode(states)[0].numpy())
     assert entry == {"seconds": 3.0, "n_frames": 75, "has_accompaniment": True}
+
+
+def test_variants_of_the_tokens_decode_to_the_band_moved_by_part_of_a_frame(parts: TokenParts, tmp_path: Path) -> None:
+    codec = Codec.from_pretrained(CONFIGS_DIR.parent / "checkpoints" / "tiny" / "codec")
+    folder = write_song(tmp_path / "000000", 3, seconds=3.0)
+    time_s = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
+    glide = 0.5 * np.sin(2 * np.pi * (100 * time_s + 150 * time_s**2))  # like itself at no other time
+    audio.write(folder / "accompaniment.flac", glide[None].astype(np.float32), SAMPLE_RATE)
+    config = EncodeConfig(variants=1, token_variants=7)
+    arrays, _, _ = encode_song(folder, dataclasses.replace(parts, codec=codec), config)
+    assert sorted(name for name in arrays if name.startswith("tokens")) == [
+        "tokens",
+        *(f"tokens.{v}" for v in range(1, 7)),
+    ]
+    heard = [
+        codec.decode(torch.from_numpy(arrays[name]).long()[None])[0, 0].numpy()
+        for name in sorted(arrays)
+        if "tok" in name
+    ]
+    found = [_lag_and_likeness(heard[0], other) for other in heard[1:]]
+    reach = codec.sample_rate / codec.frame_rate / 2
+    assert all(abs(lag) <= reach + 1 and abs(likeness) > 0.7 for lag, likeness in found), found
+    assert len({lag for lag, _ in found}) == 6 and {likeness > 0 for _, likeness in found} == {True, False}
+    again, _, _ = encode_song(
+        folder, dataclasses.replace(parts, codec=codec), dataclasses.replace(config, token_variants=2)
+    )
+    other, _, _ = encode_song(folder, dataclasses.replace(parts, codec=codec), dataclasses.replace(config, seed=1))
+    assert np.array_equal(again["tokens.1"], arrays["tokens.1"]) and not np.array_equal(
+        other["tokens.1"], arrays["tokens.1"]
+    )
+    assert np.array_equal(other["tokens"], arrays["tokens"])
+
+
+def _lag_and_likeness(sound: np.ndarray, moved: np.ndarray) -> tuple[int, float]:
+    """By how many samples `moved` comes later, and the correlation with `sound` there (negative: upside down)."""
+    both = np.fft.irfft(np.fft.rfft(moved, 2 * len(sound)) * np.fft.rfft(sound, 2 * len(sound)).conj())
+    lag = int(np.abs(both).argmax())
+    likeness = both[lag] / (np.linalg.norm(sound) * np.linalg.norm(moved))
+    return (lag if lag < len(sound) else lag - len(both)), float(likeness)
+
+
+def test_sound_is_moved_either_way_with_silence_in_the_gap() -> None:
+    sound = np.arange(1.0, 101.0, dtype=np.float32)[None]
+    moves = [moved_in_phase(sound, 1000, 50.0, np.random.default_rng(seed)) for seed in range(60)]
+    starts = [np.flatnonzero(np.abs(moved[0]) == 50)[0] - 49 for moved in moves]
+    assert -10 <= min(starts) <= -8 and 8 <= max(starts) <= 10 and all(moved.shape == (1, 100) for moved in moves)
+    for moved, start in zip(moves, starts, strict=True):
+        gap = moved[0, :start] if start > 0 else moved[0, 100 + start :]
+        assert not gap.any() and np.count_nonzero(moved) == 100 - abs(start)
 
 
 def test_voices_alone_need_the_melody_only(songs: Path, tmp_path: Path) -> None:
@@ -136,6 +188,8 @@ def test_another_model_or_setting_never_mixes(songs: Path, parts: TokenParts, tm
     tokenize(songs, tmp_path, parts, variants=1, progress=False)
     with pytest.raises(InputError, match="other settings"):
         tokenize(songs, tmp_path, parts, variants=2, progress=False)
+    with pytest.raises(InputError, match="other settings"):
+        tokenize(songs, tmp_path, parts, variants=1, token_variants=2, progress=False)
     with pytest.raises(InputError, match="other parts"):
         tokenize(songs, tmp_path, TokenParts(Melody(), parts.mert), variants=1, progress=False)
     weight = next(parts.mert.model.parameters())
@@ -146,6 +200,14 @@ def test_another_model_or_setting_never_mixes(songs: Path, parts: TokenParts, tm
                 tokenize(songs, tmp_path, parts, variants=1, progress=False)
         finally:
             weight.sub_(1e-3)
+
+
+def test_a_folder_from_before_a_setting_is_gone_on_with(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
+    tokenize(songs, tmp_path, parts, variants=1, progress=False)
+    content = json.loads((tmp_path / "manifest.json").read_text())
+    del content["settings"]["token_variants"]
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    assert len(tokenize(songs, tmp_path, parts, variants=1, progress=False).songs) == 4
 
 
 def test_the_bleed_is_never_a_songs_own_accompaniment(tmp_path: Path) -> None:

@@ -78,16 +78,24 @@ class TokenParts:
 
 @dataclass(frozen=True)
 class EncodeConfig:
-    """How songs are encoded: `variants` of each vocal (the first untouched), the `seed` of the others,
-    and the windows of the sound embedding in seconds."""
+    """How songs are encoded.
+
+    Attributes:
+        variants: of each vocal, the first untouched.
+        token_variants: of each band's codec tokens, the first of the sound as it is.
+        seed: of the other variants.
+        clap_window_s: windows of the sound embedding, in seconds.
+    """
 
     variants: int = 3
+    token_variants: int = 1
     seed: int = 0
     clap_window_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.variants < 1:
-            raise ValueError(f"variants must be at least 1, not {self.variants}")
+        for name in ("variants", "token_variants"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 def encode_song(
@@ -125,6 +133,7 @@ def encode_song(
         band = audio.read(folder / ACCOMPANIMENT)
         _check_aligned(folder, vocals, band)
         arrays |= _band_arrays(band, parts, n_frames, config)
+        arrays |= _token_arrays(band, parts, n_frames, config, zlib.crc32(folder.name.encode()))
     entry = {"seconds": round(vocals.seconds, 3), "n_frames": n_frames, "has_accompaniment": has_band}
     return arrays, labels, entry
 
@@ -158,13 +167,10 @@ def _vocal_features(sounds: np.ndarray, parts: TokenParts, n_frames: int) -> np.
 
 
 def _band_arrays(band: audio.Audio, parts: TokenParts, n_frames: int, config: EncodeConfig) -> dict[str, np.ndarray]:
-    assert parts.mert is not None and parts.codec is not None and parts.semantic_codes is not None
+    assert parts.mert is not None and parts.semantic_codes is not None
     mono = audio.to_mono(band.samples)
     states = parts.mert.encode(_at_rate(mono, band.sample_rate, parts.mert.sample_rate), n_frames)
-    arrays = {
-        "codes": parts.semantic_codes.encode(states)[0].numpy().astype(np.int16),
-        "tokens": _codec_tokens(band, parts.codec, n_frames, parts.melody.frame_rate),
-    }
+    arrays = {"codes": parts.semantic_codes.encode(states)[0].numpy().astype(np.int16)}
     if parts.clap is not None:
         sound = _at_rate(mono, band.sample_rate, parts.clap.sample_rate)[0]
         window = int(config.clap_window_s * parts.clap.sample_rate)
@@ -174,14 +180,46 @@ def _band_arrays(band: audio.Audio, parts: TokenParts, n_frames: int, config: En
     return arrays
 
 
-def _codec_tokens(band: audio.Audio, codec: Any, n_frames: int, frame_rate: float) -> np.ndarray:
-    """Codec tokens [Kc, A] int16 with A an exact multiple of `n_frames`: the end is padded with silence."""
-    per_frame = tokens_per_frame(codec.frame_rate, frame_rate)
+def _token_arrays(
+    band: audio.Audio, parts: TokenParts, n_frames: int, config: EncodeConfig, song: int
+) -> dict[str, np.ndarray]:
+    """`tokens` of the band as it is and `tokens.<v>` of the variants, each [Kc, A] int16; `song` seeds their draws.
+
+    Tokens carry the phase of the waveform, so that the same sound a few milliseconds later, or upside down, has
+    quite other ones: for the acoustic stage, more of the same music.
+    """
+    assert parts.codec is not None
+    codec = parts.codec
     sound = audio.resample(band.samples, band.sample_rate, codec.sample_rate)
     if codec.channels == 1:
         sound = audio.to_mono(sound)
     elif sound.shape[0] == 1:
         sound = np.repeat(sound, codec.channels, axis=0)
+    arrays = {"tokens": _codec_tokens(sound, codec, n_frames, parts.melody.frame_rate)}
+    for v in range(1, config.token_variants):
+        moved = moved_in_phase(sound, codec.sample_rate, codec.frame_rate, np.random.default_rng([config.seed, song, 2, v]))
+        arrays[f"tokens.{v}"] = _codec_tokens(moved, codec, n_frames, parts.melody.frame_rate)
+    return arrays
+
+
+def moved_in_phase(
+    sound: np.ndarray, sample_rate: int, codec_frame_rate: float, rng: np.random.Generator
+) -> np.ndarray:
+    """`sound` [C, T] earlier or later by up to half a codec frame, its polarity flipped or not; silence fills the gap.
+
+    Every place on the codec's grid is as likely, and no event moves by more than half a codec frame (10 ms at 50 Hz).
+    """
+    reach = sample_rate / codec_frame_rate / 2
+    shift = round(rng.uniform(-reach, reach))
+    polarity = np.float32(rng.choice((-1.0, 1.0)))
+    moved = np.zeros_like(sound)
+    moved[:, max(shift, 0) : sound.shape[-1] + min(shift, 0)] = sound[:, max(-shift, 0) : sound.shape[-1] - max(shift, 0)]
+    return polarity * moved
+
+
+def _codec_tokens(sound: np.ndarray, codec: Any, n_frames: int, frame_rate: float) -> np.ndarray:
+    """Tokens [Kc, A] int16 of `sound` [C, T], A an exact multiple of `n_frames`: the end is padded with silence."""
+    per_frame = tokens_per_frame(codec.frame_rate, frame_rate)
     # One frame more than is kept, so that the last kept one never lacks its right-hand context.
     n_samples = round((n_frames + 1) * codec.sample_rate / frame_rate)
     tokens = codec.encode(torch.from_numpy(audio.fit_length(sound, n_samples))[None])[0]

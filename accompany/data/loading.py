@@ -122,11 +122,18 @@ class TokenDataset(Dataset[Item]):
         if self.needs_band:
             per_frame = self.manifest.tokens_per_frame
             item["codes"] = song.file.columns("codes", start, stop).astype(np.int64)
-            item["tokens"] = song.file.columns("tokens", start * per_frame, stop * per_frame).astype(np.int64)
+            tokens = song.file.columns(self._tokens_of(song, rng), start * per_frame, stop * per_frame)
+            item["tokens"] = tokens.astype(np.int64)
         elif self.split == "train" and rng.random() < self.config.stretch_rate:
             speed = float(np.exp(rng.uniform(-1, 1) * np.log(self.config.stretch)))
             item = stretched(item, speed)
         return item
+
+    def _tokens_of(self, song: _Song, rng: np.random.Generator) -> str:
+        """In training any variant of the tokens, as likely as the others; in validation those of the sound itself."""
+        count = song.file.n_token_variants
+        variant = int(rng.integers(count)) if self.split == "train" and count > 1 else 0
+        return f"tokens.{variant}" if variant else "tokens"
 
     def _heard(self, song: _Song, start: int, stop: int, rng: np.random.Generator) -> Item:
         augmented = self.split == "train" and song.file.n_variants > 1 and rng.random() >= self.config.dry_rate

@@ -61,6 +61,7 @@ def tokenize(
     parts: TokenParts | str | os.PathLike[str],
     *,
     variants: int = 3,
+    token_variants: int = 1,
     seed: int = 0,
     val_share: float = 0.05,
     workers: int = 0,
@@ -73,7 +74,9 @@ def tokenize(
         tokens_dir: made if it is not there; a run that was stopped goes on.
         parts: the frozen parts, or the bundle (name or folder) that has them.
         variants: vocals stored per song: the dry one and `variants - 1` augmented ones.
-        seed: of the augmentation.
+        token_variants: codec tokens stored per accompaniment: of the sound as it is and `token_variants - 1` times
+            moved by less than a codec frame, with random polarity.
+        seed: of the augmentation and of these moves.
         val_share: share of the songs kept for validation, drawn by a hash of the song's id.
         workers: processes beside this one; 0 or 1 works in this one. More need `parts` as a name or folder.
         progress: show a bar on stderr.
@@ -84,7 +87,7 @@ def tokenize(
     folders = find_songs(Path(pairs_dir))
     tokens_dir = Path(tokens_dir)
     loaded = parts if isinstance(parts, TokenParts) else load_parts(parts)
-    config = EncodeConfig(variants=variants, seed=seed)
+    config = EncodeConfig(variants=variants, token_variants=token_variants, seed=seed)
     manifest = _open_folder(tokens_dir, _plan(loaded, config, val_share))
     jobs = _jobs(folders, tokens_dir, config)
     missing = [job for job in jobs if not job.target.is_file()]
@@ -149,6 +152,8 @@ def _open_folder(tokens_dir: Path, planned: Manifest) -> Manifest:
         raise InputError(f"Cannot make the folder {tokens_dir} ({error.strerror}); choose another.") from error
     if (tokens_dir / MANIFEST).is_file():
         before, now = read_manifest(tokens_dir).fingerprint(), planned.fingerprint()
+        # A folder made before a setting was there had its default.
+        before["settings"] = {**asdict(EncodeConfig()), **before["settings"]}
         changed = sorted(key for key in now if before[key] != now[key])
         if changed:
             raise InputError(

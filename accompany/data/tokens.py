@@ -4,7 +4,8 @@
     TOKENS/<id>.safetensors        arrays of one song; its labels as JSON in the metadata
 
 Arrays of a song: `vocal.<v>` [F, Dv] float16 (0 is the recording itself, the others augmented), `text`
-[n_captions, Dt] float16; with an accompaniment also `codes` [K, F] int16, `tokens` [Kc, A] int16 and
+[n_captions, Dt] float16; with an accompaniment also `codes` [K, F] int16, `tokens` [Kc, A] int16,
+`tokens.<v>` for v from 1 (the same sound moved by less than a codec frame, perhaps with its polarity flipped) and
 `audio_clap` [n_windows, Dt] float16. F is the semantic grid, A the codec grid, a whole multiple of F.
 """
 
@@ -212,6 +213,11 @@ class SongFile:
     def n_variants(self) -> int:
         """How many `vocal.<v>` there are."""
         return sum(name.startswith("vocal.") for name in self.names)
+
+    @property
+    def n_token_variants(self) -> int:
+        """How many arrays of tokens there are: `tokens` and each `tokens.<v>`."""
+        return sum(name.split(".")[0] == "tokens" for name in self.names)
 
     def read(self, name: str) -> np.ndarray:
         """A whole array."""
