@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 MODEL_DIR = "model"
+_NOT_IN_WEIGHTS = ("sampling", "drop", "dropout", "beats", "chords")
+"""Parts of a model's config that a run may go on with other values of: how it is trained and decoded."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,7 @@ def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manif
         raise InputError(f"Cannot make the folder {run_dir} ({error.strerror}); choose another run_dir.") from error
     if usable_checkpoint(run_dir) is not None:
         before = read_json(run_dir / RUN_FILE)
-        changed = [key for key in ("task", "model", "tokens") if before.get(key) != _as_json(content[key])]
+        changed = [key for key in ("task", "model", "tokens") if _fixed(before.get(key)) != _fixed(content[key])]
         if changed:
             raise InputError(
                 f"{run_dir} holds a run with another {' and '.join(changed)}; choose another run_dir, "
@@ -276,8 +278,8 @@ def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manif
     return run_dir
 
 
-def _as_json(value: Any) -> Any:
-    """As it comes back from a JSON file: tuples become lists."""
+def _fixed(value: Any) -> Any:
+    """A part of run.json as JSON gives it back (tuples are lists), without what may change when a run goes on."""
     if isinstance(value, dict):
-        return {key: _as_json(item) for key, item in value.items()}
-    return [_as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: _fixed(item) for key, item in value.items() if key not in _NOT_IN_WEIGHTS}
+    return [_fixed(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -17,6 +17,7 @@ from accompany.stages.conditions import (
     Conditions,
     DropRates,
     drop,
+    drop_history,
     make_conditions,
     stack,
 )
@@ -283,6 +284,28 @@ def test_drops_hide_each_condition_at_its_rate() -> None:
     nothing = drop(told, DropRates(*[0.0] * 8, known=1.0), torch.Generator().manual_seed(0))
     assert nothing.vocal_mask.all()
     assert (nothing.known == -1).all()
+
+
+def test_parts_of_the_history_are_hidden_at_each_items_own_rate() -> None:
+    codes = torch.arange(200 * 2 * 50).view(200, 2, 50)
+    hidden = drop_history(codes, 0.3, torch.Generator().manual_seed(0)) == -1
+    rates = hidden.float().mean(dim=(1, 2))
+    assert 0.26 < rates.mean() < 0.34
+    assert rates.min() < 0.05 and rates.max() > 0.5
+    assert drop_history(codes, 0.0) is codes
+
+
+def test_a_history_with_gaps_is_trained_on_and_not_validated_on(stage: SemanticStage) -> None:
+    drops = dataclasses.replace(stage.config.conditions.drop, history=0.5)
+    config = dataclasses.replace(stage.config, conditions=dataclasses.replace(stage.config.conditions, drop=drops))
+    gappy = SemanticStage(config)
+    gappy.load_state_dict(stage.state_dict())
+    whole, seen = (model.eval().loss(batch())["loss"] for model in (stage, gappy))
+    assert torch.equal(whole, seen)
+    asked: list[torch.Tensor] = []
+    gappy.train().decoder.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0]))
+    gappy.loss(batch(), torch.Generator().manual_seed(0))
+    assert (asked[0] == -1).any() and (asked[0] >= 0).any()
 
 
 def test_absent_conditions_are_the_same_whatever_they_hold() -> None:

@@ -184,6 +184,12 @@ def test_a_run_of_another_model_is_refused(tokens: Path, tmp_path: Path) -> None
         export(tmp_path / "logs")
 
 
+def test_a_run_goes_on_with_other_beliefs(tokens: Path, tmp_path: Path) -> None:
+    run("listener", tokens, tmp_path, "max_steps=1", "checkpoint_every=1", "val_every=1")
+    run("listener", tokens, tmp_path, "max_steps=2", "checkpoint_every=1", "val_every=1", "model.beats.centre_bpm=90")
+    assert read_json(export(tmp_path) / "config.json")["beats"]["centre_bpm"] == 90
+
+
 def test_a_loss_that_is_no_number_stops_with_the_last_checkpoint_kept(tokens: Path, tmp_path: Path) -> None:
     wild = ("optimizer.lr=1e30", "optimizer.clip_norm=0", "optimizer.warmup_steps=0", "max_steps=50")
     with pytest.raises(InputError, match=r"lower optimizer\.lr"):

@@ -31,6 +31,9 @@ class DropRates:
         phase: of the beat group all but the tempo.
         bar: of the beat group the bars.
         known: known codes as a whole; else codes on either side of a gap stay known.
+        history: of the codes that a decoder has written before (semantic stage). Each item draws its own rate, up to
+            twice this. What was written is half wrong when a small model writes it itself, and one that learnt to
+            do without parts of it keeps to its conditions.
     """
 
     vocal: float = 0.1
@@ -42,6 +45,7 @@ class DropRates:
     phase: float = 0.05
     bar: float = 0.1
     known: float = 0.7
+    history: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for a rate outside 0..1."""
@@ -295,6 +299,15 @@ def drop(
         control_mask=conditions.control_mask & groups,
         known=conditions.known.masked_fill(unknown[:, None], -1),
     )
+
+
+def drop_history(codes: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:
+    """Hide (-1) some of the codes [B, K, F] that a decoder sees as written before, each on its own."""
+    if not rate:
+        return codes
+    rates = 2 * rate * torch.rand(codes.shape[0], 1, 1, generator=generator)
+    hidden = torch.rand(codes.shape, generator=generator) < rates
+    return codes.masked_fill(hidden.to(codes.device), -1)
 
 
 def _hidden(shape: tuple[int, int], rate: float, stretches: bool, generator: torch.Generator | None) -> Tensor:

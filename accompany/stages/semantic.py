@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, drop
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, drop, drop_history
 from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, guide, stream_losses, windows
 from accompany.stages.sampling import SamplingConfig, uniform_noise
 from accompany.stages.transformer import Transformer, TransformerConfig
@@ -87,10 +87,12 @@ class SemanticStage(nn.Module):
         """
         batch = batch.float()
         codes = batch.need("codes")
-        conditions = conditions_of(self.config.conditions, batch, codes.shape[-1])
+        conditions, history = conditions_of(self.config.conditions, batch, codes.shape[-1]), codes
         if self.training:
-            conditions = drop(conditions.with_known(codes), self.config.conditions.drop, generator)
-        logits = self(codes, conditions)
+            rates = self.config.conditions.drop
+            conditions = drop(conditions.with_known(codes), rates, generator)
+            history = drop_history(codes, rates.history, generator)
+        logits = self(history, conditions)
         parts = stream_losses(logits, codes)
         hits = (logits.argmax(dim=-1) == codes)[codes >= 0].float().mean()
         named = {f"stream_{k}": part.detach() for k, part in enumerate(parts)}
