@@ -108,6 +108,7 @@ class Band:
         temperature: float | None = None,
         guidance: float | None = None,
         level_db: float = Settings.level_db,
+        plan: Plan | None = None,
         progress: Progress | None = None,
     ) -> Take:
         """Accompany one vocal of any length from half a second.
@@ -117,13 +118,18 @@ class Band:
             prompt: style and instruments in plain English; empty leaves the choice to the model.
             seed: the same seed, arguments and model give the same take.
             bpm, key, temperature, guidance, level_db: see `accompany.settings.Settings`.
+            plan: beats, bars, chords and key to play in place of what is heard, such as the `plan` of another take
+                with some chords changed (`dataclasses.replace`).
             progress: called with the share done, 0 to 1.
 
         Raises:
-            InputError: an unusable vocal (missing, broken, silent, too short) or an option out of range.
+            InputError: an unusable vocal (missing, broken, silent, too short), an option out of range, or a plan
+                together with `bpm` or `key`.
         """
+        if plan is not None and (bpm is not None or key is not None):
+            raise InputError("A plan says tempo and key already; give a plan, or bpm and key.")
         settings = Settings(prompt, seed, bpm, key, temperature, guidance, level_db)
-        return self._take(vocals, settings, progress)
+        return self._take(vocals, settings, plan, progress)
 
     def generate_many(self, vocals: Iterable[Vocals], prompt: str = "", **options: Any) -> list[Take]:
         """A take for each vocal, as `generate` makes it on its own."""
@@ -141,14 +147,14 @@ class Band:
 
         return push_to_hub(self.bundle.path, repo_id, private=private)
 
-    def _take(self, vocals: Vocals, settings: Settings, progress: Progress | None) -> Take:
+    def _take(self, vocals: Vocals, settings: Settings, plan: Plan | None, progress: Progress | None) -> Take:
         from accompany.generation import accompany_vocal
 
         started = time.perf_counter()
         vocal = read_vocal(vocals, self.sample_rate)
-        samples, plan = accompany_vocal(self.bundle, vocal, settings, progress)
+        samples, played = accompany_vocal(self.bundle, vocal, settings, plan, progress)
         wall_s = time.perf_counter() - started
-        return Take(samples, self.sample_rate, vocal, plan, settings, wall_s)
+        return Take(samples, self.sample_rate, vocal, played, settings, wall_s)
 
 
 def load(model: str | os.PathLike[str] = "tiny", *, device: str = "auto") -> Band:

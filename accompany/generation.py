@@ -30,14 +30,19 @@ _QUIETEST_DB = -45.0
 
 @torch.inference_mode()
 def accompany_vocal(
-    bundle: Bundle, vocal: np.ndarray, settings: Settings, progress: Progress | None = None
+    bundle: Bundle,
+    vocal: np.ndarray,
+    settings: Settings,
+    plan: Plan | None = None,
+    progress: Progress | None = None,
 ) -> tuple[np.ndarray, Plan]:
     """Make the accompaniment of one vocal.
 
     Args:
         bundle: the model.
         vocal: mono float32 [1, T] at the codec's rate, of any length.
-        settings: the options; the result depends on these, the vocal and the model only.
+        settings: the options; the result depends on these, the vocal, the plan and the model only.
+        plan: what to play; None plays what the listener hears.
         progress: called with the share done, 0 to 1.
 
     Returns:
@@ -45,7 +50,7 @@ def accompany_vocal(
     """
     report = progress or (lambda share: None)
     features = listen(bundle, vocal)
-    plan = plan_song(bundle, features, settings)
+    plan = plan or plan_song(bundle, features, settings)
     conditions = condition(bundle, features, plan, settings.prompt)
     report(_LISTENED)
     codes = bundle.semantic.generate_long(

@@ -37,6 +37,16 @@ def test_a_take_depends_on_arguments_and_seed_only(band):
     assert first.plan == again.plan
 
 
+def test_a_plan_is_played_as_it_is_given(band):
+    heard = band.generate(SHORT, "warm piano", seed=3)
+    np.testing.assert_array_equal(band.generate(SHORT, "warm piano", seed=3, plan=heard.plan).samples, heard.samples)
+    changed = replace(heard.plan, chords=((0.0, heard.seconds, "F#:min"),))
+    other = band.generate(SHORT, "warm piano", seed=3, plan=changed)
+    assert other.plan == changed and not np.array_equal(other.samples, heard.samples)
+    with pytest.raises(InputError, match="plan"):
+        band.generate(SHORT, plan=changed, bpm=100)
+
+
 def test_a_file_and_its_samples_give_the_same_take(band, vocal_path):
     read = audio.read(vocal_path, max_seconds=1.0)
     audio_take = band.generate((read.samples, read.sample_rate), seed=1)

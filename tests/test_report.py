@@ -57,6 +57,7 @@ def test_floor_and_ceiling_stand_where_they_must(report_dir):
     assert rows["vocal copy"]["voice_likeness"]["mean"] > 0.99
     assert rows["truth"]["voice_likeness"]["mean"] < 0.5
     assert rows["accompany"]["rtf"]["mean"] > 0
+    assert rows["told"]["harmony"]["mean"] != rows["accompany"]["harmony"]["mean"]
 
 
 def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
@@ -65,7 +66,7 @@ def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
     for row in ("accompany", "truth", "codec", "shuffled", "heard chords"):
         assert f"| {row} |" in table
         assert f"clips/000_{row.replace(' ', '_')}.flac" in page
-    assert len(list((report_dir / "clips").glob("*.flac"))) == 8
+    assert len(list((report_dir / "clips").glob("*.flac"))) == 9
     assert (report_dir / "clips" / "000.png").stat().st_size > 10_000
 
 

@@ -18,11 +18,20 @@ from accompany import audio
 from accompany.config import write_json
 from accompany.errors import InputError
 from accompany.evaluation.figures import FIGURES, hear, measure, obedience, summarise, wishes
-from accompany.evaluation.rows import ROWS, Output, applicable_rows, make_output, other_clip
+from accompany.evaluation.rows import (
+    ROWS,
+    Output,
+    Played,
+    applicable_rows,
+    make_output,
+    other_clip,
+    plans_known,
+    play,
+)
 from accompany.evaluation.testset import Clip, load_clips
 
 if TYPE_CHECKING:
-    from accompany.api import Band, Take
+    from accompany.api import Band
     from accompany.evaluation.judge import Judge
 
 logger = logging.getLogger(__name__)
@@ -72,19 +81,20 @@ def evaluate(
         raise InputError(f"--report '{out}' is a file; name a folder.")
     clips = load_clips(folders, sample_rate=band.sample_rate, seconds=config.seconds, limit=config.limit or None)
     judge = find_judge(config.judge)
-    takes = [
-        band.generate((clip.vocal, clip.sample_rate), clip.prompt, seed=config.seed + i)
+    tell = plans_known(clips)
+    played = [
+        play(band, clip, config.seed + i, tell=tell)
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
     names = applicable_rows(clips)
-    results = _measure_rows(names, clips, takes, band, judge)
+    results = _measure_rows(names, clips, played, band, judge)
     report = {
         "model": band.name,
         "clips": len(clips),
         "config": dataclasses.asdict(config),
         "definitions": {"rows": ROWS, "figures": FIGURES},
         "rows": {name: summarise(values, config.seed) for name, values in results.items()},
-        "prompt of another clip": _floor_of_obedience(clips, takes, band, judge),
+        "prompt of another clip": _floor_of_obedience(clips, played, band, judge),
         "per_clip": {
             name: [dict(v, clip=c.name) for v, c in zip(vs, clips, strict=True)] for name, vs in results.items()
         },
@@ -96,7 +106,7 @@ def evaluate(
         out,
         report,
         [
-            {name: make_output(name, i, clips, takes, band) for name in names}
+            {name: make_output(name, i, clips, played, band) for name in names}
             for i in range(min(config.players, len(clips)))
         ],
     )
@@ -116,24 +126,24 @@ def find_judge(folder: str = "") -> Judge | None:
 
 
 def _measure_rows(
-    names: list[str], clips: list[Clip], takes: list[Take], band: Band, judge: Judge | None
+    names: list[str], clips: list[Clip], played: list[Played], band: Band, judge: Judge | None
 ) -> dict[str, list[dict[str, float]]]:
     results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for i, clip in enumerate(tqdm(clips, desc="Measuring", unit="clip")):
         heard = hear(clip, judge)
         for name in names:
-            results[name].append(measure(make_output(name, i, clips, takes, band), heard, judge))
+            results[name].append(measure(make_output(name, i, clips, played, band), heard, judge))
     return results
 
 
-def _floor_of_obedience(clips: list[Clip], takes: list[Take], band: Band, judge: Judge | None) -> dict[str, Any]:
+def _floor_of_obedience(clips: list[Clip], played: list[Played], band: Band, judge: Judge | None) -> dict[str, Any]:
     """Our outputs judged by the prompts of other clips: what obedience is worth by chance."""
     if judge is None or len(clips) < 2:
         return {}
     values = []
     for i in range(len(clips)):
         stranger = clips[other_clip(i, len(clips))]
-        output = make_output("accompany", i, clips, takes, band)
+        output = make_output("accompany", i, clips, played, band)
         values.append(obedience(output.sound, output.clip.sample_rate, *wishes(stranger, judge), judge))
     return summarise(values)
 

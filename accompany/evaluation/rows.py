@@ -13,12 +13,14 @@ from accompany import audio
 from accompany.evaluation.arranger import arrange
 from accompany.evaluation.metrics import Signal
 from accompany.evaluation.testset import Clip
+from accompany.stages.plan import Plan
 
 if TYPE_CHECKING:
     from accompany.api import Band, Take
 
 ROWS = {
     "accompany": "the model under test",
+    "told": "the model under test, told the true chords and beats: what its two stages and its codec lose",
     "truth": "the true accompaniment: ceiling",
     "codec": "the true accompaniment through the model's codec: what the codec leaves",
     "true chords": "true chords and beats played by a rule-based arranger: what perfect listening gives",
@@ -38,11 +40,30 @@ class Output:
     take: Take | None = None
 
 
-def make_output(name: str, index: int, clips: list[Clip], takes: list[Take], band: Band) -> Output:
+@dataclass(frozen=True)
+class Played:
+    """What the band made of one clip: by ear, and told the truth about beats, chords and key where it is known."""
+
+    take: Take
+    told: Take | None = None
+
+
+def play(band: Band, clip: Clip, seed: int, *, tell: bool) -> Played:
+    """Let the band play for a clip, and again with the clip's own plan where `tell` is asked for."""
+    vocal = clip.vocal, clip.sample_rate
+    take = band.generate(vocal, clip.prompt, seed=seed)
+    if not tell:
+        return Played(take)
+    plan = Plan(clip.beats_s, clip.downbeats_s, clip.chords, clip.key or None)
+    return Played(take, band.generate(vocal, clip.prompt, seed=seed, plan=plan))
+
+
+def make_output(name: str, index: int, clips: list[Clip], played: list[Played], band: Band) -> Output:
     """What row `name` (a key of `ROWS`) gives for clip `index`, mono at the clip's sample rate."""
-    clip, take = clips[index], takes[index]
+    clip, take, told = clips[index], played[index].take, played[index].told
     makers: dict[str, Callable[[], Signal]] = {
         "accompany": lambda: take.samples.mean(0),
+        "told": lambda: told.samples.mean(0) if told is not None else np.zeros(0, np.float32),
         "truth": lambda: clip.truth,
         "codec": lambda: through_codec(band, clip),
         "true chords": lambda: _arranged(clip, clip.chords, clip.beats_s),
@@ -61,13 +82,18 @@ def other_clip(index: int, n_clips: int) -> int:
 
 
 def applicable_rows(clips: list[Clip]) -> list[str]:
-    """The rows that these clips allow: chords must be known for `true chords`, two clips for `shuffled`."""
+    """The rows that these clips allow: chords must be known for `told` and `true chords`, two clips for `shuffled`."""
     skipped = set()
-    if not all(clip.chords and clip.beats_s for clip in clips):
-        skipped.add("true chords")
+    if not plans_known(clips):
+        skipped |= {"told", "true chords"}
     if len(clips) < 2:
         skipped.add("shuffled")
     return [name for name in ROWS if name not in skipped]
+
+
+def plans_known(clips: list[Clip]) -> bool:
+    """Whether beats and chords of all clips are known."""
+    return all(clip.chords and clip.beats_s for clip in clips)
 
 
 def through_codec(band: Band, clip: Clip) -> Signal:
