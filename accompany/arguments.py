@@ -90,6 +90,7 @@ def _add_synth(commands: Any) -> None:
     add("--sample-rate", type=_count, default=44100, metavar="HZ", help="default 44100")
     add("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
     add("--voice-only", action="store_true", help="only the vocals and song.json: fast, for listeners")
+    add("--no-stems", action="store_true", help="vocals, accompaniment and mix, but not each instrument")
 
 
 def _add_prepare(commands: Any) -> None:
@@ -110,10 +111,15 @@ def _add_tokenize(commands: Any) -> None:
     parser = _command(commands, "tokenize", help_, example)
     parser.add_argument("pairs_dir", metavar="PAIRS_DIR", help="what synth or prepare wrote")
     parser.add_argument("tokens_dir", metavar="TOKENS_DIR", help="a run that was stopped goes on")
-    parser.add_argument("--model", default="tiny", metavar="NAME|DIR", help="whose encoders to use (default tiny)")
-    help_ = "codec tokens of each band, all but the first moved by part of a codec frame (default 1)"
-    parser.add_argument("--token-variants", type=_count, default=1, metavar="N", help=help_)
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
+    encoders = parser.add_mutually_exclusive_group()
+    encoders.add_argument("--model", default="tiny", metavar="NAME|DIR", help="whose encoders to use (default tiny)")
+    help_ = "only melody features of the vocals: no model, no bands, all that a listener needs"
+    encoders.add_argument("--melody-only", action="store_true", help=help_)
+    add = parser.add_argument
+    add("--variants", type=_count, default=3, metavar="N", help="of each vocal, the first as it is (default 3)")
+    help_ = "of each band's codec tokens, all but the first moved by part of a codec frame (default 1)"
+    add("--token-variants", type=_count, default=1, metavar="N", help=help_)
+    add("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
 
 
 def _add_train(commands: Any) -> None:
@@ -151,6 +157,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--seconds", type=float, default=10.0, metavar="X", help="length of a clip (default 10)")
     parser.add_argument("--clips", type=_count, metavar="N", help="at most this many clips")
     parser.add_argument("--seed", type=int, default=0, help="of the generations (default 0)")
+    parser.add_argument("--judge", default="", metavar="DIR", help="judge of the prompts (default: the package's own)")
     _add_model(parser)
 
 
@@ -164,7 +171,6 @@ def _add_looks(commands: Any) -> None:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least 1")
+    return int(text)

@@ -187,6 +187,7 @@ def _synth(args: argparse.Namespace) -> None:
         sample_rate=args.sample_rate,
         workers=args.workers,
         voice_only=args.voice_only,
+        stems=not args.no_stems,
     )
     speed = f", {report.songs_per_hour:.0f} an hour" if report.n_made else ""
     _say(f"{report.n_made} songs made{speed}, {report.n_kept} there before, in {report.out_dir}")
@@ -206,7 +207,12 @@ def _tokenize(args: argparse.Namespace) -> None:
     from accompany.data.tokenize import tokenize
 
     manifest = tokenize(
-        args.pairs_dir, args.tokens_dir, args.model, token_variants=args.token_variants, workers=args.workers
+        args.pairs_dir,
+        args.tokens_dir,
+        None if args.melody_only else args.model,
+        variants=args.variants,
+        token_variants=args.token_variants,
+        workers=args.workers,
     )
     _say(f"{len(manifest.songs)} songs in {args.tokens_dir}, {len(manifest.set_aside)} set aside")
 
@@ -237,7 +243,7 @@ def _bundle(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from accompany.evaluation.report import EvaluationConfig, as_table, evaluate
 
-    config = EvaluationConfig(seconds=args.seconds, limit=args.clips or 0, seed=args.seed)
+    config = EvaluationConfig(seconds=args.seconds, limit=args.clips or 0, seed=args.seed, judge=args.judge)
     report = evaluate(_load(args), args.songs, args.report, config)
     _say(as_table(report))
     _say(f"The page with pictures and players: {Path(args.report) / 'report.html'}")

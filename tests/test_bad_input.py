@@ -152,6 +152,11 @@ ARGUMENTS = {
     "unknown model": (["generate", "VOCAL", "--model", "tinny"], "'tinny'"),
     "unknown device": (["generate", "VOCAL", "--device", "tpu"], "--device"),
     "no songs": (["synth", "OUT", "--songs", "0"], "--songs"),
+    "songs that are no number": (["synth", "OUT", "--songs", "many"], "'many' must be a whole number"),
+    "no variant": (["tokenize", "IN", "OUT", "--variants", "0"], "--variants"),
+    "no variant of tokens": (["tokenize", "IN", "OUT", "--token-variants", "-3"], "--token-variants"),
+    "a model that is not used": (["tokenize", "IN", "OUT", "--melody-only", "--model", "mine"], "not allowed with"),
+    "melody of nothing": (["tokenize", "IN", "OUT", "--melody-only"], "There is no folder IN"),
     "unknown part": (["train", "everything"], "everything"),
     "missing pairs": (["tokenize", "OUT", "OUT2"], "OUT"),
 }

@@ -20,12 +20,12 @@ from accompany.cli import main
 
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json",
-    "synth": "out_dir --songs --seed",
+    "synth": "out_dir --songs --seed --voice-only --no-stems",
     "prepare": "songs_dir pairs_dir --separator --workers",
-    "tokenize": "pairs_dir tokens_dir --model",
+    "tokenize": "pairs_dir tokens_dir --model --melody-only --variants --token-variants",
     "train": "task --config overrides",
     "bundle": "out_dir parts --from --name --license --card",
-    "evaluate": "--report",
+    "evaluate": "--report --judge",
     "models": "",
     "doctor": "",
 }

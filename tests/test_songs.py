@@ -219,6 +219,9 @@ def test_a_song_is_remade_exactly_by_other_processes(songs: Path, tmp_path: Path
             file = f"{index:06d}/{name}.flac"
             assert np.array_equal(_samples(songs / file), _samples(tmp_path / file)), file
         assert not (tmp_path / f"{index:06d}" / "stems").exists()
+    with pytest.raises(InputError, match="without stems"):
+        write.synthesise(tmp_path, 2, 7, seconds=8.0, sample_rate=RATE)
+    assert write.synthesise(songs, 2, 7, seconds=8.0, sample_rate=RATE, stems=False).n_kept == 2
 
 
 @needs_voice

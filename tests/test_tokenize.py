@@ -17,6 +17,7 @@ import torch
 from small_parts import SAMPLE_RATE, save_bundle, small_parts, write_song, write_songs
 
 from accompany import audio
+from accompany.cli import main
 from accompany.config import CONFIGS_DIR
 from accompany.data.encode import EncodeConfig, TokenParts, encode_song, moved_in_phase, tokens_per_frame
 from accompany.data.tokenize import load_parts, split_of, tokenize
@@ -126,6 +127,17 @@ def test_voices_alone_need_the_melody_only(songs: Path, tmp_path: Path) -> None:
     song = SongFile(song_path(tmp_path / "t", "solo"))
     assert song.names == {"vocal.0", "vocal.1", "vocal.2"} and manifest.sizes["vocal_dim"] == 54
     assert manifest.ids("train", with_accompaniment=True) == []
+
+
+def test_the_command_makes_variants_of_voices_without_a_model(songs: Path, tmp_path: Path) -> None:
+    arguments = [str(songs), str(tmp_path / "t"), "--melody-only", "--variants", "2", "--workers", "2"]
+    assert main(["tokenize", *arguments]) == 0
+    manifest = read_manifest(tmp_path / "t")
+    assert list(manifest.parts) == ["melody"] and len(manifest.songs) == 4
+    song = SongFile(song_path(tmp_path / "t", "000001"))
+    assert song.names == {"vocal.0", "vocal.1"}
+    tokenize(songs, tmp_path / "again", TokenParts(Melody()), variants=2, progress=False)
+    assert song_path(tmp_path / "again", "000001").read_bytes() == song_path(tmp_path / "t", "000001").read_bytes()
 
 
 def test_what_is_done_is_not_done_again_and_results_do_not_depend_on_the_run(

@@ -37,6 +37,7 @@ from accompany.data.tokens import (
     write_manifest,
     write_song,
 )
+from accompany.encoders.melody import Melody
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class _Job:
 def tokenize(
     pairs_dir: str | os.PathLike[str],
     tokens_dir: str | os.PathLike[str],
-    parts: TokenParts | str | os.PathLike[str],
+    parts: TokenParts | str | os.PathLike[str] | None,
     *,
     variants: int = 3,
     token_variants: int = 1,
@@ -72,7 +73,8 @@ def tokenize(
     Args:
         pairs_dir: folders with vocals.flac, mostly accompaniment.flac, and song.json.
         tokens_dir: made if it is not there; a run that was stopped goes on.
-        parts: the frozen parts, or the bundle (name or folder) that has them.
+        parts: the frozen parts, or the bundle (name or folder) that has them; None for the melody features alone,
+            which need no model and are all that a listener needs.
         variants: vocals stored per song: the dry one and `variants - 1` augmented ones.
         token_variants: codec tokens stored per accompaniment: of the sound as it is and `token_variants - 1` times
             moved by less than a codec frame, with random polarity.
@@ -86,7 +88,7 @@ def tokenize(
     """
     folders = find_songs(Path(pairs_dir))
     tokens_dir = Path(tokens_dir)
-    loaded = parts if isinstance(parts, TokenParts) else load_parts(parts)
+    loaded = _loaded(parts)
     config = EncodeConfig(variants=variants, token_variants=token_variants, seed=seed)
     manifest = _open_folder(tokens_dir, _plan(loaded, config, val_share))
     jobs = _jobs(folders, tokens_dir, config)
@@ -94,7 +96,7 @@ def tokenize(
     _log.info("%d songs, %d of them done before.", len(jobs), len(jobs) - len(missing))
     if workers > 1 and isinstance(parts, TokenParts):
         raise ValueError("workers need the parts as a bundle's name or folder: each loads its own")
-    source = loaded if workers <= 1 else str(parts)
+    source = loaded if workers <= 1 else parts
     set_aside = {}
     results = run_jobs(missing, _make_worker, (source,), workers=workers, name="tokenize", progress=progress)
     for job, result in results:
@@ -199,9 +201,15 @@ def _encode_job(job: _Job, parts: TokenParts) -> SongResult:
     return entry
 
 
-def _make_worker(parts: TokenParts | str) -> Callable[[_Job], SongResult]:
-    loaded = parts if isinstance(parts, TokenParts) else load_parts(parts)
+def _make_worker(parts: TokenParts | str | os.PathLike[str] | None) -> Callable[[_Job], SongResult]:
+    loaded = _loaded(parts)
     return lambda job: _encode_job(job, loaded)
+
+
+def _loaded(parts: TokenParts | str | os.PathLike[str] | None) -> TokenParts:
+    if isinstance(parts, TokenParts):
+        return parts
+    return TokenParts(Melody()) if parts is None else load_parts(parts)
 
 
 def _finish(

@@ -153,6 +153,8 @@ def _is_finished(order: _Order) -> bool:
         )
     if not order.voice_only and not (order.folder / "accompaniment.flac").is_file():
         raise InputError(f"{order.folder} holds a voice alone; choose a new folder, or --voice-only again.")
+    if order.stems and not order.voice_only and not (order.folder / "stems").is_dir():
+        raise InputError(f"{order.folder} holds a song without stems; choose a new folder, or --no-stems again.")
     return True
 
 
