@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from accompany.stages.decoding import Guidance, Progress, first_open
 from accompany.stages.sampling import SamplingConfig, sample
+from accompany.stages.steps import start
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
 _FLOOR = 0.02
@@ -124,7 +125,7 @@ class DepthDecoder(nn.Module):
         written = torch.zeros_like(guess)
         logits = []
         for level in range(self.levels):
-            logits.append(self._logits(level, guess, told, written))
+            logits.append(self.level_logits(level, guess, told, written))
             written = written + vectors[:, level]
         return torch.stack(logits, dim=1)
 
@@ -152,44 +153,23 @@ class DepthDecoder(nn.Module):
         """
         n_frames = forced.shape[-1]
         codes = torch.where(forced < 0, self.none, forced)
+        is_given = (forced >= 0).flatten(0, 1).any(dim=0).tolist()
         first = first_open(forced)
-        cache = self.transformer.new_cache(condition.shape[0], n_frames)
+        run = start(self.transformer, condition.shape[0], n_frames)
         frames = self._vectors(codes[..., :first]).sum(dim=1)
         if 0 < first < n_frames:
-            known = guidance.spread(self.past_in(self._past(frames)))
-            self.transformer.prefill(known + condition[:, :first], cache)
+            run(guidance.spread(self.past_in(self._past(frames))) + condition[:, :first])
         recent = functional.pad(frames, (0, 0, self.past_frames, 0))[:, first:].flip(1)
+        writer = _Writer(self, guidance, sampling)
         for frame in range(first, n_frames):
-            past = guidance.spread(recent.flatten(1)[:, None])
-            hidden = self.transformer.decode_one(
-                self.past_in(past) + condition[:, frame : frame + 1], cache.slots[frame : frame + 1], cache, frame + 1
-            )
-            given, made = forced[..., frame], codes[..., frame]
-            written = self._write(guidance, hidden, past, given, made, noise[:, frame], sampling)
-            recent = torch.cat([written, recent[:, :-1]], dim=1)
+            into, guess = writer.recall(recent.flatten(1))
+            hidden = run((into + condition[:, frame])[:, None])[:, 0]
+            given = forced[..., frame] if is_given[frame] else None
+            codes[..., frame], written = writer.write(hidden, guess, given, noise[:, frame])
+            recent = torch.cat([written[:, None], recent[:, :-1]], dim=1)
             if progress is not None:
                 progress(frame + 1, n_frames)
         return codes
-
-    def _write(
-        self,
-        guidance: Guidance,
-        hidden: Tensor,
-        past: Tensor,
-        forced: Tensor,
-        codes: Tensor,
-        noise: Tensor,
-        sampling: SamplingConfig,
-    ) -> Tensor:
-        """Draw the codes [B, K] of one frame into `codes`; returns the frame's vector [B, 1, E]."""
-        guess, told = self._guess(hidden, past), self.depth_in(hidden)
-        written = guess.new_zeros(codes.shape[0], 1, guess.shape[-1])
-        for level in range(self.levels):
-            logits = guidance.mix(self._logits(level, guess, told, guidance.spread(written)))
-            drawn = sample(logits[:, 0], sampling, noise[:, level])
-            codes[:, level] = torch.where(forced[:, level] < 0, drawn, forced[:, level])
-            written = written + self.embed(codes[:, level : level + 1] + self.offsets[level])
-        return written
 
     def _vectors(self, codes: Tensor) -> Tensor:
         """[B, K, F] to [B, K, F, E]."""
@@ -206,7 +186,50 @@ class DepthDecoder(nn.Module):
         """The predicted vector of each frame [B, F, E], in float32."""
         return self.to_code(hidden).float() + self.past_out(past).float()
 
-    def _logits(self, level: int, guess: Tensor, told: Tensor, written: Tensor) -> Tensor:
-        """[B, F, V] of a codebook, when `written` [B, F, E] is the sum of the codes before it."""
+    def level_logits(self, level: int, guess: Tensor, told: Tensor, written: Tensor) -> Tensor:
+        """[..., V] of a codebook, when `written` [..., E] is the sum of the codes before it."""
         correction = self.depth_out[level](functional.gelu(told + self.depth_code[level](written)))
         return self.heads[level](guess - self.rest[level] * written + correction)
+
+
+class _Writer:
+    """Draws the codes of one frame after another, with matrices that read the same input joined into one."""
+
+    def __init__(self, decoder: DepthDecoder, guidance: Guidance, sampling: SamplingConfig) -> None:
+        self._decoder, self._guidance, self._sampling = decoder, guidance, sampling
+        self._recall = torch.cat([decoder.past_in.weight, decoder.past_out.weight])
+        self._tell = torch.cat([decoder.to_code.weight, decoder.depth_in.weight])
+        self._tell_bias = torch.cat([decoder.to_code.bias, decoder.depth_in.bias])
+        self._widths = [[part.out_features for part in parts] for parts in (
+            (decoder.past_in, decoder.past_out), (decoder.to_code, decoder.depth_in)
+        )]  # fmt: skip
+        self._vectors = decoder.embed.weight.unflatten(0, (decoder.levels, decoder.vocabulary + 1))
+
+    def recall(self, past: Tensor) -> tuple[Tensor, Tensor]:
+        """The past [B, J * E] as the transformer's input [G * B, D] and as a first guess [G * B, E] of the frame."""
+        made = self._guidance.spread(functional.linear(past, self._recall))
+        into, guess = made.split(self._widths[0], dim=-1)
+        return into, guess
+
+    def write(self, hidden: Tensor, guess: Tensor, given: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes [B, K] of one frame, some of them `given` (-1 for the others), and the frame's vector [B, E].
+
+        Args:
+            hidden: [G * B, D] of the transformer.
+            guess: [G * B, E] of `recall`.
+            given: [B, K], None for none.
+            noise: [B, K] uniform in [0, 1).
+        """
+        decoder = self._decoder
+        more, told = functional.linear(hidden, self._tell, self._tell_bias).split(self._widths[1], dim=-1)
+        guess = more + guess
+        codes: list[Tensor] = []
+        written = guess.new_zeros(len(noise), guess.shape[-1])
+        for level, vectors in enumerate(self._vectors):
+            logits = decoder.level_logits(level, guess, told, self._guidance.spread(written))
+            drawn = sample(self._guidance.mix(logits), self._sampling, noise[:, level])
+            if given is not None:
+                drawn = torch.where(given[:, level] < 0, drawn, given[:, level])
+            codes.append(drawn)
+            written = written + vectors[drawn]
+        return torch.stack(codes, dim=1), written

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_BELOW_ONE = 1.0 - 2.0**-24
+"""The largest float32 below 1."""
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -108,11 +111,13 @@ def likeliest(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
 
 
 def _invert(probabilities: Tensor, noise: Tensor) -> Tensor:
-    """The index [...] at which the cumulative sum of [..., n] passes `noise` [...] times the whole."""
+    """The index [...] at which the cumulative sum of [..., n] passes `noise` [...] times the whole.
+
+    A product with at most 1 - 2**-24 rounds to less than the whole, so what is found has a probability above 0.
+    """
     total = probabilities.cumsum(dim=-1)
-    index = torch.searchsorted(total, noise.to(total.dtype)[..., None] * total[..., -1:], right=True)[..., 0]
-    last = (probabilities > 0).long().mul(torch.arange(total.shape[-1], device=total.device)).amax(dim=-1)
-    return torch.minimum(index, last)
+    passed = noise.to(total.dtype).clamp(max=_BELOW_ONE)[..., None] * total[..., -1:]
+    return torch.searchsorted(total, passed, right=True)[..., 0]
 
 
 def uniform_noise(seeds: Sequence[int], n_frames: int, per_frame: int, device: torch.device | str = "cpu") -> Tensor:
