@@ -93,7 +93,7 @@ class Guidance:
 
     def spread(self, items: Tensor) -> Tensor:
         """[B, ...] to [G * B, ...]: the same for every branch."""
-        return items.repeat(len(self.weights), *(1 for _ in items.shape[1:]))
+        return torch.cat([items] * len(self.weights)) if len(self.weights) > 1 else items
 
 
 def guide(conditions: Conditions, sampling: SamplingConfig) -> Guidance:

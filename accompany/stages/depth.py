@@ -125,7 +125,7 @@ class DepthDecoder(nn.Module):
         written = torch.zeros_like(guess)
         logits = []
         for level in range(self.levels):
-            logits.append(self.level_logits(level, guess, told, written))
+            logits.append(self._logits(level, guess, told, written))
             written = written + vectors[:, level]
         return torch.stack(logits, dim=1)
 
@@ -165,7 +165,8 @@ class DepthDecoder(nn.Module):
             into, guess = writer.recall(recent.flatten(1))
             hidden = run((into + condition[:, frame])[:, None])[:, 0]
             given = forced[..., frame] if is_given[frame] else None
-            codes[..., frame], written = writer.write(hidden, guess, given, noise[:, frame])
+            drawn, written = writer.write(hidden, guess, given, noise[:, frame])
+            codes[..., frame] = torch.stack(drawn, dim=1)
             recent = torch.cat([written[:, None], recent[:, :-1]], dim=1)
             if progress is not None:
                 progress(frame + 1, n_frames)
@@ -186,33 +187,36 @@ class DepthDecoder(nn.Module):
         """The predicted vector of each frame [B, F, E], in float32."""
         return self.to_code(hidden).float() + self.past_out(past).float()
 
-    def level_logits(self, level: int, guess: Tensor, told: Tensor, written: Tensor) -> Tensor:
-        """[..., V] of a codebook, when `written` [..., E] is the sum of the codes before it."""
+    def _logits(self, level: int, guess: Tensor, told: Tensor, written: Tensor) -> Tensor:
+        """[B, F, V] of a codebook, when `written` [B, F, E] is the sum of the codes before it."""
         correction = self.depth_out[level](functional.gelu(told + self.depth_code[level](written)))
         return self.heads[level](guess - self.rest[level] * written + correction)
 
 
 class _Writer:
-    """Draws the codes of one frame after another, with matrices that read the same input joined into one."""
+    """Draws the codes of one frame after another with few operations: what reads the same input is one matrix."""
 
     def __init__(self, decoder: DepthDecoder, guidance: Guidance, sampling: SamplingConfig) -> None:
-        self._decoder, self._guidance, self._sampling = decoder, guidance, sampling
+        self._guidance, self._sampling = guidance, sampling
         self._recall = torch.cat([decoder.past_in.weight, decoder.past_out.weight])
         self._tell = torch.cat([decoder.to_code.weight, decoder.depth_in.weight])
         self._tell_bias = torch.cat([decoder.to_code.bias, decoder.depth_in.bias])
-        self._widths = [[part.out_features for part in parts] for parts in (
-            (decoder.past_in, decoder.past_out), (decoder.to_code, decoder.depth_in)
-        )]  # fmt: skip
-        self._vectors = decoder.embed.weight.unflatten(0, (decoder.levels, decoder.vocabulary + 1))
+        self._widths = decoder.past_in.out_features, decoder.to_code.out_features
+        self._vectors = decoder.embed.weight.unflatten(0, (decoder.levels, decoder.vocabulary + 1)).unbind()
+        self._levels = [
+            _Level(code.weight.T, code.bias, out.weight.T, head.weight, head.bias, rest)
+            for code, out, head, rest in zip(
+                decoder.depth_code, decoder.depth_out, decoder.heads, -decoder.rest, strict=True
+            )
+        ]
 
     def recall(self, past: Tensor) -> tuple[Tensor, Tensor]:
         """The past [B, J * E] as the transformer's input [G * B, D] and as a first guess [G * B, E] of the frame."""
         made = self._guidance.spread(functional.linear(past, self._recall))
-        into, guess = made.split(self._widths[0], dim=-1)
-        return into, guess
+        return made[:, : self._widths[0]], made[:, self._widths[0] :]
 
-    def write(self, hidden: Tensor, guess: Tensor, given: Tensor | None, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes [B, K] of one frame, some of them `given` (-1 for the others), and the frame's vector [B, E].
+    def write(self, hidden: Tensor, guess: Tensor, given: Tensor | None, noise: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Codes of one frame, K of [B], some of them `given` (-1 for the others), and the frame's vector [B, E].
 
         Args:
             hidden: [G * B, D] of the transformer.
@@ -220,16 +224,38 @@ class _Writer:
             given: [B, K], None for none.
             noise: [B, K] uniform in [0, 1).
         """
-        decoder = self._decoder
-        more, told = functional.linear(hidden, self._tell, self._tell_bias).split(self._widths[1], dim=-1)
-        guess = more + guess
+        told = functional.linear(hidden, self._tell, self._tell_bias)
+        guess, told = guess + told[:, : self._widths[1]], told[:, self._widths[1] :]
         codes: list[Tensor] = []
-        written = guess.new_zeros(len(noise), guess.shape[-1])
-        for level, vectors in enumerate(self._vectors):
-            logits = decoder.level_logits(level, guess, told, self._guidance.spread(written))
-            drawn = sample(self._guidance.mix(logits), self._sampling, noise[:, level])
+        written: Tensor | None = None
+        for number, (level, vectors) in enumerate(zip(self._levels, self._vectors, strict=True)):
+            logits = level.logits(guess, told, None if written is None else self._guidance.spread(written))
+            drawn = sample(self._guidance.mix(logits), self._sampling, noise[:, number])
             if given is not None:
-                drawn = torch.where(given[:, level] < 0, drawn, given[:, level])
+                drawn = torch.where(given[:, number] < 0, drawn, given[:, number])
             codes.append(drawn)
-            written = written + vectors[drawn]
-        return torch.stack(codes, dim=1), written
+            vector = functional.embedding(drawn, vectors)
+            written = vector if written is None else written + vector
+        assert written is not None
+        return codes, written
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The weights of one codebook: `DepthDecoder._logits` for single frames; matrices [in, out] but for the head."""
+
+    code: Tensor
+    code_bias: Tensor
+    out: Tensor
+    head: Tensor
+    head_bias: Tensor
+    rest: Tensor
+
+    def logits(self, guess: Tensor, told: Tensor, written: Tensor | None) -> Tensor:
+        """[B, V] from the guess [B, E], what the transformer tells [B, hidden] and the codes before [B, E], if any."""
+        told = told + self.code_bias
+        if written is not None:
+            told = torch.addmm(told, written, self.code)
+            guess = torch.addcmul(guess, written, self.rest)
+        corrected = torch.addmm(guess, functional.gelu(told), self.out)
+        return functional.linear(corrected, self.head, self.head_bias)

@@ -89,7 +89,7 @@ def sample(logits: Tensor, config: SamplingConfig, noise: Tensor) -> Tensor:
     if config.temperature == 0:
         return logits.argmax(dim=-1)
     if not config.top_k and config.top_p == 1:
-        return _invert(torch.softmax(logits.float() / config.temperature, dim=-1), noise)
+        return _invert(torch.softmax(_tempered(logits.float(), config), dim=-1), noise)
     probabilities, order = likeliest(logits, config)
     return order.gather(-1, _invert(probabilities, noise)[..., None])[..., 0]
 
@@ -103,11 +103,15 @@ def likeliest(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
     """
     count = min(config.top_k, logits.shape[-1]) or logits.shape[-1]
     logits, order = logits.float().topk(count, dim=-1)
-    probabilities = torch.softmax(logits / config.temperature, dim=-1)
+    probabilities = torch.softmax(_tempered(logits, config), dim=-1)
     if config.top_p < 1:
         held_before = probabilities.cumsum(dim=-1) - probabilities
         probabilities = probabilities * (held_before < config.top_p)
     return probabilities, order
+
+
+def _tempered(logits: Tensor, config: SamplingConfig) -> Tensor:
+    return logits if config.temperature == 1 else logits / config.temperature
 
 
 def _invert(probabilities: Tensor, noise: Tensor) -> Tensor:
