@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from accompany.stages.conditions import Conditions, join
 from accompany.stages.sampling import SamplingConfig, sample
+from accompany.stages.steps import start
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
 Progress = Callable[[int, int], None]
@@ -92,7 +93,7 @@ class Guidance:
 
     def spread(self, items: Tensor) -> Tensor:
         """[B, ...] to [G * B, ...]: the same for every branch."""
-        return items.repeat(len(self.weights), *(1 for _ in items.shape[1:]))
+        return torch.cat([items] * len(self.weights)) if len(self.weights) > 1 else items
 
 
 def guide(conditions: Conditions, sampling: SamplingConfig) -> Guidance:
@@ -194,23 +195,26 @@ class StreamDecoder(nn.Module):
             [B, K, F] codes.
         """
         given = delay(forced, self.none)
-        drawn_by = delay(noise.transpose(1, 2), 0.0)
+        drawn_by = delay(noise.transpose(1, 2), 0.0).unbind(-1)
         n_steps = given.shape[-1]
         condition = self._to_steps(condition)[:, :n_steps]
         steps = functional.pad(self._or_none(given), (1, 0), value=self.none)
+        is_given = (given >= 0).flatten(0, 1).any(dim=0).tolist()
+        bias = self.head.bias.masked_fill(self.beyond.flatten(), -1e9)
         first = first_open(given)
-        cache = self.transformer.new_cache(condition.shape[0], n_steps)
+        run = start(self.transformer, condition.shape[0], n_steps)
         if 0 < first < n_steps:
-            known = guidance.spread(self._inputs(steps[..., :first]))
-            self.transformer.prefill(known + condition[:, :first], cache)
+            run(guidance.spread(self._inputs(steps[..., :first])) + condition[:, :first])
+        last = steps[..., first] + self.offsets[:, 0]
         for step in range(first, n_steps):
-            embedded = guidance.spread(self._inputs(steps[..., step : step + 1]))
-            hidden = self.transformer.decode_one(
-                embedded + condition[:, step : step + 1], cache.slots[step : step + 1], cache, step + 1
-            )
-            logits = guidance.mix(self._logits(hidden)[:, 0])
-            drawn = sample(logits, sampling, drawn_by[..., step])
-            steps[..., step + 1] = torch.where(given[..., step] < 0, drawn, given[..., step])
+            embedded = guidance.spread(self.embed.weight[last].sum(dim=1, keepdim=True))
+            hidden = run(embedded + condition[:, step : step + 1])
+            logits = functional.linear(hidden[:, 0], self.head.weight, bias).unflatten(-1, self.beyond.shape)
+            drawn = sample(guidance.mix(logits), sampling, drawn_by[step])
+            if is_given[step]:
+                drawn = torch.where(given[..., step] < 0, drawn, given[..., step])
+            steps[..., step + 1] = drawn
+            last = drawn + self.offsets[:, 0]
             if progress is not None:
                 progress(step + 1, n_steps)
         return undelay(steps[..., 1:])

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from accompany.stages.decoding import Guidance, Progress, first_open
 from accompany.stages.sampling import SamplingConfig, sample
+from accompany.stages.steps import start
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
 _FLOOR = 0.02
@@ -152,44 +153,24 @@ class DepthDecoder(nn.Module):
         """
         n_frames = forced.shape[-1]
         codes = torch.where(forced < 0, self.none, forced)
+        is_given = (forced >= 0).flatten(0, 1).any(dim=0).tolist()
         first = first_open(forced)
-        cache = self.transformer.new_cache(condition.shape[0], n_frames)
+        run = start(self.transformer, condition.shape[0], n_frames)
         frames = self._vectors(codes[..., :first]).sum(dim=1)
         if 0 < first < n_frames:
-            known = guidance.spread(self.past_in(self._past(frames)))
-            self.transformer.prefill(known + condition[:, :first], cache)
+            run(guidance.spread(self.past_in(self._past(frames))) + condition[:, :first])
         recent = functional.pad(frames, (0, 0, self.past_frames, 0))[:, first:].flip(1)
+        writer = _Writer(self, guidance, sampling)
         for frame in range(first, n_frames):
-            past = guidance.spread(recent.flatten(1)[:, None])
-            hidden = self.transformer.decode_one(
-                self.past_in(past) + condition[:, frame : frame + 1], cache.slots[frame : frame + 1], cache, frame + 1
-            )
-            given, made = forced[..., frame], codes[..., frame]
-            written = self._write(guidance, hidden, past, given, made, noise[:, frame], sampling)
-            recent = torch.cat([written, recent[:, :-1]], dim=1)
+            into, guess = writer.recall(recent.flatten(1))
+            hidden = run((into + condition[:, frame])[:, None])[:, 0]
+            given = forced[..., frame] if is_given[frame] else None
+            drawn, written = writer.write(hidden, guess, given, noise[:, frame])
+            codes[..., frame] = torch.stack(drawn, dim=1)
+            recent = torch.cat([written[:, None], recent[:, :-1]], dim=1)
             if progress is not None:
                 progress(frame + 1, n_frames)
         return codes
-
-    def _write(
-        self,
-        guidance: Guidance,
-        hidden: Tensor,
-        past: Tensor,
-        forced: Tensor,
-        codes: Tensor,
-        noise: Tensor,
-        sampling: SamplingConfig,
-    ) -> Tensor:
-        """Draw the codes [B, K] of one frame into `codes`; returns the frame's vector [B, 1, E]."""
-        guess, told = self._guess(hidden, past), self.depth_in(hidden)
-        written = guess.new_zeros(codes.shape[0], 1, guess.shape[-1])
-        for level in range(self.levels):
-            logits = guidance.mix(self._logits(level, guess, told, guidance.spread(written)))
-            drawn = sample(logits[:, 0], sampling, noise[:, level])
-            codes[:, level] = torch.where(forced[:, level] < 0, drawn, forced[:, level])
-            written = written + self.embed(codes[:, level : level + 1] + self.offsets[level])
-        return written
 
     def _vectors(self, codes: Tensor) -> Tensor:
         """[B, K, F] to [B, K, F, E]."""
@@ -210,3 +191,71 @@ class DepthDecoder(nn.Module):
         """[B, F, V] of a codebook, when `written` [B, F, E] is the sum of the codes before it."""
         correction = self.depth_out[level](functional.gelu(told + self.depth_code[level](written)))
         return self.heads[level](guess - self.rest[level] * written + correction)
+
+
+class _Writer:
+    """Draws the codes of one frame after another with few operations: what reads the same input is one matrix."""
+
+    def __init__(self, decoder: DepthDecoder, guidance: Guidance, sampling: SamplingConfig) -> None:
+        self._guidance, self._sampling = guidance, sampling
+        self._recall = torch.cat([decoder.past_in.weight, decoder.past_out.weight])
+        self._tell = torch.cat([decoder.to_code.weight, decoder.depth_in.weight])
+        self._tell_bias = torch.cat([decoder.to_code.bias, decoder.depth_in.bias])
+        self._widths = decoder.past_in.out_features, decoder.to_code.out_features
+        self._vectors = decoder.embed.weight.unflatten(0, (decoder.levels, decoder.vocabulary + 1)).unbind()
+        self._levels = [
+            _Level(code.weight.T, code.bias, out.weight.T, head.weight, head.bias, rest)
+            for code, out, head, rest in zip(
+                decoder.depth_code, decoder.depth_out, decoder.heads, -decoder.rest, strict=True
+            )
+        ]
+
+    def recall(self, past: Tensor) -> tuple[Tensor, Tensor]:
+        """The past [B, J * E] as the transformer's input [G * B, D] and as a first guess [G * B, E] of the frame."""
+        made = self._guidance.spread(functional.linear(past, self._recall))
+        return made[:, : self._widths[0]], made[:, self._widths[0] :]
+
+    def write(self, hidden: Tensor, guess: Tensor, given: Tensor | None, noise: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Codes of one frame, K of [B], some of them `given` (-1 for the others), and the frame's vector [B, E].
+
+        Args:
+            hidden: [G * B, D] of the transformer.
+            guess: [G * B, E] of `recall`.
+            given: [B, K], None for none.
+            noise: [B, K] uniform in [0, 1).
+        """
+        told = functional.linear(hidden, self._tell, self._tell_bias)
+        guess, told = guess + told[:, : self._widths[1]], told[:, self._widths[1] :]
+        codes: list[Tensor] = []
+        written: Tensor | None = None
+        for number, (level, vectors) in enumerate(zip(self._levels, self._vectors, strict=True)):
+            logits = level.logits(guess, told, None if written is None else self._guidance.spread(written))
+            drawn = sample(self._guidance.mix(logits), self._sampling, noise[:, number])
+            if given is not None:
+                drawn = torch.where(given[:, number] < 0, drawn, given[:, number])
+            codes.append(drawn)
+            vector = functional.embedding(drawn, vectors)
+            written = vector if written is None else written + vector
+        assert written is not None
+        return codes, written
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The weights of one codebook: `DepthDecoder._logits` for single frames; matrices [in, out] but for the head."""
+
+    code: Tensor
+    code_bias: Tensor
+    out: Tensor
+    head: Tensor
+    head_bias: Tensor
+    rest: Tensor
+
+    def logits(self, guess: Tensor, told: Tensor, written: Tensor | None) -> Tensor:
+        """[B, V] from the guess [B, E], what the transformer tells [B, hidden] and the codes before [B, E], if any."""
+        told = told + self.code_bias
+        if written is not None:
+            told = torch.addmm(told, written, self.code)
+            guess = torch.addcmul(guess, written, self.rest)
+        corrected = torch.addmm(guess, functional.gelu(told), self.out)
+        return functional.linear(corrected, self.head, self.head_bias)

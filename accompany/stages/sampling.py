@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_BELOW_ONE = 1.0 - 2.0**-24
+"""The largest float32 below 1."""
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -86,7 +89,7 @@ def sample(logits: Tensor, config: SamplingConfig, noise: Tensor) -> Tensor:
     if config.temperature == 0:
         return logits.argmax(dim=-1)
     if not config.top_k and config.top_p == 1:
-        return _invert(torch.softmax(logits.float() / config.temperature, dim=-1), noise)
+        return _invert(torch.softmax(_tempered(logits.float(), config), dim=-1), noise)
     probabilities, order = likeliest(logits, config)
     return order.gather(-1, _invert(probabilities, noise)[..., None])[..., 0]
 
@@ -100,19 +103,25 @@ def likeliest(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
     """
     count = min(config.top_k, logits.shape[-1]) or logits.shape[-1]
     logits, order = logits.float().topk(count, dim=-1)
-    probabilities = torch.softmax(logits / config.temperature, dim=-1)
+    probabilities = torch.softmax(_tempered(logits, config), dim=-1)
     if config.top_p < 1:
         held_before = probabilities.cumsum(dim=-1) - probabilities
         probabilities = probabilities * (held_before < config.top_p)
     return probabilities, order
 
 
+def _tempered(logits: Tensor, config: SamplingConfig) -> Tensor:
+    return logits if config.temperature == 1 else logits / config.temperature
+
+
 def _invert(probabilities: Tensor, noise: Tensor) -> Tensor:
-    """The index [...] at which the cumulative sum of [..., n] passes `noise` [...] times the whole."""
+    """The index [...] at which the cumulative sum of [..., n] passes `noise` [...] times the whole.
+
+    A product with at most 1 - 2**-24 rounds to less than the whole, so what is found has a probability above 0.
+    """
     total = probabilities.cumsum(dim=-1)
-    index = torch.searchsorted(total, noise.to(total.dtype)[..., None] * total[..., -1:], right=True)[..., 0]
-    last = (probabilities > 0).long().mul(torch.arange(total.shape[-1], device=total.device)).amax(dim=-1)
-    return torch.minimum(index, last)
+    passed = noise.to(total.dtype).clamp(max=_BELOW_ONE)[..., None] * total[..., -1:]
+    return torch.searchsorted(total, passed, right=True)[..., 0]
 
 
 def uniform_noise(seeds: Sequence[int], n_frames: int, per_frame: int, device: torch.device | str = "cpu") -> Tensor:
