@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_train,
         _add_bundle,
         _add_evaluate,
+        _add_recipe,
         _add_looks,
     ):
         add(commands)
@@ -159,6 +160,18 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the generations (default 0)")
     parser.add_argument("--judge", default="", metavar="DIR", help="judge of the prompts (default: the package's own)")
     _add_model(parser)
+
+
+def _add_recipe(commands: Any) -> None:
+    example = "accompany recipe tiny --work runs/tiny --dry-run"
+    parser = _command(commands, "recipe", "make a whole model from nothing, step by step", example)
+    add = parser.add_argument
+    add("recipe", metavar="NAME", help="tiny, or a YAML file like configs/recipe_tiny.yaml")
+    add("--work", metavar="DIR", help="gets everything; a run that was stopped goes on (default runs/NAME)")
+    add("--scale", type=float, default=1.0, metavar="X", help="times the songs and steps; 0.01 is a toy (default 1)")
+    add("--steps", default="", metavar="A,B", help="only these steps")
+    add("--from", dest="first", default="", metavar="A", help="only this step and those after it")
+    add("--dry-run", action="store_true", help="only list the steps: estimated time and command")
 
 
 def _add_looks(commands: Any) -> None:

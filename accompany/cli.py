@@ -249,6 +249,18 @@ def _evaluate(args: argparse.Namespace) -> None:
     _say(f"The page with pictures and players: {Path(args.report) / 'report.html'}")
 
 
+def _recipe(args: argparse.Namespace) -> None:
+    from accompany.recipe import listing, load_recipe, part_of, read_records, run_recipe, times
+
+    steps = load_recipe(args.recipe, args.scale)
+    chosen = part_of(steps, [name.strip() for name in args.steps.split(",") if name.strip()], args.first)
+    work = Path(args.work or Path("runs") / Path(args.recipe).stem)
+    if args.dry_run:
+        _say(listing(chosen, read_records(work)))
+        return
+    _say(times(run_recipe(steps, work, scale=args.scale, chosen=chosen)))
+
+
 def _models(args: argparse.Namespace) -> None:
     from accompany.api import describe_models
 
@@ -303,6 +315,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | Non
     "train": (_train, "train"),
     "bundle": (_bundle, None),
     "evaluate": (_evaluate, "eval"),
+    "recipe": (_recipe, None),
     "models": (_models, None),
     "doctor": (_doctor, None),
 }

@@ -41,13 +41,13 @@ def load_config(
     layers: list[Any] = [OmegaConf.structured(schema)]
     try:
         if source is not None:
-            layers.append(OmegaConf.load(_config_path(source)))
+            layers.append(_load_yaml(_config_path(source)))
         layers.append(OmegaConf.from_dotlist(_checked_dotlist(overrides)))
         merged = OmegaConf.to_object(OmegaConf.merge(*layers))
     except OmegaConfBaseException as error:
         raise InputError(_explain(error, schema)) from error
     except ValueError as error:
-        raise InputError(f"The config is not usable: {error}") from error
+        raise InputError(f"The config is not usable: {str(error).rstrip('.')}.") from error
     assert isinstance(merged, schema)
     return merged
 
@@ -62,7 +62,7 @@ def from_dict(schema: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     except OmegaConfBaseException as error:
         raise InputError(_explain(error, schema)) from error
     except ValueError as error:
-        raise InputError(f"The config is not usable: {error}") from error
+        raise InputError(f"The config is not usable: {str(error).rstrip('.')}.") from error
     assert isinstance(merged, schema)
     return merged
 
@@ -99,6 +99,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f", did you mean '{near[0]}'?" if near else ""
+
+
+def _load_yaml(path: Path) -> Any:
+    """The content of a YAML file, a mapping; InputError names the file and the line where it is broken."""
+    from omegaconf import DictConfig, OmegaConf
+    from yaml import YAMLError
+
+    try:
+        content = OmegaConf.load(path)
+    except (YAMLError, OSError, UnicodeDecodeError) as error:
+        where = " ".join(str(error).split())
+        raise InputError(f"Cannot read {path} as YAML ({where}); correct it there.") from error
+    if not isinstance(content, DictConfig):
+        raise InputError(f"{path} must hold keys and values, as the files in {CONFIGS_DIR} do.")
+    return content
 
 
 def _config_path(source: str | os.PathLike[str]) -> Path:

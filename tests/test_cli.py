@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "task --config overrides",
     "bundle": "out_dir parts --from --name --license --card",
     "evaluate": "--report --judge",
+    "recipe": "recipe --work --scale --steps --from --dry-run",
     "models": "",
     "doctor": "",
 }

@@ -187,6 +187,26 @@ def test_export_gives_the_codes_and_audio_of_training(clips: torch.Tensor, tmp_p
         assert float((model.decoder(books.decode(ours)) - theirs).abs().max()) < 1e-5
 
 
+def test_the_first_codebooks_can_be_exported_alone(songs: Path, tmp_path: Path) -> None:
+    trainer = CodecTrainer(small_config(songs, tmp_path / "run", export_codebooks=2))
+    trainer.fit_codebooks()
+    whole, part = build_model(trainer.config.model), EncodecModel.from_pretrained(trainer.export(tmp_path / "two"))
+    trainer.codebooks.export(whole)
+    assert len(part.quantizer.layers) == 2 and float(part.config.target_bandwidths[0]) == 2 * 5 * 50 / 1000
+    for two, three in zip(part.quantizer.layers, whole.quantizer.layers, strict=False):
+        assert torch.equal(two.codebook.embed, three.codebook.embed.half())
+    for ours, theirs in zip(trainer.average.decoder.parameters(), part.decoder.parameters(), strict=True):
+        assert torch.equal(ours.half(), theirs)
+    with pytest.raises(InputError, match="export_codebooks"):
+        small_config(songs, tmp_path, export_codebooks=4)
+
+
+def test_a_run_of_another_shape_is_told(songs: Path, tmp_path: Path) -> None:
+    CodecTrainer(small_config(songs, tmp_path / "run")).save()
+    with pytest.raises(InputError, match="another shape; choose another out"):
+        CodecTrainer(small_config(songs, tmp_path / "run", **{"model.n_codebooks": 2}))
+
+
 @pytest.mark.parametrize("residual", [0, 1])
 def test_the_linear_start_already_reconstructs(clips: torch.Tensor, residual: int) -> None:
     torch.manual_seed(0)

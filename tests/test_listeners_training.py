@@ -142,9 +142,32 @@ def test_semantic_codes_are_fitted_probed_and_exported(
     assert codes.sizes == (16, 32, 8)
     found = codes.encode(torch.randn(1, 40, 32))
     assert found.shape == (1, 3, 40)
+    with pytest.raises(InputError, match="skip_songs leaves out 4"):
+        semantic_codes.fit_semantic_codes(replace(config, skip_songs=4))
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["targets"]["chord"] > figures["floor"]["chord"] + 0.2
     assert figures["codes"]["kick"] > figures["floor"]["kick"]
+
+
+def test_semantic_codes_are_fitted_on_songs_after_those_that_are_skipped(
+    songs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accompany.encoders.training import semantic_codes
+
+    class HeardAll(Exception):
+        pass
+
+    def fit(*_: object) -> None:
+        raise HeardAll
+
+    heard: list[str] = []
+    monkeypatch.setattr(semantic_codes.Mert, "from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr(semantic_codes, "hear_song", lambda song, *_: heard.append(song.name))
+    monkeypatch.setattr(semantic_codes, "fit_streams", fit)
+    config = semantic_codes.SemanticCodesTrainingConfig((str(songs),), skip_songs=2, max_songs=2, held_out_songs=1)
+    with pytest.raises(HeardAll):
+        semantic_codes.fit_semantic_codes(config)
+    assert heard == ["000002", "000003"]
 
 
 def test_mert_without_songs_says_so(small: mert.MertTrainingConfig, tmp_path: Path) -> None:
@@ -197,6 +220,8 @@ def test_a_resumed_loop_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     with pytest.raises(Stop):
         loop.run_loop(module, stopping, config, tmp_path / "cut")
     torch.testing.assert_close(run_line(tmp_path / "cut", config), whole, rtol=0, atol=0)
+    with pytest.raises(InputError, match="another shape"):
+        loop.run_loop(torch.nn.Linear(4, 1), stopping, config, tmp_path / "cut")
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
@@ -279,6 +304,7 @@ def test_train_clap_exports_what_transformers_loads(songs: Path, tmp_path: Path)
     from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
     from accompany.encoders.training import clap
+    from accompany.encoders.training.sentence_teacher import SentenceTeacher
 
     config = load_config(
         clap.ClapTrainingConfig,
@@ -300,3 +326,8 @@ def test_train_clap_exports_what_transformers_loads(songs: Path, tmp_path: Path)
     assert text.shape == (2, 384) and sound.shape == (1, 384)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["n_songs"] == 1 and figures["recall_at_10"] == 1
+    # Captions are split as the teacher splits them, however small the vocabulary is.
+    caption = "sine waves with drums"
+    assert AutoTokenizer.from_pretrained(folder).tokenize(caption) == SentenceTeacher().tokenizer.tokenize(caption)
+    with pytest.raises(InputError, match="run with vocabulary=1500"):
+        clap.train_clap(replace(config, vocabulary=1400))

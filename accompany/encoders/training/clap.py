@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.encoders.training.clap_data import CaptionedSongs, mel_extractor
+from accompany.config import read_json, write_json
+from accompany.encoders.training.clap_data import CaptionedSongs, mel_extractor, song_captions
 from accompany.encoders.training.clap_text import (
     corpus,
     distillation_loss,
@@ -30,6 +31,7 @@ from accompany.encoders.training.clap_text import (
 )
 from accompany.encoders.training.loop import LoopConfig, run_loop
 from accompany.encoders.training.sentence_teacher import SentenceTeacher
+from accompany.errors import InputError
 from accompany.weights import save_half
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ class ClapTrainingConfig:
     Attributes:
         songs: folder of synthetic songs (`accompany synth`).
         out: run folder; `out/export` receives the model in the published layout.
-        vocabulary: tokens kept of the teacher's WordPiece vocabulary.
+        vocabulary: tokens kept of the teacher's WordPiece vocabulary, beside all that the songs' captions use.
         n_prompts, n_pairs: free prompts and word pairs to distil on, beside all single words.
         held_out_words: single words kept out of the distillation, for the figure on unseen words.
         held_out_songs: the last songs of the folder, for the retrieval figure.
@@ -109,7 +111,7 @@ class TextBench:
     def __init__(self, config: ClapTrainingConfig) -> None:
         self.config = config
         self.teacher = SentenceTeacher()
-        self.tokens = trim_vocabulary(self.teacher.tokenizer_json["model"]["vocab"], config.vocabulary)
+        self.tokens = self._kept_tokens(Path(config.out) / "vocabulary.json")
         self.tokenizer = trimmed_tokenizer(self.teacher.tokenizer_json, self.tokens, config.max_tokens)
         self.model = build_clap(config, len(self.tokens), self.teacher.dim, self.tokenizer)
         warm = warm_embeddings(self.teacher, self.tokens, config.text_width)
@@ -125,6 +127,24 @@ class TextBench:
         batch = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
         result: Tensor = self.model.get_text_features(**batch).pooler_output
         return functional.normalize(result.float(), dim=-1)
+
+    def _kept_tokens(self, path: Path) -> list[str]:
+        """The vocabulary; written down, so that a run that goes on has it even if songs were added.
+
+        Raises:
+            InputError: there are no songs, or the run was begun with another `vocabulary`.
+        """
+        size = self.config.vocabulary
+        if not path.is_file():
+            common = trim_vocabulary(self.teacher.tokenizer_json["model"]["vocab"], size)
+            captions = {text for texts in song_captions(Path(self.config.songs)) for text in texts}
+            used = {token for text in captions for token in self.teacher.tokenizer.tokenize(text)}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"size": size, "tokens": [*common, *sorted(used - set(common))]})
+        kept = read_json(path)
+        if kept["size"] != size:
+            raise InputError(f"{path} is of a run with vocabulary={kept['size']}; choose another out, or delete that.")
+        return list(kept["tokens"])
 
     def _cached_targets(self, path: Path) -> Tensor:
         """The teacher's embeddings [N, D] (half precision) of the corpus; only new texts are embedded."""
@@ -231,8 +251,6 @@ def unseen_words(tokens: Sequence[str], config: ClapTrainingConfig) -> list[str]
 
 @torch.inference_mode()
 def _write_figures(bench: TextBench, songs: CaptionedSongs) -> None:
-    from accompany.config import write_json
-
     words = bench.unseen_words
     figures = {
         "rank_correlation_unseen_words": rank_correlation(bench.embed(words), bench.teacher.embed(words)),

@@ -38,6 +38,23 @@ def mel_extractor(sample_rate: int, hop: int) -> Any:
     )
 
 
+def song_captions(folder: Path) -> list[list[str]]:
+    """The captions of each song of a folder.
+
+    Raises:
+        InputError: no song in `folder`.
+    """
+    captions = [list(read_json(path)["captions"]) for path in _songs(folder)]
+    if not captions:
+        raise InputError(f"There is no song with captions in {folder}; run accompany synth first.")
+    return captions
+
+
+def _songs(folder: Path) -> list[Path]:
+    # Folders with a leading dot are songs that `accompany synth` has not finished.
+    return sorted(folder.glob("[!.]*/song.json"))
+
+
 class CaptionedSongs:
     """Songs of a folder: a decibel mel spectrogram [frames, 64] and the captions of each.
 
@@ -57,7 +74,7 @@ class CaptionedSongs:
         self.window = WINDOW_S * sample_rate // hop + 1
         self.mels: list[np.ndarray] = []
         self.captions: list[list[str]] = []
-        for path in sorted(folder.glob("*/song.json")):
+        for path in _songs(folder):
             mel = _cached_mel(path.parent, extractor, cache)
             if len(mel) >= self.window:
                 self.mels.append(mel)

@@ -15,9 +15,10 @@ import copy
 import json
 import logging
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +27,15 @@ from torch import Tensor, nn
 from transformers import EncodecConfig, EncodecModel
 
 from accompany.config import to_dict, write_json
+from accompany.encoders.training.amx import guard_strided_convs
 from accompany.encoders.training.audio_dataset import RandomCrops, find_songs, held_out_clips, split_songs
 from accompany.encoders.training.codec_figures import codec_figures
 from accompany.encoders.training.linear_init import init_linear
 from accompany.encoders.training.losses import LossWeights, ReconstructionLoss, rate_bits
 from accompany.encoders.training.quantizer import ResidualCodebooks
+from accompany.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-AMX_CHANNELS = 32
 
 CODEBOOK_UPDATE_SHARE = 0.9
 """Share of the joint phase in which the codebooks still move."""
@@ -78,6 +79,7 @@ class CodecTrainingConfig:
         out: the run folder: `state.pt`, `log.jsonl`, and the result in `export`.
         kinds: share of each kind of audio in the batches.
         held_out: songs kept apart for the figures.
+        export_codebooks: export the first so many of the codebooks; 0 for all.
         noise_std, max_rate_bits, rate_weight: of the latents while there are no codebooks.
         bf16: run the network in bfloat16 (pays on processors with AMX or AVX512-BF16).
     """
@@ -93,6 +95,7 @@ class CodecTrainingConfig:
     batch_size: int = 8
     crop_s: float = 1.0
     held_out: int = 16
+    export_codebooks: int = 0
     clip_s: float = 8.0
     autoencoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(0, 0.0, 1e-4, 1e-4))
     joint: PhaseConfig = field(default_factory=lambda: PhaseConfig(12000, 45.0, 1e-4, 1e-5))
@@ -120,6 +123,8 @@ class CodecTrainingConfig:
             raise ValueError("batch_size and crop_s must be positive")
         if not 0.0 <= self.full_depth_share <= 1.0:
             raise ValueError("full_depth_share must lie in 0..1")
+        if not 0 <= self.export_codebooks <= self.model.n_codebooks:
+            raise ValueError("export_codebooks must lie in 0..model.n_codebooks")
 
 
 def train_codec(config: CodecTrainingConfig) -> Path:
@@ -151,27 +156,6 @@ def build_model(config: CodecModelConfig) -> EncodecModel:
             target_bandwidths=[config.n_codebooks * bits * config.frame_rate / 1000],
         )
     )
-
-
-def guard_strided_convs(model: EncodecModel) -> None:
-    """Keep the strided convolutions of few channels out of bfloat16 autocast.
-
-    oneDNN with AMX computes them wrongly (torch 2.13; under 32 channels and stride 4 or more: the output of
-    `Conv1d(16, 32, 16, 8)` is off by its own size), without a warning.
-    """
-
-    def in_float32(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        def run(states: Tensor) -> Tensor:
-            with torch.autocast("cpu", enabled=False):
-                return forward(states.float())
-
-        return run
-
-    for conv in model.modules():
-        if not isinstance(conv, nn.Conv1d | nn.ConvTranspose1d) or conv.stride[0] == 1:
-            continue
-        if min(conv.in_channels, conv.out_channels) < AMX_CHANNELS:
-            conv.forward = in_float32(conv.forward)  # type: ignore[method-assign,assignment]
 
 
 class CodecTrainer:
@@ -324,16 +308,16 @@ class CodecTrainer:
         return codec_figures(self.average, self.held_out, self.codebooks if quantize else None)
 
     def export(self, folder: Path) -> Path:
-        """Save the averaged model with the codebooks in half precision; the folder appears only when complete."""
-        model = copy.deepcopy(self.average)
+        """Save the averaged model with its (first) codebooks in half precision; the folder appears when complete."""
+        shape = self.config.model
+        model = build_model(replace(shape, n_codebooks=self.config.export_codebooks or shape.n_codebooks))
+        for half in ("encoder", "decoder"):
+            getattr(model, half).load_state_dict(getattr(self.average, half).state_dict())
         self.codebooks.export(model)
         partial = folder.with_name(f".{folder.name}.part")
         model.half().save_pretrained(partial)
         (partial / "model.safetensors").chmod(0o644)
-        if folder.exists():
-            for old in folder.iterdir():
-                old.unlink()
-            folder.rmdir()
+        shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
         return folder
 
@@ -354,10 +338,11 @@ class CodecTrainer:
         if not path.is_file():
             return False
         state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.codebooks.load_state_dict(state["codebooks"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            for name in ("model", "average", "codebooks", "optimizer"):
+                getattr(self, name).load_state_dict(state[name])
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"{path} is of a codec of another shape; choose another out, or delete it.") from error
         self.phase, self.step, self.seconds = state["position"]
         self.model.encoder.requires_grad_(self.phase < 2)
         logger.info("resuming in phase %d at step %d", self.phase, self.step)

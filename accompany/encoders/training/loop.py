@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accompany.errors import InputError
+
 log = logging.getLogger(__name__)
 
 
@@ -123,7 +125,10 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> 
     if not path.is_file():
         return 0
     state = torch.load(path, weights_only=True)
-    module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path} is of a model of another shape; choose another out, or delete it.") from error
     log.info("resumed at step %d from %s", state["step"], path)
     return int(state["step"])

@@ -102,9 +102,13 @@ class ResidualCodebooks(nn.Module):
 
     @torch.no_grad()
     def export(self, model: EncodecModel) -> None:
-        """Copy the codebooks into `model`, whose quantiser then gives the codes that `encode` gives."""
+        """Copy the codebooks into `model`, whose quantiser then gives the codes that `encode` gives.
+
+        A model of fewer codebooks gets the first ones.
+        """
         layers: Any = model.quantizer.layers
-        for layer, embed, counts, sums in zip(layers, self.embed, self.counts, self.sums, strict=True):
+        assert len(layers) <= len(self.embed)
+        for layer, embed, counts, sums in zip(layers, self.embed, self.counts, self.sums, strict=False):
             layer.codebook.embed.copy_(embed)
             layer.codebook.embed_avg.copy_(sums)
             layer.codebook.cluster_size.copy_(counts)

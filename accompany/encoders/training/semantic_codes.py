@@ -24,6 +24,7 @@ from accompany.encoders.mert import Mert
 from accompany.encoders.semantic_codes import SemanticCodes
 from accompany.encoders.training.audio_dataset import find_songs, read_mono, split_songs
 from accompany.encoders.training.mert_data import LEVEL, smooth
+from accompany.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class SemanticCodesTrainingConfig:
         layer: hidden state of MERT (None: the last).
         frame_rate: codes a second.
         sizes: codes of the harmony, the rhythm and the timbre stream.
+        skip_songs: songs at the beginning that are left out: those that MERT was trained on.
         max_songs: songs to fit on.
         held_out_songs: songs that judge.
         smooth_s: neighbourhood of the averaged chroma.
@@ -55,6 +57,7 @@ class SemanticCodesTrainingConfig:
     layer: int | None = None
     frame_rate: float = 25.0
     sizes: tuple[int, int, int] = (512, 512, 256)
+    skip_songs: int = 0
     max_songs: int = 100
     held_out_songs: int = 30
     smooth_s: float = 0.6
@@ -70,6 +73,8 @@ class SemanticCodesTrainingConfig:
         """Refuse streams without codes."""
         if min(self.sizes) < 2:
             raise ValueError("each stream needs at least 2 codes")
+        if self.skip_songs < 0 or self.max_songs < 1:
+            raise ValueError("skip_songs must not be negative, and max_songs at least 1")
 
 
 def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:
@@ -82,8 +87,13 @@ def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:
         InputError: there are no songs, or no MERT.
     """
     training, held_out = split_songs(find_songs(config.songs), config.held_out_songs)
+    chosen = training[config.skip_songs :][: config.max_songs]
+    if not chosen:
+        raise InputError(
+            f"There are {len(training)} songs to fit on, and skip_songs leaves out {config.skip_songs}; lower it."
+        )
     mert = Mert.from_pretrained(config.mert, layer=config.layer, frame_rate=config.frame_rate)
-    heard = [hear_song(song, mert, config) for song in training[: config.max_songs]]
+    heard = [hear_song(song, mert, config) for song in chosen]
     codes = fit_streams(heard, config)
     folder = Path(config.out) / "export"
     codes.save_pretrained(folder)

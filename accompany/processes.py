@@ -1,0 +1,65 @@
+"""Commands of accompany as processes of their own that end with what started them, and only one run in a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from accompany.errors import InputError
+
+_LOCK = ".lock"
+_PATIENCE_S = 60
+
+
+def run_as_process(words: Sequence[str], folder: Path) -> int:
+    """Run `accompany WORDS` in a folder and return its exit code (negative: the signal that killed it).
+
+    An exception here (Ctrl-C, a signal) stops the command, lets it tidy up, and leaves none of its processes behind.
+    """
+    package_root = str(Path(__file__).parent.parent)
+    paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    # What lies in the folder, such as a folder called tokens, must not be taken for a module.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "accompany", *words]
+    # A session of its own: its worker processes can be ended with it, and Ctrl-C reaches it once, through us. Files
+    # stay open for the lock below.
+    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, close_fds=False)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE_S)
+        raise
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def only_one_in(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process and what `run_as_process` starts; InputError when others hold it.
+
+    A command whose starter was killed goes on, and so does its hold.
+    """
+    with open(folder / _LOCK, "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"Another run works in {folder}; wait for its end, or choose another folder.") from error
+        os.set_inheritable(lock.fileno(), True)
+        yield
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of all that it has waited for."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in usage)
