@@ -78,7 +78,7 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
     missing, unexpected = (
         [key for key in report[kind] if not key.endswith(_CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
     )
-    _refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
+    refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
     log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
     return typing.cast(ModelT, model.float().eval().requires_grad_(False))
 
@@ -140,7 +140,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: PathLike)
     own = module.state_dict()
     shared = own.keys() & state.keys()
     mismatched = sorted(key for key in shared if own[key].shape != state[key].shape)
-    _refuse_differences(source, own.keys() - state.keys(), state.keys() - own.keys(), mismatched)
+    refuse_differences(source, own.keys() - state.keys(), state.keys() - own.keys(), mismatched)
     module.load_state_dict({key: state[key].to(own[key].dtype) for key in own})
 
 
@@ -211,9 +211,10 @@ def log_license(part: str, source: PathLike, license: str) -> None:
     logger.log(logging.INFO if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
 
 
-def _refuse_differences(
+def refuse_differences(
     source: PathLike, missing: typing.Iterable[str], unexpected: typing.Iterable[str], mismatched: typing.Iterable[str]
 ) -> None:
+    """Raise InputError that names the keys of `source`, unless there are none."""
     found = {"missing": missing, "unexpected": unexpected, "of another shape": mismatched}
     parts = [f"{kind}: {_name_some(sorted(keys))}" for kind, keys in found.items() if list(keys)]
     if parts:
