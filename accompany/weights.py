@@ -49,7 +49,7 @@ _KNOWN_LICENSES = {
     "laion/": "Apache-2.0",
 }
 # Buffers that follow from the config; which of them a file holds has changed from release to release.
-_CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
+CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 _BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
 
 
@@ -76,7 +76,7 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
         raise InputError(f"Cannot load {cls.__name__} from {path_or_id}: {_first_line(error)}") from error
     model, report = loaded
     missing, unexpected = (
-        [key for key in report[kind] if not key.endswith(_CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
+        [key for key in report[kind] if not key.endswith(CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
     )
     refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
     log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
