@@ -16,7 +16,8 @@ from accompany.errors import InputError
 from accompany.settings import Settings
 
 if TYPE_CHECKING:
-    from accompany.pretrained import Bundle, BundleInfo
+    from accompany.bundles import Bundle, LlambadaBundle
+    from accompany.pretrained import BundleInfo
     from accompany.stages.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Take:
         samples: the band, float32 [C, T], peaks below 1.
         sample_rate: Hz, of `samples` and `vocals`.
         vocals: the voice, mono float32 [1, T].
-        plan: the beats, bars, chords and key that the band played.
+        plan: the beats, bars, chords and key that the band played; empty for a model that plans nothing.
         settings: what it was asked for.
         wall_s: seconds that it took.
     """
@@ -78,7 +79,7 @@ class Take:
 class Band:
     """A loaded model. It keeps no state between calls: a take depends on its arguments only."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle | LlambadaBundle) -> None:
         """Wrap the built parts; `load` builds them from a folder."""
         self.bundle = bundle
 
@@ -142,11 +143,9 @@ class Band:
         return push_to_hub(self.bundle.path, repo_id, private=private)
 
     def _take(self, vocals: Vocals, settings: Settings, progress: Progress | None) -> Take:
-        from accompany.generation import accompany_vocal
-
         started = time.perf_counter()
         vocal = read_vocal(vocals, self.sample_rate)
-        samples, plan = accompany_vocal(self.bundle, vocal, settings, progress)
+        samples, plan = self.bundle.generate(vocal, settings, progress)
         wall_s = time.perf_counter() - started
         return Take(samples, self.sample_rate, vocal, plan, settings, wall_s)
 

@@ -163,7 +163,8 @@ def _generate_one(band: Any, output: Output, prompt: str, options: dict[str, Any
 
 def _describe(take: Any) -> str:
     tempo = f", {take.plan.tempo_bpm:.0f} beats a minute" if take.plan.tempo_bpm else ""
-    return f"{take.seconds:.1f} s in {take.plan.key}{tempo}, made in {take.wall_s:.1f} s"
+    key = f" in {take.plan.key}" if take.plan.key else ""
+    return f"{take.seconds:.1f} s{key}{tempo}, made in {take.wall_s:.1f} s"
 
 
 @contextmanager

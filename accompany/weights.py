@@ -46,6 +46,8 @@ _KNOWN_LICENSES = {
     "facebook/encodec_32khz": "CC-BY-NC-4.0",
     "facebook/encodec_24khz": "MIT",
     "facebook/encodec_48khz": "MIT",
+    "encodec_24khz": "MIT",
+    "encodec_48khz": "MIT",
     "laion/": "Apache-2.0",
 }
 # Buffers that follow from the config; which of them a file holds has changed from release to release.
@@ -88,8 +90,13 @@ def save_half(model: PreTrainedModel, folder: PathLike) -> None:
 
     A tensor with values beyond half precision's range stays float32.
     """
+    save_transformers(model, folder, half_state(model.state_dict()))
+
+
+def save_transformers(model: PreTrainedModel, folder: PathLike, state: Mapping[str, Tensor] | None = None) -> None:
+    """Write a `transformers` model in the published format, with another state than its own where one is given."""
     with _quiet_transformers():
-        model.save_pretrained(folder, state_dict=half_state(model.state_dict()))
+        model.save_pretrained(folder, state_dict=None if state is None else dict(state))
     for path in Path(folder).glob("*.safetensors"):
         path.chmod(0o644)  # transformers writes them for the owner alone
 

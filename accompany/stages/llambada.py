@@ -29,6 +29,8 @@ from accompany.stages.decoding import Progress, check_seeds
 from accompany.stages.sampling import SamplingConfig, sample, uniform_noise
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
+WINDOW_S = 10.0
+"""Seconds of sound that LLambada was trained on, and hears and plays at once."""
 _PREFILL = 512
 """Positions that go into the cache at once: bounds the memory for biases, which grows with their square."""
 
