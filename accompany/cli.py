@@ -233,6 +233,12 @@ def _bundle(args: argparse.Namespace) -> None:
     _say(f"bundle: {made}")
 
 
+def _import(args: argparse.Namespace) -> None:
+    from accompany.importing.llambada import import_llambada
+
+    _say(f"import: {import_llambada(args.checkpoint_dir, args.out_dir)}")
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     from accompany.evaluation.report import EvaluationConfig, as_table, evaluate
 
@@ -295,6 +301,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | Non
     "tokenize": (_tokenize, None),
     "train": (_train, "train"),
     "bundle": (_bundle, None),
+    "import": (_import, None),
     "evaluate": (_evaluate, "eval"),
     "models": (_models, None),
     "doctor": (_doctor, None),

@@ -4,10 +4,10 @@ The voice becomes semantic codes (k-means of MERT states) and codec tokens, the 
 CLAP embedding; the semantic stage writes the band's semantic codes from both, the coarse stage its codec tokens from
 these and the voice's, and the codec decodes them.
 
-The model was trained on ten seconds. As the distance between a token of the voice and one of the band is what says that
-they sound together, every window is ten seconds long: a shorter vocal is filled up with silence. A longer one is covered
-by windows that share half of their length, as open-musiclm slides them and MusicLM does (Agostinelli et al., 2023,
-arXiv 2301.11325, section 4.4): what was written in the first half is the prefix to go on from.
+The model was trained on ten seconds. The distance between a token of the voice and one of the band is what says that
+they sound together, so every window is ten seconds long, and a shorter vocal is filled up with silence. A longer one is
+covered by windows that share half of their length, as open-musiclm slides them after MusicLM (Agostinelli et al., 2023,
+arXiv 2301.11325): what was written in the first half is the prefix to go on from.
 
 As in the published inference, the whole voice is brought to zero mean and unit variance for MERT, then clipped to full
 scale and rounded to 16 bits, which is loud enough to clip most voices: this is what the codes were learned on.
@@ -126,7 +126,7 @@ def common_grid(bundle: LlambadaBundle) -> Grid:
 
 
 def prepare(bundle: LlambadaBundle, vocal: np.ndarray, settings: Settings, grid: Grid, n_units: int) -> Song:
-    """The vocal [1, T] as both encoders hear it, with silence behind it, the prompt's codes, and room for the band's."""
+    """The vocal [1, T] as both encoders hear it, silence behind it, the prompt's codes, and room for the band's."""
     rate, device = bundle.codec.sample_rate, bundle.device
     mean, deviation = float(vocal.mean(dtype=np.float64)), float(vocal.std(dtype=np.float64))
     normalised = ((vocal - mean) / max(deviation, _QUIETEST)).astype(np.float32)

@@ -81,7 +81,7 @@ def test_the_published_tokens_by_the_cached_path(name: str) -> None:
 def _published(name: str) -> tuple[TokenStage, dict[str, Tensor]]:
     state = read_state(FIXTURE / f"{name}_weights.safetensors")
     return (
-        convert_token_stage(state, name, max_frames=512, sampling=GREEDY),
+        convert_token_stage(state, name),
         read_state(FIXTURE / f"{name}_io.safetensors"),
     )
 
@@ -108,7 +108,7 @@ def test_a_state_that_does_not_fit_is_named(change: Any, words: str) -> None:
     state = read_state(FIXTURE / "semantic_weights.safetensors")
     change(state)
     with pytest.raises(InputError, match=words):
-        convert_token_stage(state, "some.pt", max_frames=512, sampling=GREEDY)
+        convert_token_stage(state, "some.pt")
 
 
 @torch.inference_mode()

@@ -21,25 +21,23 @@ from accompany.weights import PathLike, load_state, refuse_differences
 
 _QK_SCALE = 8.0
 _NORM_EPS = 1e-5
+_MAX_FRAMES = 8192  # ten seconds of LLambada's coarse stage take 5,005
+_TEMPERATURE, _KEPT_SHARE = 0.95, 0.1  # of the published generation
 _LAYER = "transformer.layers.{}."
 _BIAS = "transformer.rel_pos_bias.net."
 
 
-def convert_token_stage(
-    state: Mapping[str, Tensor], source: PathLike, *, max_frames: int, sampling: SamplingConfig
-) -> TokenStage:
-    """Build the stage that a published state describes.
+def convert_token_stage(state: Mapping[str, Tensor], source: PathLike) -> TokenStage:
+    """Build the stage that a published state describes; it draws as the published generation does.
 
     Args:
         state: the tensors under their published names.
         source: the file, for messages.
-        max_frames: positions that the stage must have room for.
-        sampling: how it draws.
 
     Raises:
         InputError: keys are missing, left over or misshapen (named), or a norm has an offset, which ours have not.
     """
-    config = _config(state, source, max_frames, sampling)
+    config = _config(state, source)
     shapes = _published_shapes(config)
     misshapen = [name for name in shapes.keys() & state.keys() if shapes[name] != tuple(state[name].shape)]
     refuse_differences(source, shapes.keys() - state.keys(), state.keys() - shapes.keys(), misshapen)
@@ -51,9 +49,7 @@ def convert_token_stage(
     return stage.eval().requires_grad_(False)
 
 
-def _config(
-    state: Mapping[str, Tensor], source: PathLike, max_frames: int, sampling: SamplingConfig
-) -> TokenStageConfig:
+def _config(state: Mapping[str, Tensor], source: PathLike) -> TokenStageConfig:
     """The sizes, each as most tensors have it, so that one misshapen tensor is named and not believed."""
 
     def usual(pattern: str, dim: int) -> int:
@@ -71,7 +67,7 @@ def _config(
         width=usual(r"start_tokens\.\d+|.*(?:norm|2\.0)\.gamma", 0),
         depth=count(r"transformer\.layers\.(\d+)"),
         heads=usual(r".*\.to_q\.weight", 0) // head_width,
-        max_frames=max_frames,
+        max_frames=_MAX_FRAMES,
         positions="bias",
         head_width=head_width,
         kv_heads=1,
@@ -83,11 +79,12 @@ def _config(
         ff_norm=True,
         norm_eps=_NORM_EPS,
     )
+    codes = tuple(usual(rf"logit_weights\.{index}", 1) - 1 for index in sequences)
     return TokenStageConfig(
-        codes=tuple(usual(rf"logit_weights\.{index}", 1) - 1 for index in sequences),
+        codes=codes,
         codebooks=tuple(usual(rf"logit_weights\.{index}", 0) for index in sequences),
         transformer=transformer,
-        sampling=sampling,
+        sampling=SamplingConfig(temperature=_TEMPERATURE, top_k=max(int(_KEPT_SHARE * (codes[-1] + 1)), 1)),
     )
 
 
