@@ -16,7 +16,8 @@ from accompany.errors import InputError
 from accompany.settings import Settings
 
 if TYPE_CHECKING:
-    from accompany.pretrained import Bundle, BundleInfo
+    from accompany.bundles import Bundle, LlambadaBundle
+    from accompany.pretrained import BundleInfo
     from accompany.stages.plan import Plan
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Take:
         samples: the band, float32 [C, T], peaks below 1.
         sample_rate: Hz, of `samples` and `vocals`.
         vocals: the voice, mono float32 [1, T].
-        plan: the beats, bars, chords and key that the band played.
+        plan: the beats, bars, chords and key that the band played; empty for a model that plans nothing.
         settings: what it was asked for.
         wall_s: seconds that it took.
     """
@@ -78,7 +79,7 @@ class Take:
 class Band:
     """A loaded model. It keeps no state between calls: a take depends on its arguments only."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle | LlambadaBundle) -> None:
         """Wrap the built parts; `load` builds them from a folder."""
         self.bundle = bundle
 
@@ -123,8 +124,8 @@ class Band:
             progress: called with the share done, 0 to 1.
 
         Raises:
-            InputError: an unusable vocal (missing, broken, silent, too short), an option out of range, or a plan
-                together with `bpm` or `key`.
+            InputError: an unusable vocal (missing, broken, silent, too short), an option out of range, a plan
+                together with `bpm` or `key`, or a plan for a model that plans nothing.
         """
         if plan is not None and (bpm is not None or key is not None):
             raise InputError("A plan says tempo and key already; give a plan, or bpm and key.")
@@ -148,11 +149,9 @@ class Band:
         return push_to_hub(self.bundle.path, repo_id, private=private)
 
     def _take(self, vocals: Vocals, settings: Settings, plan: Plan | None, progress: Progress | None) -> Take:
-        from accompany.generation import accompany_vocal
-
         started = time.perf_counter()
         vocal = read_vocal(vocals, self.sample_rate)
-        samples, played = accompany_vocal(self.bundle, vocal, settings, plan, progress)
+        samples, played = self.bundle.generate(vocal, settings, plan, progress)
         wall_s = time.perf_counter() - started
         return Take(samples, self.sample_rate, vocal, played, settings, wall_s)
 

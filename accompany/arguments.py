@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_tokenize,
         _add_train,
         _add_bundle,
+        _add_import,
         _add_evaluate,
         _add_recipe,
         _add_looks,
@@ -147,6 +148,24 @@ def _add_bundle(commands: Any) -> None:
     add("--name", help="name of the model (default: the folder's)")
     add("--license", default="Apache-2.0", help="licence of the parts given (default Apache-2.0)")
     add("--card", metavar="FILE", help="a model card to go with it")
+
+
+def _add_import(commands: Any) -> None:
+    example = "accompany import llambada ckpts my_llambada"
+    more = """CHECKPOINT_DIR holds the published files:
+  llambada.transformer.77000.pt  coarse.transformer.17400.pt  clap.rvq.950_no_fusion.pt
+  kmeans.joblib  630k-audioset-best.pt
+and, so that nothing is downloaded, the folders of three others (each as on the hub):
+  MERT-v0/           otherwise from the hub id m-a-p/MERT-v0
+  encodec_24khz/     or the .th file of the package encodec; otherwise from facebook/encodec_24khz
+  roberta-base/      the tokenizer's files; otherwise from FacebookAI/roberta-base
+
+"""
+    parser = _command(commands, "import", "turn published checkpoints of LLambada into a model", example)
+    parser.epilog = more + (parser.epilog or "")
+    parser.add_argument("format", choices=("llambada",), metavar="llambada", help="whose checkpoints they are")
+    parser.add_argument("checkpoint_dir", metavar="CHECKPOINT_DIR", help="the folder of the published files")
+    parser.add_argument("out_dir", metavar="OUT_DIR", help="gets the model; --model OUT_DIR runs it")
 
 
 def _add_evaluate(commands: Any) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from accompany.bundles import KINDS, OWN_KIND
 from accompany.config import did_you_mean
 from accompany.errors import InputError
 from accompany.pretrained import PARTS, PartInfo, find_bundle, read_bundle, write_bundle
@@ -38,23 +39,23 @@ def assemble(
             to write.
     """
     parts: dict[str, PartInfo] = {}
-    whole = license
+    whole, kind = license, OWN_KIND
     if base is not None:
         info = read_bundle(find_bundle(base))
         parts = {part.name: part for part in info.parts}
-        whole = info.license
+        whole, kind = info.license, info.kind
     for part, folder in folders.items():
-        parts[part] = PartInfo(part, _checked(part, folder), license)
+        parts[part] = PartInfo(part, _checked(part, folder, KINDS[kind].PARTS), license)
     if not parts:
         raise InputError(f"A model needs parts; give some as part=DIR (parts: {', '.join(PARTS)}), or --from a model.")
     if card is not None and not Path(card).is_file():
         raise InputError(f"There is no model card '{card}'; name a Markdown file.")
-    return write_bundle(out_dir, name=name or Path(out_dir).name, license=whole, parts=parts, card=card)
+    return write_bundle(out_dir, name=name or Path(out_dir).name, license=whole, parts=parts, card=card, kind=kind)
 
 
-def _checked(part: str, folder: PathLike) -> Path:
-    if part not in PARTS:
-        hint = did_you_mean(part, PARTS) or f" (parts: {', '.join(PARTS)})."
+def _checked(part: str, folder: PathLike, known: tuple[str, ...]) -> Path:
+    if part not in known:
+        hint = did_you_mean(part, known) or f" (parts: {', '.join(known)})."
         raise InputError(f"There is no part '{part}'{hint}")
     path = Path(folder)
     if not (path / "config.json").is_file():

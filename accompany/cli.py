@@ -163,7 +163,8 @@ def _generate_one(band: Any, output: Output, prompt: str, options: dict[str, Any
 
 def _describe(take: Any) -> str:
     tempo = f", {take.plan.tempo_bpm:.0f} beats a minute" if take.plan.tempo_bpm else ""
-    return f"{take.seconds:.1f} s in {take.plan.key}{tempo}, made in {take.wall_s:.1f} s"
+    key = f" in {take.plan.key}" if take.plan.key else ""
+    return f"{take.seconds:.1f} s{key}{tempo}, made in {take.wall_s:.1f} s"
 
 
 @contextmanager
@@ -240,6 +241,12 @@ def _bundle(args: argparse.Namespace) -> None:
     _say(f"bundle: {made}")
 
 
+def _import(args: argparse.Namespace) -> None:
+    from accompany.importing.llambada import import_llambada
+
+    _say(f"import: {import_llambada(args.checkpoint_dir, args.out_dir)}")
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     from accompany.evaluation.report import EvaluationConfig, as_table, evaluate
 
@@ -314,6 +321,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | Non
     "tokenize": (_tokenize, None),
     "train": (_train, "train"),
     "bundle": (_bundle, None),
+    "import": (_import, None),
     "evaluate": (_evaluate, "eval"),
     "recipe": (_recipe, None),
     "models": (_models, None),

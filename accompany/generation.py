@@ -14,13 +14,11 @@ import torch
 from torch import Tensor
 
 from accompany import audio
-from accompany.pretrained import Bundle
+from accompany.bundles import Bundle, Progress
 from accompany.settings import Settings
 from accompany.stages.conditions import Conditions, make_conditions
 from accompany.stages.plan import Plan, control_track
 from accompany.stages.sampling import SamplingConfig
-
-Progress = Callable[[float], None]
 
 _LISTENED, _COMPOSED, _PLAYED = 0.1, 0.5, 0.9
 _PEAK = 0.98
@@ -56,14 +54,14 @@ def accompany_vocal(
     codes = bundle.semantic.generate_long(
         conditions,
         _sampling(bundle.semantic.config.sampling, settings),
-        [_seed(settings.seed, 0)],
-        progress=_part(report, _LISTENED, _COMPOSED),
+        [seed_for(settings.seed, 0)],
+        progress=part_of(report, _LISTENED, _COMPOSED),
     )
     tokens = bundle.acoustic.generate_long(
         conditions,
         codes,
-        seeds=[_seed(settings.seed, 1)],
-        progress=_part(report, _COMPOSED, _PLAYED),
+        seeds=[seed_for(settings.seed, 1)],
+        progress=part_of(report, _COMPOSED, _PLAYED),
     )
     sound = bundle.codec.decode(tokens, vocal.shape[-1])[0].float().cpu().numpy()
     report(1.0)
@@ -139,12 +137,12 @@ def _sampling(own: SamplingConfig, settings: Settings) -> SamplingConfig:
     )
 
 
-def _seed(seed: int, stage: int) -> int:
+def seed_for(seed: int, stage: int) -> int:
     """A seed for each stage, so that the two do not draw the same numbers."""
     low, high = np.random.SeedSequence([seed, stage]).generate_state(2)
     return int(low) | (int(high) >> 1) << 32
 
 
-def _part(report: Progress, low: float, high: float) -> Callable[[int, int], None]:
+def part_of(report: Progress, low: float, high: float) -> Callable[[int, int], None]:
     """A counter of steps that fills the share from `low` to `high`."""
     return lambda done, total: report(low + (high - low) * done / max(total, 1))

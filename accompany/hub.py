@@ -27,6 +27,15 @@ def pull(repo_id: str) -> Path:
     return folder
 
 
+def pull_text_files(repo_id: str) -> Path:
+    """The folder of a hub model in the local cache with its texts only: configs and tokenizer.
+
+    Raises:
+        InputError: as `pull`.
+    """
+    return _snapshot(repo_id, ["*.json", "*.txt"])
+
+
 def push(folder: Path, repo_id: str, *, private: bool) -> str:
     """Upload a folder as a model; returns its address.
 

@@ -1,29 +1,29 @@
 """Bundles: the parts of a model in one folder, named by `bundle.json`, with the licence of each.
 
-    bundle.json   {"format": 1, "name": "tiny", "license": "Apache-2.0",
+    bundle.json   {"format": 1, "kind": "accompany", "name": "tiny", "license": "Apache-2.0",
                    "parts": {"codec": {"path": "codec", "license": "Apache-2.0", "options": {}}, ...}}
     codec/  mert/  clap/  semantic_codes/  listener/  semantic/  acoustic/
 
 The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_part` and
-`load_frozen_parts` take what is there, `load_bundle` needs all of them.
+`load_frozen_parts` take what is there, `load_bundle` needs all of them. The kind says of which architecture the model
+is, and with it which parts it has (`accompany.bundles`).
 """
 
 from __future__ import annotations
 
-import inspect
-import logging
-import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from accompany.bundles import KINDS, OWN_KIND, Bundle, LlambadaBundle
 from accompany.config import did_you_mean, read_json, write_json
 from accompany.errors import InputError
 from accompany.hub import is_hub_id, push
+from accompany.parts import FROZEN_PARTS, PARTS, TOKEN_PARTS, PartInfo, load_part_of, part_order, rates
 from accompany.weights import (
     PathLike,
     load_module,
@@ -32,16 +32,6 @@ from accompany.weights import (
     save_half,
     save_module,
 )
-
-if TYPE_CHECKING:
-    from accompany.encoders.clap import Clap
-    from accompany.encoders.codec import Codec
-    from accompany.encoders.melody import Melody
-    from accompany.encoders.mert import Mert
-    from accompany.encoders.semantic_codes import SemanticCodes
-    from accompany.stages.acoustic import AcousticStage
-    from accompany.stages.listener import Listener
-    from accompany.stages.semantic import SemanticStage
 
 __all__ = [
     "CHECKPOINTS_DIR",
@@ -63,29 +53,9 @@ __all__ = [
     "write_bundle",
 ]
 
-logger = logging.getLogger(__name__)
-
 CHECKPOINTS_DIR = Path(__file__).parent / "checkpoints"
 BUNDLE_NAME = "bundle.json"
 FORMAT = 1
-FROZEN_PARTS = ("mert", "clap", "codec", "semantic_codes")
-STAGE_PARTS = ("listener", "semantic", "acoustic")
-PARTS = FROZEN_PARTS + STAGE_PARTS
-
-
-@dataclass(frozen=True)
-class PartInfo:
-    """One part of a bundle: `source` is its folder or a hub id, `options` are arguments of its loader.
-
-    `bytes` is its size on disk (0 for a hub id), `rates` say what it works at ("24 kHz", "50 frames/s").
-    """
-
-    name: str
-    source: Path | str
-    license: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    bytes: int = 0
-    rates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +66,7 @@ class BundleInfo:
     path: Path
     license: str
     parts: tuple[PartInfo, ...]
+    kind: str = OWN_KIND
 
     @property
     def bytes(self) -> int:
@@ -109,24 +80,6 @@ class BundleInfo:
             there = ", ".join(part.name for part in self.parts) or "none"
             raise InputError(f"The model {self.path} has no part '{name}' (it has: {there}); use a complete model.")
         return found
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A loaded model: every part built, in evaluation mode, on `device` (the codec on the CPU for "mps")."""
-
-    name: str
-    path: Path
-    device: str
-    info: BundleInfo
-    melody: Melody
-    mert: Mert
-    clap: Clap
-    codec: Codec
-    semantic_codes: SemanticCodes
-    listener: Listener
-    semantic: SemanticStage
-    acoustic: AcousticStage
 
 
 def list_bundles() -> list[str]:
@@ -165,44 +118,56 @@ def read_bundle(path: PathLike) -> BundleInfo:
         raise InputError(f"{path / BUNDLE_NAME} is not of format {FORMAT}; update accompany, or use another model.")
     try:
         parts = {name: dict(part) for name, part in content["parts"].items()}
-        infos = tuple(_read_part(path, name, parts[name]) for name in sorted(parts, key=_order))
-        return BundleInfo(str(content["name"]), path, str(content["license"]), infos)
+        infos = tuple(_read_part(path, name, parts[name]) for name in sorted(parts, key=part_order))
+        info = BundleInfo(str(content["name"]), path, str(content["license"]), infos, content.get("kind", OWN_KIND))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path / BUNDLE_NAME} lacks or garbles {error}; use a complete model.") from error
+    if info.kind not in KINDS:
+        raise InputError(f"{path} is a model of kind '{info.kind}', which is unknown here; update accompany.")
+    return info
 
 
-def load_bundle(path: PathLike, device: str = "cpu") -> Bundle:
+def load_bundle(path: PathLike, device: str = "cpu") -> Bundle | LlambadaBundle:
     """Load every part of the bundle in a folder; the licence of each is logged.
 
     Raises:
         InputError: a part is missing, broken, or does not fit the others.
     """
-    from accompany.encoders.melody import Melody
-
     info = read_bundle(path)
-    parts = {name: _load_part(info.part(name), device) for name in PARTS}
-    _check_fit(info, parts["mert"], parts["semantic_codes"])
-    return Bundle(info.name, info.path, device, info, Melody().to(device), **parts)
+    return KINDS[info.kind].load(info, device)
 
 
 def load_part(path: PathLike, name: str, device: str = "cpu") -> Any:
-    """Load one part (`PARTS`) of a bundle that may lack the others."""
-    if name not in PARTS:
-        raise InputError(f"There is no part '{name}'{did_you_mean(name, PARTS)} (parts: {', '.join(PARTS)}).")
-    return _load_part(read_bundle(path).part(name), device)
+    """Load one part of a bundle that may lack the others."""
+    known = PARTS + TOKEN_PARTS
+    if name not in known:
+        raise InputError(f"There is no part '{name}'{did_you_mean(name, known)} (parts: {', '.join(known)}).")
+    return load_part_of(read_bundle(path).part(name), device)
 
 
 def load_frozen_parts(model: PathLike, device: str = "cpu") -> dict[str, Any]:
-    """The encoders of a bundle by name, with `melody`; those that it lacks are left out."""
+    """The encoders of a bundle by name, with `melody`; those that it lacks are left out.
+
+    Raises:
+        InputError: a model of another architecture, whose codes our stages do not train on.
+    """
     from accompany.encoders.melody import Melody
 
     info = read_bundle(find_bundle(model))
+    if info.kind != OWN_KIND:
+        raise InputError(f"{model} is a model of kind '{info.kind}', which runs but is not trained here; use another.")
     there = [part for part in info.parts if part.name in FROZEN_PARTS]
-    return {"melody": Melody().to(device), **{part.name: _load_part(part, device) for part in there}}
+    return {"melody": Melody().to(device), **{part.name: load_part_of(part, device) for part in there}}
 
 
 def write_bundle(
-    folder: PathLike, *, name: str, license: str, parts: Mapping[str, PartInfo], card: PathLike | None = None
+    folder: PathLike,
+    *,
+    name: str,
+    license: str,
+    parts: Mapping[str, PartInfo],
+    card: PathLike | None = None,
+    kind: str = OWN_KIND,
 ) -> Path:
     """Make a bundle from part folders (copied) and hub ids (kept as references), all of it or nothing.
 
@@ -210,6 +175,7 @@ def write_bundle(
         folder: where; a bundle that is there is replaced, any other content is left alone.
         parts: by name; `source`, `license` and `options` of each are used.
         card: a README.md to go with it.
+        kind: its architecture, of `accompany.bundles.KINDS`.
 
     Raises:
         InputError: the folder holds something else, or cannot be written.
@@ -223,7 +189,7 @@ def write_bundle(
     except OSError as error:
         raise InputError(f"Cannot write in {folder.parent} ({error.strerror}); choose another place.") from error
     try:
-        _fill(partial, name, license, parts, card)
+        _fill(partial, {"format": FORMAT, "kind": kind, "name": name, "license": license, "parts": {}}, parts, card)
         os.chmod(partial, 0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -233,7 +199,7 @@ def write_bundle(
     return folder
 
 
-def save_bundle(bundle: Bundle, folder: PathLike) -> Path:
+def save_bundle(bundle: Bundle | LlambadaBundle, folder: PathLike) -> Path:
     """Write a loaded bundle as a folder of its own; what was loaded from a folder is copied as it is there."""
     info = bundle.info
     card = info.path / "README.md"
@@ -243,6 +209,7 @@ def save_bundle(bundle: Bundle, folder: PathLike) -> Path:
         license=info.license,
         parts={part.name: part for part in info.parts},
         card=card if card.is_file() else None,
+        kind=info.kind,
     )
 
 
@@ -256,10 +223,6 @@ def push_to_hub(folder: PathLike, repo_id: str, *, private: bool = False) -> str
     return push(Path(folder), repo_id, private=private)
 
 
-def _order(name: str) -> tuple[int, str]:
-    return (PARTS.index(name) if name in PARTS else len(PARTS), name)
-
-
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     stated = str(content["path"])
     if Path(stated).is_absolute() or ".." in Path(stated).parts:
@@ -268,93 +231,11 @@ def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     if not folder.is_dir():
         return PartInfo(name, stated, str(content["license"]), options)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return PartInfo(name, folder, str(content["license"]), options, size, _rates(name, folder, options))
+    return PartInfo(name, folder, str(content["license"]), options, size, rates(name, folder, options))
 
 
-def _rates(name: str, folder: Path, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The rates of an encoder, from its config files."""
-
-    def value(key: str, default: Any = None, file: str = "config.json") -> Any:
-        return read_json(folder / file).get(key, default) if (folder / file).is_file() else default
-
-    if name in ("mert", "clap"):
-        heard = (f"{value('sampling_rate', 0, 'preprocessor_config.json') / 1000:g} kHz",)
-        return heard if name == "clap" else (*heard, f"{options.get('frame_rate', 25):g} frames/s")
-    if name == "codec":
-        hop = math.prod(value("upsampling_ratios", ()))
-        rate = value("sampling_rate", 0)
-        channels = "stereo" if value("audio_channels", 1) == 2 else "mono"
-        return f"{rate / 1000:g} kHz", channels, f"{rate / hop:g} frames/s"
-    if name == "semantic_codes":
-        return f"{value('frame_rate', 0):g} frames/s", " + ".join(map(str, value("sizes", ()))) + " codes"
-    return ()
-
-
-def _load_part(part: PartInfo, device: str) -> Any:
-    loader = _loaders()[part.name]
-    options = dict(part.options)
-    known = inspect.signature(loader).parameters
-    for option in options:
-        if option not in known:
-            raise InputError(f"The part '{part.name}' has no option '{option}'{did_you_mean(option, known) or '.'}")
-    module = loader(part.source, license=part.license, **options)
-    # EnCodec garbles its output on Apple's MPS without a word, so it stays on the CPU there.
-    return module.to("cpu" if part.name == "codec" and device == "mps" else device)
-
-
-def _loaders() -> dict[str, Callable[..., Any]]:
-    """How each part loads; imports are inside, so that one part does not pull in the others."""
-
-    def mert(source: PathLike, *, license: str, layer: int | None = None, frame_rate: float = 25.0) -> Any:
-        from accompany.encoders.mert import Mert
-
-        return Mert.from_pretrained(source, layer=layer, frame_rate=frame_rate, license=license)
-
-    def clap(source: PathLike, *, license: str) -> Any:
-        from accompany.encoders.clap import Clap
-
-        return Clap.from_pretrained(source, license=license)
-
-    def codec(source: PathLike, *, license: str, n_codebooks: int | None = None) -> Any:
-        from accompany.encoders.codec import Codec
-
-        return Codec.from_pretrained(source, n_codebooks=n_codebooks, license=license)
-
-    def semantic_codes(source: PathLike, *, license: str) -> Any:
-        from accompany.encoders.semantic_codes import SemanticCodes
-
-        return SemanticCodes.from_pretrained(resolve_folder(source), license=license)
-
-    def listener(source: PathLike, *, license: str) -> Any:
-        from accompany.stages.listener import Listener
-
-        return load_module(Listener, resolve_folder(source), license=license)
-
-    def semantic(source: PathLike, *, license: str) -> Any:
-        from accompany.stages.semantic import SemanticStage
-
-        return load_module(SemanticStage, resolve_folder(source), license=license)
-
-    def acoustic(source: PathLike, *, license: str) -> Any:
-        from accompany.stages.acoustic import AcousticStage
-
-        return load_module(AcousticStage, resolve_folder(source), license=license)
-
-    loaders = (mert, clap, codec, semantic_codes, listener, semantic, acoustic)
-    return {loader.__name__: loader for loader in loaders}
-
-
-def _check_fit(info: BundleInfo, mert: Mert, codes: SemanticCodes) -> None:
-    if (mert.dim, mert.frame_rate) != (codes.dim, codes.frame_rate):
-        raise InputError(
-            f"In {info.path} MERT gives {mert.dim} values {mert.frame_rate:g} times a second, but the semantic codes "
-            f"want {codes.dim} values {codes.frame_rate:g} times; use parts that were made together."
-        )
-
-
-def _fill(folder: Path, name: str, license: str, parts: Mapping[str, PartInfo], card: PathLike | None) -> None:
-    content: dict[str, Any] = {"format": FORMAT, "name": name, "license": license, "parts": {}}
-    for part in sorted(parts, key=_order):
+def _fill(folder: Path, content: dict[str, Any], parts: Mapping[str, PartInfo], card: PathLike | None) -> None:
+    for part in sorted(parts, key=part_order):
         source = parts[part].source
         local = Path(source).is_dir()
         if local:

@@ -46,10 +46,12 @@ _KNOWN_LICENSES = {
     "facebook/encodec_32khz": "CC-BY-NC-4.0",
     "facebook/encodec_24khz": "MIT",
     "facebook/encodec_48khz": "MIT",
+    "encodec_24khz": "MIT",
+    "encodec_48khz": "MIT",
     "laion/": "Apache-2.0",
 }
 # Buffers that follow from the config; which of them a file holds has changed from release to release.
-_CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
+CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
 _BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
 
 
@@ -76,9 +78,9 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
         raise InputError(f"Cannot load {cls.__name__} from {path_or_id}: {_first_line(error)}") from error
     model, report = loaded
     missing, unexpected = (
-        [key for key in report[kind] if not key.endswith(_CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
+        [key for key in report[kind] if not key.endswith(CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
     )
-    _refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
+    refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
     log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
     return typing.cast(ModelT, model.float().eval().requires_grad_(False))
 
@@ -88,8 +90,13 @@ def save_half(model: PreTrainedModel, folder: PathLike) -> None:
 
     A tensor with values beyond half precision's range stays float32.
     """
+    save_transformers(model, folder, half_state(model.state_dict()))
+
+
+def save_transformers(model: PreTrainedModel, folder: PathLike, state: Mapping[str, Tensor] | None = None) -> None:
+    """Write a `transformers` model in the published format, with another state than its own where one is given."""
     with _quiet_transformers():
-        model.save_pretrained(folder, state_dict=half_state(model.state_dict()))
+        model.save_pretrained(folder, state_dict=None if state is None else dict(state))
     for path in Path(folder).glob("*.safetensors"):
         path.chmod(0o644)  # transformers writes them for the owner alone
 
@@ -140,7 +147,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: PathLike)
     own = module.state_dict()
     shared = own.keys() & state.keys()
     mismatched = sorted(key for key in shared if own[key].shape != state[key].shape)
-    _refuse_differences(source, own.keys() - state.keys(), state.keys() - own.keys(), mismatched)
+    refuse_differences(source, own.keys() - state.keys(), state.keys() - own.keys(), mismatched)
     module.load_state_dict({key: state[key].to(own[key].dtype) for key in own})
 
 
@@ -211,9 +218,10 @@ def log_license(part: str, source: PathLike, license: str) -> None:
     logger.log(logging.INFO if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
 
 
-def _refuse_differences(
+def refuse_differences(
     source: PathLike, missing: typing.Iterable[str], unexpected: typing.Iterable[str], mismatched: typing.Iterable[str]
 ) -> None:
+    """Raise InputError that names the keys of `source`, unless there are none."""
     found = {"missing": missing, "unexpected": unexpected, "of another shape": mismatched}
     parts = [f"{kind}: {_name_some(sorted(keys))}" for kind, keys in found.items() if list(keys)]
     if parts:

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.encoders.originals import original_file, read_laion_clap
 from accompany.errors import InputError
-from accompany.weights import PathLike, load_transformers, resolve_folder
+from accompany.hub import pull_text_files
+from accompany.weights import (
+    PathLike,
+    find_license,
+    load_transformers,
+    log_license,
+    resolve_folder,
+    save_transformers,
+)
 
 if TYPE_CHECKING:
     from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
 _BATCH = 32
 _CHARACTERS_PER_TOKEN = 40
+_TOKENIZER = "roberta-base"
+_TOKENIZER_ID = "FacebookAI/roberta-base"
+_ORIGINAL_TOKENS = 77  # what laion-clap reads of a text
 
 
 class Clap(nn.Module):
@@ -31,9 +44,17 @@ class Clap(nn.Module):
 
     @classmethod
     def from_pretrained(cls, path_or_id: PathLike, *, license: str | None = None) -> Clap:
-        """Load a published checkpoint (folder or hub id: network, tokenizer, spectrogram settings), keys checked."""
+        """Load a published checkpoint, keys checked: a folder, a hub id, or a `.pt` of the package `laion-clap`.
+
+        A folder has the network, tokenizer and spectrogram settings. Beside a `.pt` lies RoBERTa's tokenizer
+        (`vocab.json` and `merges.txt`, or `tokenizer.json`), in its folder or in `roberta-base`; where it does not, it
+        comes from the hub id FacebookAI/roberta-base.
+        """
         from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
+        original = original_file(path_or_id, ".pt")
+        if original is not None:
+            return cls._from_original(original, license)
         folder = resolve_folder(path_or_id)
         model = load_transformers(ClapModel, path_or_id, license=license)
         try:
@@ -44,6 +65,30 @@ class Clap(nn.Module):
                 f"{path_or_id} lacks CLAP's tokenizer or preprocessor_config.json; copy all files of the checkpoint."
             ) from error
         return cls(model, tokenizer, extractor)
+
+    @classmethod
+    def _from_original(cls, path: Path, license: str | None) -> Clap:
+        from transformers import ClapFeatureExtractor, RobertaTokenizerFast
+
+        model = read_laion_clap(path)
+        folders = [folder for folder in (path.parent, path.parent / _TOKENIZER) if _has_tokenizer(folder)]
+        source = folders[0] if folders else pull_text_files(_TOKENIZER_ID)
+        try:
+            tokenizer = RobertaTokenizerFast.from_pretrained(source, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"Cannot load RoBERTa's tokenizer from {source}; copy its files again.") from error
+        if len(tokenizer) > model.text_model.config.vocab_size:
+            raise InputError(f"The tokenizer in {source} has more words than {path}; copy that of roberta-base.")
+        tokenizer.model_max_length = _ORIGINAL_TOKENS
+        extractor = ClapFeatureExtractor(frequency_min=50, frequency_max=14_000, truncation="rand_trunc")
+        log_license("ClapModel", path, license or find_license(path.name, path.parent))
+        return cls(model, tokenizer, extractor)
+
+    def save_pretrained(self, folder: PathLike) -> None:
+        """Write the network, the tokenizer and the spectrogram settings as `from_pretrained` reads them, in float32."""
+        save_transformers(self.model, folder)
+        self._tokenizer.save_pretrained(folder)
+        self._extractor.save_pretrained(folder)
 
     @property
     def dim(self) -> int:
@@ -122,6 +167,10 @@ class Clap(nn.Module):
         return functional.normalize(
             _pooled(self.model.get_audio_features(input_features=mels, is_longer=longer)), dim=-1
         )
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
 
 
 def _windows(audio: Tensor, window: int) -> Iterator[Tensor]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from accompany.encoders.originals import original_file, read_encodec
 from accompany.errors import InputError
-from accompany.weights import PathLike, load_transformers
+from accompany.weights import PathLike, find_license, load_transformers, log_license
 
 if TYPE_CHECKING:
     from transformers import EncodecModel
@@ -51,9 +52,13 @@ class Codec(nn.Module):
     def from_pretrained(
         cls, path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None
     ) -> Codec:
-        """Load a published checkpoint (folder or hub id) with every key checked."""
+        """Load a published checkpoint, every key checked: a folder, a hub id, or a `.th` of the package `encodec`."""
         from transformers import EncodecModel
 
+        original = original_file(path_or_id, ".th")
+        if original is not None:
+            log_license("EncodecModel", original, license or find_license(original.name, original.parent))
+            return cls(read_encodec(original), n_codebooks=n_codebooks)
         return cls(load_transformers(EncodecModel, path_or_id, license=license), n_codebooks=n_codebooks)
 
     @property

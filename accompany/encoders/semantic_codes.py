@@ -31,6 +31,7 @@ class SemanticCodesConfig:
         widths: width d of the space that each stream quantises.
         projected: whether states are projected into that space (otherwise d = D).
         residual: stream k quantises what stream k - 1 left; all share the first stream's projection.
+        normalized: each state is brought to zero mean and unit variance first.
         frame_rate: Hz of the states.
     """
 
@@ -40,6 +41,7 @@ class SemanticCodesConfig:
     projected: bool = False
     residual: bool = False
     frame_rate: float = 25.0
+    normalized: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not belong together."""
@@ -162,6 +164,9 @@ class SemanticCodes(nn.Module):
 
     def _encode_piece(self, states: Tensor) -> Tensor:
         codes: list[Tensor] = []
+        if self.config.normalized:
+            centred = states - states.mean(-1, keepdim=True)
+            states = centred / (centred.var(-1, keepdim=True) + 1e-7).sqrt()
         left = states
         for k, stream in enumerate(self._streams):
             values = left if self.residual and k else stream.project(states)

@@ -81,12 +81,12 @@ def evaluate(
         raise InputError(f"--report '{out}' is a file; name a folder.")
     clips = load_clips(folders, sample_rate=band.sample_rate, seconds=config.seconds, limit=config.limit or None)
     judge = find_judge(config.judge)
-    tell = plans_known(clips)
+    tell = band.bundle.plans and plans_known(clips)
     played = [
         play(band, clip, config.seed + i, tell=tell)
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
-    names = applicable_rows(clips)
+    names = applicable_rows(clips, tell=tell)
     results = _measure_rows(names, clips, played, band, judge)
     report = {
         "model": band.name,

@@ -81,11 +81,14 @@ def other_clip(index: int, n_clips: int) -> int:
     return (index + n_clips // 2) % n_clips
 
 
-def applicable_rows(clips: list[Clip]) -> list[str]:
-    """The rows that these clips allow: chords must be known for `told` and `true chords`, two clips for `shuffled`."""
-    skipped = set()
+def applicable_rows(clips: list[Clip], *, tell: bool) -> list[str]:
+    """The rows that these clips allow: chords must be known for `true chords`, two clips for `shuffled`.
+
+    `tell` is whether the band also played what it was told.
+    """
+    skipped = set() if tell else {"told"}
     if not plans_known(clips):
-        skipped |= {"told", "true chords"}
+        skipped.add("true chords")
     if len(clips) < 2:
         skipped.add("shuffled")
     return [name for name in ROWS if name not in skipped]

@@ -1,22 +1,26 @@
-"""The one transformer of both stages and of the listener.
+"""The one transformer of all stages and of the listener.
 
 RoPE (Su et al., 2021), a norm before each part (GPT-2), SwiGLU (Shazeer, 2020) and PyTorch's scaled dot product
 attention. Causal with a static key/value cache for decoding frame by frame,
 or bidirectional. The residual stream and the norms stay in float32 under autocast.
 
-Shape letters: B batch, F frames, D width, H heads, N cache frames.
+The config also describes the transformer of AudioLM's open implementations, which published models such as LLambada
+use: one key/value head (Shazeer, 2019), normalised queries and keys (Dehghani et al., 2023), a learned bias for each
+distance in place of RoPE, and a feed-forward with a convolution and a norm inside.
+
+Shape letters: B batch, F frames, D width, H heads, N cache frames, E inner width of the feed-forward.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SPAN_STEP = 64
-
+from accompany.stages.cache import CacheView, KVCache, bias_by_distance, round_up
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -31,6 +35,18 @@ class TransformerConfig:
         max_frames: longest sequence (and cache) in frames.
         causal: True lets a frame see itself and the past only.
         rope_base: the slowest rotary wavelength is about this many frames times 2 pi.
+        positions: "rotary", or "bias" for a learned bias on each distance into the past (causal only).
+        head_width: of queries, keys and values; 0 shares D among the heads.
+        kv_heads: heads of keys and values, a divisor of the heads; 0 gives each head its own.
+        qk_scale: above 0 brings queries and keys to length 1, with a learned scale for each channel, and multiplies
+            their products by this; 0 leaves them as they are.
+        norm_kv: keys and values come from the normed stream, as queries do; False takes the stream as it is.
+        gate: what the feed-forward's gate goes through, "silu" or "gelu".
+        ff_width: E; 0 takes D times `ff_mult`.
+        ff_conv: frames that a convolution inside the feed-forward sees, each channel for itself, the frame and those
+            before it (causal only); 0 is none.
+        ff_norm: a norm after the feed-forward's gate.
+        norm_eps: added to the variance in every norm.
     """
 
     width: int = 256
@@ -41,33 +57,50 @@ class TransformerConfig:
     max_frames: int = 2048
     causal: bool = True
     rope_base: float = 10000.0
+    positions: str = "rotary"
+    head_width: int = 0
+    kv_heads: int = 0
+    qk_scale: float = 0.0
+    norm_kv: bool = True
+    gate: str = "silu"
+    ff_width: int = 0
+    ff_conv: int = 0
+    ff_norm: bool = False
+    norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
         """Raise ValueError for sizes that do not fit together."""
         if min(self.width, self.depth, self.heads, self.max_frames) < 1:
             raise ValueError("width, depth, heads and max_frames must be at least 1")
-        if self.width % (2 * self.heads):
+        if min(self.head_width, self.kv_heads, self.ff_width, self.ff_conv, self.qk_scale, self.norm_eps) < 0:
+            raise ValueError("head_width, kv_heads, ff_width, ff_conv, qk_scale and norm_eps must be at least 0")
+        if not self.head_width and self.width % (2 * self.heads):
             raise ValueError(f"width {self.width} must be a multiple of twice the heads ({2 * self.heads})")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout {self.dropout} must be from 0 to below 1")
         if self.ff_mult <= 0:
             raise ValueError(f"ff_mult {self.ff_mult} must be above 0")
+        if self.head_width % 2 or self.heads % self.n_kv_heads:
+            raise ValueError("head_width must be even, and kv_heads a divisor of the heads")
+        if self.positions not in ("rotary", "bias") or self.gate not in ("silu", "gelu"):
+            raise ValueError("positions must be rotary or bias, and gate silu or gelu")
+        if not self.causal and (self.positions == "bias" or self.ff_conv):
+            raise ValueError("positions=bias and ff_conv look into the past only, so they need causal=True")
 
+    @property
+    def width_of_head(self) -> int:
+        """Channels of a head."""
+        return self.head_width or self.width // self.heads
 
-class KVCache:
-    """Keys and values of the frames so far: two static tensors [depth, B, H, N, D/H]."""
+    @property
+    def n_kv_heads(self) -> int:
+        """Heads of keys and values."""
+        return self.kv_heads or self.heads
 
-    def __init__(self, config: TransformerConfig, batch_size: int, n_frames: int, like: Tensor) -> None:
-        """Room for `n_frames` frames (rounded up) in the device and dtype of `like`."""
-        n_frames = -(-n_frames // _SPAN_STEP) * _SPAN_STEP
-        shape = (config.depth, batch_size, config.heads, n_frames, config.width // config.heads)
-        self.keys = torch.zeros(shape, device=like.device, dtype=like.dtype)
-        self.values = torch.zeros_like(self.keys)
-        self.slots = torch.arange(n_frames, device=like.device)
-
-    def span(self, n_frames: int) -> int:
-        """Slots to attend to once `n_frames` are filled: in coarse steps, so that few shapes occur."""
-        return min(-(-n_frames // _SPAN_STEP) * _SPAN_STEP, self.slots.shape[0])
+    @property
+    def width_of_feed(self) -> int:
+        """E."""
+        return self.ff_width or round(self.width * self.ff_mult / 8) * 8
 
 
 class Norm(nn.Module):
@@ -76,84 +109,137 @@ class Norm(nn.Module):
     RMSNorm learns as well, but PyTorch's takes 5 times as long on a CPU, where it has no kernel of its own.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, eps: float) -> None:
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] to [..., D] in the dtype of `x`."""
-        return functional.layer_norm(x.float(), self.weight.shape, self.weight.float(), None, 1e-6).to(x.dtype)
+        return functional.layer_norm(x.float(), self.weight.shape, self.weight.float(), None, self.eps).to(x.dtype)
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention with rotary positions and an optional cache."""
+    """Multi-head self-attention with rotary positions, or biases in the mask, and an optional cache."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.project = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.heads, self.kv_heads, self.head_width = config.heads, config.n_kv_heads, config.width_of_head
+        self.scale = config.qk_scale or None
+        self.project = nn.Linear(config.width, (self.heads + 2 * self.kv_heads) * self.head_width, bias=False)
+        self.out = nn.Linear(self.heads * self.head_width, config.width, bias=False)
+        if self.scale:
+            self.query_scale = nn.Parameter(torch.ones(self.head_width))
+            self.key_scale = nn.Parameter(torch.ones(self.head_width))
 
     def forward(
         self,
         x: Tensor,
-        rotation: tuple[Tensor, Tensor],
+        rotation: tuple[Tensor, Tensor] | None,
         mask: Tensor | None,
         causal: bool,
         cached: CacheView | None,
+        stream: Tensor | None = None,
     ) -> Tensor:
-        """Attend over the frames of `x` [B, F, D], or over the cache once `x` has been put into it."""
-        batch, frames, width = x.shape
-        heads = self.project(x).view(batch, frames, 3, self.heads, width // self.heads).transpose(1, 3)
-        queries_keys = rotate(heads[:, :, :2], rotation)
-        query, key, value = queries_keys[:, :, 0], queries_keys[:, :, 1], heads[:, :, 2]
+        """Attend over the frames of `x` [B, F, D], or over the cache once `x` has been put into it.
+
+        Keys and values come from `stream` [B, F, D] where it is given, otherwise from `x`.
+        """
+        batch, frames, _ = x.shape
+        projected = self.project(x) if stream is None else self._project_apart(x, stream)
+        heads = projected.view(batch, frames, -1, self.head_width).transpose(1, 2)
+        queries_keys, value = heads[:, : -self.kv_heads], heads[:, -self.kv_heads :]
+        if rotation is not None:
+            queries_keys = rotate(queries_keys, rotation)
+        query, key = queries_keys[:, : self.heads], queries_keys[:, self.heads :]
+        if self.scale:
+            query = functional.normalize(query, dim=-1) * self.query_scale
+            key = functional.normalize(key, dim=-1) * self.key_scale
         if cached is not None:
             key, value = cached.put(key, value)
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
-        return self.out(mixed.transpose(1, 2).reshape(batch, frames, width))
+        if self.kv_heads < self.heads:
+            key, value = (share_heads(each, self.heads) for each in (key, value))
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=causal, scale=self.scale
+        )
+        return self.out(mixed.transpose(1, 2).reshape(batch, frames, self.heads * self.head_width))
+
+    def _project_apart(self, x: Tensor, stream: Tensor) -> Tensor:
+        queries, others = self.project.weight.split([self.heads * self.head_width, 2 * self.kv_heads * self.head_width])
+        return torch.cat([functional.linear(x, queries), functional.linear(stream, others)], dim=-1)
 
 
-@dataclass(frozen=True)
-class CacheView:
-    """One block's part of the cache while the frames at `positions` are put in."""
+class PastConvolution(nn.Module):
+    """A convolution of each channel over a frame and those before it; at first it passes the frame on."""
 
-    keys: Tensor
-    values: Tensor
-    positions: Tensor
-    span: int
+    def __init__(self, channels: int, taps: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, taps))
+        nn.init.ones_(self.weight[:, -1])
 
-    def put(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store [B, H, F, D/H] at the positions and return the first `span` slots of both."""
-        self.keys.index_copy_(2, self.positions, key.to(self.keys.dtype))
-        self.values.index_copy_(2, self.positions, value.to(self.values.dtype))
-        return self.keys[:, :, : self.span], self.values[:, :, : self.span]
+    def forward(self, x: Tensor, cached: CacheView | None) -> Tensor:
+        """[B, F, C] to [B, F, C]; before the first frame, and before the cache, there are zeros."""
+        frames, taps = x.shape[1], self.weight.shape[1]
+        behind = functional.pad(x, (0, 0, taps - 1, 0)) if cached is None else cached.extend(x)
+        mixed = behind[:, :frames] * self.weight[:, 0]
+        for tap in range(1, taps):
+            mixed = mixed + behind[:, tap : tap + frames] * self.weight[:, tap]
+        return mixed
 
 
 class Block(nn.Module):
-    """Attention, then SwiGLU, each on the normed stream and added to it."""
+    """Attention, then a gated feed-forward, each on the normed stream and added to it."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        hidden = round(config.width * config.ff_mult / 8) * 8
-        self.norm_attention = Norm(config.width)
+        hidden = config.width_of_feed
+        self.norm_kv = config.norm_kv
+        self.norm_attention = Norm(config.width, config.norm_eps)
         self.attention = Attention(config)
-        self.norm_feed = Norm(config.width)
+        self.norm_feed = Norm(config.width, config.norm_eps)
         self.feed_in = nn.Linear(config.width, 2 * hidden, bias=False)
+        self.feed_conv = PastConvolution(2 * hidden, config.ff_conv) if config.ff_conv else None
+        self.activation = functional.silu if config.gate == "silu" else functional.gelu
+        self.feed_norm = Norm(hidden, config.norm_eps) if config.ff_norm else None
         self.feed_out = nn.Linear(hidden, config.width, bias=False)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self,
         x: Tensor,
-        rotation: tuple[Tensor, Tensor],
+        rotation: tuple[Tensor, Tensor] | None,
         mask: Tensor | None,
         causal: bool,
         cached: CacheView | None,
     ) -> Tensor:
         """[B, F, D] to [B, F, D]."""
-        x = x + self.dropout(self.attention(self.norm_attention(x), rotation, mask, causal, cached))
-        gate, up = self.feed_in(self.norm_feed(x)).chunk(2, dim=-1)
-        return x + self.dropout(self.feed_out(functional.silu(gate) * up))
+        stream = None if self.norm_kv else x
+        x = x + self.dropout(self.attention(self.norm_attention(x), rotation, mask, causal, cached, stream))
+        fed = self.feed_in(self.norm_feed(x))
+        if self.feed_conv is not None:
+            fed = self.feed_conv(fed, cached)
+        gate, up = fed.chunk(2, dim=-1)
+        fed = self.activation(gate) * up
+        if self.feed_norm is not None:
+            fed = self.feed_norm(fed)
+        return x + self.dropout(self.feed_out(fed))
+
+
+class DistanceBias(nn.Module):
+    """What attention adds for each distance, from a small network (after Swin V2, Liu et al., 2022)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        hidden = config.width // 2
+        sizes = (1, hidden, hidden, hidden, config.heads)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+
+    def forward(self, n_frames: int) -> Tensor:
+        """Biases [H, N] of the distances 0 to N - 1 frames."""
+        x = torch.arange(n_frames, device=next(self.parameters()).device, dtype=torch.float32)[:, None]
+        for layer in self.layers[:-1]:
+            x = functional.silu(layer(x))
+        return self.layers[-1](x).T
 
 
 class Transformer(nn.Module):
@@ -167,8 +253,9 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.norm = Norm(config.width)
-        cos, sin = rotary_table(config.max_frames, config.width // config.heads, config.rope_base)
+        self.norm = Norm(config.width, config.norm_eps)
+        self.bias = DistanceBias(config) if config.positions == "bias" else None
+        cos, sin = rotary_table(config.max_frames, config.width_of_head, config.rope_base)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.apply(init_weights)
@@ -188,23 +275,28 @@ class Transformer(nn.Module):
         """
         frames = x.shape[1]
         self._check_length(frames)
-        rotation = self.cos[:frames], self.sin[:frames]
         mask = None
         if not self.config.causal and frame_mask is not None:
             mask = (frame_mask | ~frame_mask.any(dim=1, keepdim=True))[:, None, None, :]
+        if self.bias is not None:
+            positions = torch.arange(frames, device=x.device)
+            mask = bias_by_distance(self.bias(frames), positions, positions)
+        rotation, causal = self._rotation(slice(frames)), self.config.causal and mask is None
         for block in self.blocks:
-            x = block(x, rotation, mask, self.config.causal, None)
+            x = block(x, rotation, mask, causal, None)
         return self.norm(x)
 
     def new_cache(self, batch_size: int, n_frames: int) -> KVCache:
         """An empty cache for sequences of up to `n_frames` frames."""
         self._check_length(n_frames)
-        return KVCache(self.config, batch_size, n_frames, self.norm.weight)
+        n_frames = round_up(n_frames)
+        bias = None if self.bias is None else self.bias(n_frames)
+        return KVCache(self.config, batch_size, n_frames, self.norm.weight, bias)
 
-    def prefill(self, x: Tensor, cache: KVCache) -> Tensor:
-        """Put the first F frames [B, F, D] into an empty cache; returns [B, F, D] as `forward` does."""
-        positions = cache.slots[: x.shape[1]]
-        return self._cached(x, positions, cache, x.shape[1])
+    def prefill(self, x: Tensor, cache: KVCache, start: int = 0) -> Tensor:
+        """Put F frames [B, F, D] into a cache that holds the first `start`; returns [B, F, D] as `forward` does."""
+        stop = start + x.shape[1]
+        return self._cached(x, cache.slots[start:stop], cache, stop)
 
     def decode_one(self, x: Tensor, position: Tensor, cache: KVCache, n_filled: int) -> Tensor:
         """Run one frame.
@@ -222,15 +314,22 @@ class Transformer(nn.Module):
 
     def _cached(self, x: Tensor, positions: Tensor, cache: KVCache, n_filled: int) -> Tensor:
         span = cache.span(n_filled)
-        rotation = self.cos[positions], self.sin[positions]
-        mask = cache.slots[:span] <= positions[:, None]
-        for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x = block(x, rotation, mask, False, CacheView(keys, values, positions, span))
+        rotation, mask = self._rotation(positions), cache.mask(positions, span)
+        for block, view in zip(self.blocks, cache.views(positions, span), strict=True):
+            x = block(x, rotation, mask, False, view)
         return self.norm(x)
+
+    def _rotation(self, frames: slice | Tensor) -> tuple[Tensor, Tensor] | None:
+        return None if self.bias is not None else (self.cos[frames], self.sin[frames])
 
     def _check_length(self, frames: int) -> None:
         if frames > self.config.max_frames:
             raise ValueError(f"{frames} frames are more than max_frames={self.config.max_frames}; work in windows")
+
+
+def share_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, Hkv, N, C] to [B, H, N, C], each head repeated for its group; one head is repeated without a copy."""
+    return x[:, :, None].expand(-1, -1, heads // x.shape[1], -1, -1).flatten(1, 2)
 
 
 def rotary_table(n_frames: int, head_width: int, base: float) -> tuple[Tensor, Tensor]:
