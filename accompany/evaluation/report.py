@@ -86,7 +86,7 @@ def evaluate(
         play(band, clip, config.seed + i, tell=tell)
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
-    names = applicable_rows(clips, tell=tell)
+    names = applicable_rows(clips, plans=band.bundle.plans)
     results = _measure_rows(names, clips, played, band, judge)
     report = {
         "model": band.name,

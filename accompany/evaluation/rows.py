@@ -81,14 +81,13 @@ def other_clip(index: int, n_clips: int) -> int:
     return (index + n_clips // 2) % n_clips
 
 
-def applicable_rows(clips: list[Clip], *, tell: bool) -> list[str]:
-    """The rows that these clips allow: chords must be known for `true chords`, two clips for `shuffled`.
-
-    `tell` is whether the band also played what it was told.
-    """
-    skipped = set() if tell else {"told"}
+def applicable_rows(clips: list[Clip], *, plans: bool) -> list[str]:
+    """The rows that there are: some need known chords, a model that plans what it plays, or a second clip."""
+    skipped = set()
+    if not plans:
+        skipped |= {"told", "heard chords"}
     if not plans_known(clips):
-        skipped.add("true chords")
+        skipped |= {"told", "true chords"}
     if len(clips) < 2:
         skipped.add("shuffled")
     return [name for name in ROWS if name not in skipped]
