@@ -21,6 +21,7 @@ test: $(VENV)/.accompany-test fluidsynth lint
 
 lint: $(VENV)/.accompany-test
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
 $(VENV)/bin/python:

@@ -22,7 +22,7 @@ from accompany.data.songs.instruments import FAMILIES, INSTRUMENTS
 from accompany.data.songs.manners import MANNERS
 from accompany.data.songs.score import Score
 from accompany.data.songs.styles import STYLES
-from accompany.data.songs.theory import PITCH_NAMES, SCALES, roman_chord, voicing
+from accompany.data.songs.theory import PITCH_NAMES, QUALITIES, SCALES, roman_chord, voicing
 
 N_SONGS = 160
 
@@ -269,3 +269,12 @@ def test_grooves_fill_a_bar() -> None:
     assert all(len(line) == 16 for grooves in FOUR.values() for groove in grooves for _, line in groove)
     for metre, grooves in BY_METRE.items():
         assert {len(line) for groove in grooves for _, line in groove} == steps[metre]
+
+
+def test_the_chords_that_are_played_are_those_that_are_read() -> None:
+    from accompany.stages.harmony import chord_pitch_classes
+
+    for quality, intervals in QUALITIES.items():
+        _, read, _ = chord_pitch_classes(f"D:{quality}")
+        played = {(2 + interval) % 12 for interval in intervals}
+        assert played == (read - {7} if quality == "13" else read), quality

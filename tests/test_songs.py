@@ -13,10 +13,12 @@ import pytest
 import soundfile
 
 from accompany.data.songs import make, write
+from accompany.data.songs.compose import compose
 from accompany.data.songs.espeak import speak
-from accompany.data.songs.mix import balance, draw_desk, loudness_db, mix_band
+from accompany.data.songs.mix import balance, draw_desk, loudness_db, mix_band, sides
 from accompany.data.songs.render import render_part
 from accompany.data.songs.score import Note, Part, VoiceSpec
+from accompany.data.songs.second import second_singer, sing_all
 from accompany.data.songs.soundfont import VARIABLE, find_soundfont
 from accompany.data.songs.voice import sing
 from accompany.errors import InputError
@@ -177,6 +179,39 @@ def test_the_desk_places_balances_and_never_clips() -> None:
     assert np.abs(vocals * voice_gain + band * band_gain).max() <= 0.951
 
 
+@needs_voice
+def test_a_second_voice_is_sung_beside_the_lead() -> None:
+    score = replace(compose(1, seconds=8.0), melody=TUNE, voice=STEADY, duration_s=5.5)
+    backing = tuple(replace(note, pitch=note.pitch + 7) for note in TUNE)
+    alone, both = sing_all(score, RATE), sing_all(replace(score, backing=backing), RATE)
+    assert alone.shape == (1, 88_000) and both.shape == (2, 88_000) and both.dtype == np.float32
+    assert np.array_equal(both, sing_all(replace(score, backing=backing), RATE)) and second_singer(score) is None
+    assert np.abs(both).max() == pytest.approx(0.7, abs=1e-3)
+    singer = second_singer(replace(score, backing=backing))
+    assert singer is not None and singer.voice.seed != STEADY.seed
+    # The lead stands in the middle, so the difference of the sides is the second voice alone.
+    left, right = sides(singer.pan)[:, 0]
+    second = (both[0] - both[1]) / (left - right)
+    lead = (left * both[1] - right * both[0]) / (left - right)
+    for note in TUNE:
+        assert _pitch(second, note.start_s + 0.35) == pytest.approx(note.pitch + 7, abs=0.7), note
+        assert _pitch(lead, note.start_s + 0.35) == pytest.approx(note.pitch, abs=0.5), note
+    heard_db = loudness_db(second, RATE) - loudness_db(lead, RATE)
+    assert heard_db == pytest.approx(singer.gain_db, abs=0.1) and -12 <= singer.gain_db <= -4
+
+
+def test_second_singers_differ_from_song_to_song_and_suit_their_notes() -> None:
+    singers = [second_singer(replace(compose(seed, seconds=4.0), backing=TUNE)) for seed in range(24)]
+    assert all(singer is not None for singer in singers)
+    assert {singer.pan > 0 for singer in singers if singer} == {True, False}
+    assert len({singer.voice.seed for singer in singers if singer}) == 24
+    low = tuple(replace(note, pitch=44) for note in TUNE)
+    kinds = {
+        s.voice.kind for seed in range(24) if (s := second_singer(replace(compose(seed, seconds=4.0), backing=low)))
+    }
+    assert "bass" in kinds and len(kinds) > 2
+
+
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two short songs by one process."""
@@ -198,7 +233,7 @@ def test_a_song_folder_holds_what_it_promises(songs: Path) -> None:
         facts = json.loads((folder / "song.json").read_text())
         assert facts["seed"] == write.song_seed(7, index) and facts["n_samples"] == 8 * RATE
         vocals, band, mix = (_samples(folder / f"{name}.flac") for name in ("vocals", "accompaniment", "mix"))
-        assert vocals.shape == (8 * RATE, 1) and band.shape == mix.shape == (8 * RATE, 2)
+        assert vocals.shape == (8 * RATE, 2 if facts["backing"] else 1) and band.shape == mix.shape == (8 * RATE, 2)
         assert np.array_equal(mix, vocals + band)
         stems = {path.stem: _samples(path) for path in (folder / "stems").iterdir()}
         assert set(stems) == set(facts["instruments"])

@@ -18,7 +18,7 @@ from accompany.data.songs.score import Note, Score, VoiceSpec
 from accompany.data.songs.styles import STYLES
 from accompany.data.songs.theory import key_label
 
-_VOICES: dict[str, tuple[float, int, int]] = {  # weight, lowest and highest MIDI pitch
+VOICES: dict[str, tuple[float, int, int]] = {  # weight, lowest and highest MIDI pitch
     "soprano": (1.5, 60, 81), "alto": (2.0, 54, 76), "tenor": (2.0, 48, 70), "baritone": (1.6, 44, 67),
     "bass": (0.6, 39, 62), "child": (0.5, 60, 79),
 }  # fmt: skip
@@ -71,8 +71,8 @@ def compose(seed: int, *, seconds: float = 40.0) -> Score:
 
 
 def _draw_voice(dice: Dice) -> VoiceSpec:
-    kind = dice.choose({name: weight for name, (weight, _, _) in _VOICES.items()})
-    _, low, high = _VOICES[kind]
+    kind = dice.choose({name: weight for name, (weight, _, _) in VOICES.items()})
+    _, low, high = VOICES[kind]
     vibrato = dice.between(0, 12) if dice.chance(0.4) else dice.between(12, 55)
     return VoiceSpec(
         kind=kind,

@@ -9,8 +9,8 @@ import numpy as np
 from accompany.data.songs.mix import balance, draw_desk, mix_band
 from accompany.data.songs.render import render_part
 from accompany.data.songs.score import Score
+from accompany.data.songs.second import sing_all
 from accompany.data.songs.soundfont import find_soundfont
-from accompany.data.songs.voice import sing
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Song:
     Attributes:
         score: everything known about it.
         sample_rate: in Hz.
-        vocals: [T] float32, dry.
+        vocals: float32, dry: [1, T], or [2, T] in a song with a second voice.
         accompaniment: [2, T] float32, None for a voice alone.
         stems: [2, T] float32 by instrument, their sum the accompaniment; empty unless asked for.
         soundfont: file name of the soundfont it was rendered with, None for a voice alone.
@@ -37,7 +37,7 @@ class Song:
     def mix(self) -> np.ndarray:
         """Vocals and accompaniment, [2, T]."""
         if self.accompaniment is None:
-            return np.stack([self.vocals, self.vocals])
+            return np.broadcast_to(self.vocals, (2, self.vocals.shape[1]))
         return self.vocals + self.accompaniment
 
 
@@ -59,7 +59,7 @@ def make_song(
     from accompany.data.songs.compose import compose
 
     score = compose(seed, seconds=seconds)
-    vocals = sing(score.melody, score.voice, score.duration_s, sample_rate)
+    vocals = sing_all(score, sample_rate)
     if voice_only:
         return Song(score, sample_rate, vocals, None, {}, None)
     return _with_band(score, vocals, sample_rate, stems)
@@ -69,7 +69,7 @@ def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool) 
     soundfont = find_soundfont()
     desk = draw_desk(np.random.default_rng([score.seed, 0x3A7D]))
     dry = (render_part(part, score.duration_s, sample_rate, soundfont) for part in score.parts)
-    band, each = mix_band(score.parts, dry, len(vocals), sample_rate, desk, stems=stems)
+    band, each = mix_band(score.parts, dry, vocals.shape[1], sample_rate, desk, stems=stems)
     voice_gain, band_gain = balance(vocals, band, sample_rate, desk)
     vocals *= np.float32(voice_gain)
     for audio in (band, *each.values()):

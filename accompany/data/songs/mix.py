@@ -59,9 +59,13 @@ def placed(part: Part, audio: np.ndarray, sample_rate: int, desk: Desk) -> np.nd
     """A dry stem [2, T] at its level and place between the loudspeakers, [2, T] float32."""
     level = desk.evenness * (_REFERENCE_DB - loudness_db(audio, sample_rate))
     gain = 10 ** ((min(level, 40.0) + part.gain_db) / 20)
-    angle = (part.pan + 1) * np.pi / 4
-    sides = gain * np.sqrt(2) * np.array([[np.cos(angle)], [np.sin(angle)]])
-    return audio * sides.astype(np.float32)
+    return audio * (gain * sides(part.pan)).astype(np.float32)
+
+
+def sides(pan: float) -> np.ndarray:
+    """Gains [2, 1] float32 of left and right for a pan of -1 to 1, of equal power everywhere and 1 in the middle."""
+    angle = (pan + 1) * np.pi / 4
+    return np.array([[np.sqrt(2) * np.cos(angle)], [np.sqrt(2) * np.sin(angle)]], np.float32)
 
 
 class Room:
@@ -128,7 +132,7 @@ def mix_band(
 
 
 def balance(vocals: np.ndarray, band: np.ndarray, sample_rate: int, desk: Desk) -> tuple[float, float]:
-    """Gains for the voice [T] and the band [2, T] that give the desk's balance and loudness without clipping."""
+    """Gains for the voice [C, T] and the band [2, T] that give the desk's balance and loudness without clipping."""
     voice_db, band_db = loudness_db(vocals, sample_rate), loudness_db(band, sample_rate)
     voice_gain = 10 ** ((band_db + desk.voice_over_band_db - voice_db) / 20) if voice_db > -100 else 1.0
     mix = vocals * np.float32(voice_gain) + band

@@ -19,6 +19,8 @@ import numpy as np
 
 from accompany.config import read_json, write_json
 from accompany.data.songs.make import Song, make_song
+from accompany.data.songs.score import Score
+from accompany.data.songs.second import second_singer
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -265,9 +267,22 @@ def describe(song: Song) -> dict[str, Any]:
         "captions": score.captions,
         "attributes": score.attributes,
         "voice": {"kind": score.voice.kind, "language": score.voice.language},
+        "backing": _describe_backing(score),
         "soundfont": song.soundfont,
         "sample_rate": song.sample_rate,
-        "n_samples": len(song.vocals),
+        "n_samples": song.vocals.shape[1],
+    }
+
+
+def _describe_backing(score: Score) -> dict[str, Any] | None:
+    singer = second_singer(score)
+    if singer is None:
+        return None
+    return {
+        "voice": {"kind": singer.voice.kind, "language": singer.voice.language},
+        "pan": round(singer.pan, 3),
+        "gain_db": round(singer.gain_db, 2),
+        "notes": [(note.start_s, note.end_s, note.pitch, note.syllable) for note in score.backing],
     }
 
 
