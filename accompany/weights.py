@@ -50,8 +50,9 @@ _KNOWN_LICENSES = {
     "encodec_48khz": "MIT",
     "laion/": "Apache-2.0",
 }
-# Buffers that follow from the config; which of them a file holds has changed from release to release.
-CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked")
+# Buffers that follow from the config, of which files hold some or others from release to release; and the averages
+# that EnCodec's codebooks are updated from, which nothing reads but its training.
+CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked", "codebook.embed_avg")
 _BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -206,7 +207,9 @@ class _Writer:
         self._levels = [
             _Level(code.weight.T, code.bias, out.weight.T, head.weight, head.bias, rest)
             for code, out, head, rest in zip(
-                decoder.depth_code, decoder.depth_out, decoder.heads, -decoder.rest, strict=True
+                *(cast("list[nn.Linear]", part) for part in (decoder.depth_code, decoder.depth_out, decoder.heads)),
+                -decoder.rest,
+                strict=True,
             )
         ]
 

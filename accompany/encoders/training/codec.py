@@ -308,14 +308,19 @@ class CodecTrainer:
         return codec_figures(self.average, self.held_out, self.codebooks if quantize else None)
 
     def export(self, folder: Path) -> Path:
-        """Save the averaged model with its (first) codebooks in half precision; the folder appears when complete."""
+        """Save the averaged model with its (first) codebooks in half precision; the folder appears when complete.
+
+        The codebooks' running averages are left out: they are as large as the codebooks, and only the class's own
+        training would read them.
+        """
         shape = self.config.model
         model = build_model(replace(shape, n_codebooks=self.config.export_codebooks or shape.n_codebooks))
         for half in ("encoder", "decoder"):
             getattr(model, half).load_state_dict(getattr(self.average, half).state_dict())
         self.codebooks.export(model)
         partial = folder.with_name(f".{folder.name}.part")
-        model.half().save_pretrained(partial)
+        state = {name: tensor for name, tensor in model.half().state_dict().items() if not name.endswith("embed_avg")}
+        model.save_pretrained(partial, state_dict=state)
         (partial / "model.safetensors").chmod(0o644)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
