@@ -19,7 +19,7 @@ from accompany.importing.llambada import import_llambada
 pytest.importorskip("sklearn", reason="the k-means of the test files needs scikit-learn")
 pytest.importorskip("vector_quantize_pytorch", reason="the residual codes of the test files need it")
 
-from small_llambada import SOUND_BOOKS, write_kmeans, write_llambada
+from small_llambada import SOUND_BOOKS, residual_codes, write_kmeans, write_llambada
 
 SEMANTIC, COARSE = "llambada.transformer.77000.pt", "coarse.transformer.17400.pt"
 RVQ, CLAP, CODEC = "clap.rvq.950_no_fusion.pt", "630k-audioset-best.pt", "encodec_24khz-d7cc33bc.th"
@@ -115,9 +115,7 @@ def test_the_stages_hear_what_they_were_trained_on(llambada: Any) -> None:
     assert song.prompt.shape == (1, 5, 1) and song.tokens.shape == (1, SOUND_BOOKS, 750)
 
 
-def test_prompts_and_voices_get_the_codes_of_the_programs_that_made_them(
-    llambada: Any, files: Path, tmp_path: Path
-) -> None:
+def test_prompts_and_voices_get_the_codes_of_their_makers(llambada: Any, files: Path, tmp_path: Path) -> None:
     bundle = llambada.bundle
     embedding = bundle.clap.embed_text(["warm piano", "loud drums"])[:, None]
     theirs = residual_codes()
