@@ -25,6 +25,7 @@ COMMANDS = {
     "tokenize": "pairs_dir tokens_dir --model",
     "train": "task --config overrides",
     "bundle": "out_dir parts --from --name --license --card",
+    "import": "format checkpoint_dir out_dir",
     "evaluate": "--report",
     "models": "",
     "doctor": "",
