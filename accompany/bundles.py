@@ -120,21 +120,21 @@ class LlambadaBundle:
             found = tuple(zip(config.codes, config.codebooks, strict=True))
             if found != sequences:
                 raise InputError(
-                    f"In {self.info.path} {name} is made for (codes, codebooks) {found}, but the encoders give "
+                    f"In the model {self.name} {name} is made for (codes, codebooks) {found}, but the encoders give "
                     f"{sequences}; use parts that were made together."
                 )
         if self.clap.dim != self.clap_codes.dim:
             raise InputError(
-                f"In {self.info.path} CLAP gives {self.clap.dim} values, but its codes want {self.clap_codes.dim}; "
-                "use parts that were made together."
+                f"In the model {self.name} CLAP gives {self.clap.dim} values, but its codes want "
+                f"{self.clap_codes.dim}; use parts that were made together."
             )
 
 
 def _check_states(info: BundleInfo, mert: Mert, codes: SemanticCodes) -> None:
     if (mert.dim, mert.frame_rate) != (codes.dim, codes.frame_rate):
         raise InputError(
-            f"In {info.path} MERT gives {mert.dim} values {mert.frame_rate:g} times a second, but the semantic codes "
-            f"want {codes.dim} values {codes.frame_rate:g} times; use parts that were made together."
+            f"In the model {info.name} MERT gives {mert.dim} values {mert.frame_rate:g} times a second, but the "
+            f"semantic codes want {codes.dim} values {codes.frame_rate:g} times; use parts that were made together."
         )
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "bundle": "out_dir parts --from --name --license --card",
     "evaluate": "--report --judge",
     "recipe": "recipe --work --scale --steps --from --dry-run",
+    "import": "format checkpoint_dir out_dir",
     "models": "",
     "doctor": "",
 }

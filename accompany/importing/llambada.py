@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from accompany.config import write_json
 from accompany.encoders.clap import Clap
@@ -117,10 +116,11 @@ def _convert_rvq(path: Path) -> SemanticCodes:
     levels = 1 + max((int(found[1]) for name in state if (found := re.match(r"layers\.(\d+)\.", name))), default=0)
     names = [f"layers.{level}._codebook.embed" for level in range(levels)]
     books = {name: state[name][0] if state[name].dim() == 3 else state[name] for name in names if name in state}
-    first = next(iter(books.values()), torch.zeros(0))
-    misshapen = [name for name, book in books.items() if book.dim() != 2 or book.shape != first.shape]
+    shapes = Counter(tuple(book.shape) for book in books.values() if book.dim() == 2)
+    usual = shapes.most_common(1)[0][0] if shapes else (1, 1)
+    misshapen = [name for name, book in books.items() if tuple(book.shape) != usual]
     refuse_differences(path, set(names) - state.keys(), state.keys() - set(names), misshapen)
-    size, width = first.shape
+    size, width = usual
     made = SemanticCodes(
         SemanticCodesConfig(dim=width, sizes=(size,) * levels, widths=(width,) * levels, residual=True, frame_rate=1.0)
     )

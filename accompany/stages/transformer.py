@@ -157,12 +157,17 @@ class Attention(nn.Module):
             key = functional.normalize(key, dim=-1) * self.key_scale
         if cached is not None:
             key, value = cached.put(key, value)
-        if self.kv_heads < self.heads:
+        together = frames == 1 and self.kv_heads == 1
+        if together:  # one frame's heads look at the same keys, so they go as if they were frames
+            query = query.transpose(1, 2)
+            mask = mask.transpose(0, 1) if mask is not None and mask.dim() == 3 else mask
+        elif self.kv_heads < self.heads:
             key, value = (share_heads(each, self.heads) for each in (key, value))
         mixed = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=causal, scale=self.scale
         )
-        return self.out(mixed.transpose(1, 2).reshape(batch, frames, self.heads * self.head_width))
+        mixed = mixed if together else mixed.transpose(1, 2)
+        return self.out(mixed.reshape(batch, frames, self.heads * self.head_width))
 
     def _project_apart(self, x: Tensor, stream: Tensor) -> Tensor:
         queries, others = self.project.weight.split([self.heads * self.head_width, 2 * self.kv_heads * self.head_width])
