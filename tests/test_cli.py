@@ -25,9 +25,9 @@ COMMANDS = {
     "tokenize": "pairs_dir tokens_dir --model --melody-only --variants --token-variants",
     "train": "task --config overrides",
     "bundle": "out_dir parts --from --name --license --card",
+    "import": "format checkpoint_dir out_dir",
     "evaluate": "--report --judge",
     "recipe": "recipe --work --scale --steps --from --dry-run",
-    "import": "format checkpoint_dir out_dir",
     "models": "",
     "doctor": "",
 }
