@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_train,
         _add_bundle,
         _add_evaluate,
+        _add_bench,
         _add_looks,
     ):
         add(commands)
@@ -150,6 +151,22 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--clips", type=_count, metavar="N", help="at most this many clips")
     parser.add_argument("--seed", type=int, default=0, help="of the generations (default 0)")
     _add_model(parser)
+
+
+def _add_bench(commands: Any) -> None:
+    example = "accompany bench --lengths 10 60 --batches 1 8 --against full"
+    help_ = "time a model part by part, against the least that its work can take"
+    parser = _command(commands, "bench", help_, example)
+    add = parser.add_argument
+    lengths, batches = [5.0, 10.0, 30.0], [1, 4]
+    add("--lengths", type=float, nargs="+", default=lengths, metavar="S", help="seconds of vocal (default 5 10 30)")
+    add("--batches", type=_count, nargs="+", default=batches, metavar="N", help="vocals together (default 1 4)")
+    add("--runs", type=_count, default=3, metavar="N", help="of each case; the median counts (default 3)")
+    help_ = "compare with: full, no cache; llama, a Llama of the same sizes in transformers"
+    add("--against", nargs="+", default=[], choices=("full", "llama"), metavar="NAME", help=help_)
+    add("--plot", metavar="FILE", help="draw the report: .png, .svg or .pdf")
+    _add_model(parser)
+    add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 
 
 def _add_looks(commands: Any) -> None:

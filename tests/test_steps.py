@@ -49,3 +49,16 @@ def test_plain_transformers_run_on_bare_weights() -> None:
 def test_too_many_frames_are_refused() -> None:
     with pytest.raises(ValueError, match="257 frames are more than max_frames=256"):
         steps.start(lively(), 1, 257)
+
+
+def test_small_steps_keep_to_one_thread() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with steps.suited_threads(lively(), rows=2):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 3
+        with steps.suited_threads(lively(), rows=100_000):
+            assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -19,6 +19,7 @@ from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, gath
 from accompany.stages.depth import DepthConfig, DepthDecoder
 from accompany.stages.masked import MaskedDecoder
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
+from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import TransformerConfig, init_weights
 
 MODES = ("masked", "delay", "depth")
@@ -174,7 +175,8 @@ class AcousticStage(nn.Module):
             made = self.decoder.generate(guidance, condition, forced, frames, noise, sampling, progress)
         else:
             forced = forced.masked_fill(~frames[:, None, :n_tokens], self.decoder.none)
-            made = self.decoder.generate(guidance, condition, forced, noise, sampling, progress)
+            with suited_threads(self.decoder.transformer, len(condition)):
+                made = self.decoder.generate(guidance, condition, forced, noise, sampling, progress)
         return made.masked_fill(~frames[:, None, :n_tokens], 0)
 
     @torch.inference_mode()

@@ -16,6 +16,7 @@ from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, drop, stack
 from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, gather, guide, rounds, stream_losses, windows
 from accompany.stages.sampling import SamplingConfig, uniform_noise
+from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 
@@ -135,7 +136,9 @@ class SemanticStage(nn.Module):
         guidance = guide(conditions, sampling)
         encoded = self.encode(guidance.conditions)
         forced = forced.masked_fill(padding, self.decoder.none)
-        codes = self.decoder.generate(guidance, encoded, forced, noise.to(encoded.device), sampling, progress)
+        noise = noise.to(encoded.device)
+        with suited_threads(self.decoder.transformer, len(encoded)):
+            codes = self.decoder.generate(guidance, encoded, forced, noise, sampling, progress)
         return codes.masked_fill(padding, 0)
 
     @torch.inference_mode()
