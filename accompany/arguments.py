@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_import,
         _add_evaluate,
         _add_recipe,
+        _add_bench,
         _add_looks,
     ):
         add(commands)
@@ -191,6 +192,22 @@ def _add_recipe(commands: Any) -> None:
     add("--steps", default="", metavar="A,B", help="only these steps")
     add("--from", dest="first", default="", metavar="A", help="only this step and those after it")
     add("--dry-run", action="store_true", help="only list the steps: estimated time and command")
+
+
+def _add_bench(commands: Any) -> None:
+    example = "accompany bench --lengths 10 60 --batches 1 8 --against full"
+    help_ = "time a model part by part, against the least that its work can take"
+    parser = _command(commands, "bench", help_, example)
+    add = parser.add_argument
+    lengths, batches = [5.0, 10.0, 30.0], [1, 4]
+    add("--lengths", type=float, nargs="+", default=lengths, metavar="S", help="seconds of vocal (default 5 10 30)")
+    add("--batches", type=_count, nargs="+", default=batches, metavar="N", help="vocals together (default 1 4)")
+    add("--runs", type=_count, default=3, metavar="N", help="of each case; the median counts (default 3)")
+    help_ = "compare with: full, no cache; llama, a Llama of the same sizes in transformers"
+    add("--against", nargs="+", default=[], choices=("full", "llama"), metavar="NAME", help=help_)
+    add("--plot", metavar="FILE", help="draw the report: .png, .svg or .pdf")
+    _add_model(parser)
+    add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 
 
 def _add_looks(commands: Any) -> None:

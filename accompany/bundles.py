@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -59,12 +59,16 @@ class Bundle:
         return cls(info.name, info.path, device, info, Melody().to(device), **parts)
 
     def generate(
-        self, vocal: np.ndarray, settings: Settings, plan: Plan | None, progress: Progress | None
-    ) -> tuple[np.ndarray, Plan]:
-        """The accompaniment of a vocal; see `accompany.generation.accompany_vocal`."""
-        from accompany.generation import accompany_vocal
+        self,
+        vocals: Sequence[np.ndarray],
+        settings: Sequence[Settings],
+        plan: Plan | None,
+        progress: Progress | None,
+    ) -> list[tuple[np.ndarray, Plan]]:
+        """Accompaniments, whose settings differ in their prompts only; see `accompany.generation.accompany_vocals`."""
+        from accompany.generation import accompany_vocals
 
-        return accompany_vocal(self, vocal, settings, plan, progress)
+        return accompany_vocals(self, vocals, [each.prompt for each in settings], settings[0], plan, progress)
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,21 @@ class LlambadaBundle:
         return bundle
 
     def generate(
-        self, vocal: np.ndarray, settings: Settings, plan: Plan | None, progress: Progress | None
-    ) -> tuple[np.ndarray, Plan]:
-        """The accompaniment of a vocal; see `accompany.llambada.accompany_vocal`. InputError for a plan."""
+        self,
+        vocals: Sequence[np.ndarray],
+        settings: Sequence[Settings],
+        plan: Plan | None,
+        progress: Progress | None,
+    ) -> list[tuple[np.ndarray, Plan]]:
+        """Accompaniments one by one; see `accompany.llambada.accompany_vocal`. InputError for a plan."""
         from accompany.llambada import accompany_vocal
 
         if plan is not None:
             raise InputError(f"{self.name} plans nothing and cannot play a plan; leave it out.")
-        return accompany_vocal(self, vocal, settings, progress)
+        made = []
+        for done, (vocal, each) in enumerate(zip(vocals, settings, strict=True)):
+            made.append(accompany_vocal(self, vocal, each, _share(progress, done, len(vocals))))
+        return made
 
     def _check_tokens(self) -> None:
         """Each stage reads and writes the codes that the encoders give."""
@@ -128,6 +139,11 @@ class LlambadaBundle:
                 f"In the model {self.name} CLAP gives {self.clap.dim} values, but its codes want "
                 f"{self.clap_codes.dim}; use parts that were made together."
             )
+
+
+def _share(progress: Progress | None, done: int, total: int) -> Progress | None:
+    """What one of `total` vocals reports to, when so many are done."""
+    return None if progress is None else lambda share: progress((done + share) / total)
 
 
 def _check_states(info: BundleInfo, mert: Mert, codes: SemanticCodes) -> None:

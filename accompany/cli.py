@@ -268,6 +268,24 @@ def _recipe(args: argparse.Namespace) -> None:
     _say(times(run_recipe(steps, work, scale=args.scale, chosen=chosen)))
 
 
+def _bench(args: argparse.Namespace) -> None:
+    from accompany.bench.picture import check_picture, draw
+    from accompany.bench.run import BenchConfig, as_table, bench
+    from accompany.bench.subjects import find_subject
+
+    config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
+    if args.plot:
+        check_picture(args.plot)
+    subject = find_subject(args.model, args.device)
+    with _bar(subject.name) as progress:
+        report = bench(subject, config, progress)
+    _say(as_table(report))
+    if args.plot:
+        _say(f"The picture: {draw(report, args.plot)}")
+    if args.json:
+        _print_json(report)
+
+
 def _models(args: argparse.Namespace) -> None:
     from accompany.api import describe_models
 
@@ -324,6 +342,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | Non
     "import": (_import, None),
     "evaluate": (_evaluate, "eval"),
     "recipe": (_recipe, None),
+    "bench": (_bench, "eval"),
     "models": (_models, None),
     "doctor": (_doctor, None),
 }

@@ -1,13 +1,13 @@
-"""From one vocal to its accompaniment, as a straight line: listen, plan, compose, play, decode, set the level.
+"""From vocals to their accompaniments, as a straight line: listen, plan, compose, play, decode, set the level.
 
-After LLambada (Sing-On-Your-Beat, arXiv 2411.01661). Shape letters: B = 1 item, T samples, F semantic frames,
+After LLambada (Sing-On-Your-Beat, arXiv 2411.01661). Shape letters: B items, T samples, F semantic frames,
 A codec frames, K streams of codes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from accompany import audio
 from accompany.bundles import Bundle, Progress
 from accompany.settings import Settings
-from accompany.stages.conditions import Conditions, make_conditions
+from accompany.stages.conditions import Conditions, make_conditions, stack
 from accompany.stages.plan import Plan, control_track
 from accompany.stages.sampling import SamplingConfig
 
@@ -27,45 +27,54 @@ _QUIETEST_DB = -45.0
 
 
 @torch.inference_mode()
-def accompany_vocal(
+def accompany_vocals(
     bundle: Bundle,
-    vocal: np.ndarray,
+    vocals: Sequence[np.ndarray],
+    prompts: Sequence[str],
     settings: Settings,
     plan: Plan | None = None,
     progress: Progress | None = None,
-) -> tuple[np.ndarray, Plan]:
-    """Make the accompaniment of one vocal.
+) -> list[tuple[np.ndarray, Plan]]:
+    """Make the accompaniments of vocals of any lengths, the stages' codes in one batch.
 
     Args:
         bundle: the model.
-        vocal: mono float32 [1, T] at the codec's rate, of any length.
-        settings: the options; the result depends on these, the vocal, the plan and the model only.
-        plan: what to play; None plays what the listener hears.
+        vocals: each mono float32 [1, T] at the codec's rate.
+        prompts: one for each, in place of that of the settings.
+        settings: the options; a result depends on these, its prompt, its vocal, the plan and the model only.
+        plan: what to play with every vocal; None plays what the listener hears.
         progress: called with the share done, 0 to 1.
 
     Returns:
-        float32 [C, T] at the codec's rate, peaks below 1, and the plan that was played.
+        For each float32 [C, T] at the codec's rate, peaks below 1, and the plan that was played.
     """
     report = progress or (lambda share: None)
-    features = listen(bundle, vocal)
-    plan = plan or plan_song(bundle, features, settings)
-    conditions = condition(bundle, features, plan, settings.prompt)
-    report(_LISTENED)
+    plans, told = [], []
+    for vocal, prompt in zip(vocals, prompts, strict=True):
+        features = listen(bundle, vocal)
+        plans.append(plan or plan_song(bundle, features, settings))
+        told.append(condition(bundle, features, plans[-1], prompt))
+        report(_LISTENED * len(told) / len(vocals))
+    conditions = stack(told)
     codes = bundle.semantic.generate_long(
         conditions,
         _sampling(bundle.semantic.config.sampling, settings),
-        [seed_for(settings.seed, 0)],
+        [seed_for(settings.seed, 0)] * len(vocals),
         progress=part_of(report, _LISTENED, _COMPOSED),
     )
     tokens = bundle.acoustic.generate_long(
         conditions,
         codes,
-        seeds=[seed_for(settings.seed, 1)],
+        seeds=[seed_for(settings.seed, 1)] * len(vocals),
         progress=part_of(report, _COMPOSED, _PLAYED),
     )
-    sound = bundle.codec.decode(tokens, vocal.shape[-1])[0].float().cpu().numpy()
-    report(1.0)
-    return set_level(sound, vocal, bundle.codec.sample_rate, settings.level_db), plan
+    made = []
+    for item, (vocal, plan) in enumerate(zip(vocals, plans, strict=True)):
+        own = tokens[item : item + 1, :, : bundle.acoustic.config.ratio * told[item].n_frames]
+        sound = bundle.codec.decode(own, vocal.shape[-1])[0].float().cpu().numpy()
+        made.append((set_level(sound, vocal, bundle.codec.sample_rate, settings.level_db), plan))
+        report(_PLAYED + (1.0 - _PLAYED) * len(made) / len(vocals))
+    return made
 
 
 def listen(bundle: Bundle, vocal: np.ndarray) -> Tensor:
@@ -100,13 +109,13 @@ def condition(bundle: Bundle, features: Tensor, plan: Plan, prompt: str) -> Cond
 
 
 def set_level(sound: np.ndarray, vocal: np.ndarray, sample_rate: int, level_db: float) -> np.ndarray:
-    """Bring `sound` [C, T] to `level_db` against the vocal [1, T], as far as its peaks allow."""
+    """Bring `sound` [C, T] to `level_db` against the vocal [1, T], as far as its peaks allow; changes it in place."""
     wanted = max(loudness_db(vocal, sample_rate) + level_db, _QUIETEST_DB)
     gain = 10 ** ((wanted - loudness_db(sound, sample_rate)) / 20)
-    peak = float(np.abs(sound).max(initial=0.0))
-    if not 0.0 < peak < np.inf:
-        return sound
-    return (sound * np.float32(min(gain, _PEAK / peak))).astype(np.float32)
+    peak = max(-float(sound.min(initial=0.0)), float(sound.max(initial=0.0)))
+    if 0.0 < peak < np.inf:
+        sound *= np.float32(min(gain, _PEAK / peak))
+    return sound
 
 
 def loudness_db(sound: np.ndarray, sample_rate: int) -> float:
@@ -115,11 +124,12 @@ def loudness_db(sound: np.ndarray, sample_rate: int) -> float:
     Pauses count for nothing, so a voice that sings half of the time is as loud as one that never rests.
     """
     block = max(round(_LEVEL_BLOCK_S * sample_rate), 1)
-    mono = sound.mean(axis=0)
-    blocks = audio.fit_length(mono, -(-len(mono) // block) * block).reshape(-1, block)
-    rms = np.sqrt(np.square(blocks).mean(axis=1))
-    energy = np.square(rms)
-    return float(20 * np.log10(max((energy * rms).sum() / max(energy.sum(), 1e-20), 1e-9)))
+    mono = sound[0] if len(sound) == 1 else sound.mean(axis=0)
+    whole = len(mono) // block * block
+    blocks, rest = mono[:whole].reshape(-1, block), mono[whole:]
+    # Products of a block with itself, so that an hour of sound is not copied.
+    energy = np.append(np.einsum("nt,nt->n", blocks, blocks), rest @ rest).astype(np.float64) / block
+    return float(20 * np.log10(max((energy * np.sqrt(energy)).sum() / max(energy.sum(), 1e-20), 1e-9)))
 
 
 def mix(vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:

@@ -202,6 +202,19 @@ def test_a_long_piece_of_one_window_is_that_window(stage: AcousticStage) -> None
     assert torch.equal(stage.generate_long(*told(20), seeds=[3]), stage.generate(*told(20), seeds=[3]))
 
 
+def test_pieces_of_several_lengths_are_made_as_each_alone(stage: AcousticStage) -> None:
+    lengths, seeds = (15, 33, 50, 20), [3, 4, 5, 6]
+    pieces = [told(length, seed) for length, seed in zip(lengths, seeds, strict=True)]
+    codes = torch.zeros(4, 2, 50, dtype=torch.long)
+    for row, (_, own) in enumerate(pieces):
+        codes[row, :, : own.shape[-1]] = own[0]
+    together = stage.generate_long(stack([conditions for conditions, _ in pieces]), codes, seeds=seeds)
+    for row, (conditions, own) in enumerate(pieces):
+        alone = stage.generate_long(conditions, own, seeds=seeds[row : row + 1])
+        assert torch.equal(together[row, :, : alone.shape[-1]], alone[0])
+        assert (together[row, :, alone.shape[-1] :] == 0).all()
+
+
 def batch() -> Batch:
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(0, 12, (6, 2, 15), generator=generator)

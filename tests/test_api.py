@@ -116,10 +116,23 @@ def test_takes_are_saved(band, tmp_path):
 
 
 def test_several_vocals_are_made_as_each_on_its_own(band):
-    other = (sing(1.3, 44100, seed=1), 44100)
-    takes = band.generate_many([SHORT, other], "jazz", seed=4)
-    for take, vocal in zip(takes, [SHORT, other], strict=True):
-        np.testing.assert_array_equal(take.samples, band.generate(vocal, "jazz", seed=4).samples)
+    long, other = (sing(9.0, 24000), 24000), (sing(1.3, 44100, seed=1), 44100)
+    vocals, prompts = [SHORT, long, other], ["jazz", "", "slow piano"]
+    shares: list[float] = []
+    takes = band.generate(vocals, prompts, seed=4, progress=shares.append)
+    for take, vocal, prompt in zip(takes, vocals, prompts, strict=True):
+        alone = band.generate(vocal, prompt, seed=4)
+        np.testing.assert_allclose(take.samples, alone.samples, atol=1e-5)
+        assert take.plan == alone.plan and take.settings == alone.settings
+    assert shares == sorted(shares) and shares[-1] == 1
+    same = band.generate([SHORT, other], "jazz", seed=4)
+    np.testing.assert_allclose(same[0].samples, takes[0].samples, atol=1e-5)
+    assert band.generate([]) == []
+
+
+def test_prompts_are_one_or_as_many_as_vocals(band):
+    with pytest.raises(InputError, match="2 prompts for 1 vocals"):
+        band.generate([SHORT], ["a", "b"])
 
 
 def test_a_saved_model_plays_the_same(band, tmp_path):

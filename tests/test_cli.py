@@ -28,6 +28,7 @@ COMMANDS = {
     "import": "format checkpoint_dir out_dir",
     "evaluate": "--report --judge",
     "recipe": "recipe --work --scale --steps --from --dry-run",
+    "bench": "--lengths --batches --runs --against --plot --model --device --json",
     "models": "",
     "doctor": "",
 }

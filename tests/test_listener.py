@@ -107,6 +107,18 @@ def test_ten_minutes_take_seconds() -> None:
     assert f_measure(track.beats_s, beats_s) > 0.99
 
 
+def test_an_hour_of_beats_is_found_in_bounded_memory() -> None:
+    import tracemalloc
+
+    logits = heard(np.arange(0.3, 3600, 0.5), 3600.0)
+    tracemalloc.start()
+    track = track_beats(logits, RATE)
+    peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    assert len(track.beats_s) == pytest.approx(7200, abs=2)
+    assert peak_mb < 130
+
+
 def posteriors(labels: list[str], frames_each: int, strength: float, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 1.0, (len(labels) * frames_each, 25))

@@ -204,7 +204,11 @@ def test_long_pieces_in_a_batch_are_as_alone(stage: SemanticStage) -> None:
     long, short = conditions(90, seed=1), conditions(33, seed=2)
     both = stage.generate_long(stack([long, short]), seeds=[5, 6])
     assert torch.equal(both[:1], stage.generate_long(long, seeds=[5]))
-    assert ((both[1] >= 0) & (both[1] < 16)).all()
+    assert torch.equal(both[1:, :, :33], stage.generate_long(short, seeds=[6]))
+    longer = conditions(71, seed=3)
+    three = stage.generate_long(stack([short, long, longer]), seeds=[6, 5, 7])
+    assert torch.equal(three[1:2], both[:1])
+    assert torch.equal(three[2:, :, :71], stage.generate_long(longer, seeds=[7]))
 
 
 def test_one_frame_is_enough(stage: SemanticStage) -> None:

@@ -147,8 +147,8 @@ class Codec(nn.Module):
             return torch.zeros(codes.shape[0], self.channels, n_samples or 0, device=codes.device)
         long = self._chunk is None
         audio = self._decode_long(codes, chunk_s) if long else self._decode_chunks(codes, n_samples)
-        length = audio.shape[-1] if n_samples is None else n_samples
-        return nn.functional.pad(audio[..., :length], (0, max(length - audio.shape[-1], 0)))
+        missing = 0 if n_samples is None else n_samples - audio.shape[-1]
+        return nn.functional.pad(audio, (0, missing)) if missing > 0 else audio[..., :n_samples]
 
     @property
     def _device(self) -> torch.device:
@@ -265,12 +265,16 @@ def _in_pieces(function: Callable[[int, int], Tensor], n_frames: int, piece: int
 
     context  |<- piece ->|  context        of frames; the result has `scale` values a frame
     """
-    results = []
+    joined: Tensor | None = None
     for first in range(0, n_frames, piece):
         last = min(first + piece, n_frames)
         begin, end = max(0, first - context), min(n_frames, last + context)
-        results.append(function(begin, end)[..., (first - begin) * scale : (last - begin) * scale])
-    return torch.cat(results, dim=-1)
+        part = function(begin, end)[..., (first - begin) * scale : (last - begin) * scale]
+        if joined is None:
+            joined = part.new_empty(*part.shape[:-1], n_frames * scale)
+        joined[..., first * scale : last * scale] = part
+    assert joined is not None
+    return joined
 
 
 def _context_frames(config: Any) -> int:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, conditions_of, drop
-from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, guide, stream_losses, windows
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, conditions_of, drop, stack
+from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, gather, guide, rounds, stream_losses, windows
 from accompany.stages.depth import DepthConfig, DepthDecoder
 from accompany.stages.masked import MaskedDecoder
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
+from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import TransformerConfig, init_weights
 
 MODES = ("masked", "delay", "depth")
@@ -174,7 +175,8 @@ class AcousticStage(nn.Module):
             made = self.decoder.generate(guidance, condition, forced, frames, noise, sampling, progress)
         else:
             forced = forced.masked_fill(~frames[:, None, :n_tokens], self.decoder.none)
-            made = self.decoder.generate(guidance, condition, forced, noise, sampling, progress)
+            with suited_threads(self.decoder.transformer, len(condition)):
+                made = self.decoder.generate(guidance, condition, forced, noise, sampling, progress)
         return made.masked_fill(~frames[:, None, :n_tokens], 0)
 
     @torch.inference_mode()
@@ -190,28 +192,37 @@ class AcousticStage(nn.Module):
     ) -> Tensor:
         """Make tokens for any length, window by window with carried tokens, in bounded memory.
 
-        Arguments and result are as in `generate`; a piece of one window comes out the same. `progress` counts
-        codec frames.
+        Arguments and result are as in `generate`; a piece of one window comes out the same. Each item has its own
+        length, which its `frame_mask` tells, and comes out as it does alone. `progress` counts codec frames.
         """
         config, ratio = self.config, self.config.ratio
-        total = ratio * conditions.n_frames
-        noise = uniform_noise(seeds, total, self.noise_per_frame(sampling or config.sampling))
-        tokens = (
-            codes.new_full((conditions.batch_size, config.codebooks, total), -1) if known is None else known.clone()
-        )
-        for part in windows(conditions.n_frames, config.window_frames, config.context_frames, config.lookahead_frames):
-            made = slice(ratio * part.start, ratio * part.keep_to)
-            tokens[..., made] = self.generate(
-                conditions.window(part.start, part.stop),
-                codes[..., part.start : part.stop],
+        check_seeds(seeds, conditions.batch_size)
+        total, spare = ratio * conditions.n_frames, ratio * config.window_frames
+        noise = uniform_noise(seeds, total + spare, self.noise_per_frame(sampling or config.sampling))
+        shape = (conditions.batch_size, config.codebooks, total)
+        tokens = codes.new_full(shape, -1) if known is None else known.clone()
+        lengths = conditions.frame_mask.sum(dim=1).tolist()
+        spans = config.window_frames, config.context_frames, config.lookahead_frames
+        # Passes of masked decoding share out the frames of a window, so a longer neighbour would change the shares.
+        for each in rounds(lengths, *spans, alike=config.mode == "masked"):
+            parts = list(zip(each.items, each.windows, strict=True))
+            seen = [(item, slice(part.start, part.stop)) for item, part in parts]
+            seen_tokens = [(item, slice(ratio * part.start, ratio * part.stop)) for item, part in parts]
+            widest, n_tokens = max(part.stop - part.start for part in each.windows), ratio * each.n_frames
+            made = self.generate(
+                stack([conditions.item(item).window(part.start, part.stop) for item, part in parts]),
+                gather(codes, seen, widest, -1),
                 sampling,
-                seeds,
-                known=tokens[..., ratio * part.start : ratio * part.stop],
-                n_frames=part.keep_to - part.start,
-                noise=noise[:, made],
-                progress=part.report(progress, total, ratio),
+                [seeds[item] for item in each.items],
+                known=gather(tokens, seen_tokens, ratio * widest, -1),
+                n_frames=each.n_frames,
+                noise=torch.stack([noise[item, ratio * part.start :][:n_tokens] for item, part in parts]),
+                progress=each.report(progress, ratio),
             )
-        return tokens
+            for row, (item, part) in enumerate(parts):
+                new = slice(ratio * part.keep_from, ratio * part.keep_to)
+                tokens[item, :, new] = made[row, :, new.start - ratio * part.start : new.stop - ratio * part.start]
+        return tokens.clamp_min(0)
 
     def noise_per_frame(self, sampling: MaskedSamplingConfig) -> int:
         """Uniform numbers that `generate` uses up in each codec frame."""

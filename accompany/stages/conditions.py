@@ -126,6 +126,10 @@ class Conditions:
         cut = {name: value[:, start:stop] for name, value in self._fields().items() if name != "known"}
         return Conditions(**cut, known=self.known[:, :, start:stop])
 
+    def item(self, index: int) -> Conditions:
+        """One item of the batch, as a batch of one."""
+        return self._map(lambda value: value[index : index + 1])
+
     def without(self, *names: str) -> Conditions:
         """The same with `text`, `vocal`, `control` or `known` absent everywhere."""
         changes: dict[str, Tensor] = {}
@@ -153,6 +157,8 @@ class Conditions:
 
 def stack(items: Sequence[Conditions]) -> Conditions:
     """Join conditions along the batch; shorter ones are padded at the end, which `frame_mask` tells."""
+    if len(items) == 1:
+        return items[0]
     longest = max(item.n_frames for item in items)
     return join([_padded(item, longest) for item in items])
 

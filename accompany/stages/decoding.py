@@ -29,16 +29,61 @@ class Window:
     keep_to: int
     stop: int
 
-    def report(self, progress: Progress | None, total: int, scale: int = 1) -> Progress | None:
-        """What to call with (steps done, steps in all) of this window, so that `progress` hears frames * scale."""
+
+@dataclass(frozen=True)
+class Round:
+    """Windows of several pieces that are made together: `items` are the places of the pieces in their batch.
+
+    `done` of the `total` frames of all pieces were made in earlier rounds.
+    """
+
+    items: tuple[int, ...]
+    windows: tuple[Window, ...]
+    done: int
+    total: int
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that the longest of the windows makes, with those that it goes on from."""
+        return max(part.keep_to - part.start for part in self.windows)
+
+    def report(self, progress: Progress | None, scale: int = 1) -> Progress | None:
+        """What to call with (steps done, steps in all) of this round, so that `progress` hears frames * scale."""
         if progress is None:
             return None
+        making = sum(part.keep_to - part.keep_from for part in self.windows)
 
         def heard(step: int, n_steps: int) -> None:
-            made = (self.keep_to - self.keep_from) * step // n_steps
-            progress(scale * (self.keep_from + made), total)
+            progress(scale * (self.done + making * step // n_steps), scale * self.total)
 
         return heard
+
+
+def rounds(lengths: Sequence[int], window: int, context: int, lookahead: int, *, alike: bool = False) -> list[Round]:
+    """The windows (`windows`) of pieces of these lengths, first ones first, so that each piece is made as if alone.
+
+    Args:
+        alike: put windows into one round only if they look at and make the same number of frames.
+    """
+    parts = [windows(length, window, context, lookahead) for length in lengths]
+    made: list[Round] = []
+    done = 0
+    for turn in range(max(map(len, parts), default=0)):
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for item in (item for item, part in enumerate(parts) if turn < len(part)):
+            each = parts[item][turn]
+            shape = (each.stop - each.start, each.keep_to - each.start) if alike else ()
+            groups.setdefault(shape, []).append(item)
+        for items in groups.values():
+            made.append(Round(tuple(items), tuple(parts[item][turn] for item in items), done, sum(lengths)))
+            done += sum(part.keep_to - part.keep_from for part in made[-1].windows)
+    return made
+
+
+def gather(values: Tensor, parts: Sequence[tuple[int, slice]], n_frames: int, fill: int | float) -> Tensor:
+    """Stretches of the items of [B, ..., F] as one batch [len(parts), ..., n_frames], `fill` behind shorter ones."""
+    cut = [values[item, ..., frames] for item, frames in parts]
+    return torch.stack([functional.pad(each, (0, n_frames - each.shape[-1]), value=fill) for each in cut])
 
 
 def windows(n_frames: int, window: int, context: int, lookahead: int) -> list[Window]:

@@ -204,14 +204,7 @@ class _Writer:
         self._tell_bias = torch.cat([decoder.to_code.bias, decoder.depth_in.bias])
         self._widths = decoder.past_in.out_features, decoder.to_code.out_features
         self._vectors = decoder.embed.weight.unflatten(0, (decoder.levels, decoder.vocabulary + 1)).unbind()
-        self._levels = [
-            _Level(code.weight.T, code.bias, out.weight.T, head.weight, head.bias, rest)
-            for code, out, head, rest in zip(
-                *(cast("list[nn.Linear]", part) for part in (decoder.depth_code, decoder.depth_out, decoder.heads)),
-                -decoder.rest,
-                strict=True,
-            )
-        ]
+        self._levels = [_Level.of(decoder, number) for number in range(decoder.levels)]
 
     def recall(self, past: Tensor) -> tuple[Tensor, Tensor]:
         """The past [B, J * E] as the transformer's input [G * B, D] and as a first guess [G * B, E] of the frame."""
@@ -253,6 +246,13 @@ class _Level:
     head: Tensor
     head_bias: Tensor
     rest: Tensor
+
+    @classmethod
+    def of(cls, decoder: DepthDecoder, number: int) -> _Level:
+        code, out, head = (
+            cast(nn.Linear, parts[number]) for parts in (decoder.depth_code, decoder.depth_out, decoder.heads)
+        )
+        return cls(code.weight.T, code.bias, out.weight.T, head.weight, head.bias, -decoder.rest[number])
 
     def logits(self, guess: Tensor, told: Tensor, written: Tensor | None) -> Tensor:
         """[B, V] from the guess [B, E], what the transformer tells [B, hidden] and the codes before [B, E], if any."""

@@ -13,9 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, drop, drop_history
-from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, guide, stream_losses, windows
+from accompany.stages.conditions import (
+    ConditionConfig,
+    ConditionEmbedding,
+    Conditions,
+    conditions_of,
+    drop,
+    drop_history,
+    stack,
+)
+from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, gather, guide, rounds, stream_losses, windows
 from accompany.stages.sampling import SamplingConfig, uniform_noise
+from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 
@@ -116,7 +125,7 @@ class SemanticStage(nn.Module):
             conditions: F frames; their known codes are kept as they are.
             sampling: None takes the config's.
             seeds: one for each item; an item's result depends on its own seed only.
-            prefix: [B, K, F0] codes to go on from, the first frames of the result.
+            prefix: [B, K, F0] codes to go on from, the first frames of the result; -1 where an item has fewer.
             n_frames: make this many frames only and see the other conditions as what comes after.
             noise: [B, n_frames, K] uniform, in place of the seeds' own.
             progress: called with (steps done, steps in all).
@@ -131,12 +140,15 @@ class SemanticStage(nn.Module):
             noise = uniform_noise(seeds, n_frames, len(self.config.conditions.code_sizes))
         forced = conditions.known[..., :n_frames].clone()
         if prefix is not None:
-            forced[..., : prefix.shape[-1]] = prefix
+            given = forced[..., : prefix.shape[-1]]
+            forced[..., : prefix.shape[-1]] = torch.where(prefix < 0, given, prefix)
         padding = ~conditions.frame_mask[:, None, :n_frames]
         guidance = guide(conditions, sampling)
         encoded = self.encode(guidance.conditions)
         forced = forced.masked_fill(padding, self.decoder.none)
-        codes = self.decoder.generate(guidance, encoded, forced, noise.to(encoded.device), sampling, progress)
+        noise = noise.to(encoded.device)
+        with suited_threads(self.decoder.transformer, len(encoded)):
+            codes = self.decoder.generate(guidance, encoded, forced, noise, sampling, progress)
         return codes.masked_fill(padding, 0)
 
     @torch.inference_mode()
@@ -150,19 +162,29 @@ class SemanticStage(nn.Module):
     ) -> Tensor:
         """Write codes for any length, window by window with carried context, in bounded memory.
 
-        Arguments and result are as in `generate`; a piece of one window comes out the same. `progress` counts frames.
+        Arguments and result are as in `generate`; a piece of one window comes out the same. Each item has its own
+        length, which its `frame_mask` tells, and comes out as it does alone. `progress` counts frames.
         """
         config = self.config
-        noise = uniform_noise(seeds, conditions.n_frames, len(config.conditions.code_sizes))
-        codes = torch.full_like(conditions.known, -1)
-        for part in windows(conditions.n_frames, config.window_frames, config.context_frames, config.lookahead_frames):
-            codes[..., part.start : part.keep_to] = self.generate(
-                conditions.window(part.start, part.stop),
+        check_seeds(seeds, conditions.batch_size)
+        spare = config.window_frames
+        noise = uniform_noise(seeds, conditions.n_frames + spare, len(config.conditions.code_sizes))
+        codes = torch.zeros_like(conditions.known)
+        lengths = conditions.frame_mask.sum(dim=1).tolist()
+        for each in rounds(lengths, spare, config.context_frames, config.lookahead_frames):
+            parts = list(zip(each.items, each.windows, strict=True))
+            before = [(item, slice(part.start, part.keep_from)) for item, part in parts]
+            made = self.generate(
+                stack([conditions.item(item).window(part.start, part.stop) for item, part in parts]),
                 sampling,
-                seeds,
-                prefix=codes[..., part.start : part.keep_from],
-                n_frames=part.keep_to - part.start,
-                noise=noise[:, part.start : part.keep_to],
-                progress=part.report(progress, conditions.n_frames),
+                [seeds[item] for item in each.items],
+                prefix=gather(codes, before, max(part.keep_from - part.start for part in each.windows), -1),
+                n_frames=each.n_frames,
+                noise=torch.stack([noise[item, part.start : part.start + each.n_frames] for item, part in parts]),
+                progress=each.report(progress),
             )
+            for row, (item, part) in enumerate(parts):
+                codes[item, :, part.keep_from : part.keep_to] = made[
+                    row, :, part.keep_from - part.start : part.keep_to - part.start
+                ]
         return codes

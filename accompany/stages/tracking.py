@@ -13,6 +13,7 @@ import numpy as np
 
 _FINE_RATE = 200.0
 _JITTERS = np.arange(-3, 4)
+_MOVES = 3
 
 
 @dataclass(frozen=True)
@@ -119,48 +120,54 @@ def _refined_evidence(evidence: np.ndarray, frame_rate: float) -> np.ndarray:
 def _best_beats(evidence: np.ndarray, periods: np.ndarray, bpm: float | None, config: BeatTrackingConfig) -> np.ndarray:
     """The likeliest beats, as fine frames, by dynamic programming over (frame of a beat, tempo).
 
-    score[t, j] is the best of all ways to have a beat at t in tempo j; arrived[t, j] lets the tempo move to a
-    neighbour. All lags are longer than a block of frames, so a block is computed at once.
+    The score of (t, j) is the best of all ways to have a beat at t in tempo j; what arrives there may have moved to
+    a neighbouring tempo. All lags are longer than a block of frames, so a block is computed at once. Scores are kept as
+    far back as the longest lag; of all frames only how they came about, a byte for each tempo (77 MB an hour).
     """
     centre, sigma = (config.centre_bpm, config.tempo_sigma) if bpm is None else (bpm, 0.01)
     prior = -0.5 * (np.log(60.0 * _FINE_RATE / periods / centre) / sigma) ** 2
     lags = np.maximum(np.round(periods)[:, None].astype(int) + _JITTERS, 1)
     lag_cost = 0.5 * ((lags - periods[:, None]) / (config.jitter * periods[:, None])) ** 2
-    n_frames, n_tempi, offset = len(evidence), len(periods), int(lags.max())
+    n_frames, n_tempi, reach = len(evidence), len(periods), int(lags.max())
     block = int(lags.min())
-    arrived = np.empty((n_frames + offset, n_tempi), np.float32)
-    arrived[:offset] = prior
-    score = np.empty((n_frames, n_tempi), np.float32)
-    came_by = np.empty((n_frames, n_tempi), np.int8)
-    moved = np.empty((n_frames, n_tempi), np.int8)
+    arrived = np.tile(prior.astype(np.float32), (reach, 1))
+    recent = np.full((reach, n_tempi), -np.inf, np.float32)
+    came = np.empty((n_frames, n_tempi), np.int8)
     columns = np.arange(n_tempi)[:, None]
     for start in range(0, n_frames, block):
-        frames = np.arange(start, min(start + block, n_frames))
-        ways = arrived[frames[:, None, None] + offset - lags, columns] - lag_cost
-        came_by[frames] = ways.argmax(axis=-1)
-        score[frames] = evidence[frames, None] + ways.max(axis=-1)
-        arrived[frames + offset], moved[frames] = _move_tempo(score[frames], config.change_cost)
-    ended = np.where(np.arange(n_frames)[:, None] >= n_frames - periods, score, -np.inf)
-    frame, tempo = np.unravel_index(int(ended.argmax()), ended.shape)
-    return _trace(int(frame), int(tempo), lags, came_by, moved)
+        stop = min(start + block, n_frames)
+        rows = np.arange(reach, reach + stop - start)
+        ways = arrived[rows[:, None, None] - lags, columns] - lag_cost
+        by = ways.argmax(axis=-1)
+        score = (evidence[start:stop, None] + ways.max(axis=-1)).astype(np.float32)
+        best, moved = _move_tempo(score, config.change_cost)
+        came[start:stop] = by * _MOVES + moved
+        arrived = np.concatenate([arrived, best])[-reach:]
+        recent = np.concatenate([recent, score])[-reach:]
+    frames = np.arange(n_frames - reach, n_frames)[:, None]
+    ended = np.where((frames >= n_frames - periods) & (frames >= 0), recent, -np.inf)
+    row, tempo = np.unravel_index(int(ended.argmax()), ended.shape)
+    return _trace(n_frames - reach + int(row), int(tempo), lags, came)
 
 
 def _move_tempo(score: np.ndarray, cost: float) -> tuple[np.ndarray, np.ndarray]:
-    """The best of staying in a tempo or coming from a neighbour, and from which (-1, 0, 1)."""
+    """The best of staying in a tempo or coming from a neighbour, and from which (0, 1, 2: the slower, itself, the
+    faster)."""
     edge = np.full((len(score), 1), -np.inf, np.float32)
     slower = np.concatenate([edge, score[:, :-1]], axis=1) - cost
     faster = np.concatenate([score[:, 1:], edge], axis=1) - cost
     choices = np.stack([slower, score, faster])
-    return choices.max(axis=0), choices.argmax(axis=0) - 1
+    return choices.max(axis=0), choices.argmax(axis=0)
 
 
-def _trace(frame: int, tempo: int, lags: np.ndarray, came_by: np.ndarray, moved: np.ndarray) -> np.ndarray:
+def _trace(frame: int, tempo: int, lags: np.ndarray, came: np.ndarray) -> np.ndarray:
+    """The beats that lead to a beat at (frame, tempo); `came` [n, J] holds the lag and the move to each state."""
     beats = []
     while frame >= 0:
         beats.append(frame)
-        frame -= int(lags[tempo, came_by[frame, tempo]])
+        frame -= int(lags[tempo, came[frame, tempo] // _MOVES])
         if frame >= 0:
-            tempo += int(moved[frame, tempo])
+            tempo += int(came[frame, tempo] % _MOVES) - 1
     return np.array(beats[::-1], dtype=float)
 
 

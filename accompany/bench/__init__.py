@@ -1,0 +1,1 @@
+"""How fast a model is on this machine, against the least that its work can take: `accompany bench`."""

@@ -1,0 +1,122 @@
+"""Stopwatch and scales: times as medians, the floor under a step, and peak memory."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from accompany.bench.subjects import Loop
+
+_FLOOR_S = 0.2
+_ROUNDS = 5
+_COPIED_BYTES = 1 << 28
+_SAMPLES = 8
+
+
+def median_s(run: Callable[[], object], runs: int, device: str) -> float:
+    """Median wall time of `runs` calls in seconds, until the device has done the work."""
+    return statistics.median(_once_s(run, device) for _ in range(runs))
+
+
+@torch.inference_mode()
+def floor_s(loop: Loop, device: str) -> float:
+    """The least time of one step: on a CPU its matrix-vector products, elsewhere the reading of its bytes."""
+    return products_s(loop.weights) if device == "cpu" else loop.step_bytes / copied_bytes_per_s(device)
+
+
+def products_s(weights: Sequence[Tensor]) -> float:
+    """Time of one product with a single row for each matrix [out, in], and nothing else; one thread or all of them."""
+    rows = [torch.zeros(1, weight.shape[1], dtype=weight.dtype, device=weight.device) for weight in weights]
+
+    def multiply() -> None:
+        for row, weight in zip(rows, weights, strict=True):
+            functional.linear(row, weight)
+
+    threads = torch.get_num_threads()
+    best = []
+    try:
+        for count in {1, threads}:
+            torch.set_num_threads(count)
+            best.append(_repeated_s(multiply))
+    finally:
+        torch.set_num_threads(threads)
+    return min(best)
+
+
+def copied_bytes_per_s(device: str) -> float:
+    """Bandwidth of the device's memory, bytes read and written in a second of copying."""
+    source = torch.zeros(_COPIED_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    return 2 * _COPIED_BYTES / median_s(lambda: target.copy_(source), _ROUNDS, device)
+
+
+@torch.inference_mode()
+def uncached_s(loop: Loop, device: str) -> float:
+    """Time of all steps if each ran the whole forward over the frames so far, from a sample of the steps."""
+    ordered = sorted(loop.frames)
+    count = min(_SAMPLES, len(ordered))
+    chosen = [ordered[(2 * sample + 1) * len(ordered) // (2 * count)] for sample in range(count)]
+    loop.uncached(chosen[0])
+    return len(ordered) * statistics.mean(_once_s(partial(loop.uncached, each), device) for each in chosen)
+
+
+@contextmanager
+def peak_memory(device: str) -> Iterator[Callable[[], float]]:
+    """Hands out a function for the most memory in MB since the start: of the GPU, or of the process on a CPU.
+
+    Where the system cannot forget the process's earlier peak (anything but Linux), it is that of its whole life.
+    """
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        yield lambda: torch.cuda.max_memory_allocated() / 1e6
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    yield _process_peak_mb
+
+
+def _process_peak_mb() -> float:
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return float(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _repeated_s(run: Callable[[], object]) -> float:
+    run()
+    rounds = []
+    for _ in range(_ROUNDS):
+        started, count = time.perf_counter(), 0
+        while time.perf_counter() - started < _FLOOR_S / _ROUNDS:
+            run()
+            count += 1
+        rounds.append((time.perf_counter() - started) / count)
+    return statistics.median(rounds)
+
+
+def _once_s(run: Callable[[], object], device: str) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    run()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    if device == "mps":
+        torch.mps.synchronize()

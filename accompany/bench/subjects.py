@@ -1,0 +1,181 @@
+"""What can be timed: a subject cuts one generation into parts, each a function to run and what its work amounts to.
+
+Shape letters: B items, G branches of guidance, F semantic frames, A codec frames, K streams of codes, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from accompany.errors import InputError
+from accompany.stages.decoding import StreamDecoder, windows
+from accompany.stages.depth import DepthDecoder
+
+if TYPE_CHECKING:
+    from accompany.api import Band
+    from accompany.stages.acoustic import AcousticStage
+    from accompany.stages.sampling import SamplingConfig
+    from accompany.stages.semantic import SemanticStage
+    from accompany.stages.transformer import TransformerConfig
+
+_PROMPT = "warm acoustic guitar, bass, brushed drums"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A part that writes its codes step by step: what a step reads, and what it would be without a cache.
+
+    Attributes:
+        weights: the matrices [out, in] of a step, each used once.
+        frames: for each step, frames that it sees, itself included.
+        rows: sequences that run together, G * B.
+        transformer: sizes of the stack that does most of the work.
+        vocabulary: codes that a step chooses among, of all streams together.
+        uncached: runs one step without a cache, over this many frames.
+    """
+
+    weights: tuple[Tensor, ...]
+    frames: tuple[int, ...]
+    rows: int
+    transformer: TransformerConfig
+    vocabulary: int
+    uncached: Callable[[int], object]
+
+    @property
+    def step_bytes(self) -> float:
+        """Bytes of weights, and of cached keys and values, that an average step reads."""
+        sizes, item = self.transformer, self.weights[0].element_size()
+        cached = 2 * sizes.depth * sizes.width * self.rows * sum(self.frames) / len(self.frames)
+        return item * (sum(weight.numel() for weight in self.weights) + cached)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a generation, for a batch of vocals of one length.
+
+    Attributes:
+        name: such as `semantic`.
+        run: does it once.
+        codes: how many it writes; 0 where it writes none.
+        loop: None where it does not go step by step.
+    """
+
+    name: str
+    run: Callable[[], object]
+    codes: int = 0
+    loop: Loop | None = None
+
+
+class Subject(Protocol):
+    """A loaded model to time; where it runs is `device`."""
+
+    name: str
+    device: str
+
+    def parts(self, length_s: float, batch: int) -> Sequence[Part]:
+        """The parts of a generation in order, with inputs made: B = `batch` vocals of `length_s` seconds."""
+
+
+class BandSubject:
+    """The model that `accompany generate` plays with."""
+
+    def __init__(self, band: Band) -> None:
+        """Time this one; InputError unless its stages are this package's own."""
+        from accompany.bundles import Bundle
+
+        if not isinstance(band.bundle, Bundle):
+            raise InputError(f"bench times models of this package's own stages, and {band.name} is of another kind.")
+        self.name, self.device = band.name, band.device
+        self._bundle: Bundle = band.bundle
+
+    def parts(self, length_s: float, batch: int) -> list[Part]:
+        """`encode`, `semantic`, `acoustic` and `decode`; see `Subject`."""
+        from accompany import generation
+        from accompany.settings import Settings
+        from accompany.stages.conditions import join
+
+        bundle, seeds = self._bundle, list(range(batch))
+        rate = bundle.codec.sample_rate
+        vocal = np.random.default_rng(0).normal(0, 0.1, (1, round(length_s * rate))).astype(np.float32)
+
+        def encode() -> object:
+            features = generation.listen(bundle, vocal)
+            plan = generation.plan_song(bundle, features, Settings())
+            return generation.condition(bundle, features, plan, _PROMPT)
+
+        with torch.inference_mode():
+            conditions = join([encode()] * batch)  # type: ignore[list-item]
+        semantic, acoustic = bundle.semantic, bundle.acoustic
+        codes = torch.zeros_like(conditions.known)
+        shape = (batch, bundle.codec.n_codebooks, acoustic.config.ratio * conditions.n_frames)
+        tokens = codes.new_zeros((batch, acoustic.config.codebooks, shape[-1]))
+        return [
+            Part("encode", lambda: [encode() for _ in seeds]),
+            Part(
+                "semantic",
+                lambda: semantic.generate_long(conditions, seeds=seeds),
+                codes.numel(),
+                stage_loop(semantic, semantic.config.sampling, conditions.n_frames, batch),
+            ),
+            Part(
+                "acoustic",
+                lambda: acoustic.generate_long(conditions, codes, seeds=seeds),
+                tokens.numel(),
+                stage_loop(acoustic, acoustic.config.sampling, conditions.n_frames, batch, acoustic.config.ratio),
+            ),
+            Part("decode", lambda: [bundle.codec.decode(tokens[item : item + 1]) for item in seeds]),
+        ]
+
+
+def stage_loop(
+    stage: SemanticStage | AcousticStage, sampling: SamplingConfig, n_frames: int, batch: int, ratio: int = 1
+) -> Loop | None:
+    """The loop of a stage over a piece of `n_frames` semantic frames, `ratio` steps each; None for masked decoding."""
+    decoder, config = stage.decoder, stage.config
+    if not isinstance(decoder, StreamDecoder | DepthDecoder):
+        return None
+    parts = windows(n_frames, config.window_frames, config.context_frames, config.lookahead_frames)
+    frames = [
+        frame - ratio * part.start + 1
+        for part in parts
+        for frame in range(ratio * part.keep_from, ratio * part.keep_to)
+    ]
+    branches = 1 + (sampling.guidance != 1) + (sampling.guidance_vocal != 1)
+    streams = len(decoder.sizes) if isinstance(decoder, StreamDecoder) else decoder.levels
+    device = decoder.embed.weight.device
+
+    def uncached(count: int) -> object:
+        codes = torch.zeros(branches * batch, streams, count, dtype=torch.long, device=device)
+        return decoder(codes, torch.zeros(branches * batch, count, decoder.transformer.config.width, device=device))
+
+    weights = tuple(module.weight for module in decoder.modules() if isinstance(module, nn.Linear))
+    config_of_steps, vocabulary = decoder.transformer.config, streams * decoder.vocabulary
+    return Loop(weights, tuple(frames), branches * batch, config_of_steps, vocabulary, uncached)
+
+
+def _band(name: str, device: str) -> Subject:
+    import accompany
+
+    return BandSubject(accompany.load(name, device=device))
+
+
+SUBJECTS: dict[str, Callable[[str], Subject]] = {}
+"""Subjects that are no model one could play with, by name; each is built for a device."""
+
+
+def find_subject(name: str, device: str) -> Subject:
+    """The subject of this name, or the model: a bundled name, a folder or a hub id.
+
+    Raises:
+        InputError: there is none, or no such device.
+    """
+    from accompany.api import choose_device
+
+    build = SUBJECTS.get(name)
+    return build(choose_device(device)) if build is not None else _band(name, device)

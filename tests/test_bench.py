@@ -1,0 +1,184 @@
+"""The bench: every part is timed, figures fit together, wrong options are named."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from accompany.bench import measure
+from accompany.bench.run import BenchConfig, as_table, bench
+from accompany.bench.subjects import SUBJECTS, BandSubject, Loop, Part, find_subject, stage_loop
+from accompany.cli import main
+from accompany.errors import InputError
+from accompany.stages.acoustic import AcousticConfig, AcousticStage
+from accompany.stages.conditions import ConditionConfig
+from accompany.stages.depth import DepthConfig
+from accompany.stages.sampling import MaskedSamplingConfig
+from accompany.stages.transformer import TransformerConfig
+
+PARTS = ["encode", "semantic", "acoustic", "decode"]
+
+
+def depth_stage() -> AcousticStage:
+    return AcousticStage(
+        AcousticConfig(
+            mode="depth",
+            conditions=ConditionConfig(melody_dim=6, mert_dim=5, text_dim=4, code_sizes=(16, 12)),
+            codebooks=3,
+            codebook_size=20,
+            transformer=TransformerConfig(width=32, depth=2, heads=2, max_frames=128),
+            depth=DepthConfig(code_width=8, past_frames=3, hidden=16),
+            window_frames=20,
+            context_frames=6,
+            lookahead_frames=2,
+            sampling=MaskedSamplingConfig(guidance=2.0),
+        )
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def report(band: Any) -> dict[str, Any]:
+    config = BenchConfig(lengths_s=(1.0, 4.0), batches=(1, 2), runs=1, against=("full", "llama"))
+    return bench(BandSubject(band), config)
+
+
+def test_every_part_and_case_has_its_row(report: dict[str, Any]) -> None:
+    cases = [(row["part"], row["length_s"], row["batch"]) for row in report["rows"]]
+    assert cases == [(part, length, batch) for length in (1.0, 4.0) for batch in (1, 2) for part in PARTS]
+    assert report["device"] == "cpu" and report["model"] == "random"
+    assert report["wall_s"] == pytest.approx(sum(row["wall_s"] for row in report["rows"]))
+    json.dumps(report)
+
+
+def test_the_figures_of_a_row_fit_together(report: dict[str, Any]) -> None:
+    for row in report["rows"]:
+        assert row["rtf"] == pytest.approx(row["wall_s"] / row["length_s"] / row["batch"])
+        assert 50 < row["peak_mb"] < 1e5
+    loops = [row for row in report["rows"] if row["part"] == "semantic"]
+    for row in loops:
+        assert row["steps"] == 25 * row["length_s"]
+        assert row["codes_per_s"] == pytest.approx(2 * row["steps"] * row["batch"] / row["wall_s"])
+        assert row["step_ms"] == pytest.approx(1000 * row["wall_s"] / row["steps"])
+        assert row["floor_share"] == pytest.approx(row["floor_ms"] / row["step_ms"])
+        assert 0 < row["floor_ms"] < row["step_ms"]
+        assert row["full_s"] > 0 and row["llama_step_ms"] > 0
+    assert not any("steps" in row for row in report["rows"] if row["part"] != "semantic"), "the others have no steps"
+    total = sum(row["wall_s"] for row in loops)
+    assert report["speedup_against_full"] == pytest.approx(sum(row["full_s"] for row in loops) / total)
+
+
+def test_the_table_has_a_line_for_each_row(report: dict[str, Any]) -> None:
+    lines = as_table(report).splitlines()
+    assert len(lines) == 2 + len(report["rows"]) + 2
+    assert len({len(line) for line in lines[1:-2]}) == 1, "columns line up"
+    assert "floor" in lines[1] and "uncached" in lines[1]
+    plain = {**report, "rows": [{key: row[key] for key in row if key != "full_s"} for row in report["rows"]]}
+    assert "uncached" not in as_table(plain).splitlines()[1]
+
+
+def test_a_loop_counts_its_windows_weights_and_bytes() -> None:
+    stage = depth_stage()
+    loop = stage_loop(stage, stage.config.sampling, 30, batch=2, ratio=2)
+    assert isinstance(loop, Loop) and loop.rows == 4 and loop.vocabulary == 3 * 20
+    # Two windows: frames 0 to 17 of 0 to 19, then 18 to 29 of 10 to 29.
+    assert loop.frames == (*range(1, 37), *range(17, 41))
+    counted = sum(weight.numel() for weight in loop.weights)
+    transformer = sum(p.numel() for p in stage.decoder.transformer.parameters() if p.dim() == 2)
+    assert counted == transformer + 24 * 32 + 24 * 8 + 32 * 8 + 32 * 16 + 3 * (8 * 16 + 16 * 8 + 8 * 20)
+    cached = 2 * 2 * 32 * 4 * sum(loop.frames) / 60
+    assert loop.step_bytes == pytest.approx(4 * (counted + cached))
+    assert loop.uncached(7).shape == (4, 3, 7, 20)
+
+
+def test_no_cache_costs_more_the_longer_the_piece() -> None:
+    seen: list[int] = []
+
+    def uncached(frames: int) -> None:
+        seen.append(frames)
+
+    stage = depth_stage()
+    loop = stage_loop(stage, stage.config.sampling, 20, batch=1)
+    assert loop is not None
+    measure.uncached_s(dataclasses.replace(loop, frames=tuple(range(1, 101)), uncached=uncached), "cpu")
+    assert seen[1:] == [7, 19, 32, 44, 57, 69, 82, 94], "a sample spread over all steps, after a first for warmth"
+
+
+def test_the_floor_under_a_step_off_the_cpu_is_the_reading_of_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = depth_stage()
+    loop = stage_loop(stage, stage.config.sampling, 20, batch=1)
+    assert loop is not None
+    monkeypatch.setattr(measure, "copied_bytes_per_s", lambda device: 1e9)
+    assert measure.floor_s(loop, "cuda") == pytest.approx(loop.step_bytes / 1e9)
+    monkeypatch.undo()
+    assert 1e7 < measure.copied_bytes_per_s("cpu") < 1e13
+
+
+def test_a_larger_matrix_has_a_higher_floor() -> None:
+    threads = torch.get_num_threads()
+    small, large = (measure.products_s([torch.zeros(size, size)]) for size in (64, 2048))
+    assert 0 < 4 * small < large
+    assert torch.get_num_threads() == threads
+
+
+def test_peak_memory_sees_what_was_freed_again() -> None:
+    with measure.peak_memory("cpu") as peak_mb:
+        before = peak_mb()
+        large = torch.ones(50_000_000)
+        del large
+        assert peak_mb() - before > 100
+
+
+def test_a_named_subject_is_built_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting:
+        name = "counting"
+
+        def __init__(self, device: str) -> None:
+            self.device, self.runs = device, 0
+
+        def parts(self, length_s: float, batch: int) -> list[Part]:
+            return [Part("count", self.count, codes=batch)]
+
+        def count(self) -> None:
+            self.runs += 1
+
+    monkeypatch.setitem(SUBJECTS, "counting", Counting)
+    subject = find_subject("counting", "cpu")
+    report = bench(subject, BenchConfig((1.0,), (3,), runs=4))
+    assert isinstance(subject, Counting) and subject.runs == 5, "once for warmth, then as asked"
+    assert report["rows"][0]["part"] == "count" and "steps" not in report["rows"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lengths_s": (0.1,)}, "Lengths must be"),
+        ({"lengths_s": ()}, "Lengths must be"),
+        ({"batches": (0,)}, "at least 1"),
+        ({"runs": 0}, "at least 1"),
+        ({"against": ("nothing",)}, "no comparison 'nothing'"),
+    ],
+)
+def test_impossible_options_are_named(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        BenchConfig(**changes)
+
+
+def test_the_command_prints_a_table_json_and_a_picture(random_bundle_dir, tmp_path, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "bench.png"
+    options = ["--lengths", "1", "--batches", "1", "--runs", "1", "--device", "cpu", "--plot", str(picture), "--json"]
+    assert main(["bench", "--model", str(random_bundle_dir), *options]) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out.splitlines()[-1])
+    assert [row["part"] for row in report["rows"]] == PARTS and "speedup_against_full" not in report
+    assert "ms/step" in err
+    assert picture.read_bytes()[:4] == b"\x89PNG" and list(tmp_path.iterdir()) == [picture]
+
+
+def test_a_picture_that_cannot_be_is_refused_before_any_work(random_bundle_dir, tmp_path, capsys) -> None:
+    assert main(["bench", "--model", str(random_bundle_dir), "--plot", str(tmp_path / "bench.txt")]) == 2
+    assert ".png" in capsys.readouterr().err
