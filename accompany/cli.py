@@ -36,6 +36,7 @@ _RECIPES = {
         "fit_semantic_codes",
         "SemanticCodesTrainingConfig",
     ),
+    "grids": ("accompany.grid_training", "train_grids", "GridTrainingConfig"),
     "judge": ("accompany.evaluation.judge_training", "train_judge", "JudgeTrainingConfig"),
 }
 _STOPPED, _OURS, _INPUT = 130, 1, 2

@@ -13,6 +13,7 @@ from torch.nn import functional
 from accompany.stages.batch import Batch
 from accompany.stages.chord_decoding import Chord, ChordDecodingConfig, decode_chords, decode_key, overlay
 from accompany.stages.decoding import windows
+from accompany.stages.grids import GridJudge
 from accompany.stages.harmony import N_CHORDS, N_KEYS, key_index, key_label, transpose_majmin
 from accompany.stages.plan import Plan
 from accompany.stages.tracking import BeatTrackingConfig, track_beats
@@ -37,6 +38,8 @@ class ListenerConfig:
         mert_drop: how often training hides the MERT states of an item.
         mask_drop: how often training silences a stretch of an item.
         transpose: how often training transposes an item (its MERT states are hidden then).
+        grid_width: of the judge that chooses among grids of beats (trained after the rest); 0 for none, which takes
+            the grid that collects most.
         beats, chords: what is believed before listening.
     """
 
@@ -53,6 +56,7 @@ class ListenerConfig:
     mert_drop: float = 0.3
     mask_drop: float = 0.2
     transpose: float = 0.7
+    grid_width: int = 0
     beats: BeatTrackingConfig = field(default_factory=BeatTrackingConfig)
     chords: ChordDecodingConfig = field(default_factory=ChordDecodingConfig)
 
@@ -109,6 +113,7 @@ class Listener(nn.Module):
         self.key_head = nn.Linear(width, N_KEYS)
         self.apply(init_weights)
         self.transformer = Transformer(config.transformer)
+        self.grids = GridJudge(config.grid_width) if config.grid_width else None
 
     def forward(
         self,
@@ -173,7 +178,9 @@ class Listener(nn.Module):
             values[item, : BEATS_PER_FRAME * n_frames].float().cpu().numpy()
             for values in (output.beat, output.downbeat)
         )
-        track = track_beats(beat, rate * BEATS_PER_FRAME, downbeat, bpm, self.config.beats)
+        beat_rate = rate * BEATS_PER_FRAME
+        choose = None if self.grids is None else self.grids.chooser(beat, downbeat, beat_rate)
+        track = track_beats(beat, beat_rate, downbeat, bpm, self.config.beats, choose)
         chord_log, key_log = (
             functional.log_softmax(values[item, :n_frames].float(), dim=-1).cpu().numpy()
             for values in (output.chord, output.key)

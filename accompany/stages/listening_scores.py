@@ -45,6 +45,11 @@ def f_measure(found_s: np.ndarray, true_s: np.ndarray, tolerance_s: float = 0.07
     return 2.0 * hits / (len(found_s) + len(true_s))
 
 
+def true_beats_s(target: torch.Tensor, frame_rate: float) -> np.ndarray:
+    """Seconds of the pulses of a target [n], rising; each stands in the middle of its frame."""
+    return np.asarray((torch.nonzero(target > 0)[:, 0].cpu().numpy() + 0.5) / frame_rate)
+
+
 def _scores(plans: Sequence[Plan], batch: Batch, frame_rate: float) -> dict[str, float]:
     figures: dict[str, list[float]] = {}
     beat_rate = frame_rate * BEATS_PER_FRAME
@@ -54,7 +59,7 @@ def _scores(plans: Sequence[Plan], batch: Batch, frame_rate: float) -> dict[str,
             ("downbeat_f", plan.downbeats_s, batch.downbeat_target),
         ):
             if target is not None and bool((target[item] > 0).any()):
-                true_s = (torch.nonzero(target[item] > 0)[:, 0].cpu().numpy() + 0.5) / beat_rate
+                true_s = true_beats_s(target[item], beat_rate)
                 figures.setdefault(name, []).append(f_measure(np.array(times_s), true_s))
         if batch.chord_target is not None:
             target_chords = batch.chord_target[item].cpu().numpy()

@@ -1,19 +1,21 @@
 """From a listener's frame-wise likelihoods to a grid of beats and bars. Numpy only.
 
-Beats: a semi-Markov model over (time of a beat, tempo), in the spirit of the bar pointer model (Whiteley et al.,
-2006; Krebs et al., 2015): the step from beat to beat is the tempo's period with a little jitter, the tempo seldom
-changes, and a smoothing spline then gives sub-frame times. Bars: Viterbi over (metre, beat in bar).
+Beats: the likeliest grid of a `BeatLattice`, or the one of its candidates that a judge of whole grids chooses
+(`accompany.stages.grids`); a smoothing spline then gives sub-frame times. Bars: Viterbi over (metre, beat in bar).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from accompany.stages.beat_lattice import BeatLattice
+
 _FINE_RATE = 200.0
-_JITTERS = np.arange(-3, 4)
-_MOVES = 3
+_FREE_PRIOR = 0.1
+"""Weight of the tempo prior where candidates are judged afterwards: enough to break ties."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class BeatTrackingConfig:
         steadiness: how far the times are smoothed: (deviation of a heard beat / change of period per beat) squared.
         bar_slip_cost: nats for a bar that is too short or too long.
         three_cost: nats a bar against a metre of three.
+        tempo_groups, phases: ranges of tempo that have candidates of their own, and candidates in each.
     """
 
     centre_bpm: float = 105.0
@@ -48,6 +51,27 @@ class BeatTrackingConfig:
     steadiness: float = 100.0
     bar_slip_cost: float = 9.0
     three_cost: float = 0.1
+    tempo_groups: int = 30
+    phases: int = 2
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A grid that beats may lie on.
+
+    Attributes:
+        beats_s: seconds, rising, over the whole clip.
+        weights: how clearly each beat of the lattice was heard, 0 to 1.
+        score: nats of the lattice a second.
+    """
+
+    beats_s: np.ndarray
+    weights: np.ndarray
+    score: float
+
+
+Choose = Callable[[list[Candidate]], int]
+"""Which of several candidates is right."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,7 @@ def track_beats(
     downbeat_logits: np.ndarray | None = None,
     bpm: float | None = None,
     config: BeatTrackingConfig | None = None,
+    choose: Choose | None = None,
 ) -> BeatTrack:
     """Decode a steady grid that covers the whole clip, silence included.
 
@@ -76,16 +101,17 @@ def track_beats(
         downbeat_logits: [n] likewise for first beats of bars; None takes the first beat for a downbeat.
         bpm: a hint that narrows the tempo.
         config: what is believed beforehand.
+        choose: picks the grid among candidates; None takes the likeliest of the lattice.
     """
     config = config or BeatTrackingConfig()
     if not len(beat_logits):
         raise ValueError("there are no frames to find beats in")
-    duration_s = len(beat_logits) / frame_rate
-    evidence = np.clip(beat_logits - config.prior_logit, -config.max_evidence / 2, config.max_evidence)
-    coarse = _best_beats(_refined_evidence(evidence, frame_rate), _tempi(bpm, config), bpm, config)
-    probability = 1.0 / (1.0 + np.exp(-beat_logits))
-    heard_s, weights = _heard_times(coarse / _FINE_RATE, probability, frame_rate)
-    beats_s = _cover(_smooth(heard_s, weights, config.steadiness), duration_s)
+    if choose is None:
+        found = _candidate(beat_logits, frame_rate, _lattice(beat_logits, frame_rate, bpm, config).best(), 0.0, config)
+    else:
+        candidates = beat_candidates(beat_logits, frame_rate, bpm, config)
+        found = candidates[choose(candidates) if len(candidates) > 1 else 0]
+    beats_s, weights = found.beats_s, found.weights
     at_beats = np.zeros(len(beats_s))
     if downbeat_logits is not None:
         at_beats = _at_beats(downbeat_logits - config.prior_logit, beats_s, frame_rate)
@@ -97,6 +123,48 @@ def track_beats(
         beats_per_bar=metre,
         confidence=float(np.mean(weights)) if len(weights) else 0.0,
     )
+
+
+def beat_candidates(
+    beat_logits: np.ndarray, frame_rate: float, bpm: float | None = None, config: BeatTrackingConfig | None = None
+) -> list[Candidate]:
+    """Grids that fit what was heard: for each range of tempo the best, in up to `config.phases` phases.
+
+    There is at least one; where there are several, each has at least three beats.
+
+    Arguments are as in `track_beats`.
+    """
+    config = config or BeatTrackingConfig()
+    lattice = _lattice(beat_logits, frame_rate, bpm, config, _FREE_PRIOR)
+    made = [
+        _candidate(beat_logits, frame_rate, frames, score, config)
+        for frames, score in lattice.candidates(config.tempo_groups, config.phases)
+    ]
+    long_enough = [candidate for candidate in made if len(candidate.beats_s) > 2]
+    return long_enough or [_candidate(beat_logits, frame_rate, lattice.best(), 0.0, config)]
+
+
+def _lattice(
+    beat_logits: np.ndarray, frame_rate: float, bpm: float | None, config: BeatTrackingConfig, prior_weight: float = 1.0
+) -> BeatLattice:
+    evidence = np.clip(beat_logits - config.prior_logit, -config.max_evidence / 2, config.max_evidence)
+    periods = _tempi(bpm, config)
+    centre, sigma = (config.centre_bpm, config.tempo_sigma) if bpm is None else (bpm, 0.01)
+    prior = -0.5 * (np.log(60.0 * _FINE_RATE / periods / centre) / sigma) ** 2
+    if bpm is None:
+        prior = prior * prior_weight
+    refined = _refined_evidence(evidence, frame_rate)
+    return BeatLattice(refined, periods, prior, jitter=config.jitter, change_cost=config.change_cost)
+
+
+def _candidate(
+    beat_logits: np.ndarray, frame_rate: float, frames: np.ndarray, score: float, config: BeatTrackingConfig
+) -> Candidate:
+    """Beats of the lattice as a smooth grid over the whole clip."""
+    duration_s = len(beat_logits) / frame_rate
+    probability = 1.0 / (1.0 + np.exp(-beat_logits))
+    heard_s, weights = _heard_times(frames / _FINE_RATE, probability, frame_rate)
+    return Candidate(_cover(_smooth(heard_s, weights, config.steadiness), duration_s), weights, score / duration_s)
 
 
 def _tempi(bpm: float | None, config: BeatTrackingConfig) -> np.ndarray:
@@ -115,60 +183,6 @@ def _refined_evidence(evidence: np.ndarray, frame_rate: float) -> np.ndarray:
     n_fine = max(round(len(evidence) / frame_rate * _FINE_RATE), 1)
     fine_s = np.arange(n_fine) / _FINE_RATE
     return np.interp(fine_s, (np.arange(len(evidence)) + 0.5) / frame_rate, evidence).astype(np.float32)
-
-
-def _best_beats(evidence: np.ndarray, periods: np.ndarray, bpm: float | None, config: BeatTrackingConfig) -> np.ndarray:
-    """The likeliest beats, as fine frames, by dynamic programming over (frame of a beat, tempo).
-
-    The score of (t, j) is the best of all ways to have a beat at t in tempo j; what arrives there may have moved to
-    a neighbouring tempo. All lags are longer than a block of frames, so a block is computed at once. Scores are kept as
-    far back as the longest lag; of all frames only how they came about, a byte for each tempo (77 MB an hour).
-    """
-    centre, sigma = (config.centre_bpm, config.tempo_sigma) if bpm is None else (bpm, 0.01)
-    prior = -0.5 * (np.log(60.0 * _FINE_RATE / periods / centre) / sigma) ** 2
-    lags = np.maximum(np.round(periods)[:, None].astype(int) + _JITTERS, 1)
-    lag_cost = 0.5 * ((lags - periods[:, None]) / (config.jitter * periods[:, None])) ** 2
-    n_frames, n_tempi, reach = len(evidence), len(periods), int(lags.max())
-    block = int(lags.min())
-    arrived = np.tile(prior.astype(np.float32), (reach, 1))
-    recent = np.full((reach, n_tempi), -np.inf, np.float32)
-    came = np.empty((n_frames, n_tempi), np.int8)
-    columns = np.arange(n_tempi)[:, None]
-    for start in range(0, n_frames, block):
-        stop = min(start + block, n_frames)
-        rows = np.arange(reach, reach + stop - start)
-        ways = arrived[rows[:, None, None] - lags, columns] - lag_cost
-        by = ways.argmax(axis=-1)
-        score = (evidence[start:stop, None] + ways.max(axis=-1)).astype(np.float32)
-        best, moved = _move_tempo(score, config.change_cost)
-        came[start:stop] = by * _MOVES + moved
-        arrived = np.concatenate([arrived, best])[-reach:]
-        recent = np.concatenate([recent, score])[-reach:]
-    frames = np.arange(n_frames - reach, n_frames)[:, None]
-    ended = np.where((frames >= n_frames - periods) & (frames >= 0), recent, -np.inf)
-    row, tempo = np.unravel_index(int(ended.argmax()), ended.shape)
-    return _trace(n_frames - reach + int(row), int(tempo), lags, came)
-
-
-def _move_tempo(score: np.ndarray, cost: float) -> tuple[np.ndarray, np.ndarray]:
-    """The best of staying in a tempo or coming from a neighbour, and from which (0, 1, 2: the slower, itself, the
-    faster)."""
-    edge = np.full((len(score), 1), -np.inf, np.float32)
-    slower = np.concatenate([edge, score[:, :-1]], axis=1) - cost
-    faster = np.concatenate([score[:, 1:], edge], axis=1) - cost
-    choices = np.stack([slower, score, faster])
-    return choices.max(axis=0), choices.argmax(axis=0)
-
-
-def _trace(frame: int, tempo: int, lags: np.ndarray, came: np.ndarray) -> np.ndarray:
-    """The beats that lead to a beat at (frame, tempo); `came` [n, J] holds the lag and the move to each state."""
-    beats = []
-    while frame >= 0:
-        beats.append(frame)
-        frame -= int(lags[tempo, came[frame, tempo] // _MOVES])
-        if frame >= 0:
-            tempo += int(came[frame, tempo] % _MOVES) - 1
-    return np.array(beats[::-1], dtype=float)
 
 
 def _heard_times(beats_s: np.ndarray, probability: np.ndarray, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,155 @@
+"""The judge of grids: features of candidates, a choice that adding up cannot make, training from a tokens folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_parts import small_parts, write_songs
+
+from accompany.data.tokenize import tokenize
+from accompany.errors import InputError
+from accompany.grid_training import GridTrainingConfig, _as_tensors, _fit, chosen_f, train_grids
+from accompany.stages.grids import N_FEATURES, GridJudge, grid_features
+from accompany.stages.listener import Listener, ListenerConfig
+from accompany.stages.listening_scores import f_measure
+from accompany.stages.tracking import beat_candidates, track_beats
+from accompany.stages.transformer import TransformerConfig
+from accompany.weights import load_module, save_module
+
+RATE = 50.0
+SECONDS = 10.0
+
+
+def heard(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Beat and downbeat logits [n] of a listener that is unsure of the octave, and the true beats.
+
+    Every eighth may be a beat, the true ones only a little likelier, as a listener to a voice says it.
+    """
+    rng = np.random.default_rng(seed)
+    bpm = rng.uniform(70, 110)
+    beats_s = np.arange(rng.uniform(0.05, 0.5), SECONDS, 60 / bpm)
+    logits, downbeats = np.full(int(SECONDS * RATE), -3.5), np.full(int(SECONDS * RATE), -4.5)
+    for times_s, level in ((beats_s, 0.3), (beats_s[:-1] + 30 / bpm, -0.7)):
+        for frame in (times_s * RATE).astype(int):
+            logits[frame] = level + rng.normal(0, 0.8)
+    downbeats[(beats_s[::4] * RATE).astype(int)] = -1.0
+    return logits, downbeats, beats_s
+
+
+def judged(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    logits, downbeats, beats_s = heard(seed)
+    candidates = beat_candidates(logits, RATE)
+    f = np.array([f_measure(candidate.beats_s, beats_s) for candidate in candidates], dtype=np.float32)
+    return grid_features(candidates, logits, downbeats, RATE), f
+
+
+@pytest.fixture(scope="module")
+def judge() -> GridJudge:
+    torch.manual_seed(0)
+    made = GridJudge(16)
+    _fit(made, _as_tensors([judged(seed) for seed in range(40)]), GridTrainingConfig(epochs=20, batch_size=8))
+    return made.eval()
+
+
+def test_candidates_hold_the_truth_and_its_relatives() -> None:
+    logits, _, beats_s = heard(900)
+    candidates = beat_candidates(logits, RATE)
+    true_period = float(np.median(np.diff(beats_s)))
+    periods = np.array([np.median(np.diff(candidate.beats_s)) for candidate in candidates])
+    for ratio in (0.5, 2 / 3, 1.0):
+        assert np.abs(np.log(periods / (ratio * true_period))).min() < 0.05, ratio
+    assert max(f_measure(candidate.beats_s, beats_s) for candidate in candidates) > 0.9
+    hinted = beat_candidates(logits, RATE, bpm=97.0)
+    assert all(60 / np.median(np.diff(c.beats_s)) == pytest.approx(97.0, rel=0.06) for c in hinted)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 40, 150])
+def test_short_clips_have_a_grid(n: int, judge: GridJudge) -> None:
+    logits = np.full(n, -2.0)
+    track = track_beats(logits, RATE, logits, choose=judge.chooser(logits, logits, RATE))
+    assert np.isfinite(track.beats_s).all() and len(track.beats_s) < 12
+    candidates = beat_candidates(logits, RATE)
+    if len(candidates) > 1:
+        features = grid_features(candidates, logits, logits, RATE)
+        assert features.shape == (len(candidates), N_FEATURES) and np.isfinite(features).all()
+    assert (len(candidates) > 1) == (n >= 40)
+
+
+def test_the_judge_chooses_the_octave_that_adding_up_misses(judge: GridJudge) -> None:
+    added, chosen = [], []
+    for seed in range(500, 516):
+        logits, downbeats, beats_s = heard(seed)
+        added.append(f_measure(track_beats(logits, RATE, downbeats).beats_s, beats_s))
+        choose = judge.chooser(logits, downbeats, RATE)
+        chosen.append(f_measure(track_beats(logits, RATE, downbeats, choose=choose).beats_s, beats_s))
+    assert np.mean(added) < 0.85
+    assert np.mean(chosen) > np.mean(added) + 0.08
+
+
+def test_figures_are_of_the_choice(judge: GridJudge) -> None:
+    crops = _as_tensors([judged(seed) for seed in range(500, 508)])
+    assert 0.8 < chosen_f(judge, crops) <= float(crops.f.max(dim=1).values.mean())
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("grids")
+    write_songs(root / "songs", 4, seconds=6.0)
+    parts = small_parts(root / "clap")
+    tokenize(root / "songs", root / "tokens", parts, variants=1, val_share=0.25, progress=False)
+    small = TransformerConfig(width=32, depth=1, heads=2, causal=False)
+    config = ListenerConfig(mert_dim=0, conv_layers=1, transformer=small)
+    torch.manual_seed(0)
+    save_module(Listener(config), config, root / "listener")
+    return root / "tokens", root / "listener"
+
+
+def config_of(material: tuple[Path, Path], out: Path, **changes: object) -> GridTrainingConfig:
+    tokens, listener = material
+    config = GridTrainingConfig(
+        listener=str(listener), tokens=str(tokens), out=str(out), crops=20, crop_s=[4.0, 6.0], val_items=2, width=8,
+        epochs=2,
+    )  # fmt: skip
+    return dataclasses.replace(config, **changes)
+
+
+def test_training_gives_a_listener_with_a_judge(material: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = train_grids(config_of(material, tmp_path / "whole"))
+    listener = load_module(Listener, folder).eval()
+    assert listener.grids is not None and listener.config.grid_width == 8
+    before = load_module(Listener, material[1]).eval()
+    vocal = torch.rand(1, 150, 54)
+    assert torch.equal(listener.listen(vocal).beat, before.listen(vocal).beat)
+    assert len(listener.plan(listener.listen(vocal)).beats_s) > 2
+
+
+def test_a_stopped_run_goes_on_with_the_same_crops(
+    material: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import accompany.grid_training as module
+
+    whole = train_grids(config_of(material, tmp_path / "whole"))
+    real, calls = module._judged, []
+
+    def judged_until_it_stops(*args: object) -> object:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_SAVE_EVERY", 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "_judged", judged_until_it_stops)
+        train_grids(config_of(material, tmp_path / "parts"))
+    parts = train_grids(config_of(material, tmp_path / "parts"))
+    first, second = (load_module(Listener, folder).state_dict() for folder in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_it_needs_a_listener(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="listener=DIR"):
+        train_grids(GridTrainingConfig(out=str(tmp_path)))
