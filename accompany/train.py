@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 MODEL_DIR = "model"
-_NOT_IN_WEIGHTS = ("sampling", "drop", "dropout", "beats", "chords")
+_NOT_IN_WEIGHTS = ("sampling", "drop", "dropout", "history_noise", "beats", "chords")
 """Parts of a model's config that a run may go on with other values of: how it is trained and decoded."""
 
 
@@ -268,6 +268,8 @@ def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manif
         raise InputError(f"Cannot make the folder {run_dir} ({error.strerror}); choose another run_dir.") from error
     if usable_checkpoint(run_dir) is not None:
         before = read_json(run_dir / RUN_FILE)
+        if before.get("task") == task:  # an older version's config lacks what has been added since
+            before["model"] = to_dict(from_dict(type(model_config), before["model"]))
         changed = [key for key in ("task", "model", "tokens") if _fixed(before.get(key)) != _fixed(content[key])]
         if changed:
             raise InputError(

@@ -335,3 +335,20 @@ def test_a_stage_of_fewer_codebooks_takes_the_first_ones() -> None:
     batch = Batch(tokens=tokens, codes=torch.randint(0, 12, (2, 2, 12)), vocal=torch.randn(2, 12, 11))
     more = stage.loss(batch)
     assert torch.equal(more["loss"], stage.loss(dataclasses.replace(batch, tokens=tokens[:, :3]))["loss"])
+
+
+def test_noise_on_the_history_is_for_training_alone() -> None:
+    torch.manual_seed(3)
+    decoder = DepthDecoder(TransformerConfig(width=32, depth=1, heads=2), (20, 20), DepthConfig(8, 2, 16, 0.8))
+    codes, condition = torch.randint(0, 20, (2, 2, 9)), torch.randn(2, 9, 32)
+
+    def logits(seed: int) -> torch.Tensor:
+        return decoder(codes, condition, torch.Generator().manual_seed(seed))
+
+    decoder.eval()
+    assert torch.equal(logits(1), logits(2))
+    decoder.train()
+    assert torch.equal(logits(1), logits(1))
+    noisy, other = logits(1), logits(2)
+    assert not torch.equal(noisy[..., 1:, :], other[..., 1:, :])
+    assert torch.equal(noisy[..., 0, :], other[..., 0, :]), "nothing lies before the first frame"

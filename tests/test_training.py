@@ -207,3 +207,12 @@ def test_the_shipped_configs_fill_every_key_of_their_runs(task: str) -> None:
         names = set(section.__dataclass_fields__)
         keys = set(written if section is config else written["loading" if section is config.loading else "optimizer"])
         assert names == keys
+
+
+def test_a_run_of_an_older_version_goes_on(tokens: Path, tmp_path: Path) -> None:
+    run("listener", tokens, tmp_path, "max_steps=1", "checkpoint_every=1", "val_every=1")
+    content = json.loads((tmp_path / "run.json").read_text())
+    del content["model"]["transformer"]["norm_eps"]  # as if it had been added since
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    run("listener", tokens, tmp_path, "max_steps=2", "checkpoint_every=1", "val_every=1")
+    assert sorted(losses(tmp_path)) == [0, 1]

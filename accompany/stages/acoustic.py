@@ -128,7 +128,9 @@ class AcousticStage(nn.Module):
         condition = self.encode(conditions)
         if isinstance(self.decoder, MaskedDecoder):
             return self.decoder.loss(tokens, condition, generator)
-        parts = stream_losses(self.decoder(tokens, condition), tokens)
+        depth = isinstance(self.decoder, DepthDecoder)
+        logits = self.decoder(tokens, condition, generator) if depth else self.decoder(tokens, condition)
+        parts = stream_losses(logits, tokens)
         return {"loss": torch.stack(parts).mean(), **{f"level_{k}": part.detach() for k, part in enumerate(parts)}}
 
     @torch.inference_mode()

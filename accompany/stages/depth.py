@@ -37,16 +37,22 @@ class DepthConfig:
         code_width: E, the width of the codec's codebook vectors.
         past_frames: J, frames before a frame that its linear prediction sees.
         hidden: width of the network that corrects the prediction from codebook to codebook.
+        history_noise: training adds normal noise to the frames that lie before, of a deviation drawn for each item
+            between 0 and this share of their own. In use a frame stands on frames that the model wrote itself: one
+            that was only ever shown true ones trusts them too much, and a tone that once sounds goes on for ever.
     """
 
     code_width: int = 128
     past_frames: int = 6
     hidden: int = 512
+    history_noise: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for sizes below 1."""
+        """Raise ValueError for sizes below 1 and negative noise."""
         if min(self.code_width, self.past_frames, self.hidden) < 1:
             raise ValueError("code_width, past_frames and hidden must be at least 1")
+        if self.history_noise < 0:
+            raise ValueError("history_noise must be at least 0")
 
 
 class DepthDecoder(nn.Module):
@@ -62,7 +68,7 @@ class DepthDecoder(nn.Module):
         if len(set(sizes)) != 1:
             raise ValueError("a depth decoder takes codebooks of one size")
         self.levels, self.vocabulary, self.past_frames = len(sizes), sizes[0], depth.past_frames
-        self.none = self.vocabulary
+        self.none, self.history_noise = self.vocabulary, depth.history_noise
         width, past = depth.code_width, depth.code_width * depth.past_frames
         self.embed = nn.Embedding(self.levels * (self.vocabulary + 1), width)
         self.past_in = nn.Linear(past, config.width, bias=False)
@@ -109,18 +115,19 @@ class DepthDecoder(nn.Module):
             head.weight.copy_(white)
             head.bias.copy_(-0.5 * _SURE * white.square().sum(dim=1))
 
-    def forward(self, codes: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Logits for every code given those before it.
 
         Args:
             codes: [B, K, F], -1 where unknown.
             condition: [B, F, D] added to the frames.
+            generator: of the noise on the history in training mode, on the CPU.
 
         Returns:
             [B, K, F, V], aligned to `codes`.
         """
         vectors = self._vectors(codes)
-        past = self._past(vectors.sum(dim=1))
+        past = self._past(self._disturbed(vectors.sum(dim=1), generator))
         hidden = self.transformer(self.past_in(past) + condition)
         guess, told = self._guess(hidden, past), self.depth_in(hidden)
         written = torch.zeros_like(guess)
@@ -176,6 +183,14 @@ class DepthDecoder(nn.Module):
     def _vectors(self, codes: Tensor) -> Tensor:
         """[B, K, F] to [B, K, F, E]."""
         return self.embed(torch.where(codes < 0, self.none, codes) + self.offsets)
+
+    def _disturbed(self, frames: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Frames [B, F, E] as a model that errs would have left them; as they are outside training."""
+        if not self.training or not self.history_noise:
+            return frames
+        share = self.history_noise * torch.rand(len(frames), 1, 1, generator=generator)
+        noise = share * torch.randn(frames.shape, generator=generator)
+        return frames + frames.detach().std() * noise.to(frames)
 
     def _past(self, frames: Tensor) -> Tensor:
         """[B, F, E] to [B, F, J * E]: the frames before each, the last one first."""
