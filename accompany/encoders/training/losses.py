@@ -32,6 +32,7 @@ class LossWeights:
     log_mel: float = 1.0
     convergence: float = 0.6
     onset: float = 1.0
+    envelope: float = 0.0
 
 
 class MelScale(nn.Module):
@@ -59,10 +60,12 @@ class MelScale(nn.Module):
 
 
 class ReconstructionLoss(nn.Module):
-    """Weighted sum of waveform, signal-to-noise, log-mel, spectral-convergence and onset terms.
+    """Weighted sum of waveform, signal-to-noise, log-mel, spectral-convergence, onset and envelope terms.
 
     The short window sees the transients, the long one the pitches. The onset term compares what rises from frame
     to frame, band by band and summed over the bands, so that a smeared attack costs even where its mean level is right.
+    The envelope term is one minus the correlation of the onset envelopes in decibels: it hears the quiet top of the
+    spectrum, where the others see nothing to win.
 
     Args:
         sample_rate: Hz.
@@ -71,6 +74,7 @@ class ReconstructionLoss(nn.Module):
 
     def __init__(self, sample_rate: int, weights: LossWeights, scales: tuple[tuple[int, int, int], ...]) -> None:
         super().__init__()
+        self.sample_rate = sample_rate
         self.weights = weights
         self.scales = nn.ModuleList(MelScale(sample_rate, *scale) for scale in scales)
 
@@ -80,6 +84,8 @@ class ReconstructionLoss(nn.Module):
         spectral = [self._spectral(scale, output, target) for scale in self.scales]
         for index, name in enumerate(("log_mel", "convergence", "onset")):
             terms[name] = torch.stack([values[index] for values in spectral]).mean()
+        if self.weights.envelope:
+            terms["envelope"] = 1.0 - onset_correlation(output, target, self.sample_rate).mean()
         total = torch.stack([getattr(self.weights, name) * value for name, value in terms.items()]).sum()
         return total, {name: float(value.detach()) for name, value in terms.items()}
 
