@@ -90,7 +90,11 @@ def train_judge(config: JudgeTrainingConfig) -> Path:
     songs = _load_songs(Path(config.songs), FAMILIES, JudgeConfig().n_mels)
     n_held_out = max(1, round(config.validation_share * len(songs)))
     held_out, training = songs[:n_held_out], songs[n_held_out:]
-    kept = [i for i in range(len(FAMILIES)) if sum(i in s.families for s in training) >= config.min_songs]
+    kept = [
+        i
+        for i in range(len(FAMILIES))
+        if sum(bool(s.sounding[s.families == i].any()) for s in training) >= config.min_songs
+    ]
     if not training or not kept:
         raise InputError(f"'{config.songs}' has too few songs to train a judge; make at least {4 * config.min_songs}.")
     families = tuple(FAMILIES[i] for i in kept)
