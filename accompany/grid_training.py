@@ -33,6 +33,7 @@ from accompany.weights import load_module, save_module
 
 _log = logging.getLogger(__name__)
 
+MODEL_DIR = "model"
 _FEW_BEATS = 4
 _SAVE_EVERY = 20
 _SHARPNESS = 0.1
@@ -46,7 +47,7 @@ class GridTrainingConfig:
     Attributes:
         listener: folder of a trained listener.
         tokens: tokens folder that it was trained on, or another with melody features and beats.
-        out: gets the listener with its judge, and `crops.npz`, from which a run that was stopped goes on.
+        out: gets `crops.npz`, from which a run that was stopped goes on, and the listener with its judge in `model`.
         crops: training crops for each length; crop_s: their lengths in seconds.
         val_items: validation crops of the first length, whose figures are logged.
         width: of the judge.
@@ -88,7 +89,7 @@ class _Crops:
 
 
 def train_grids(config: GridTrainingConfig) -> Path:
-    """Train the judge and save the listener with it; returns the folder."""
+    """Train the judge and save the listener with it; returns the listener's folder."""
     if not config.listener:
         raise InputError("Name the folder of a trained listener: listener=DIR.")
     listener = load_module(Listener, Path(config.listener)).eval()
@@ -103,8 +104,8 @@ def train_grids(config: GridTrainingConfig) -> Path:
         _log.info("F of the chosen grid on %d validation crops: %.3f", len(validation.f), chosen_f(judge, validation))
     judged = Listener(dataclasses.replace(listener.config, grid_width=config.width))
     judged.load_state_dict({**listener.state_dict(), **{f"grids.{k}": v for k, v in judge.state_dict().items()}})
-    save_module(judged, judged.config, out)
-    return out
+    save_module(judged, judged.config, out / MODEL_DIR)
+    return out / MODEL_DIR
 
 
 @torch.inference_mode()

@@ -125,15 +125,19 @@ def test_onset_envelope_agrees_with_librosa(clips: torch.Tensor) -> None:
 
 def test_every_loss_weight_changes_the_loss_and_a_smeared_attack_costs(clips: torch.Tensor) -> None:
     target, output = clips[:4], 0.5 * clips[:4] + 0.02
-    full, terms = ReconstructionLoss(RATE, LossWeights(), SCALES)(output, target)
+    full, terms = ReconstructionLoss(RATE, LossWeights(), SCALES)(output, target, envelope=True)
+    assert set(terms) == {field.name for field in dataclasses.fields(LossWeights)}
     for name in terms:
-        reduced, _ = ReconstructionLoss(RATE, LossWeights(**{name: 0.0}), SCALES)(output, target)
+        reduced, _ = ReconstructionLoss(RATE, LossWeights(**{name: 0.0}), SCALES)(output, target, envelope=True)
         assert float(reduced) != pytest.approx(float(full), rel=1e-4)
-    _, exact = ReconstructionLoss(RATE, LossWeights(), SCALES)(target, target)
+    early, fewer = ReconstructionLoss(RATE, LossWeights(), SCALES)(output, target)
+    assert "envelope" not in fewer and float(early) < float(full)
+    _, exact = ReconstructionLoss(RATE, LossWeights(), SCALES)(target, target, envelope=True)
     blurred = 0.5 * (target + target.roll(720, -1))
-    _, smeared = ReconstructionLoss(RATE, LossWeights(), SCALES)(blurred, target)
+    _, smeared = ReconstructionLoss(RATE, LossWeights(), SCALES)(blurred, target, envelope=True)
     assert exact["onset"] < 1e-6
     assert smeared["onset"] > 0.01
+    assert exact["envelope"] < 1e-5 < 0.01 < smeared["envelope"]
 
 
 def test_rate_counts_the_bits_of_a_gaussian_channel() -> None:

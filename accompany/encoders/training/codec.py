@@ -266,7 +266,7 @@ class CodecTrainer:
         passed, extra = self._bottleneck(name, latents, progress)
         with self._autocast():
             output = self.model.decoder(passed).squeeze(1).float()
-        loss, terms = self.loss(output, audio)
+        loss, terms = self.loss(output, audio, envelope=name == "decoder")
         self.optimizer.zero_grad(set_to_none=True)
         (loss + extra).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)

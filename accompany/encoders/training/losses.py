@@ -25,14 +25,17 @@ CHROMA_RANGE_HZ = (60.0, 4000.0)
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms of `ReconstructionLoss`; zero switches a term off."""
+    """Weights of the terms of `ReconstructionLoss`; zero switches a term off.
+
+    `envelope` counts in the decoder's own phase, when the codes are settled.
+    """
 
     waveform: float = 10.0
     snr: float = 0.05
     log_mel: float = 1.0
     convergence: float = 0.6
     onset: float = 1.0
-    envelope: float = 0.0
+    envelope: float = 4.0
 
 
 class MelScale(nn.Module):
@@ -78,13 +81,13 @@ class ReconstructionLoss(nn.Module):
         self.weights = weights
         self.scales = nn.ModuleList(MelScale(sample_rate, *scale) for scale in scales)
 
-    def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def forward(self, output: Tensor, target: Tensor, *, envelope: bool = False) -> tuple[Tensor, dict[str, float]]:
         """The loss of `output` against `target` (both `[B, T]`) and the value of each term before weighting."""
         terms = {"waveform": F.l1_loss(output, target), "snr": -snr_db(output, target).mean()}
         spectral = [self._spectral(scale, output, target) for scale in self.scales]
         for index, name in enumerate(("log_mel", "convergence", "onset")):
             terms[name] = torch.stack([values[index] for values in spectral]).mean()
-        if self.weights.envelope:
+        if envelope and self.weights.envelope:
             terms["envelope"] = 1.0 - onset_correlation(output, target, self.sample_rate).mean()
         total = torch.stack([getattr(self.weights, name) * value for name, value in terms.items()]).sum()
         return total, {name: float(value.detach()) for name, value in terms.items()}
