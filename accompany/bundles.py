@@ -49,6 +49,11 @@ class Bundle:
     semantic: SemanticStage
     acoustic: AcousticStage
 
+    @property
+    def stages(self) -> tuple[SemanticStage, AcousticStage]:
+        """What writes codes."""
+        return self.semantic, self.acoustic
+
     @classmethod
     def load(cls, info: BundleInfo, device: str) -> Bundle:
         """Build every part; InputError when one is missing, broken, or does not fit the others."""
@@ -93,6 +98,11 @@ class LlambadaBundle:
     clap_codes: SemanticCodes
     token_semantic: TokenStage
     token_coarse: TokenStage
+
+    @property
+    def stages(self) -> tuple[TokenStage, TokenStage]:
+        """What writes codes."""
+        return self.token_semantic, self.token_coarse
 
     @classmethod
     def load(cls, info: BundleInfo, device: str) -> LlambadaBundle:

@@ -97,9 +97,9 @@ def accompany_vocal(
     n_samples = vocal.shape[-1]
     n_codes = bundle.codec.n_codes(n_samples)
     n_units = math.ceil(n_codes / grid.codec)
-    window = round(WINDOW_S * grid.rate)
-    song = prepare(bundle, vocal, settings, grid, max(n_units, window))
-    for part in windows(max(n_units, window), window, round(_CONTEXT_S * grid.rate), 0):
+    parts = cover(grid, n_codes)
+    song = prepare(bundle, vocal, settings, grid, parts[-1].stop)
+    for part in parts:
         begin, end = (
             _LISTENED + (_PLAYED - _LISTENED) * min(edge / n_units, 1) for edge in (part.keep_from, part.keep_to)
         )
@@ -123,6 +123,12 @@ def common_grid(bundle: LlambadaBundle) -> Grid:
                          "use parts with whole numbers of frames a second.")  # fmt: skip
     common = math.gcd(round(rates[0]), round(rates[1]))
     return Grid(common, round(rates[0]) // common, round(rates[1]) // common)
+
+
+def cover(grid: Grid, n_codes: int) -> list[Window]:
+    """Windows, in units, over so many codec frames; the last may end in silence."""
+    window = round(WINDOW_S * grid.rate)
+    return windows(max(math.ceil(n_codes / grid.codec), window), window, round(_CONTEXT_S * grid.rate), 0)
 
 
 def prepare(bundle: LlambadaBundle, vocal: np.ndarray, settings: Settings, grid: Grid, n_units: int) -> Song:

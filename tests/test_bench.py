@@ -86,7 +86,7 @@ def test_a_loop_counts_its_windows_weights_and_bytes() -> None:
     assert isinstance(loop, Loop) and loop.rows == 4 and loop.vocabulary == 3 * 20
     # Two windows: frames 0 to 17 of 0 to 19, then 18 to 29 of 10 to 29.
     assert loop.frames == (*range(1, 37), *range(17, 41))
-    counted = sum(weight.numel() for weight in loop.weights)
+    counted = sum(weight.numel() for weight in loop.matrices)
     transformer = sum(p.numel() for p in stage.decoder.transformer.parameters() if p.dim() == 2)
     assert counted == transformer + 24 * 32 + 24 * 8 + 32 * 8 + 32 * 16 + 3 * (8 * 16 + 16 * 8 + 8 * 20)
     cached = 2 * 2 * 32 * 4 * sum(loop.frames) / 60
@@ -136,7 +136,8 @@ def test_a_named_subject_is_built_for_the_device(monkeypatch: pytest.MonkeyPatch
     class Counting:
         name = "counting"
 
-        def __init__(self, device: str) -> None:
+        def __init__(self, device: str, precision: str) -> None:
+            assert precision == "float32"
             self.device, self.runs = device, 0
 
         def parts(self, length_s: float, batch: int) -> list[Part]:
