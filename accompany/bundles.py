@@ -120,15 +120,12 @@ class LlambadaBundle:
         plan: Plan | None,
         progress: Progress | None,
     ) -> list[tuple[np.ndarray, Plan]]:
-        """Accompaniments one by one; see `accompany.llambada.accompany_vocal`. InputError for a plan."""
-        from accompany.llambada import accompany_vocal
+        """Accompaniments, made together; see `accompany.llambada.accompany_vocals`. InputError for a plan."""
+        from accompany.llambada import accompany_vocals
 
         if plan is not None:
             raise InputError(f"{self.name} plans nothing and cannot play a plan; leave it out.")
-        made = []
-        for done, (vocal, each) in enumerate(zip(vocals, settings, strict=True)):
-            made.append(accompany_vocal(self, vocal, each, _share(progress, done, len(vocals))))
-        return made
+        return accompany_vocals(self, vocals, settings, progress)
 
     def _check_tokens(self) -> None:
         """Each stage reads and writes the codes that the encoders give."""
@@ -149,11 +146,6 @@ class LlambadaBundle:
                 f"In the model {self.name} CLAP gives {self.clap.dim} values, but its codes want "
                 f"{self.clap_codes.dim}; use parts that were made together."
             )
-
-
-def _share(progress: Progress | None, done: int, total: int) -> Progress | None:
-    """What one of `total` vocals reports to, when so many are done."""
-    return None if progress is None else lambda share: progress((done + share) / total)
 
 
 def _check_states(info: BundleInfo, mert: Mert, codes: SemanticCodes) -> None:

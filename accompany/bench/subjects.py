@@ -52,7 +52,8 @@ class Loop:
     @property
     def step_bytes(self) -> float:
         """Bytes of weights, and of cached keys and values, that an average step reads."""
-        sizes, weights = self.transformer, [getattr(matrix, "weight", matrix) for matrix in self.matrices]
+        sizes = self.transformer
+        weights = [matrix.weight if isinstance(matrix, Int8Linear) else matrix for matrix in self.matrices]
         cached = 2 * sizes.depth * sizes.n_kv_heads * sizes.width_of_head * self.rows
         item = 2 if weights[0].element_size() == 2 else 4
         return sum(weight.nbytes for weight in weights) + item * cached * sum(self.frames) / len(self.frames)

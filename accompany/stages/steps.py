@@ -10,6 +10,7 @@ Shape letters: B batch, F frames, D width, H heads, N cache frames, E inner widt
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from accompany.stages.products import Product, product_of
 from accompany.stages.token_steps import TokenSteps, is_token_profile
 from accompany.stages.transformer import Block, Transformer, TransformerConfig
 
+_SIZES = ("width", "depth", "heads", "ff_mult", "dropout", "max_frames", "rope_base")
+"""Fields of a transformer's config that leave it plain."""
 _WORTH_SHARING = 1 << 22
 """Multiplications of a product from which on threads share it."""
 
@@ -55,11 +58,8 @@ def start(transformer: Transformer, batch_size: int, n_frames: int) -> Steps:
 
 def is_plain(config: TransformerConfig) -> bool:
     """Whether `PackedSteps` can run it: sizes as they like, everything else as in the stages of this package."""
-    sizes = {
-        name: getattr(config, name)
-        for name in ("width", "depth", "heads", "ff_mult", "dropout", "max_frames", "rope_base")
-    }
-    return config == TransformerConfig(**sizes)
+    others = (each for each in dataclasses.fields(config) if each.name not in _SIZES)
+    return all(getattr(config, each.name) == each.default for each in others)
 
 
 @contextmanager
