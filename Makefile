@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c cons
 PROMPT ?= warm acoustic guitar, soft bass, brushed drums
 JOBS ?= 2
 
-.PHONY: demo test lint fluidsynth
+.PHONY: demo test test-originals lint fluidsynth
 
 demo: $(VENV)/.accompany-demo
 	mkdir -p demo
@@ -18,6 +18,20 @@ demo: $(VENV)/.accompany-demo
 
 test: $(VENV)/.accompany-test fluidsynth lint
 	$(VENV)/bin/python -m pytest -x -q -n $(JOBS)
+
+# The packages encodec and laion-clap against our readers of their files, in an environment of their own with the numpy
+# that they want. They come without what they declare, much of which their networks do not use (torchaudio, pandas, ...).
+ORIGINALS := .venv-originals
+test-originals: $(ORIGINALS)/.installed
+	$(ORIGINALS)/bin/python -m pytest -q -rs tests/test_original_packages.py
+
+$(ORIGINALS)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(ORIGINALS)
+	grep -v "^numpy\|^scipy\|^librosa\|^numba\|^llvmlite\|^scikit-learn" constraints.txt > $(ORIGINALS)/constraints.txt
+	$(ORIGINALS)/bin/python -m pip install -qq --disable-pip-version-check -c $(ORIGINALS)/constraints.txt \
+	  -e . "numpy<2" einops librosa pytest pytest-timeout scikit-learn torchlibrosa
+	$(ORIGINALS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps encodec==0.1.1 laion-clap==1.1.7
+	touch $@
 
 lint: $(VENV)/.accompany-test
 	$(VENV)/bin/ruff check .

@@ -199,19 +199,27 @@ class Band:
         ]
 
 
-def load(model: str | os.PathLike[str] = "tiny", *, device: str = "auto") -> Band:
+def load(model: str | os.PathLike[str] = "tiny", *, device: str = "auto", precision: str = "auto") -> Band:
     """Load a model.
 
     Args:
         model: the name of a bundled model, a folder, or a hub id (`owner/name`; only this may use the network).
         device: "auto", "cpu", "cuda" or "mps".
+        precision: of the stages' transformers: "float32", "bfloat16", "float16" or "int8" (weights only, on the CPU);
+            "auto" is bfloat16 on a CUDA GPU (float16 where it has none) and float32 elsewhere.
 
     Raises:
-        InputError: no such model, weights that do not fit, or a device that is not there.
+        InputError: no such model, weights that do not fit, or a device or precision that is not there.
     """
     from accompany.pretrained import find_bundle, load_bundle
+    from accompany.stages.precision import choose_precision, set_precision
 
-    return Band(load_bundle(find_bundle(model), choose_device(device)))
+    device = choose_device(device)
+    precision = choose_precision(precision, device)
+    bundle = load_bundle(find_bundle(model), device)
+    for stage in bundle.stages:
+        set_precision(stage, precision)
+    return Band(bundle)
 
 
 def choose_device(name: str) -> str:

@@ -80,6 +80,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     help_ = "bundled name, folder or hub id (default tiny)"
     parser.add_argument("--model", default="tiny", metavar="NAME|DIR", help=help_)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    help_ = "auto (half on CUDA, else float32), float32, bfloat16, float16, or int8: weights of 8 bits, for big models"
+    parser.add_argument("--precision", default="auto", metavar="NAME", help=help_)
 
 
 def _add_synth(commands: Any) -> None:
@@ -198,6 +200,9 @@ def _add_bench(commands: Any) -> None:
     example = "accompany bench --lengths 10 60 --batches 1 8 --against full"
     help_ = "time a model part by part, against the least that its work can take"
     parser = _command(commands, "bench", help_, example)
+    parser.epilog = (
+        f"{parser.epilog}\n  accompany bench --model llambada-random --lengths 10 --batches 1 --precision int8"
+    )
     add = parser.add_argument
     lengths, batches = [5.0, 10.0, 30.0], [1, 4]
     add("--lengths", type=float, nargs="+", default=lengths, metavar="S", help="seconds of vocal (default 5 10 30)")

@@ -49,6 +49,11 @@ class Bundle:
     semantic: SemanticStage
     acoustic: AcousticStage
 
+    @property
+    def stages(self) -> tuple[SemanticStage, AcousticStage]:
+        """What writes codes."""
+        return self.semantic, self.acoustic
+
     @classmethod
     def load(cls, info: BundleInfo, device: str) -> Bundle:
         """Build every part; InputError when one is missing, broken, or does not fit the others."""
@@ -94,6 +99,11 @@ class LlambadaBundle:
     token_semantic: TokenStage
     token_coarse: TokenStage
 
+    @property
+    def stages(self) -> tuple[TokenStage, TokenStage]:
+        """What writes codes."""
+        return self.token_semantic, self.token_coarse
+
     @classmethod
     def load(cls, info: BundleInfo, device: str) -> LlambadaBundle:
         """Build every part; InputError when one is missing, broken, or does not fit the others."""
@@ -110,15 +120,12 @@ class LlambadaBundle:
         plan: Plan | None,
         progress: Progress | None,
     ) -> list[tuple[np.ndarray, Plan]]:
-        """Accompaniments one by one; see `accompany.llambada.accompany_vocal`. InputError for a plan."""
-        from accompany.llambada import accompany_vocal
+        """Accompaniments, made together; see `accompany.llambada.accompany_vocals`. InputError for a plan."""
+        from accompany.llambada import accompany_vocals
 
         if plan is not None:
             raise InputError(f"{self.name} plans nothing and cannot play a plan; leave it out.")
-        made = []
-        for done, (vocal, each) in enumerate(zip(vocals, settings, strict=True)):
-            made.append(accompany_vocal(self, vocal, each, _share(progress, done, len(vocals))))
-        return made
+        return accompany_vocals(self, vocals, settings, progress)
 
     def _check_tokens(self) -> None:
         """Each stage reads and writes the codes that the encoders give."""
@@ -139,11 +146,6 @@ class LlambadaBundle:
                 f"In the model {self.name} CLAP gives {self.clap.dim} values, but its codes want "
                 f"{self.clap_codes.dim}; use parts that were made together."
             )
-
-
-def _share(progress: Progress | None, done: int, total: int) -> Progress | None:
-    """What one of `total` vocals reports to, when so many are done."""
-    return None if progress is None else lambda share: progress((done + share) / total)
 
 
 def _check_states(info: BundleInfo, mert: Mert, codes: SemanticCodes) -> None:

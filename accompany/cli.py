@@ -138,7 +138,7 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> Any:
-    return accompany.load(args.model, device=args.device)
+    return accompany.load(args.model, device=args.device, precision=args.precision)
 
 
 def _generate_one(band: Any, output: Output, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def _bench(args: argparse.Namespace) -> None:
     config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
     if args.plot:
         check_picture(args.plot)
-    subject = find_subject(args.model, args.device)
+    subject = find_subject(args.model, args.device, args.precision)
     with _bar(subject.name) as progress:
         report = bench(subject, config, progress)
     _say(as_table(report))

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CORE = ("torch", "transformers", "huggingface_hub", "numpy", "soundfile", "soxr", "safetensors", "omegaconf")
-_EXTRAS = ("train", "data", "synth", "eval", "ui", "cluster")
+_EXTRAS = ("train", "data", "synth", "eval", "ui", "cluster", "encodec", "laion-clap")
 _LOW_DISK_GB = 2.0
+_HUB_TIMEOUT_S = 4.0
+_NON_COMMERCIAL = re.compile(r"\bNC\b")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ def examine() -> list[Finding]:
         _torchaudio,
         _devices,
         _models,
+        _licences,
+        _hub,
         _ffmpeg,
         _fluidsynth,
         _soundfont,
@@ -111,6 +115,42 @@ def _models() -> list[Finding]:
     return [Finding("models", "broken", "no bundled model in this installation", advice)]
 
 
+def _licences() -> list[Finding]:
+    """The licence of each bundled model's weights, and what those of the published ones mean."""
+    from accompany.pretrained import find_bundle, list_bundles, read_bundle
+
+    findings = []
+    for name in list_bundles():
+        info = read_bundle(find_bundle(name))
+        licences = sorted({info.license, *(part.license for part in info.parts)})
+        bound = any(_NON_COMMERCIAL.search(licence) for licence in licences)
+        advice = "Not for commercial use; ask the authors, or train your own." if bound else ""
+        findings.append(Finding(f"licence {name}", "note" if bound else "ok", ", ".join(licences), advice))
+    found = "MERT and MusicGen's EnCodec are CC BY-NC 4.0; each part's licence is logged as it loads"
+    advice = "Not for commercial use: choose other parts for that, such as those of the bundled model."
+    return [*findings, Finding("licence published", "note", found, advice)]
+
+
+def _hub() -> list[Finding]:
+    """Whether models that are named by a hub id can be downloaded; whether a token is there, never which."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    login = "logged in" if huggingface_hub.get_token() else "not logged in"
+    if constants.HF_HUB_OFFLINE:
+        return [Finding("hub", "note", "switched off by HF_HUB_OFFLINE", "Unset it to download models by hub id.")]
+    try:
+        huggingface_hub.utils.get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
+    except Exception as error:  # the session's own errors differ between versions
+        advice = (
+            "Only models by hub id need it: check the network and HTTPS_PROXY, set HF_ENDPOINT for a mirror, or fetch "
+            "them elsewhere and name their folders."
+        )
+        return [Finding("hub", "note", f"{constants.ENDPOINT} cannot be reached ({type(error).__name__})", advice)]
+    advice = "" if login == "logged in" else "Only gated models and uploads need a login: hf auth login."
+    return [Finding("hub", "ok" if login == "logged in" else "note", f"{constants.ENDPOINT}, {login}", advice)]
+
+
 def _ffmpeg() -> list[Finding]:
     where = shutil.which("ffmpeg")
     if where:
@@ -163,8 +203,18 @@ def _installed(name: str) -> bool:
 
 
 def _disk() -> list[Finding]:
-    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
+    """Free space here, and where the hub's downloads go."""
+    from huggingface_hub import constants
+
+    places = {"disk": Path.cwd(), "disk of downloads": Path(constants.HF_HUB_CACHE)}
+    return [
+        _space(name, next(each for each in (path, *path.parents) if each.is_dir())) for name, path in places.items()
+    ]
+
+
+def _space(name: str, folder: Path) -> Finding:
+    free_gb = shutil.disk_usage(folder).free / 1e9
     if free_gb < _LOW_DISK_GB:
-        advice = f"Free some: training data needs far more than {_LOW_DISK_GB:.0f} GB."
-        return [Finding("disk", "note", f"{free_gb:.1f} GB free here", advice)]
-    return [Finding("disk", "ok", f"{free_gb:.0f} GB free here")]
+        advice = f"Free some: training data and published models need far more than {_LOW_DISK_GB:.0f} GB."
+        return Finding(name, "note", f"{free_gb:.1f} GB free in {folder}", advice)
+    return Finding(name, "ok", f"{free_gb:.0f} GB free in {folder}")

@@ -12,7 +12,7 @@ arXiv 2301.11325): what was written in the first half is the prefix to go on fro
 As in the published inference, the whole voice is brought to zero mean and unit variance for MERT, then clipped to full
 scale and rounded to 16 bits, which is loud enough to clip most voices: this is what the codes were learned on.
 
-Shape letters: B = 1 item, T samples, F semantic frames, A codec frames, K codebooks, U units of the common time grid.
+Shape letters: B items, T samples, F semantic frames, A codec frames, K codebooks, U units of the common time grid.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,7 @@ class Song:
         semantic: the band's semantic codes [1, 1, F].
         tokens: the band's codec tokens [1, K, A].
         noise: what draws them, [1, F, 1] and [1, A, K].
+        n_codes: codec frames that the vocal has, at most A.
     """
 
     for_mert: Tensor
@@ -74,41 +76,67 @@ class Song:
     semantic: Tensor
     tokens: Tensor
     noise: tuple[Tensor, Tensor]
+    n_codes: int
 
 
 @torch.inference_mode()
-def accompany_vocal(
-    bundle: LlambadaBundle, vocal: np.ndarray, settings: Settings, progress: Progress | None = None
-) -> tuple[np.ndarray, Plan]:
-    """Make the accompaniment of one vocal.
+def accompany_vocals(
+    bundle: LlambadaBundle, vocals: Sequence[np.ndarray], settings: Sequence[Settings], progress: Progress | None = None
+) -> list[tuple[np.ndarray, Plan]]:
+    """Make the accompaniments of vocals, those windows together that go on from equally much.
 
     Args:
         bundle: the model.
-        vocal: mono float32 [1, T] at the codec's rate, of any length.
-        settings: the options; those that this model has no condition for are named in the log and change nothing.
+        vocals: each mono float32 [1, T] at the codec's rate, of any length.
+        settings: one for each, which differ in their prompts only; options that this model has no condition for are
+            named in the log and change nothing.
         progress: called with the share done, 0 to 1.
 
     Returns:
-        float32 [C, T] at the codec's rate, peaks below 1, and an empty plan: this model plans nothing.
+        For each float32 [C, T] at the codec's rate, peaks below 1, and an empty plan: this model plans nothing.
     """
-    _note_what_changes_nothing(bundle, settings)
+    if not vocals:
+        return []
+    _note_what_changes_nothing(bundle, settings[0])
     report = progress or (lambda share: None)
     grid = common_grid(bundle)
-    n_samples = vocal.shape[-1]
-    n_codes = bundle.codec.n_codes(n_samples)
-    n_units = math.ceil(n_codes / grid.codec)
-    window = round(WINDOW_S * grid.rate)
-    song = prepare(bundle, vocal, settings, grid, max(n_units, window))
-    for part in windows(max(n_units, window), window, round(_CONTEXT_S * grid.rate), 0):
-        begin, end = (
-            _LISTENED + (_PLAYED - _LISTENED) * min(edge / n_units, 1) for edge in (part.keep_from, part.keep_to)
-        )
-        between = begin + _COMPOSING * (end - begin)
-        compose(bundle, grid, part, song, settings.temperature, part_of(report, begin, between))
-        play(bundle, grid, part, song, n_codes, part_of(report, between, end))
-    sound = bundle.codec.decode(song.tokens[..., :n_codes], n_samples)[0].float().cpu().numpy()
+    counts = [bundle.codec.n_codes(vocal.shape[-1]) for vocal in vocals]
+    covers = [cover(grid, n_codes) for n_codes in counts]
+    songs = [
+        prepare(bundle, vocal, each, grid, parts[-1].stop, n_codes)
+        for vocal, each, parts, n_codes in zip(vocals, settings, covers, counts, strict=True)
+    ]
+    per_window = (_PLAYED - _LISTENED) / sum(map(len, covers))
+    for done, part, items in together(covers):
+        begin, end = _LISTENED + per_window * done, _LISTENED + per_window * (done + len(items))
+        between, chosen = begin + _COMPOSING * (end - begin), [songs[item] for item in items]
+        compose(bundle, grid, part, chosen, settings[0].temperature, part_of(report, begin, between))
+        play(bundle, grid, part, chosen, part_of(report, between, end))
+    made = []
+    for song, vocal, each in zip(songs, vocals, settings, strict=True):
+        sound = bundle.codec.decode(song.tokens[..., : song.n_codes], vocal.shape[-1])[0].float().cpu().numpy()
+        made.append((set_level(sound, vocal, bundle.codec.sample_rate, each.level_db), Plan()))
     report(1.0)
-    return set_level(sound, vocal, bundle.codec.sample_rate, settings.level_db), Plan()
+    return made
+
+
+def together(covers: Sequence[Sequence[Window]]) -> list[tuple[int, Window, tuple[int, ...]]]:
+    """The windows of several vocals as batches of alike ones, each vocal's in order.
+
+    Returns:
+        For each batch: windows done before it, the window in units, and the items.
+    """
+    made: list[tuple[int, Window, tuple[int, ...]]] = []
+    done = 0
+    for turn in range(max(map(len, covers))):
+        groups: dict[Window, list[int]] = {}
+        for item, parts in enumerate(covers):
+            if turn < len(parts):
+                groups.setdefault(parts[turn], []).append(item)
+        for part, items in groups.items():
+            made.append((done, part, tuple(items)))
+            done += len(items)
+    return made
 
 
 def common_grid(bundle: LlambadaBundle) -> Grid:
@@ -125,62 +153,86 @@ def common_grid(bundle: LlambadaBundle) -> Grid:
     return Grid(common, round(rates[0]) // common, round(rates[1]) // common)
 
 
-def prepare(bundle: LlambadaBundle, vocal: np.ndarray, settings: Settings, grid: Grid, n_units: int) -> Song:
+def cover(grid: Grid, n_codes: int) -> list[Window]:
+    """Windows, in units, over so many codec frames; the last may end in silence."""
+    window = round(WINDOW_S * grid.rate)
+    return windows(max(math.ceil(n_codes / grid.codec), window), window, round(_CONTEXT_S * grid.rate), 0)
+
+
+def prepare(
+    bundle: LlambadaBundle, vocal: np.ndarray, settings: Settings, grid: Grid, n_units: int, n_codes: int
+) -> Song:
     """The vocal [1, T] as both encoders hear it, silence behind it, the prompt's codes, and room for the band's."""
     rate, device = bundle.codec.sample_rate, bundle.device
     mean, deviation = float(vocal.mean(dtype=np.float64)), float(vocal.std(dtype=np.float64))
     normalised = ((vocal - mean) / max(deviation, _QUIETEST)).astype(np.float32)
     for_mert = audio.resample(normalised, rate, bundle.mert.sample_rate)
-    n_semantic, n_codes = n_units * grid.semantic, n_units * grid.codec
+    n_semantic, n_tokens = n_units * grid.semantic, n_units * grid.codec
     books = bundle.codec.n_codebooks
     return Song(
         for_mert=_filled(for_mert, n_units * bundle.mert.sample_rate // grid.rate).to(device),
         for_codec=_filled(vocal, n_units * rate // grid.rate).to(device)[None],
         prompt=bundle.clap_codes.encode(bundle.clap.embed_text([settings.prompt])[:, None]),
         semantic=torch.zeros(1, 1, n_semantic, dtype=torch.long, device=device),
-        tokens=torch.zeros(1, books, n_codes, dtype=torch.long, device=device),
+        tokens=torch.zeros(1, books, n_tokens, dtype=torch.long, device=device),
         noise=(
             uniform_noise([seed_for(settings.seed, 0)], n_semantic, 1),
-            uniform_noise([seed_for(settings.seed, 1)], n_codes, books),
+            uniform_noise([seed_for(settings.seed, 1)], n_tokens, books),
         ),
+        n_codes=n_codes,
     )
 
 
 def compose(
-    bundle: LlambadaBundle, grid: Grid, part: Window, song: Song, temperature: float | None, progress: Steps
+    bundle: LlambadaBundle,
+    grid: Grid,
+    part: Window,
+    songs: Sequence[Song],
+    temperature: float | None,
+    progress: Steps,
 ) -> None:
-    """Write the semantic codes of a window, from the first that is not there to its end.
+    """Write the semantic codes of a window of each song, from the first that is not there to its end.
 
     MERT's convolutions pad nothing, as in training: ten seconds of voice have 499 codes, ten of the band 500.
     """
     per_unit = bundle.mert.sample_rate // grid.rate
-    states = bundle.mert.hidden_states(song.for_mert[:, part.start * per_unit : part.stop * per_unit])
+    heard = slice(part.start * per_unit, part.stop * per_unit)
+    codes = [bundle.semantic_codes.encode(bundle.mert.hidden_states(song.for_mert[:, heard])) for song in songs]
     start, done, stop = (edge * grid.semantic for edge in (part.start, part.keep_from, part.stop))
     stage = bundle.token_semantic
     own = stage.config.sampling
-    song.semantic[..., start:stop] = stage.generate(
-        [bundle.semantic_codes.encode(states), song.prompt],
+    made = stage.generate(
+        [torch.cat(codes), torch.cat([song.prompt for song in songs])],
         stop - start,
         own if temperature is None else dataclasses.replace(own, temperature=temperature),
-        prefix=song.semantic[..., start:done],
-        noise=song.noise[0][:, start:stop],
+        [0] * len(songs),
+        prefix=torch.cat([song.semantic[..., start:done] for song in songs]),
+        noise=torch.cat([song.noise[0][:, start:stop] for song in songs]),
         progress=progress,
     )
+    for row, song in enumerate(songs):
+        song.semantic[..., start:stop] = made[row]
 
 
-def play(bundle: LlambadaBundle, grid: Grid, part: Window, song: Song, n_codes: int, progress: Steps) -> None:
-    """Write the codec tokens of a window, from the first frame that is not there to its end, or that of the vocal."""
+def play(bundle: LlambadaBundle, grid: Grid, part: Window, songs: Sequence[Song], progress: Steps) -> None:
+    """Write the codec tokens of a window of each song, from the first frame that is not there to its end, or that of
+    the longest vocal."""
     per_unit = bundle.codec.sample_rate // grid.rate
-    heard = bundle.codec.encode(song.for_codec[..., part.start * per_unit : part.stop * per_unit])
+    sounding = slice(part.start * per_unit, part.stop * per_unit)
+    heard = [bundle.codec.encode(song.for_codec[..., sounding]).to(bundle.device) for song in songs]
     start, done, stop = (edge * grid.codec for edge in (part.start, part.keep_from, part.stop))
-    stop = min(stop, n_codes)
-    song.tokens[..., start:stop] = bundle.token_coarse.generate(
-        [song.semantic[..., part.start * grid.semantic : part.stop * grid.semantic], heard.to(bundle.device)],
+    stop = min(stop, max(song.n_codes for song in songs))
+    composed = slice(part.start * grid.semantic, part.stop * grid.semantic)
+    made = bundle.token_coarse.generate(
+        [torch.cat([song.semantic[..., composed] for song in songs]), torch.cat(heard)],
         stop - start,
-        prefix=song.tokens[..., start:done],
-        noise=song.noise[1][:, start:stop],
+        seeds=[0] * len(songs),
+        prefix=torch.cat([song.tokens[..., start:done] for song in songs]),
+        noise=torch.cat([song.noise[1][:, start:stop] for song in songs]),
         progress=progress,
     )
+    for row, song in enumerate(songs):
+        song.tokens[..., start:stop] = made[row]
 
 
 def _filled(sound: np.ndarray, n_samples: int) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from accompany.bench import measure
+from accompany.bench.random_llambada import RandomLlambada
 from accompany.bench.run import BenchConfig, as_table, bench
 from accompany.bench.subjects import SUBJECTS, BandSubject, Loop, Part, find_subject, stage_loop
 from accompany.cli import main
@@ -17,6 +18,7 @@ from accompany.errors import InputError
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
 from accompany.stages.conditions import ConditionConfig
 from accompany.stages.depth import DepthConfig
+from accompany.stages.llambada import TokenStageConfig, published_stages, token_profile
 from accompany.stages.sampling import MaskedSamplingConfig
 from accompany.stages.transformer import TransformerConfig
 
@@ -86,7 +88,7 @@ def test_a_loop_counts_its_windows_weights_and_bytes() -> None:
     assert isinstance(loop, Loop) and loop.rows == 4 and loop.vocabulary == 3 * 20
     # Two windows: frames 0 to 17 of 0 to 19, then 18 to 29 of 10 to 29.
     assert loop.frames == (*range(1, 37), *range(17, 41))
-    counted = sum(weight.numel() for weight in loop.weights)
+    counted = sum(weight.numel() for weight in loop.matrices)
     transformer = sum(p.numel() for p in stage.decoder.transformer.parameters() if p.dim() == 2)
     assert counted == transformer + 24 * 32 + 24 * 8 + 32 * 8 + 32 * 16 + 3 * (8 * 16 + 16 * 8 + 8 * 20)
     cached = 2 * 2 * 32 * 4 * sum(loop.frames) / 60
@@ -136,7 +138,8 @@ def test_a_named_subject_is_built_for_the_device(monkeypatch: pytest.MonkeyPatch
     class Counting:
         name = "counting"
 
-        def __init__(self, device: str) -> None:
+        def __init__(self, device: str, precision: str) -> None:
+            assert precision == "float32"
             self.device, self.runs = device, 0
 
         def parts(self, length_s: float, batch: int) -> list[Part]:
@@ -150,6 +153,43 @@ def test_a_named_subject_is_built_for_the_device(monkeypatch: pytest.MonkeyPatch
     report = bench(subject, BenchConfig((1.0,), (3,), runs=4))
     assert isinstance(subject, Counting) and subject.runs == 5, "once for warmth, then as asked"
     assert report["rows"][0]["part"] == "count" and "steps" not in report["rows"][0]
+
+
+def small_llambada(precision: str = "float32") -> RandomLlambada:
+    semantic = TokenStageConfig((30, 20, 30), (1, 12, 1), token_profile(32, 2, 2, head_width=16))
+    coarse = TokenStageConfig((30, 25, 25), (1, 3, 3), token_profile(48, 1, 3, head_width=16))
+    return RandomLlambada("cpu", precision, (semantic, coarse))
+
+
+def test_llambada_of_random_weights_writes_what_its_lengths_ask_for() -> None:
+    parts = {part.name: part for part in small_llambada().parts(12.0, batch=2)}
+    semantic, acoustic = parts["semantic"].loop, parts["acoustic"].loop
+    assert semantic is not None and acoustic is not None
+    # Ten seconds, then two more behind the eight before them; a condition has a start vector and an end token.
+    read = 499 + 12 + 4 + 1
+    assert semantic.frames == (*range(read, read + 500), *range(read + 400, read + 500))
+    read = 500 + 750 * 3 + 4 + 1
+    assert acoustic.frames == (*range(read, read + 2250), *range(read + 1800, read + 2250))
+    assert parts["semantic"].codes == 2 * 600 and parts["acoustic"].codes == 2 * 2700
+    made = semantic.uncached(9)
+    assert isinstance(made, torch.Tensor) and made.shape == (2, 31)
+    parts["semantic"].run()
+
+
+def test_the_published_sizes_are_as_large_as_they_are_said_to_be() -> None:
+    semantic, coarse = published_stages()
+    assert (semantic.transformer.width, semantic.transformer.depth, semantic.transformer.heads) == (768, 16, 16)
+    assert (coarse.transformer.width, coarse.transformer.depth, coarse.transformer.heads) == (1024, 6, 8)
+    assert (semantic.transformer.width_of_feed, coarse.transformer.width_of_feed) == (2048, 2730)
+    assert semantic.sampling.top_k == 102 and coarse.codebooks == (1, 3, 3)
+
+
+def test_eight_bits_have_a_floor_of_their_own() -> None:
+    whole, rounded = (small_llambada(precision).parts(10.0, 1)[0].loop for precision in ("float32", "int8"))
+    assert whole is not None and rounded is not None
+    assert len(whole.matrices) == len(rounded.matrices) == 2 * 4 + 1
+    assert rounded.step_bytes < whole.step_bytes / 1.3
+    assert 0 < measure.floor_s(rounded, "cpu") < 1
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,28 @@ def test_a_long_vocal_goes_by_windows_that_carry_on(llambada: Any, monkeypatch: 
     assert calls == [(500, 0), (750, 0), (500, 400), (750, 600)]
 
 
+def test_several_vocals_are_made_as_each_on_its_own(llambada: Any) -> None:
+    vocals, prompts = [voice(1.3), voice(12.0, seed=1), voice(0.7, 22050, seed=2)], ["warm piano", "drums", ""]
+    heard: list[float] = []
+    takes = llambada.generate(vocals, prompts, seed=3, progress=heard.append)
+    for take, vocal, prompt in zip(takes, vocals, prompts, strict=True):
+        np.testing.assert_allclose(take.samples, llambada.generate(vocal, prompt, seed=3).samples, atol=1e-5)
+    assert heard == sorted(heard) and heard[-1] == 1.0
+    assert llambada.generate([]) == []
+
+
+def test_windows_that_go_on_from_equally_much_are_made_together() -> None:
+    from accompany.llambada import Grid, cover, together
+
+    grid = Grid(25, 2, 3)
+    covers = [cover(grid, n_codes) for n_codes in (300, 900, 2000, 750, 2000)]
+    assert [len(parts) for parts in covers] == [1, 2, 5, 1, 5]
+    made = [(done, part.keep_from, items) for done, part, items in together(covers)]
+    # The second windows of 12 s and of 27 s look at other stretches; both of 27 s go together to their ends.
+    assert made[:3] == [(0, 0, (0, 1, 2, 3, 4)), (5, 250, (1,)), (6, 250, (2, 4))]
+    assert [items for _, _, items in made[3:]] == [(2, 4)] * 3 and sum(len(items) for _, _, items in made) == 14
+
+
 def test_the_stages_hear_what_they_were_trained_on(llambada: Any) -> None:
     from accompany.llambada import Grid, common_grid, prepare
     from accompany.settings import Settings
@@ -104,9 +126,9 @@ def test_the_stages_hear_what_they_were_trained_on(llambada: Any) -> None:
     grid = common_grid(bundle)
     assert grid == Grid(25, 2, 3)
     samples, _ = voice(2.0)
-    song = prepare(bundle, samples[None], Settings("piano"), grid, 250)
+    song = prepare(bundle, samples[None], Settings("piano"), grid, 250, 150)
     assert song.for_mert.shape == (1, 160_000) and song.for_codec.shape == (1, 1, 240_000)
-    louder = prepare(bundle, 0.1 * samples[None] + 0.05, Settings("piano"), grid, 250)
+    louder = prepare(bundle, 0.1 * samples[None] + 0.05, Settings("piano"), grid, 250, 150)
     assert (louder.for_mert - song.for_mert).abs().max() < 1e-3
     assert song.for_mert.abs().max() == 1.0 and not song.for_mert[:, 32_000:].any()
     steps = song.for_codec * 32767

@@ -28,7 +28,9 @@ def llama_step_s(loop: Loop, runs: int, device: str) -> float:
         hidden_size=sizes.width,
         num_hidden_layers=sizes.depth,
         num_attention_heads=sizes.heads,
-        intermediate_size=round(sizes.width * sizes.ff_mult / 8) * 8,
+        num_key_value_heads=sizes.n_kv_heads,
+        head_dim=sizes.width_of_head,
+        intermediate_size=sizes.width_of_feed,
         vocab_size=loop.vocabulary,
         max_position_embeddings=sizes.max_frames,
     )

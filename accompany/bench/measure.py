@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from accompany.bench.subjects import Loop
+from accompany.stages.products import Int8Linear
 
 _FLOOR_S = 0.2
 _ROUNDS = 5
@@ -30,16 +31,16 @@ def median_s(run: Callable[[], object], runs: int, device: str) -> float:
 @torch.inference_mode()
 def floor_s(loop: Loop, device: str) -> float:
     """The least time of one step: on a CPU its matrix-vector products, elsewhere the reading of its bytes."""
-    return products_s(loop.weights) if device == "cpu" else loop.step_bytes / copied_bytes_per_s(device)
+    return products_s(loop.matrices) if device == "cpu" else loop.step_bytes / copied_bytes_per_s(device)
 
 
-def products_s(weights: Sequence[Tensor]) -> float:
+def products_s(matrices: Sequence[Tensor | Int8Linear]) -> float:
     """Time of one product with a single row for each matrix [out, in], and nothing else; one thread or all of them."""
-    rows = [torch.zeros(1, weight.shape[1], dtype=weight.dtype, device=weight.device) for weight in weights]
+    work = [_product(matrix) for matrix in matrices]
 
     def multiply() -> None:
-        for row, weight in zip(rows, weights, strict=True):
-            functional.linear(row, weight)
+        for each in work:
+            each()
 
     threads = torch.get_num_threads()
     best = []
@@ -50,6 +51,13 @@ def products_s(weights: Sequence[Tensor]) -> float:
     finally:
         torch.set_num_threads(threads)
     return min(best)
+
+
+def _product(matrix: Tensor | Int8Linear) -> Callable[[], Tensor]:
+    if isinstance(matrix, Int8Linear):
+        row = torch.zeros(1, matrix.weight.shape[1], dtype=torch.bfloat16)
+        return partial(torch._weight_int8pack_mm, row, matrix.weight, matrix.scale)
+    return partial(functional.linear, torch.zeros(1, matrix.shape[1], dtype=matrix.dtype, device=matrix.device), matrix)
 
 
 def copied_bytes_per_s(device: str) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from accompany.errors import InputError
 from accompany.stages.decoding import StreamDecoder, windows
 from accompany.stages.depth import DepthDecoder
+from accompany.stages.products import Int8Linear
 
 if TYPE_CHECKING:
     from accompany.api import Band
@@ -32,7 +34,7 @@ class Loop:
     """A part that writes its codes step by step: what a step reads, and what it would be without a cache.
 
     Attributes:
-        weights: the matrices [out, in] of a step, each used once.
+        matrices: those [out, in] of a step, each used once.
         frames: for each step, frames that it sees, itself included.
         rows: sequences that run together, G * B.
         transformer: sizes of the stack that does most of the work.
@@ -40,7 +42,7 @@ class Loop:
         uncached: runs one step without a cache, over this many frames.
     """
 
-    weights: tuple[Tensor, ...]
+    matrices: tuple[Tensor | Int8Linear, ...]
     frames: tuple[int, ...]
     rows: int
     transformer: TransformerConfig
@@ -50,9 +52,11 @@ class Loop:
     @property
     def step_bytes(self) -> float:
         """Bytes of weights, and of cached keys and values, that an average step reads."""
-        sizes, item = self.transformer, self.weights[0].element_size()
-        cached = 2 * sizes.depth * sizes.width * self.rows * sum(self.frames) / len(self.frames)
-        return item * (sum(weight.numel() for weight in self.weights) + cached)
+        sizes = self.transformer
+        weights = [matrix.weight if isinstance(matrix, Int8Linear) else matrix for matrix in self.matrices]
+        cached = 2 * sizes.depth * sizes.n_kv_heads * sizes.width_of_head * self.rows
+        item = 2 if weights[0].element_size() == 2 else 4
+        return sum(weight.nbytes for weight in weights) + item * cached * sum(self.frames) / len(self.frames)
 
 
 @dataclass(frozen=True)
@@ -154,28 +158,40 @@ def stage_loop(
         codes = torch.zeros(branches * batch, streams, count, dtype=torch.long, device=device)
         return decoder(codes, torch.zeros(branches * batch, count, decoder.transformer.config.width, device=device))
 
-    weights = tuple(module.weight for module in decoder.modules() if isinstance(module, nn.Linear))
     config_of_steps, vocabulary = decoder.transformer.config, streams * decoder.vocabulary
-    return Loop(weights, tuple(frames), branches * batch, config_of_steps, vocabulary, uncached)
+    return Loop(matrices_of(decoder), tuple(frames), branches * batch, config_of_steps, vocabulary, uncached)
 
 
-def _band(name: str, device: str) -> Subject:
+def matrices_of(module: nn.Module) -> tuple[Tensor | Int8Linear, ...]:
+    """The matrices of all linear layers."""
+    layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear | Int8Linear))
+    return tuple(layer if isinstance(layer, Int8Linear) else layer.weight for layer in layers)
+
+
+def _band(name: str, device: str, precision: str) -> Subject:
     import accompany
 
-    return BandSubject(accompany.load(name, device=device))
+    return BandSubject(accompany.load(name, device=device, precision=precision))
 
 
-SUBJECTS: dict[str, Callable[[str], Subject]] = {}
-"""Subjects that are no model one could play with, by name; each is built for a device."""
+def _random_llambada(device: str, precision: str) -> Subject:
+    from accompany.bench.random_llambada import RandomLlambada
+
+    return RandomLlambada(device, precision)
 
 
-def find_subject(name: str, device: str) -> Subject:
+SUBJECTS: dict[str, Callable[[str, str], Subject]] = {"llambada-random": _random_llambada}
+"""Subjects that are no model one could play with, by name; each is built for a device in a precision."""
+
+
+def find_subject(name: str, device: str, precision: str = "auto") -> Subject:
     """The subject of this name, or the model: a bundled name, a folder or a hub id.
 
     Raises:
-        InputError: there is none, or no such device.
+        InputError: there is none, or no such device or precision.
     """
     from accompany.api import choose_device
+    from accompany.stages.precision import choose_precision
 
-    build = SUBJECTS.get(name)
-    return build(choose_device(device)) if build is not None else _band(name, device)
+    build, device = SUBJECTS.get(name, partial(_band, name)), choose_device(device)
+    return build(device, choose_precision(precision, device))

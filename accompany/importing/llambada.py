@@ -36,7 +36,7 @@ _MERT, _MERT_ID = "MERT-v0", "m-a-p/MERT-v0"
 _CODEC, _CODEC_ID = "encodec_24khz", "facebook/encodec_24khz"
 _CLAP = "630k-audioset-best.pt"
 _MERT_LAYER, _MERT_RATE = 7, 50.0
-_LICENSES = {"mert": "CC-BY-NC-4.0", "codec": "MIT", "clap": "CC0-1.0"}
+_LICENSES = {"mert": "CC-BY-NC-4.0", "codec": "MIT", "clap": "not stated (its code: CC0-1.0)"}
 _OWN_LICENSE, _WHOLE_LICENSE = "Apache-2.0", "CC-BY-NC-4.0"
 # What residual codes keep of their training: counts and running sums, which nothing needs afterwards.
 _RVQ_TRAINING = re.compile(r"layers\.\d+\._codebook\.(initted|cluster_size|embed_avg)|(layers\.\d+\.)?zero")

@@ -14,15 +14,9 @@ import torch
 from torch import Tensor
 
 from accompany.errors import InputError
-from accompany.stages.llambada import TokenStage, TokenStageConfig
-from accompany.stages.sampling import SamplingConfig
-from accompany.stages.transformer import TransformerConfig
+from accompany.stages.llambada import TokenStage, TokenStageConfig, published_sampling, token_profile
 from accompany.weights import PathLike, load_state, refuse_differences
 
-_QK_SCALE = 8.0
-_NORM_EPS = 1e-5
-_MAX_FRAMES = 8192  # ten seconds of LLambada's coarse stage take 5,005
-_TEMPERATURE, _KEPT_SHARE = 0.95, 0.1  # of the published generation
 _LAYER = "transformer.layers.{}."
 _BIAS = "transformer.rel_pos_bias.net."
 
@@ -63,28 +57,20 @@ def _config(state: Mapping[str, Tensor], source: PathLike) -> TokenStageConfig:
 
     head_width = usual(r".*\.[qk]_scale", 0)
     sequences = range(count(r"(?:start_tokens|embeddings|logit_weights)\.(\d+)"))
-    transformer = TransformerConfig(
-        width=usual(r"start_tokens\.\d+|.*(?:norm|2\.0)\.gamma", 0),
-        depth=count(r"transformer\.layers\.(\d+)"),
-        heads=usual(r".*\.to_q\.weight", 0) // head_width,
-        max_frames=_MAX_FRAMES,
-        positions="bias",
+    transformer = token_profile(
+        usual(r"start_tokens\.\d+|.*(?:norm|2\.0)\.gamma", 0),
+        count(r"transformer\.layers\.(\d+)"),
+        usual(r".*\.to_q\.weight", 0) // head_width,
         head_width=head_width,
-        kv_heads=1,
-        qk_scale=_QK_SCALE,
-        norm_kv=False,
-        gate="gelu",
         ff_width=usual(r".*\.2\.4\.gamma", 0),
         ff_conv=usual(r".*\.ds_conv\.weight", -1),
-        ff_norm=True,
-        norm_eps=_NORM_EPS,
     )
     codes = tuple(usual(rf"logit_weights\.{index}", 1) - 1 for index in sequences)
     return TokenStageConfig(
         codes=codes,
         codebooks=tuple(usual(rf"logit_weights\.{index}", 0) for index in sequences),
         transformer=transformer,
-        sampling=SamplingConfig(temperature=_TEMPERATURE, top_k=max(int(_KEPT_SHARE * (codes[-1] + 1)), 1)),
+        sampling=published_sampling(codes[-1]),
     )
 
 

@@ -27,12 +27,15 @@ from torch.nn import functional
 
 from accompany.stages.decoding import Progress, check_seeds
 from accompany.stages.sampling import SamplingConfig, sample, uniform_noise
+from accompany.stages.steps import start
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
 WINDOW_S = 10.0
 """Seconds of sound that LLambada was trained on, and hears and plays at once."""
-_PREFILL = 512
-"""Positions that go into the cache at once: bounds the memory for biases, which grows with their square."""
+_QK_SCALE = 8.0
+_NORM_EPS = 1e-5
+_MAX_FRAMES = 8192  # ten seconds of LLambada's coarse stage take 5,005
+_TEMPERATURE, _KEPT_SHARE = 0.95, 0.1  # of the published generation
 
 
 @dataclass(frozen=True)
@@ -126,20 +129,15 @@ class TokenStage(nn.Module):
         given = to_tokens(prefix) if prefix is not None else conditions[0].new_zeros(batch, 0)
         read = torch.cat([*parts, self._embedded(len(parts), given)], dim=1)
         tokens = torch.cat([given, given.new_zeros(batch, n_frames * books - given.shape[1])], dim=1)
-        cache = self.transformer.new_cache(batch, read.shape[1] + tokens.shape[1] - given.shape[1])
-        hidden = read
-        for start in range(0, read.shape[1], _PREFILL):
-            hidden = self.transformer.prefill(read[:, start : start + _PREFILL], cache, start)
-        place = read.shape[1]
+        run = start(self.transformer, batch, read.shape[1] + tokens.shape[1] - given.shape[1])
+        hidden = run(read)
         for position in range(given.shape[1], tokens.shape[1]):
             logits = hidden[:, -1] @ self.head[-1][position % books, :-1].T
             tokens[:, position] = sample(logits, sampling, drawn_by[:, position])
             if progress is not None and (position + 1) % books == 0:
                 progress((position + 1) // books, n_frames)
             if position + 1 < tokens.shape[1]:
-                embedded = self._tokens(len(parts), tokens[:, position : position + 1], position)
-                hidden = self.transformer.decode_one(embedded, cache.slots[place : place + 1], cache, place + 1)
-                place += 1
+                hidden = run(self._tokens(len(parts), tokens[:, position : position + 1], position))
         return tokens.unflatten(1, (n_frames, books)).transpose(1, 2)
 
     def _embedded(self, index: int, tokens: Tensor) -> Tensor:
@@ -165,6 +163,47 @@ class TokenStage(nn.Module):
     def _ended(self, index: int, codes: Tensor) -> Tensor:
         """Codes [B, Q, F] frame by frame, then the end token."""
         return torch.cat([to_tokens(codes), codes.new_full((codes.shape[0], 1), self.config.codes[index])], dim=1)
+
+
+def token_profile(
+    width: int, depth: int, heads: int, *, head_width: int = 64, ff_width: int = 0, ff_conv: int = 3
+) -> TransformerConfig:
+    """The transformer of TokenConditionedTransformer; by default with inner widths as the published code has them."""
+    return TransformerConfig(
+        width=width,
+        depth=depth,
+        heads=heads,
+        max_frames=_MAX_FRAMES,
+        positions="bias",
+        head_width=head_width,
+        kv_heads=1,
+        qk_scale=_QK_SCALE,
+        norm_kv=False,
+        gate="gelu",
+        ff_width=ff_width or width * 8 // 3,
+        ff_conv=ff_conv,
+        ff_norm=True,
+        norm_eps=_NORM_EPS,
+    )
+
+
+def published_sampling(codes: int) -> SamplingConfig:
+    """How the published generation draws one of so many codes: from the likeliest tenth, the end token counted."""
+    return SamplingConfig(temperature=_TEMPERATURE, top_k=max(int(_KEPT_SHARE * (codes + 1)), 1))
+
+
+def published_stages() -> tuple[TokenStageConfig, TokenStageConfig]:
+    """Sizes of LLambada's semantic and coarse stage, as published."""
+    semantic, prompt, sound = (1024, 1), (1024, 12), (1024, 3)
+
+    def stage(transformer: TransformerConfig, *sequences: tuple[int, int]) -> TokenStageConfig:
+        codes, books = zip(*sequences, strict=True)
+        return TokenStageConfig(codes, books, transformer, published_sampling(codes[-1]))
+
+    return (
+        stage(token_profile(768, 16, 16), semantic, prompt, semantic),
+        stage(token_profile(1024, 6, 8), semantic, sound, sound),
+    )
 
 
 def to_tokens(codes: Tensor) -> Tensor:

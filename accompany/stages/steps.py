@@ -10,6 +10,7 @@ Shape letters: B batch, F frames, D width, H heads, N cache frames, E inner widt
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from accompany.stages.products import Product, product_of
+from accompany.stages.token_steps import TokenSteps, is_token_profile
 from accompany.stages.transformer import Block, Transformer, TransformerConfig
 
+_SIZES = ("width", "depth", "heads", "ff_mult", "dropout", "max_frames", "rope_base")
+"""Fields of a transformer's config that leave it plain."""
 _WORTH_SHARING = 1 << 22
 """Multiplications of a product from which on threads share it."""
 
@@ -29,7 +34,11 @@ class Steps(Protocol):
     """The frames of one batch of sequences, one call after another."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Run the next frames [B, F, D]: any number in the first call, one in each later call; returns [B, F, D]."""
+        """Run the next frames [B, F, D]: any number in the first call, one in each later call.
+
+        Returns:
+            [B, F', D], of a long first call perhaps the last frames only.
+        """
 
 
 def start(transformer: Transformer, batch_size: int, n_frames: int) -> Steps:
@@ -41,17 +50,16 @@ def start(transformer: Transformer, batch_size: int, n_frames: int) -> Steps:
     longest = transformer.config.max_frames
     if n_frames > longest:
         raise ValueError(f"{n_frames} frames are more than max_frames={longest}; work in windows")
-    steps = PackedSteps if is_plain(transformer.config) else ModuleSteps
+    if is_plain(transformer.config):
+        return PackedSteps(transformer, batch_size, n_frames)
+    steps = TokenSteps if is_token_profile(transformer.config) else ModuleSteps
     return steps(transformer, batch_size, n_frames)
 
 
 def is_plain(config: TransformerConfig) -> bool:
     """Whether `PackedSteps` can run it: sizes as they like, everything else as in the stages of this package."""
-    sizes = {
-        name: getattr(config, name)
-        for name in ("width", "depth", "heads", "ff_mult", "dropout", "max_frames", "rope_base")
-    }
-    return config == TransformerConfig(**sizes)
+    others = (each for each in dataclasses.fields(config) if each.name not in _SIZES)
+    return all(getattr(config, each.name) == each.default for each in others)
 
 
 @contextmanager
@@ -84,30 +92,30 @@ class ModuleSteps:
         """See `Steps`."""
         first, self._filled = self._filled, self._filled + x.shape[1]
         if first == 0:
-            return self._transformer.prefill(x, self._cache)
+            return self._transformer.prefill_long(x, self._cache)
         return self._transformer.decode_one(x, self._cache.slots[first : first + 1], self._cache, self._filled)
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """The weights of one block; matrices [in, out], as views of the module's own."""
+    """The weights of one block, as views of the module's own."""
 
     norm_attention: Tensor
-    project: Tensor
-    out: Tensor
+    project: Product
+    out: Product
     norm_feed: Tensor
-    feed_in: Tensor
-    feed_out: Tensor
+    feed_in: Product
+    feed_out: Product
 
     @classmethod
     def of(cls, block: Block) -> _Layer:
         return cls(
             block.norm_attention.weight,
-            block.attention.project.weight.T,
-            block.attention.out.weight.T,
+            product_of(block.attention.project),
+            product_of(block.attention.out),
             block.norm_feed.weight,
-            block.feed_in.weight.T,
-            block.feed_out.weight.T,
+            product_of(block.feed_in),
+            product_of(block.feed_out),
         )
 
 
@@ -122,7 +130,8 @@ class PackedSteps:
         self._heads, self._filled = config.heads, 0
         shape = (config.depth, 2, batch_size, config.heads, n_frames, config.width // config.heads)
         self._cache = list(torch.zeros(shape, device=self._norm.device, dtype=self._norm.dtype))
-        self._cos, self._sin = _turns(transformer.cos[:n_frames], transformer.sin[:n_frames])
+        turns = _turns(transformer.cos[:n_frames], transformer.sin[:n_frames])
+        self._cos, self._sin = (table.to(self._norm.dtype) for table in turns)
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Steps`."""
@@ -130,18 +139,18 @@ class PackedSteps:
         first, self._filled = self._filled, self._filled + frames
         now = slice(first, self._filled)
         cos, sin = self._cos[..., now, :], self._sin[..., now, :]
-        rows = x.reshape(-1, width)
+        rows = x.reshape(-1, width).to(self._norm.dtype)
         for layer, cache in zip(self._layers, self._cache, strict=True):
-            heads = self._normed(rows, layer.norm_attention).mm(layer.project)
+            heads = layer.project(self._normed(rows, layer.norm_attention))
             heads = heads.view(batch, frames, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
             turned = torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, -1), sin)
             cache[..., now, :].copy_(turned[1:])
             keys, values = cache[..., : self._filled, :]
             mixed = functional.scaled_dot_product_attention(turned[0], keys, values, is_causal=frames > 1)
-            rows = torch.addmm(rows, mixed.transpose(1, 2).reshape(rows.shape), layer.out)
-            gate, up = self._normed(rows, layer.norm_feed).mm(layer.feed_in).chunk(2, dim=-1)
-            rows = torch.addmm(rows, functional.silu(gate).mul_(up), layer.feed_out)
-        return self._normed(rows, self._norm).view(x.shape)
+            rows = layer.out.add(rows, mixed.transpose(1, 2).reshape(rows.shape))
+            gate, up = layer.feed_in(self._normed(rows, layer.norm_feed)).chunk(2, dim=-1)
+            rows = layer.feed_out.add(rows, functional.silu(gate).mul_(up))
+        return self._normed(rows, self._norm).view(x.shape).to(x.dtype)
 
     def _normed(self, rows: Tensor, weight: Tensor) -> Tensor:
         return torch.layer_norm(rows, weight.shape, weight, None, 1e-6)

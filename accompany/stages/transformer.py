@@ -21,6 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.stages.cache import CacheView, KVCache, bias_by_distance, round_up
+from accompany.stages.products import Int8Linear
+
+_PREFILL = 512
+"""Frames that go into the cache at once: bounds the memory for biases, which grows with their square."""
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -170,7 +175,9 @@ class Attention(nn.Module):
         return self.out(mixed.reshape(batch, frames, self.heads * self.head_width))
 
     def _project_apart(self, x: Tensor, stream: Tensor) -> Tensor:
-        queries, others = self.project.weight.split([self.heads * self.head_width, 2 * self.kv_heads * self.head_width])
+        project = self.project
+        weight = project.widened() if isinstance(project, Int8Linear) else project.weight
+        queries, others = weight.split([self.heads * self.head_width, 2 * self.kv_heads * self.head_width])
         return torch.cat([functional.linear(x, queries), functional.linear(stream, others)], dim=-1)
 
 
@@ -278,30 +285,37 @@ class Transformer(nn.Module):
         Returns:
             [B, F, D], normed.
         """
-        frames = x.shape[1]
+        frames, given = x.shape[1], x.dtype
         self._check_length(frames)
+        x = self._entering(x)
         mask = None
         if not self.config.causal and frame_mask is not None:
             mask = (frame_mask | ~frame_mask.any(dim=1, keepdim=True))[:, None, None, :]
         if self.bias is not None:
             positions = torch.arange(frames, device=x.device)
-            mask = bias_by_distance(self.bias(frames), positions, positions)
+            mask = bias_by_distance(self.bias(frames).to(x.dtype), positions, positions)
         rotation, causal = self._rotation(slice(frames)), self.config.causal and mask is None
         for block in self.blocks:
             x = block(x, rotation, mask, causal, None)
-        return self.norm(x)
+        return self.norm(x).to(given)
 
     def new_cache(self, batch_size: int, n_frames: int) -> KVCache:
         """An empty cache for sequences of up to `n_frames` frames."""
         self._check_length(n_frames)
         n_frames = round_up(n_frames)
-        bias = None if self.bias is None else self.bias(n_frames)
+        bias = None if self.bias is None else self.bias(n_frames).to(self.norm.weight.dtype)
         return KVCache(self.config, batch_size, n_frames, self.norm.weight, bias)
 
     def prefill(self, x: Tensor, cache: KVCache, start: int = 0) -> Tensor:
         """Put F frames [B, F, D] into a cache that holds the first `start`; returns [B, F, D] as `forward` does."""
         stop = start + x.shape[1]
         return self._cached(x, cache.slots[start:stop], cache, stop)
+
+    def prefill_long(self, x: Tensor, cache: KVCache) -> Tensor:
+        """`prefill` piece by piece, which bounds the memory for biases; returns the last piece's [B, F', D]."""
+        pieces = x.split(_PREFILL, dim=1)
+        made = [self.prefill(piece, cache, _PREFILL * index) for index, piece in enumerate(pieces)]
+        return made[-1]
 
     def decode_one(self, x: Tensor, position: Tensor, cache: KVCache, n_filled: int) -> Tensor:
         """Run one frame.
@@ -318,11 +332,17 @@ class Transformer(nn.Module):
         return self._cached(x, position, cache, n_filled)
 
     def _cached(self, x: Tensor, positions: Tensor, cache: KVCache, n_filled: int) -> Tensor:
+        given, x = x.dtype, self._entering(x)
         span = cache.span(n_filled)
         rotation, mask = self._rotation(positions), cache.mask(positions, span)
         for block, view in zip(self.blocks, cache.views(positions, span), strict=True):
             x = block(x, rotation, mask, False, view)
-        return self.norm(x)
+        return self.norm(x).to(given)
+
+    def _entering(self, x: Tensor) -> Tensor:
+        """The stream in half precision where the weights are."""
+        kept = self.norm.weight.dtype
+        return x if kept == torch.float32 else x.to(kept)
 
     def _rotation(self, frames: slice | Tensor) -> tuple[Tensor, Tensor] | None:
         return None if self.bias is not None else (self.cos[frames], self.sin[frames])

@@ -1,0 +1,125 @@
+"""The transformer of AudioLM's open implementations frame by frame, as fast as the machine allows.
+
+What `Transformer.forward` gives for this profile, with fewer and smaller operations: heads that share their keys are
+the rows of one product, a step's biases are a stretch of one table, and what the convolution saw last is handed on
+instead of copied.
+
+Shape letters: B batch, F frames, D width, H heads, C width of a head, N cache frames, E inner width of the feed-forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from accompany.stages.products import Product, product_of, products_of
+from accompany.stages.transformer import Block, Transformer, TransformerConfig
+
+_SHORTEST = 1e-12
+"""Least length that a vector is divided by, as in `torch.nn.functional.normalize`."""
+
+
+def is_token_profile(config: TransformerConfig) -> bool:
+    """Whether `TokenSteps` can run it: all of the profile's options on, sizes as they like."""
+    switches = (config.positions, config.gate, config.n_kv_heads, config.norm_kv, config.ff_norm)
+    return switches == ("bias", "gelu", 1, False, True) and config.qk_scale > 0 and config.ff_conv > 0
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """The weights of one block; queries and keys share the factor of their products between them."""
+
+    norm_attention: Tensor
+    query: Product
+    pair: Product
+    query_scale: Tensor
+    key_scale: Tensor
+    out: Product
+    norm_feed: Tensor
+    feed_in: Product
+    taps: tuple[Tensor, ...]
+    feed_norm: Tensor
+    feed_out: Product
+
+    @classmethod
+    def of(cls, block: Block, scale: float) -> _Layer:
+        attention = block.attention
+        channels = [attention.heads * attention.head_width, 2 * attention.head_width]
+        query, pair = products_of(attention.project, channels)
+        assert block.feed_conv is not None and block.feed_norm is not None
+        return cls(
+            block.norm_attention.weight,
+            query,
+            pair,
+            attention.query_scale * scale,
+            attention.key_scale,
+            product_of(attention.out),
+            block.norm_feed.weight,
+            product_of(block.feed_in),
+            tuple(block.feed_conv.weight.T.contiguous()),
+            block.feed_norm.weight,
+            product_of(block.feed_out),
+        )
+
+
+class TokenSteps:
+    """Frame by frame through the bare weights, for the profile of `is_token_profile`, outside of autocast."""
+
+    def __init__(self, transformer: Transformer, batch_size: int, n_frames: int) -> None:
+        """Begin with an empty cache."""
+        config = transformer.config
+        self._transformer, self._heads, self._eps = transformer, config.heads, config.norm_eps
+        self._layers = [_Layer.of(block, config.qk_scale) for block in transformer.blocks if isinstance(block, Block)]
+        self._norm = transformer.norm.weight
+        self._cache = transformer.new_cache(batch_size, n_frames)
+        assert self._cache.bias is not None
+        self._far_first = self._cache.bias.flip(1)
+        self._keys = [keys[:, 0] for keys in self._cache.keys]
+        self._values = [values[:, 0] for values in self._cache.values]
+        self._recent: list[list[Tensor]] = []
+        self._filled = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The next frames [B, F, D]: any number in the first call, one in each later call.
+
+        Returns:
+            [B, F', D]: of a long first call the last frames only.
+        """
+        first, self._filled = self._filled, self._filled + x.shape[1]
+        if first == 0:
+            made = self._transformer.prefill_long(x, self._cache)
+            self._recent = [list(recent.unbind(1)) for recent in self._cache.recent]
+            return made
+        return self._step(x[:, 0].to(self._norm.dtype), first)[:, None].to(x.dtype)
+
+    def _step(self, rows: Tensor, position: int) -> Tensor:
+        """Rows [B, D] at the position to [B, D]."""
+        bias = self._far_first[:, -position - 1 :]
+        for layer, keys, values, recent in zip(self._layers, self._keys, self._values, self._recent, strict=True):
+            query = layer.query(self._normed(rows, layer.norm_attention)).view(len(rows), self._heads, -1)
+            key, value = layer.pair(rows).chunk(2, dim=-1)
+            keys[:, position] = _unit(key) * layer.key_scale
+            values[:, position] = value
+            seen = keys[:, : position + 1].transpose(1, 2)
+            shares = torch.baddbmm(bias, _unit(query) * layer.query_scale, seen).softmax(dim=-1)
+            mixed = shares.bmm(values[:, : position + 1])
+            rows = layer.out.add(rows, mixed.view(len(rows), -1))
+            fed = layer.feed_in(self._normed(rows, layer.norm_feed))
+            recent.append(fed)
+            fed = fed * layer.taps[-1]
+            for past, tap in zip(recent[:-1], layer.taps[:-1], strict=True):
+                fed = fed.addcmul_(past, tap)
+            del recent[0]
+            gate, up = fed.chunk(2, dim=-1)
+            rows = layer.feed_out.add(rows, self._normed(functional.gelu(gate).mul_(up), layer.feed_norm))
+        return self._normed(rows, self._norm)
+
+    def _normed(self, rows: Tensor, weight: Tensor) -> Tensor:
+        return torch.layer_norm(rows, weight.shape, weight, None, self._eps)
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(_SHORTEST)
