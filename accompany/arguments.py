@@ -35,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_recipe,
         _add_bench,
+        _add_serve,
         _add_looks,
     ):
         add(commands)
@@ -208,6 +209,23 @@ def _add_bench(commands: Any) -> None:
     add("--plot", metavar="FILE", help="draw the report: .png, .svg or .pdf")
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
+
+
+def _add_serve(commands: Any) -> None:
+    example = "accompany serve --port 8000\n  accompany serve --host 0.0.0.0 --max-minutes 5      # asks for a token"
+    parser = _command(commands, "serve", "open a page in the browser and an HTTP API", example)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", metavar="NAME", help="where to listen (default 127.0.0.1: this machine alone)")
+    add("--port", type=int, default=8000, metavar="N", help="default 8000; 0 takes a free one")
+    help_ = "what visitors must know when --host is not local (default: $ACCOMPANY_TOKEN, or one is made and shown)"
+    add("--token", default=os.environ.get("ACCOMPANY_TOKEN", ""), metavar="TEXT", help=help_)
+    add("--max-mb", type=float, default=100.0, metavar="X", help="largest upload, in MB (default 100)")
+    add("--max-minutes", type=float, default=10.0, metavar="X", help="longest vocal (default 10)")
+    add("--max-queue", type=_count, default=32, metavar="N", help="jobs that may wait; more are told busy (default 32)")
+    add("--job-minutes", type=float, default=20.0, metavar="X", help="longest that one job may run (default 20)")
+    help_ = "files are deleted so long after their owner was last seen (default 60)"
+    add("--keep-minutes", type=float, default=60.0, metavar="X", help=help_)
+    _add_model(parser)
 
 
 def _add_looks(commands: Any) -> None:

@@ -286,6 +286,16 @@ def _bench(args: argparse.Namespace) -> None:
         _print_json(report)
 
 
+def _serve(args: argparse.Namespace) -> None:
+    from accompany.serve.limits import Address, Limits
+    from accompany.serve.run import serve
+
+    limits = Limits(
+        args.max_mb, args.max_minutes, args.max_queue, job_minutes=args.job_minutes, keep_minutes=args.keep_minutes
+    )
+    serve(lambda: _load(args), limits, Address(args.host, args.port, args.token), _say)
+
+
 def _models(args: argparse.Namespace) -> None:
     from accompany.api import describe_models
 
@@ -343,6 +353,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | Non
     "evaluate": (_evaluate, "eval"),
     "recipe": (_recipe, None),
     "bench": (_bench, "eval"),
+    "serve": (_serve, "ui"),
     "models": (_models, None),
     "doctor": (_doctor, None),
 }

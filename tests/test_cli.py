@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "--report --judge",
     "recipe": "recipe --work --scale --steps --from --dry-run",
     "bench": "--lengths --batches --runs --against --plot --model --device --json",
+    "serve": "--host --port --token --max-mb --max-minutes --max-queue --job-minutes --keep-minutes --model --device",
     "models": "",
     "doctor": "",
 }

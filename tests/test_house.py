@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "accompany"
-HEAVY = "torch transformers lightning demucs ray gradio sklearn librosa scipy matplotlib soundfile numpy omegaconf"
+HEAVY = "torch transformers lightning demucs ray fastapi sklearn librosa scipy matplotlib soundfile numpy omegaconf"
 FORBIDDEN = {
     "stages": ("data", "cli", "api", "evaluation", "train"),
     "encoders": ("stages", "cli", "api", "train"),
