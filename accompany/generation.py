@@ -6,8 +6,10 @@ A codec frames, K streams of codes.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from accompany.stages.plan import Plan, control_track
 from accompany.stages.sampling import SamplingConfig
 
 _LISTENED, _COMPOSED, _PLAYED = 0.1, 0.5, 0.9
+_DECODED_S = 5.0
 _PEAK = 0.98
 _LEVEL_BLOCK_S = 0.05
 _QUIETEST_DB = -45.0
@@ -55,7 +58,7 @@ def accompany_vocals(
         plans.append(plan or plan_song(bundle, features, settings))
         told.append(condition(bundle, features, plans[-1], prompt))
         report(_LISTENED * len(told) / len(vocals))
-    conditions = stack(told)
+    n_frames, conditions = [each.n_frames for each in told], stack(told)
     codes = bundle.semantic.generate_long(
         conditions,
         _sampling(bundle.semantic.config.sampling, settings),
@@ -68,10 +71,12 @@ def accompany_vocals(
         seeds=[seed_for(settings.seed, 1)] * len(vocals),
         progress=part_of(report, _COMPOSED, _PLAYED),
     )
+    del features, told, conditions
+    give_memory_back()
     made = []
     for item, (vocal, plan) in enumerate(zip(vocals, plans, strict=True)):
-        own = tokens[item : item + 1, :, : bundle.acoustic.config.ratio * told[item].n_frames]
-        sound = bundle.codec.decode(own, vocal.shape[-1])[0].float().cpu().numpy()
+        own = tokens[item : item + 1, :, : bundle.acoustic.config.ratio * n_frames[item]]
+        sound = bundle.codec.decode(own, vocal.shape[-1], chunk_s=_DECODED_S)[0].float().cpu().numpy()
         made.append((set_level(sound, vocal, bundle.codec.sample_rate, settings.level_db), plan))
         report(_PLAYED + (1.0 - _PLAYED) * len(made) / len(vocals))
     return made
@@ -130,6 +135,15 @@ def loudness_db(sound: np.ndarray, sample_rate: int) -> float:
     # Products of a block with itself, so that an hour of sound is not copied.
     energy = np.append(np.einsum("nt,nt->n", blocks, blocks), rest @ rest).astype(np.float64) / block
     return float(20 * np.log10(max((energy * np.sqrt(energy)).sum() / max(energy.sum(), 1e-20), 1e-9)))
+
+
+def give_memory_back() -> None:
+    """Return what was freed to the system, where the C library can (glibc).
+
+    Left alone, it keeps small pieces for later, and the sound of a long vocal would come on top of them.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def mix(vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:
