@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from accompany.encoders.melody import Melody
     from accompany.encoders.mert import Mert
     from accompany.encoders.semantic_codes import SemanticCodes
+    from accompany.generation import Made
     from accompany.pretrained import BundleInfo
     from accompany.settings import Settings
     from accompany.stages.acoustic import AcousticStage
     from accompany.stages.listener import Listener
     from accompany.stages.llambada import TokenStage
-    from accompany.stages.plan import Plan
     from accompany.stages.semantic import SemanticStage
 
 Progress = Callable[[float], None]
@@ -62,13 +62,12 @@ class Bundle:
         self,
         vocals: Sequence[np.ndarray],
         settings: Sequence[Settings],
-        plan: Plan | None,
         progress: Progress | None,
-    ) -> list[tuple[np.ndarray, Plan]]:
+    ) -> list[Made]:
         """Accompaniments, whose settings differ in their prompts only; see `accompany.generation.accompany_vocals`."""
         from accompany.generation import accompany_vocals
 
-        return accompany_vocals(self, vocals, [each.prompt for each in settings], settings[0], plan, progress)
+        return accompany_vocals(self, vocals, settings, progress)
 
 
 @dataclass(frozen=True)
@@ -107,17 +106,17 @@ class LlambadaBundle:
         self,
         vocals: Sequence[np.ndarray],
         settings: Sequence[Settings],
-        plan: Plan | None,
         progress: Progress | None,
-    ) -> list[tuple[np.ndarray, Plan]]:
+    ) -> list[Made]:
         """Accompaniments one by one; see `accompany.llambada.accompany_vocal`. InputError for a plan."""
+        from accompany.generation import Made
         from accompany.llambada import accompany_vocal
 
-        if plan is not None:
+        if any(each.plan is not None for each in settings):
             raise InputError(f"{self.name} plans nothing and cannot play a plan; leave it out.")
         made = []
         for done, (vocal, each) in enumerate(zip(vocals, settings, strict=True)):
-            made.append(accompany_vocal(self, vocal, each, _share(progress, done, len(vocals))))
+            made.append(Made(*accompany_vocal(self, vocal, each, _share(progress, done, len(vocals)))))
         return made
 
     def _check_tokens(self) -> None:

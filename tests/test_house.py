@@ -83,7 +83,7 @@ def test_functions_are_small(path):
 
 def test_every_dependency_is_pinned_to_a_known_version():
     pinned = {_plain(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
-    extras = ("train", "data", "synth", "eval", "test")
+    extras = ("train", "data", "synth", "sound", "eval", "test")
     required = [line for line in importlib.metadata.requires("accompany") or [] if "extra" not in line]
     for extra in extras:
         required += [line for line in importlib.metadata.requires("accompany") or [] if f'extra == "{extra}"' in line]

@@ -183,8 +183,8 @@ class Codec(nn.Module):
             states = before(audio[..., begin * self.hop : end * self.hop])
             return states[..., first - begin : last - begin]
 
-        states = _recurrent(lstm, listen, n_frames, piece)
-        latents = _in_pieces(lambda begin, end: after(states[..., begin:end]), n_frames, piece, context, 1)
+        states = _Recurrent(lstm, listen, n_frames, piece)
+        latents = _in_pieces(lambda begin, end: after(states(begin, end)), n_frames, piece, context, 1)
         return self._quantize(latents)
 
     def _decode_long(self, codes: Tensor, chunk_s: float) -> Tensor:
@@ -197,8 +197,8 @@ class Codec(nn.Module):
             begin, end = max(0, first - context), last + context
             return before(self._dequantize(codes[..., begin:end]))[..., first - begin : last - begin]
 
-        states = _recurrent(lstm, embed, n_frames, piece)
-        return _in_pieces(lambda begin, end: after(states[..., begin:end]), n_frames, piece, context, self.hop)
+        states = _Recurrent(lstm, embed, n_frames, piece)
+        return _in_pieces(lambda begin, end: after(states(begin, end)), n_frames, piece, context, self.hop)
 
     def _quantize(self, latents: Tensor) -> Tensor:
         """Latents [B, D, A] to residual codes [B, K, A]."""
@@ -250,14 +250,28 @@ def _split_at_lstm(layers: nn.ModuleList) -> tuple[nn.Sequential, nn.Module, nn.
     return nn.Sequential(*layers[:index]), layers[index], nn.Sequential(*layers[index + 1 :])
 
 
-def _recurrent(layer: Any, source: Callable[[int, int], Tensor], n_frames: int, piece: int) -> Tensor:
-    """[B, D, A]: the residual LSTM layer over pieces of its input, the state carried on."""
-    state, results = None, []
-    for first in range(0, n_frames, piece):
-        inputs = source(first, min(first + piece, n_frames)).permute(2, 0, 1)
-        outputs, state = layer.lstm(inputs, state)
-        results.append((outputs + inputs).permute(1, 2, 0))
-    return torch.cat(results, dim=-1)
+class _Recurrent:
+    """The residual LSTM layer over pieces of its input, the state carried on; holds only what is still asked for."""
+
+    def __init__(self, layer: Any, source: Callable[[int, int], Tensor], n_frames: int, piece: int) -> None:
+        self._layer, self._source, self._n_frames, self._piece = layer, source, n_frames, piece
+        self._state: Any = None
+        self._held: Tensor | None = None
+        self._first = self._last = 0
+
+    def __call__(self, begin: int, end: int) -> Tensor:
+        """Results [B, D, end - begin] of these frames; from call to call neither end goes back."""
+        while self._last < end:
+            last = min(self._last + self._piece, self._n_frames)
+            inputs = self._source(self._last, last).permute(2, 0, 1)
+            outputs, self._state = self._layer.lstm(inputs, self._state)
+            made = (outputs + inputs).permute(1, 2, 0)
+            if self._held is not None:
+                made = torch.cat([self._held[..., begin - self._first :], made], dim=-1)
+                self._first = begin
+            self._held, self._last = made, last
+        assert self._held is not None
+        return self._held[..., begin - self._first : end - self._first]
 
 
 def _in_pieces(function: Callable[[int, int], Tensor], n_frames: int, piece: int, context: int, scale: int) -> Tensor:

@@ -84,7 +84,9 @@ class Melody(nn.Module):
         Returns:
             [B, F, 54] float32. Memory grows by about 30 MB an hour of audio beyond the result.
         """
-        audio = torch.nan_to_num(audio.float(), posinf=0.0, neginf=0.0)
+        audio = audio.float()
+        if not torch.isfinite(audio.sum()):
+            audio = torch.nan_to_num(audio, posinf=0.0, neginf=0.0)
         frames = grid_frames(audio.shape[-1], self.sample_rate, self.frame_rate)
         frames = frames if n_frames is None else n_frames
         if frames == 0:

@@ -115,25 +115,26 @@ class Mert(nn.Module):
         frames = grid_frames(audio.shape[-1], self.sample_rate, self.frame_rate) if n_frames is None else n_frames
         if frames == 0:
             return audio.new_zeros(audio.shape[0], 0, self.dim)
+        centre, spread = audio.new_zeros(()), audio.new_ones(())
         if self.normalize and audio.shape[-1]:
-            centred = audio - audio.mean(-1, keepdim=True)
-            audio = centred / torch.sqrt(centred.square().mean(-1, keepdim=True) + 1e-7)
+            centre = audio.mean(-1, keepdim=True)
+            spread = torch.sqrt(audio.var(-1, keepdim=True, correction=0) + 1e-7)
         chunk = max(1, round(self.chunk_s * self.frame_rate))
-        if frames <= chunk:
-            return self._encode_range(audio, 0, frames)
         context = round(self.context_s * self.frame_rate)
-        pieces = []
+        states = audio.new_empty(audio.shape[0], frames, self.dim)
         for first in range(0, frames, chunk):
             last = min(first + chunk, frames)
             begin, end = max(0, first - context), min(frames, last + context)
-            pieces.append(self._encode_range(audio, begin, end)[:, first - begin : last - begin])
-        return torch.cat(pieces, dim=1)
+            piece = self._encode_range(audio, begin, end, centre, spread)
+            states[:, first:last] = piece[:, first - begin : last - begin]
+        return states
 
-    def _encode_range(self, audio: Tensor, first: int, last: int) -> Tensor:
+    def _encode_range(self, audio: Tensor, first: int, last: int, centre: Tensor, spread: Tensor) -> Tensor:
         """[B, last - first, D]: grid frames from `first` on, from the audio under their native frames."""
         start = first * self._pool * self._stride - (self._field - self._stride) // 2
-        n_native = (last - first) * self._pool
-        piece = padded_slice(audio, start, start + (n_native - 1) * self._stride + self._field)
+        stop = start + ((last - first) * self._pool - 1) * self._stride + self._field
+        here = max(start, 0)
+        piece = padded_slice((audio[..., here : max(stop, 0)] - centre) / spread, start - here, stop - here)
         states = self.hidden_states(piece)
         return states.unflatten(1, (last - first, self._pool)).mean(2)
 

@@ -39,24 +39,32 @@ def map_spectra(
 
     Args:
         audio: [B, T], any level.
-        function: magnitudes [B, f, bins] of a chunk to features [B, f, ...].
+        function: magnitudes [B, f, bins] of a chunk to features [B, f, ...], or so many times fewer frames.
         n_frames: frames to compute; windows reach past either end into zeros.
         window: Hann window length in samples; a full-scale sine gives a magnitude of about 0.5.
         fft_size: transform length, at least `window` (default: `window`).
         n_bins: keep only the lowest bins.
 
     Returns:
-        [B, n_frames, ...].
+        [B, n_frames, ...], or as many as the function leaves.
     """
     taper = torch.hann_window(window, periodic=False, device=audio.device, dtype=audio.dtype)
     taper = taper / taper.sum()
-    results = []
+    joined: Tensor | None = None
+    filled = 0
     for first in range(0, max(n_frames, 1), chunk_frames):
         count = min(chunk_frames, n_frames - first)
         frames = cut_frames(audio, sample_rate, frame_rate, first, count, window)
         spectra = torch.fft.rfft(frames * taper, n=fft_size or window)[..., :n_bins].abs()
-        results.append(function(spectra))
-    return torch.cat(results, dim=1)
+        part = function(spectra)
+        if joined is None:
+            # One tensor from the start: many small ones would keep the allocator from reusing what a chunk frees.
+            whole = part.shape[1] * n_frames // max(count, 1)
+            joined = part.new_empty(part.shape[0], whole, *part.shape[2:])
+        joined[:, filled : filled + part.shape[1]] = part
+        filled += part.shape[1]
+    assert joined is not None
+    return joined
 
 
 def cut_frames(audio: Tensor, sample_rate: int, frame_rate: float, first: int, count: int, window: int) -> Tensor:
