@@ -61,15 +61,15 @@ def client(serve) -> TestClient:
 @pytest.fixture
 def held(band, monkeypatch) -> Iterator[threading.Event]:
     """Hold the model at its first step until the event is set (or the test ends), reporting all the while."""
-    go, real = threading.Event(), type(band).generate
+    go, real = threading.Event(), type(band).perform
 
-    def generate(self: Any, *args: Any, progress: Any, **options: Any) -> Any:
+    def perform(self: Any, vocals: Any, settings: Any, progress: Any) -> Any:
         while not go.is_set():
             progress(0.05)
             time.sleep(0.005)
-        return real(self, *args, progress=progress, **options)
+        return real(self, vocals, settings, progress)
 
-    monkeypatch.setattr(type(band), "generate", generate)
+    monkeypatch.setattr(type(band), "perform", perform)
     yield go
     go.set()
 
@@ -135,7 +135,9 @@ def test_takes_are_those_of_the_package(client, band):
 
 
 @pytest.mark.parametrize(
-    "wish", [{"bpm": 67}, {"key": "C#:min"}, {"temperature": 0.2}, {"guidance": 6}, {"prompt": "rock"}], ids=str
+    "wish",
+    [{"chords": "F# C#"}, {"bpm": 67}, {"key": "C#:min"}, {"temperature": 0.2}, {"guidance": 6}, {"prompt": "rock"}],
+    ids=str,
 )
 def test_every_wish_changes_the_take(client, wish):
     vocal = upload(client)
@@ -144,7 +146,7 @@ def test_every_wish_changes_the_take(client, wish):
     assert not np.array_equal(before, after)
 
 
-def test_a_retake_changes_its_region_only(client):
+def test_a_retake_changes_its_region_only(client, band):
     vocal = upload(client, wav(3.0))
     (take,) = make(client, vocal, prompt="warm piano", seed=1)
     answer = client.post(f"/api/takes/{take['id']}/retake", json={"start_s": 1.0, "end_s": 2.0, "seed": 9})
@@ -157,6 +159,8 @@ def test_a_retake_changes_its_region_only(client):
     np.testing.assert_array_equal(before[:RATE], after[:RATE])
     np.testing.assert_array_equal(before[2 * RATE :], after[2 * RATE :])
     assert not np.array_equal(before[RATE : 2 * RATE], after[RATE : 2 * RATE])
+    expected = band.generate((sing(3.0, RATE), RATE), "warm piano", seed=1)
+    assert take["scores"]["fit"] == pytest.approx(band.scored(expected).scores["fit"], abs=0.05)
     for start_s, end_s in ((2.9, 3.0), (2.0, 1.0), (-5, 0.1), (7, 9)):
         wish = {"start_s": start_s, "end_s": end_s}
         refused(client.post(f"/api/takes/{take['id']}/retake", json=wish), 400, "The region")
@@ -176,6 +180,8 @@ def test_downloads(client):
         answer = client.get(f"/api/takes/{take['id']}/mix", params={"format": kind})
         assert answer.headers["content-type"] == media
         assert abs(len(sound(answer)) - len(sung)) < 3000
+    midi = client.get(f"/api/takes/{take['id']}/midi")
+    assert midi.headers["content-type"] == "audio/midi" and midi.content[:4] == b"MThd"
     refused(client.get(f"/api/takes/{take['id']}/mix", params={"vocal_db": 99}), 400, "vocal_db 99")
     refused(client.get(f"/api/takes/{take['id']}/mix", params={"format": "exe"}), 422, "format")
 
@@ -264,6 +270,7 @@ def test_limits_of_size_and_length(serve):
         ({"bpm": 5}, 400, "The bpm 5 must be from 30 to 300"),
         ({"bpm": "fast"}, 422, "The field bpm is wrong"),
         ({"key": "H:dur"}, 400, "The key 'H:dur' must be a key such as C:maj"),
+        ({"chords": "/etc/passwd"}, 400, "chord"),
         ({"seed": -1}, 400, "The seed -1 must be 0 or a larger whole number"),
         ({"takes": 99}, 400, "The number of takes 99 must be from 1 to 8"),
         ({"temperature": 11}, 400, "The temperature 11"),
@@ -300,6 +307,7 @@ def test_a_visitor_cannot_reach_what_is_another_ones(client):
             f"/api/takes/{take['id']}",
             f"/api/takes/{take['id']}/accompaniment",
             f"/api/takes/{take['id']}/mix",
+            f"/api/takes/{take['id']}/midi",
             f"/api/jobs/{job['id']}",
         ):
             assert client.get(path).status_code == 200
@@ -388,7 +396,7 @@ def test_deleting_a_vocal_stops_its_jobs(client, held):
 def test_a_fault_is_told_as_ours_and_the_queue_goes_on(client, band, monkeypatch):
     vocal = upload(client)
     with monkeypatch.context() as broken:
-        broken.setattr(type(band), "generate", lambda *_, **__: 1 / 0)
+        broken.setattr(type(band), "perform", lambda *_, **__: 1 / 0)
         job = client.post(f"/api/vocals/{vocal['id']}/takes", json={}).json()
         told = ended(client, job)
     assert told["state"] == "failed" and "fault of accompany" in told["error"] and "division" not in told["error"]

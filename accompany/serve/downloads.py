@@ -20,7 +20,14 @@ from accompany.generation import mix
 from accompany.serve.store import StoredTake, Vocal
 
 FORMATS = ("wav", "flac", "ogg", "mp3")
-_MEDIA = {"wav": "audio/wav", "flac": "audio/flac", "ogg": "audio/ogg", "mp3": "audio/mpeg", "zip": "application/zip"}
+_MEDIA = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "mp3": "audio/mpeg",
+    "zip": "application/zip",
+    "mid": "audio/midi",
+}
 _LOWEST_DB, _HIGHEST_DB = -60.0, 12.0
 _ONE_BY_ONE = threading.Semaphore(2)  # rendering holds whole songs in memory
 
@@ -58,6 +65,13 @@ def mixed(vocal: Vocal, take: StoredTake, format_: str, vocal_db: float, band_db
         played = audio.read(take.path).samples * np.float32(10 ** (band_db / 20))
         written = _written(vocal, mix(sung, played), format_)
     return _sent(written, f"{_stem_of(vocal)} - take {take.number} - mix.{format_}", format_)
+
+
+def midi(vocal: Vocal, take: StoredTake) -> PassingFile:
+    """Tempo map, chords and beats of a take. InputError for a model that plans nothing."""
+    path = _temporary(vocal, "mid")
+    take.made.save_midi(path)
+    return _sent(path, f"{_stem_of(vocal)} - take {take.number}.mid", "mid")
 
 
 def project(vocal: Vocal, model: str) -> PassingFile:

@@ -219,6 +219,12 @@ async def get_mix(
     return await _aside(request, downloads.mixed, vocal, take, format, vocal_db, band_db)
 
 
+@router.get("/takes/{take_id}/midi", response_class=Response, responses=_SOUND)
+async def get_midi(request: Request, take_id: str, server: Asked, visitor: By) -> Response:
+    """Tempo map, chords and beats that the band played, as MIDI."""
+    return await _aside(request, downloads.midi, *server.store.take(visitor, take_id))
+
+
 @router.get("/jobs/{job_id}")
 async def get_job(job_id: str, server: Asked, visitor: By) -> JobAnswer:
     """How far a job is."""

@@ -18,11 +18,16 @@ class TakeRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str = Field("", description="style and instruments in plain English", examples=["solo piano, no drums"])
+    prompt: str = Field(
+        "",
+        description="style and instruments in plain English; with times or sections where it changes",
+        examples=["solo piano, no drums", "0: solo piano; 12.5: full band"],
+    )
     takes: int = Field(1, description="how many, 1 to 8, with one seed after the other")
     seed: int | None = Field(None, description="the same seed gives the same take; none draws one")
     bpm: float | None = Field(None, description="tempo, 30 to 300, when you know it")
     key: str | None = Field(None, description="key, such as C:maj or A:min, when you know it")
+    chords: str | None = Field(None, description="one a bar and round again, such as C G Am F, when you know them")
     temperature: float | None = Field(None, description="0 to 10: above 1 bolder, below 1 safer")
     guidance: float | None = Field(None, description="weight of the prompt, 0 to 20; 1 is none")
 
@@ -72,6 +77,7 @@ class TakeAnswer(BaseModel):
     parent: str | None
     region: dict[str, float] | None
     plan: dict[str, Any] | None
+    scores: dict[str, float] = Field(description="how well it fits; the higher `fit`, the better")
     waveform: list[float]
 
 
@@ -107,7 +113,8 @@ class AboutAnswer(BaseModel):
 
 def settings_of(request: TakeRequest, seed: int) -> Settings:
     """The settings of a request. InputError for a value out of range."""
-    return Settings(request.prompt, seed, request.bpm, request.key, request.temperature, request.guidance)
+    names = ("prompt", "bpm", "key", "chords", "temperature", "guidance")
+    return Settings(seed=seed, **{name: getattr(request, name) for name in names})
 
 
 def tell_job(job: Job, queue: JobQueue) -> JobAnswer:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accompany import audio
 from accompany.api import Band
@@ -91,15 +92,15 @@ class Server:
     def retake(self, visitor: Visitor, vocal: Vocal, take: StoredTake, request: RetakeRequest) -> Job:
         """Queue a take with a region made again. InputError and BusyError as for `generate`."""
         region = work.Region(request.start_s, request.end_s).fitted(vocal.seconds)
-        names = ("bpm", "key", "temperature", "guidance", "level_db")
-        settings = Settings(
-            prompt=take.facts["prompt"] if request.prompt is None else request.prompt,
-            seed=work.any_seed() if request.seed is None else request.seed,
-            **{name: take.facts[name] for name in names},
-        )
+        if not self.band.bundle.plans:
+            raise InputError(f"The model {self.band.name} can only generate; make another take instead.")
+        options: dict[str, Any] = {"seed": work.any_seed() if request.seed is None else request.seed}
+        Settings(request.prompt or "", **options)
+        if request.prompt is not None:
+            options["prompt"] = request.prompt
         self._check_takes(vocal, 1)
         made: list[str] = []
-        make = partial(work.make_retake, self.band, self.store, vocal, take, region, settings, made)
+        make = partial(work.make_retake, self.band, self.store, vocal, take, region, options, made)
         return self._submit(visitor, Job("retake", visitor.id, vocal.id, make, made))
 
     def cancel(self, job: Job) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from accompany.errors import InputError
 from accompany.serve.jobs import BusyError, Job
 from accompany.serve.limits import Limits
+from accompany.take import Take
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +35,13 @@ class NotFoundError(Exception):
 
 @dataclass(frozen=True)
 class StoredTake:
-    """One take: its sound in `path` (float WAV), the facts that a visitor sees, and the take it was made from."""
+    """One take: its sound in `path` (float WAV), the facts that a visitor sees, and the rest of it in `made`."""
 
     id: str
     number: int
     path: Path
     facts: dict[str, Any]
-    plan: Any
+    made: Take
 
 
 @dataclass(eq=False)
@@ -143,11 +144,11 @@ class Store:
                 return vocal, vocal.takes[take_id]
         raise NotFoundError("There is no such take; it may have been deleted.")
 
-    def add_take(self, vocal: Vocal, path: Path, facts: dict[str, Any], plan: Any) -> StoredTake:
+    def add_take(self, vocal: Vocal, path: Path, facts: dict[str, Any], made: Take) -> StoredTake:
         """Keep a take whose file is complete."""
         with self._lock:
             vocal.n_made += 1
-            take = StoredTake(secrets.token_urlsafe(16), vocal.n_made, path, facts, plan)
+            take = StoredTake(secrets.token_urlsafe(16), vocal.n_made, path, facts, made)
             vocal.takes[take.id] = take
             return take
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from accompany import audio
 from accompany.api import Band
@@ -17,12 +15,13 @@ from accompany.errors import InputError
 from accompany.serve.pitch import outline, track_pitch
 from accompany.serve.store import Store, StoredTake, Vocal
 from accompany.settings import Settings
+from accompany.take import Take
 
 Progress = Callable[[float], None]
 
 OUTLINE_POINTS = 3000
 _PITCH_FRAMES, _PITCH_HOP_S = 6000, 0.02
-_FADE_S = 0.03
+_TOLD = ("prompt", "seed", "bpm", "key", "chords", "temperature", "guidance")
 _SHORTEST_RETAKE_S = 0.25
 
 
@@ -70,7 +69,7 @@ def listen(band: Band, vocal: Vocal, report: Progress) -> None:
     report(0.5)
     heard: dict[str, Any] = {"pitch": {"hop_s": hop_s, "hz": [round(float(hz), 1) for hz in pitch_hz]}, "plan": None}
     if band.bundle.plans:
-        heard["plan"] = told_plan(_plan(band, samples))
+        heard["plan"] = told_plan(band.analyse((samples, vocal.sample_rate)).plan)
     vocal.heard = heard
 
 
@@ -79,12 +78,8 @@ def make_takes(band: Band, store: Store, vocal: Vocal, wish: Wish, made: list[st
     sung = _read(vocal)
     for index in range(wish.n_takes):
         settings = dataclasses.replace(wish.settings, seed=wish.settings.seed + index)
-        take = band.generate(
-            (sung, vocal.sample_rate),
-            **dataclasses.asdict(settings),
-            progress=_part(report, index, wish.n_takes),
-        )
-        made.append(_keep(store, vocal, take.samples, take.plan, settings, {"wall_s": round(take.wall_s, 2)}))
+        (take,) = band.perform([(sung, vocal.sample_rate)], [settings], _part(report, index, wish.n_takes))
+        made.append(_keep(store, vocal, band.scored(take), {}))
 
 
 def make_retake(
@@ -93,42 +88,15 @@ def make_retake(
     vocal: Vocal,
     parent: StoredTake,
     region: Region,
-    settings: Settings,
+    options: dict[str, Any],
     made: list[str],
     report: Progress,
 ) -> None:
-    """Make a new take that differs from its parent inside the region only, on the same beats and chords.
-
-    Outside the region its samples are the parent's, bit by bit; it fades over 30 ms at either end.
-    """
-    started = time.perf_counter()
-    options = dataclasses.asdict(settings)
-    if parent.plan is not None and band.bundle.plans:
-        options.update(plan=parent.plan, bpm=None, key=None)
-    take = band.generate((_read(vocal), vocal.sample_rate), **options, progress=report)
-    old = audio.read(parent.path).samples
-    joined = splice(old, take.samples, region, vocal.sample_rate)
-    facts = {
-        "wall_s": round(time.perf_counter() - started, 2),
-        "parent": parent.id,
-        "region": dataclasses.asdict(region),
-    }
-    made.append(_keep(store, vocal, joined, take.plan, settings, facts))
-
-
-def splice(old: np.ndarray, new: np.ndarray, region: Region, sample_rate: int) -> np.ndarray:
-    """`old` [C, T] with `new` [C, T] in the region: an equal-power fade inside it at either end, no change outside."""
-    first, last = round(region.start_s * sample_rate), min(round(region.end_s * sample_rate), old.shape[-1])
-    fade = min(round(_FADE_S * sample_rate), (last - first) // 2)
-    rising = np.sin(0.5 * np.pi * (np.arange(fade) + 0.5) / max(fade, 1)).astype(np.float32)
-    # A region at an end of the song has no sound beyond it to fade from.
-    into = rising if first > 0 else np.ones_like(rising)
-    out_of = rising[::-1] if last < old.shape[-1] else np.ones_like(rising)
-    weight = np.concatenate([into, np.ones(last - first - 2 * fade, np.float32), out_of])
-    rest = np.sqrt(np.maximum(1 - weight**2, 0))
-    joined = old.copy()
-    joined[:, first:last] = weight * new[:, first:last] + rest * old[:, first:last]
-    return joined
+    """Make a new take that differs from its parent inside the region only (`accompany.api.Band.retake`)."""
+    old = dataclasses.replace(parent.made, samples=audio.read(parent.path).samples, vocals=_read(vocal))
+    take = band.retake(old, region.start_s, region.end_s, progress=report, **options)
+    facts = {"parent": parent.id, "region": dataclasses.asdict(region)}
+    made.append(_keep(store, vocal, band.scored(take), facts))
 
 
 def told_plan(plan: Any) -> dict[str, Any]:
@@ -142,14 +110,6 @@ def told_plan(plan: Any) -> dict[str, Any]:
     return told
 
 
-@torch.inference_mode()
-def _plan(band: Band, samples: np.ndarray) -> Any:
-    from accompany.generation import listen as hear
-    from accompany.generation import plan_song
-
-    return plan_song(band.bundle, hear(band.bundle, samples), Settings())  # type: ignore[arg-type]
-
-
 def _read(vocal: Vocal) -> np.ndarray:
     return audio.read(vocal.path).samples
 
@@ -158,17 +118,23 @@ def _part(report: Progress, index: int, total: int) -> Progress:
     return lambda share: report((index + share) / total)
 
 
-def _keep(store: Store, vocal: Vocal, samples: np.ndarray, plan: Any, settings: Settings, more: dict[str, Any]) -> str:
+def _keep(store: Store, vocal: Vocal, take: Take, more: dict[str, Any]) -> str:
     """Write a take beside its vocal and tell the store; returns its id."""
     path = vocal.path.with_name(f"{secrets.token_hex(8)}.wav")
-    audio.write(path, samples, vocal.sample_rate, subtype="FLOAT")
+    audio.write(path, take.samples, vocal.sample_rate, subtype="FLOAT")
     facts = {
-        **dataclasses.asdict(settings),
-        "seconds": round(samples.shape[-1] / vocal.sample_rate, 3),
-        "plan": told_plan(plan) if plan is not None else None,
-        "waveform": outline(samples, OUTLINE_POINTS),
+        **{name: getattr(take.settings, name) for name in _TOLD},
+        "seconds": round(take.seconds, 3),
+        "wall_s": round(take.wall_s, 2),
+        "plan": told_plan(take.plan) if take.draft is not None else None,
+        "scores": {name: round(float(value), 3) for name, value in take.scores.items()},
+        "waveform": outline(take.samples, OUTLINE_POINTS),
         "parent": None,
         "region": None,
         **more,
     }
-    return store.add_take(vocal, path, facts, plan).id
+    # The sound is in the file; what a retake needs besides is small.
+    nothing = np.zeros((1, 0), np.float32)
+    return store.add_take(
+        vocal, path, facts, dataclasses.replace(take, samples=nothing, vocals=nothing, source=None)
+    ).id

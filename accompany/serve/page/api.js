@@ -35,6 +35,7 @@ export const cancel = (id) => ask("DELETE", `/api/jobs/${id}`);
 
 export const voiceUrl = (id, format) => `/api/vocals/${id}/sound?format=${format}`;
 export const bandUrl = (id, format) => `/api/takes/${id}/accompaniment?format=${format}`;
+export const midiUrl = (id) => `/api/takes/${id}/midi`;
 export const projectUrl = (id) => `/api/vocals/${id}/project`;
 export const mixUrl = (id, format, levels) =>
   `/api/takes/${id}/mix?format=${format}&vocal_db=${levels.voice}&band_db=${levels.band}`;

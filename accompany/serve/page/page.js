@@ -170,6 +170,7 @@ async function show() {
     put: (slot, id) => put(slot, id),
     drop: (id) => guard(async () => (await api.drop(id), refresh())),
     stem: (id) => api.bandUrl(id, $("format").value),
+    midi: api.midiUrl,
     mix: (id) => api.mixUrl(id, $("format").value, levels()),
   });
   $("none").hidden = vocal.takes.length > 0;
@@ -225,7 +226,7 @@ function choose(region) {
   const first = bars.filter(([beat]) => beat <= region[0] + 0.01).at(-1)?.[1];
   const last = bars.filter(([beat]) => beat < region[1] - 0.01).at(-1)?.[1];
   $("bars").textContent = first && last ? (first === last ? `bar ${first}` : `bars ${first} to ${last}`) : "";
-  $("retake").disabled = !sounding();
+  $("retake").disabled = !sounding() || !state.about.plans;
   $("retake").textContent = sounding() ? `Retake this part of take ${sounding().number}` : "Make a take first";
 }
 
@@ -238,6 +239,7 @@ function number(id) {
 function wish() {
   const told = { prompt: $("prompt").value || $("prompt").placeholder, takes: Number($("takes").value) };
   for (const id of ["bpm", "seed", "temperature", "guidance"]) if (number(id) !== null) told[id] = number(id);
+  if ($("chords").value.trim()) told.chords = $("chords").value.trim();
   if ($("key").value) told.key = $("key").value;
   return told;
 }

@@ -26,9 +26,10 @@ function card(take, takes, state, actions) {
   canvas.title = "Listen to this take";
   canvas.onclick = () => actions.put(state.active, take.id);
   const bottom = item.appendChild(element("div", "row spread small"));
-  bottom.append(element("span", "quiet", `seed ${take.seed}, made in ${take.wall_s.toFixed(1)} s`));
+  bottom.append(element("span", "quiet", facts(take, takes)));
   const files = bottom.appendChild(element("span", "row"));
   files.append(link("Mix", actions.mix(take.id)), link("Band", actions.stem(take.id)));
+  if (take.plan) files.append(link("MIDI", actions.midi(take.id)));
   const drop = files.appendChild(element("button", "small danger", "Delete"));
   drop.onclick = () => actions.drop(take.id);
   return item;
@@ -39,6 +40,13 @@ function origin(take, takes) {
   const parent = takes.find((each) => each.id === take.parent);
   const { start_s, end_s } = take.region;
   return `take ${parent?.number ?? "deleted"}, with ${start_s.toFixed(1)} to ${end_s.toFixed(1)} s played again`;
+}
+
+function facts(take, takes) {
+  const fit = take.scores.fit;
+  if (fit === undefined) return `seed ${take.seed}`;
+  const best = takes.length > 1 && takes.every((each) => each.scores.fit <= fit);
+  return `seed ${take.seed}, fit ${fit.toFixed(2)}${best ? " (best)" : ""}`;
 }
 
 function slots(take, state, actions) {
@@ -53,7 +61,7 @@ function slots(take, state, actions) {
 }
 
 function link(text, href) {
-  const made = element("a", "button small", text);
+  const made = element("a", "button small", `↓ ${text}`);
   made.href = href;
   made.download = "";
   return made;
