@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import sys
 import threading
 import time
 import zipfile
@@ -19,6 +21,7 @@ from conftest import sing
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
+from accompany.cli import main
 from accompany.errors import InputError
 from accompany.serve.app import build_app
 from accompany.serve.limits import Address, Limits
@@ -489,3 +492,47 @@ def test_the_api_is_documented(client):
     assert ("/api/vocals", "post") in operations and ("/api/takes/{take_id}/retake", "post") in operations
     assert all(entry.get("description") for entry in operations.values())
     assert client.get("/docs.html").status_code == 200
+
+
+def test_an_upload_that_comes_to_a_halt_is_given_up(tmp_path, monkeypatch):
+    import anyio
+
+    from accompany.serve import uploads
+
+    monkeypatch.setattr(uploads, "_CHUNK_S", 0.05)
+
+    async def stalls():
+        yield b"RIFF"
+        await anyio.sleep(30)
+
+    with pytest.raises(InputError, match="came to a halt"):
+        anyio.run(uploads.receive, stalls(), None, tmp_path, Limits())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--port", "70000"], "The port 70000 must be from 0 to 65535."),
+        (["--token", "short"], "The token must have 8"),
+        (["--host", "no.such.host.invalid"], "Cannot listen on no.such.host.invalid"),
+        (["--max-minutes", "0"], "--max-minutes 0 must be above 0."),
+        (["--port", "0", "--model", "no_such_model"], "no_such_model"),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_wrong_options_end_with_one_sentence(capsys, options, words):
+    assert main(["serve", *options]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_port_that_is_taken(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
+    assert "choose another with --host and --port" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_told_with_the_line_that_installs_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "accompany.serve.run", raising=False)
+    assert main(["serve"]) == 2
+    assert 'pip install "accompany[ui]"' in capsys.readouterr().err

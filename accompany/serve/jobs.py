@@ -170,7 +170,8 @@ class JobQueue:
         except _Stopped as stopped:
             return stopped.args
         except InputError as error:
-            return "failed", str(error)
+            # A vocal that is deleted under a job fails it in some way or other; the word for that is cancelled.
+            return ("cancelled", "Cancelled.") if job.stop.is_set() else ("failed", str(error))
         except Exception:
             _log.exception("a %s job failed", job.kind)
             return "failed", _FAULT

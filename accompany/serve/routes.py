@@ -29,9 +29,7 @@ from accompany.serve.schemas import (
 )
 from accompany.serve.server import Server
 from accompany.serve.store import NotFoundError, Visitor, Vocal
-from accompany.serve.uploads import TooLargeError, receive
-
-_UPLOAD_S = 900.0
+from accompany.serve.uploads import receive
 
 T = TypeVar("T")
 Format = Literal["wav", "flac", "ogg", "mp3"]
@@ -118,11 +116,7 @@ async def upload_vocal(
     with server.uploading(), tempfile.TemporaryDirectory(dir=server.store.root) as folder:
         declared = request.headers.get("content-length", "")
         size = int(declared) if declared.isdecimal() else None
-        try:
-            with anyio.fail_after(_UPLOAD_S):
-                path = await receive(request.stream(), size, Path(folder), server.limits)
-        except TimeoutError as error:
-            raise TooLargeError(f"The upload took longer than {_UPLOAD_S / 60:g} minutes; send less.") from error
+        path = await receive(request.stream(), size, Path(folder), server.limits)
         visitor, vocal = await _aside(request, server.take_in, visitor_id, path, name)
     response.set_cookie(
         cookie_name(request), visitor.id, httponly=True, samesite="strict", secure=request.url.scheme == "https"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import numpy as np
 
 from accompany import audio
@@ -20,6 +21,7 @@ FORMATS = "WAV, FLAC, MP3, OGG, AIFF, M4A or WebM"
 _SNIFFED = 16
 _LOWEST_RATE, _HIGHEST_RATE = 2000, 768_000
 _DECODE_S = 120.0
+_UPLOAD_S, _CHUNK_S = 900.0, 30.0
 _NAME_CHARACTERS = 80
 _UPLOAD, _DECODED = "upload", "decoded.wav"
 # What libsndfile cannot read and ffmpeg may: the demuxer is named, so that ffmpeg does not guess.
@@ -52,6 +54,7 @@ async def receive(chunks: AsyncIterator[bytes], declared_bytes: int | None, fold
 
     Raises:
         TooLargeError: more bytes than allowed, whether they are announced or come unannounced.
+        InputError: nothing came for half a minute, or not everything in a quarter of an hour.
     """
     too_large = TooLargeError(
         f"The upload is larger than {limits.max_mb:g} MB; send a shorter recording, or FLAC or MP3 in place of WAV."
@@ -59,12 +62,15 @@ async def receive(chunks: AsyncIterator[bytes], declared_bytes: int | None, fold
     if declared_bytes is not None and declared_bytes > limits.max_bytes:
         raise too_large
     path, n_bytes = folder / _UPLOAD, 0
-    with path.open("wb") as file:
-        async for chunk in chunks:
-            n_bytes += len(chunk)
-            if n_bytes > limits.max_bytes:
-                raise too_large
-            file.write(chunk)
+    try:
+        with path.open("wb") as file, anyio.fail_after(_UPLOAD_S):
+            async for chunk in _prompt(chunks):
+                n_bytes += len(chunk)
+                if n_bytes > limits.max_bytes:
+                    raise too_large
+                file.write(chunk)
+    except TimeoutError as error:
+        raise InputError("The upload came to a halt or took too long; try again, or send less.") from error
     return path
 
 
@@ -115,6 +121,17 @@ def display_name(name: str) -> str:
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     clean = "".join(letter for letter in last if letter.isprintable()).strip()
     return clean[-_NAME_CHARACTERS:] or "vocal"
+
+
+async def _prompt(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks; TimeoutError when one does not come in time."""
+    while True:
+        with anyio.fail_after(_CHUNK_S):
+            try:
+                chunk = await chunks.__anext__()
+            except StopAsyncIteration:
+                return
+        yield chunk
 
 
 def _libsndfile_reads(path: Path) -> bool:

@@ -64,10 +64,11 @@ function showRecording(on) {
 }
 
 function drawMeter(peak) {
-  meterLevel = Math.max(peak, meterLevel * 0.97);
+  meterLevel = Math.max(peak, meterLevel * 0.8);
   const canvas = $("meter");
-  canvas.width = canvas.clientWidth;
+  if (canvas.width !== canvas.clientWidth) canvas.width = canvas.clientWidth;
   const pen = canvas.getContext("2d");
+  pen.clearRect(0, 0, canvas.width, canvas.height);
   const share = Math.max(0, 1 + Math.log10(Math.max(meterLevel, 1e-3)) / 3);
   pen.fillStyle = getComputedStyle(canvas).getPropertyValue(meterLevel > 0.98 ? "--danger" : "--voice");
   pen.beginPath();
