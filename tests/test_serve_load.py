@@ -12,6 +12,7 @@ pytest.importorskip("httpx2")
 from serve_load import running, visit_all
 
 
+@pytest.mark.timeout(600)
 def test_fifty_visitors_at_once(random_bundle_dir, tmp_path):
     with running(random_bundle_dir, "--max-queue", "20", folder=tmp_path) as server:
         before_mb = server.memory_mb()
