@@ -216,13 +216,8 @@ class Band:
             InputError: a region outside of the song or shorter than a quarter of a second, an option out of range, or
                 a take without draft.
         """
-        from accompany.edits import retake
-
         settings = self._changed(take, prompt, options)
-        started = time.perf_counter()
-        made = retake(self._own(), take.vocals, _made(take), settings, from_s, to_s, progress)
-        edit = Edit("retake", {"from_s": from_s, "to_s": to_s, "settings": settings})
-        return self._edited(take, made, edit, started)
+        return self.edit(take, Edit("retake", {"from_s": from_s, "to_s": to_s}, settings), progress)
 
     def vary(
         self,
@@ -234,12 +229,8 @@ class Band:
         **options: Unpack[Options],
     ) -> Take:
         """A take like this one: a share `strength` (0 to 1) of its beats composed anew, all of it played anew."""
-        from accompany.edits import vary
-
-        settings = self._changed(take, prompt, options)
-        started = time.perf_counter()
-        made = vary(self._own(), take.vocals, _made(take), settings, strength, progress)
-        return self._edited(take, made, Edit("vary", {"strength": strength, "settings": settings}), started)
+        edit = Edit("vary", {"strength": strength}, self._changed(take, prompt, options))
+        return self.edit(take, edit, progress)
 
     def extend(
         self,
@@ -252,14 +243,26 @@ class Band:
         **options: Unpack[Options],
     ) -> Take:
         """The take with so many seconds of band before and after it, while the voice rests."""
-        from accompany.edits import extend
-
         settings = self._changed(take, prompt, options)
+        return self.edit(take, Edit("extend", {"before_s": before_s, "after_s": after_s}, settings), progress)
+
+    def edit(self, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
+        """Do to a take what an edit says, as it was done before to another or the same; errors as in its method."""
+        from accompany.edits import apply
+
         started = time.perf_counter()
-        made, voice, lead_s = extend(self._own(), take.vocals, _made(take), settings, before_s, after_s, progress)
-        edit = Edit("extend", {"before_s": before_s, "after_s": after_s, "settings": settings})
-        source = take.source and replace(take.source, before_s=take.source.before_s + lead_s)
-        return replace(self._edited(take, made, edit, started), vocals=voice, source=source)
+        made, voice, lead_s = apply(self._own(), take.vocals, _made(take), edit, progress)
+        return replace(
+            take,
+            samples=made.samples,
+            plan=made.plan,
+            draft=made.draft,
+            edits=(*take.edits, edit),
+            vocals=voice,
+            source=take.source and replace(take.source, before_s=take.source.before_s + lead_s),
+            wall_s=time.perf_counter() - started,
+            scores={},
+        )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` takes."""
@@ -291,19 +294,9 @@ class Band:
             given["like"] = self._embed(given["like"])
         seed = take.seed + 1 + len(take.edits)
         base = replace(take.settings.playing(take.plan), seed=seed)
-        return replace(base, **given, **({} if prompt is None else {"prompt": prompt}))
-
-    def _edited(self, take: Take, made: Made, edit: Edit, started: float) -> Take:
-        wall_s = time.perf_counter() - started
-        return replace(
-            take,
-            samples=made.samples,
-            plan=made.plan,
-            draft=made.draft,
-            edits=(*take.edits, edit),
-            wall_s=wall_s,
-            scores={},
-        )
+        if prompt is not None:
+            given["prompt"] = prompt
+        return replace(base, **given)
 
     def _embed(self, recording: Vocals) -> tuple[float, ...]:
         """The CLAP embedding of a recording."""

@@ -54,11 +54,23 @@ class Edit:
 
     Attributes:
         kind: "retake", "vary" or "extend".
-        arguments: of that method of `Band`, by name.
+        arguments: numbers that this method of `Band` takes, by name.
+        settings: of what was made.
     """
 
     kind: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, float]
+    settings: Settings
+
+    def as_dict(self) -> dict[str, Any]:
+        """The edit, ready for JSON."""
+        return {"kind": self.kind, "arguments": dict(self.arguments), "settings": self.settings.as_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Edit:
+        """What `as_dict` gave, by way of JSON. KeyError, TypeError, ValueError or InputError for what is none."""
+        numbers = {str(name): float(value) for name, value in values["arguments"].items()}
+        return cls(str(values["kind"]), numbers, Settings.from_dict(values["settings"]))
 
 
 @dataclass(frozen=True)

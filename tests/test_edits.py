@@ -9,7 +9,7 @@ import pytest
 from conftest import sing
 
 from accompany import InputError
-from accompany.edits import bars_as_seconds, longer_plan
+from accompany.bars import bars_as_seconds, longer_plan
 from accompany.evaluation.seams import seams
 from accompany.fit import score
 from accompany.stages.plan import Plan
