@@ -139,7 +139,7 @@ def test_upload_generate_compare_retake_download(page, song, tmp_path):
     mix = saved(page, ".take >> nth=0 >> text=Mix", tmp_path)
     assert mix.name == "my song - take 3 - mix.flac" and len(soundfile.read(mix)[0]) == 4 * rate
     with zipfile.ZipFile(saved(page, "#project", tmp_path)) as archive:
-        assert "takes/take-3.wav" in archive.namelist()
+        assert "takes/0003/band.wav" in archive.namelist()
 
 
 def test_playing_moves_and_takes_swap_in_step(page, song):

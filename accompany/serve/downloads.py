@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
 import tempfile
 import threading
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from starlette.responses import FileResponse
@@ -17,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from accompany import audio
 from accompany.errors import InputError
 from accompany.generation import mix
+from accompany.project import Project
 from accompany.serve.store import StoredTake, Vocal
 
 FORMATS = ("wav", "flac", "ogg", "mp3")
@@ -75,27 +75,23 @@ def midi(vocal: Vocal, take: StoredTake) -> PassingFile:
 
 
 def project(vocal: Vocal, model: str) -> PassingFile:
-    """Vocal, every take and `project.json` with their prompts, seeds, settings and plans, as a zip."""
-    takes = sorted(vocal.takes.values(), key=lambda take: take.number)
-    names = {take.id: f"takes/take-{take.number}.wav" for take in takes}
-    told = {
-        "vocal": {"file": "vocal.wav", "name": vocal.name, "seconds": vocal.seconds, "sample_rate": vocal.sample_rate},
-        "model": model,
-        "heard": (vocal.heard or {}).get("plan"),
-        "takes": [_told_take(take, names) for take in takes],
-    }
+    """Vocal and every take as a zipped project folder (`accompany.project`), to go on with on the command line."""
     target = _temporary(vocal, "zip")
-    with _ONE_BY_ONE, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.write(vocal.path, "vocal.wav")
-        for take in takes:
-            archive.write(take.path, names[take.id])
-        archive.writestr("project.json", json.dumps(told, indent=2))
+    with _ONE_BY_ONE, tempfile.TemporaryDirectory(dir=vocal.path.parent) as scratch:
+        folder = Path(scratch) / "project"
+        _write_project(folder, vocal, model)
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                archive.write(file, file.relative_to(folder))
     return _sent(target, f"{_stem_of(vocal)} - project.zip", "zip")
 
 
-def _told_take(take: StoredTake, names: dict[str, str]) -> dict[str, Any]:
-    facts = {key: value for key, value in take.facts.items() if key != "waveform"}
-    return {"file": names[take.id], **facts, "parent": names.get(take.facts["parent"] or "")}
+def _write_project(folder: Path, vocal: Vocal, model: str) -> None:
+    made = Project.create(folder, vocal.path, model)
+    voice, names = audio.read(vocal.path).samples, dict[str, str]()
+    for take in sorted(vocal.takes.values(), key=lambda take: take.number):
+        whole = dataclasses.replace(take.made, samples=audio.read(take.path).samples, vocals=voice)
+        names[take.id] = made.add(whole, names.get(take.facts["parent"] or ""))
 
 
 def _written(vocal: Vocal, samples: np.ndarray, format_: str) -> Path:

@@ -157,7 +157,7 @@ async def get_vocal_sound(
 
 @router.get("/vocals/{vocal_id}/project", response_class=Response, responses=_ZIP)
 async def get_project(request: Request, vocal_id: str, server: Asked, visitor: By) -> Response:
-    """Vocal, takes, and their prompts, seeds, settings and plans, as a zip."""
+    """Vocal and takes with prompts, seeds, settings and plans, as the zip of a folder that `accompany retake` takes."""
     vocal = server.store.vocal(visitor, vocal_id)
     return await _aside(request, downloads.project, vocal, server.band.name)
 

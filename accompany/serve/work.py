@@ -92,10 +92,15 @@ def make_retake(
     made: list[str],
     report: Progress,
 ) -> None:
-    """Make a new take that differs from its parent inside the region only (`accompany.api.Band.retake`)."""
+    """Make a new take that differs from its parent inside the region only; `options` are those of `Band.retake`."""
     old = dataclasses.replace(parent.made, samples=audio.read(parent.path).samples, vocals=_read(vocal))
     take = band.retake(old, region.start_s, region.end_s, progress=report, **options)
-    facts = {"parent": parent.id, "region": dataclasses.asdict(region)}
+    facts = {
+        "prompt": options.get("prompt", parent.facts["prompt"]),
+        "seed": options["seed"],
+        "parent": parent.id,
+        "region": dataclasses.asdict(region),
+    }
     made.append(_keep(store, vocal, band.scored(take), facts))
 
 
