@@ -2,78 +2,45 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Union, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from accompany import audio
 from accompany.errors import InputError
-from accompany.settings import Settings
+from accompany.settings import Options, Settings
+from accompany.sound import Sound
+from accompany.take import Edit, Source, Take
+from accompany.vocals import Vocals, read_vocal, source_of
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from accompany.analysis import Analysis
     from accompany.bundles import Bundle, LlambadaBundle
+    from accompany.generation import Made
     from accompany.pretrained import BundleInfo
-    from accompany.stages.plan import Plan
+    from accompany.streaming import Stream
 
-_log = logging.getLogger(__name__)
+__all__ = [
+    "Band",
+    "Edit",
+    "Settings",
+    "Sound",
+    "Source",
+    "Take",
+    "choose_device",
+    "describe_models",
+    "load",
+    "read_vocal",
+]
 
-Vocals = Union[str, "os.PathLike[str]", "tuple[np.ndarray, int]"]
 Progress = Callable[[float], None]
 
-_MIN_SECONDS = 0.5
-_SILENT_PEAK = 1e-4
-_MAX_CHANNELS = 64
-
-
-@dataclass(frozen=True)
-class Take:
-    """One accompaniment, sample-aligned with its vocal.
-
-    Attributes:
-        samples: the band, float32 [C, T], peaks below 1.
-        sample_rate: Hz, of `samples` and `vocals`.
-        vocals: the voice, mono float32 [1, T].
-        plan: the beats, bars, chords and key that the band played; empty for a model that plans nothing.
-        settings: what it was asked for.
-        wall_s: seconds that it took; of takes made together, a share by length.
-    """
-
-    samples: np.ndarray
-    sample_rate: int
-    vocals: np.ndarray
-    plan: Plan
-    settings: Settings
-    wall_s: float = field(compare=False)
-
-    @property
-    def seed(self) -> int:
-        """The seed that makes this take again."""
-        return self.settings.seed
-
-    @property
-    def seconds(self) -> float:
-        """Length in seconds."""
-        return self.samples.shape[-1] / self.sample_rate
-
-    @property
-    def mix(self) -> np.ndarray:
-        """Voice and band together, float32 [C, T], peaks below 1."""
-        from accompany.generation import mix
-
-        return mix(self.vocals, self.samples)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the accompaniment; the suffix chooses the format. InputError when that is impossible."""
-        audio.write(path, self.samples, self.sample_rate)
-
-    def save_mix(self, path: str | os.PathLike[str]) -> None:
-        """Write voice and band together; the suffix chooses the format. InputError when that is impossible."""
-        audio.write(path, self.mix, self.sample_rate)
+_MOST_TAKES = 64
 
 
 class Band:
@@ -100,18 +67,7 @@ class Band:
 
     @overload
     def generate(
-        self,
-        vocals: Vocals,
-        prompt: str = ...,
-        *,
-        seed: int = ...,
-        bpm: float | None = ...,
-        key: str | None = ...,
-        temperature: float | None = ...,
-        guidance: float | None = ...,
-        level_db: float = ...,
-        plan: Plan | None = ...,
-        progress: Progress | None = ...,
+        self, vocals: Vocals, prompt: str = ..., *, progress: Progress | None = ..., **options: Unpack[Options]
     ) -> Take: ...
 
     @overload
@@ -120,14 +76,8 @@ class Band:
         vocals: list[Any],
         prompt: str | list[str] = ...,
         *,
-        seed: int = ...,
-        bpm: float | None = ...,
-        key: str | None = ...,
-        temperature: float | None = ...,
-        guidance: float | None = ...,
-        level_db: float = ...,
-        plan: Plan | None = ...,
         progress: Progress | None = ...,
+        **options: Unpack[Options],
     ) -> list[Take]: ...
 
     def generate(
@@ -135,41 +85,184 @@ class Band:
         vocals: Vocals | list[Any],
         prompt: str | list[str] = "",
         *,
-        seed: int = 0,
-        bpm: float | None = None,
-        key: str | None = None,
-        temperature: float | None = None,
-        guidance: float | None = None,
-        level_db: float = Settings.level_db,
-        plan: Plan | None = None,
         progress: Progress | None = None,
+        **options: Unpack[Options],
     ) -> Take | list[Take]:
         """Accompany one vocal of any length from half a second, or a list of them together.
 
         Args:
             vocals: an audio file, or `(samples, sample_rate)` with samples [T] or [C, T]; or a list of such, which
                 are made in one batch: faster than one by one, and each as it is on its own.
-            prompt: style and instruments in plain English; empty leaves the choice to the model. For a list of vocals
-                also a list, one for each.
-            seed: the same seed, arguments and model give the same take.
-            bpm, key, temperature, guidance, level_db: see `accompany.settings.Settings`.
-            plan: beats, bars, chords and key to play in place of what is heard, such as the `plan` of another take
-                with some chords changed (`dataclasses.replace`).
+            prompt: style and instruments in plain English, which may change with the time (`accompany.prompts`); empty
+                leaves the choice to the model. For a list of vocals also a list, one for each.
             progress: called with the share done, 0 to 1.
+            options: by name.
+                seed: the same seed, arguments and model give the same take (default 0).
+                bpm, key, chords, taps: what is known of the song.
+                temperature, guidance, follow, level_db: how it is played.
+                like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
+                plan: beats, bars, chords and key to play in place of what is heard, such as the `plan` of another take
+                    with some chords changed (`dataclasses.replace`).
+                See `accompany.settings.Settings` for all of them.
 
         Raises:
             InputError: an unusable vocal (missing, broken, silent, too short), an option out of range, prompts that
                 are more or fewer than the vocals, a plan together with `bpm` or `key`, or for a model without plans.
         """
-        if plan is not None and (bpm is not None or key is not None):
-            raise InputError("A plan says tempo and key already; give a plan, or bpm and key.")
         several = vocals if isinstance(vocals, list) else [vocals]
         prompts = [prompt] * len(several) if isinstance(prompt, str) else prompt
         if len(prompts) != len(several):
             raise InputError(f"{len(prompts)} prompts for {len(several)} vocals; give one for each, or one for all.")
-        settings = [Settings(each, seed, bpm, key, temperature, guidance, level_db) for each in prompts]
-        takes = self._takes(several, settings, plan, progress)
+        settings = [self.settings(each, **options) for each in prompts[:1]]
+        settings += [replace(settings[0], prompt=each) for each in prompts[1:]]
+        takes = self.perform(several, settings, progress)
         return takes if isinstance(vocals, list) else takes[0]
+
+    def settings(self, prompt: str = "", **options: Unpack[Options]) -> Settings:
+        """The options of `generate` as one value; a recording to be like becomes its embedding. InputError as there."""
+        given: dict[str, Any] = dict(options)
+        if given.get("like") is not None:
+            given["like"] = self._embed(given["like"])
+        return Settings(prompt, **given)
+
+    def perform(self, vocals: list[Any], settings: list[Settings], progress: Progress | None = None) -> list[Take]:
+        """As `generate` for a list of vocals, each with its settings, which differ in their prompts only."""
+        if not vocals:
+            return []
+        started = time.perf_counter()
+        sung = [read_vocal(vocal, self.sample_rate) for vocal in vocals]
+        made = self.bundle.generate(sung, settings, progress)
+        wall_s = time.perf_counter() - started
+        total = sum(vocal.shape[-1] for vocal in sung)
+        parts = zip(made, sung, settings, vocals, strict=True)
+        return [
+            self._take(each, voice, wanted, wall_s * voice.shape[-1] / total, source_of(vocal))
+            for each, voice, wanted, vocal in parts
+        ]
+
+    def takes(
+        self,
+        vocals: Vocals,
+        prompt: str = "",
+        count: int = 3,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[Options],
+    ) -> list[Take]:
+        """Several takes of one vocal, with the seeds from `seed` on, the best fit first (`Take.scores`).
+
+        Each is what `generate` gives for its seed. Options and errors are as there.
+        """
+        if not 1 <= count <= _MOST_TAKES:
+            raise InputError(f"The number of takes {count} must be from 1 to {_MOST_TAKES}.")
+        first = self.settings(prompt, **options)
+        made = []
+        for index in range(count):
+            settings = replace(first, seed=first.seed + index)
+            (take,) = self.perform([vocals], [settings], _share(progress, index, count))
+            made.append(self.scored(take))
+        return sorted(made, key=lambda take: -take.scores.get("fit", 0.0))
+
+    def scored(self, take: Take) -> Take:
+        """The take with its scores (`accompany.fit`); a model that plans nothing gives none."""
+        from accompany.fit import score
+
+        if not self.bundle.plans:
+            return take
+        from accompany.prompts import is_timed
+
+        prompt = "" if is_timed(take.settings.prompt) else take.settings.prompt
+        return replace(take, scores=score(self._own(), take.samples, take.vocals, take.plan, prompt))
+
+    def analyse(self, vocals: Vocals, *, edited: Analysis | None = None, **options: Unpack[Options]) -> Analysis:
+        """What is heard in a vocal: beats, bars, chords, key and sections.
+
+        Args:
+            vocals: a file, or `(samples, sample_rate)`.
+            edited: an analysis whose locked parts stay as they are.
+            options: bpm, key, chords and taps as in `generate`.
+
+        Raises:
+            InputError: as `generate`, or for a model that plans nothing.
+        """
+        from accompany.analysis import listen_to
+
+        return listen_to(self._own(), read_vocal(vocals, self.sample_rate), self.settings(**options), edited)
+
+    def stream(self, vocals: Vocals, prompt: str = "", **options: Unpack[Options]) -> Stream:
+        """Play while the song is being made: an iterable of pieces, float32 [C, t]; see `accompany.streaming.Stream`.
+
+        Options and errors are as in `generate`.
+        """
+        from accompany.streaming import Stream
+
+        return Stream(self._own(), read_vocal(vocals, self.sample_rate), self.settings(prompt, **options))
+
+    def retake(
+        self,
+        take: Take,
+        from_s: float,
+        to_s: float,
+        prompt: str | None = None,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[Options],
+    ) -> Take:
+        """The same take with the region from `from_s` to `to_s` (seconds) made again, every other sample as it was.
+
+        Without options the next seed plays the same plan with the same settings.
+
+        Raises:
+            InputError: a region outside of the song or shorter than a quarter of a second, an option out of range, or
+                a take without draft.
+        """
+        settings = self._changed(take, prompt, options)
+        return self.edit(take, Edit("retake", {"from_s": from_s, "to_s": to_s}, settings), progress)
+
+    def vary(
+        self,
+        take: Take,
+        strength: float,
+        prompt: str | None = None,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[Options],
+    ) -> Take:
+        """A take like this one: a share `strength` (0 to 1) of its beats composed anew, all of it played anew."""
+        edit = Edit("vary", {"strength": strength}, self._changed(take, prompt, options))
+        return self.edit(take, edit, progress)
+
+    def extend(
+        self,
+        take: Take,
+        before_s: float = 0.0,
+        after_s: float = 0.0,
+        prompt: str | None = None,
+        *,
+        progress: Progress | None = None,
+        **options: Unpack[Options],
+    ) -> Take:
+        """The take with so many seconds of band before and after it, while the voice rests."""
+        settings = self._changed(take, prompt, options)
+        return self.edit(take, Edit("extend", {"before_s": before_s, "after_s": after_s}, settings), progress)
+
+    def edit(self, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
+        """Do to a take what an edit says, as it was done before to another or the same; errors as in its method."""
+        from accompany.edits import apply
+
+        started = time.perf_counter()
+        made, voice, lead_s = apply(self._own(), take.vocals, _made(take), edit, progress)
+        return replace(
+            take,
+            samples=made.samples,
+            plan=made.plan,
+            draft=made.draft,
+            edits=(*take.edits, edit),
+            vocals=voice,
+            source=take.source and replace(take.source, before_s=take.source.before_s + lead_s),
+            wall_s=time.perf_counter() - started,
+            scores={},
+        )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` takes."""
@@ -183,20 +276,45 @@ class Band:
 
         return push_to_hub(self.bundle.path, repo_id, private=private)
 
-    def _takes(
-        self, vocals: list[Any], settings: list[Settings], plan: Plan | None, progress: Progress | None
-    ) -> list[Take]:
-        if not vocals:
-            return []
-        started = time.perf_counter()
-        sung = [read_vocal(vocal, self.sample_rate) for vocal in vocals]
-        made = self.bundle.generate(sung, settings, plan, progress)
-        wall_s = time.perf_counter() - started
-        total = sum(vocal.shape[-1] for vocal in sung)
-        return [
-            Take(samples, self.sample_rate, vocal, played, each, wall_s * vocal.shape[-1] / total)
-            for (samples, played), vocal, each in zip(made, sung, settings, strict=True)
-        ]
+    def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:
+        return Take(made.samples, self.sample_rate, voice, made.plan, settings, wall_s, source, made.draft)
+
+    def _own(self) -> Bundle:
+        """The parts of a model of this package's own kind; InputError for another kind."""
+        from accompany.bundles import Bundle
+
+        if not isinstance(self.bundle, Bundle):
+            raise InputError(f"{self.name} plans nothing, so it can only generate; choose a model such as tiny.")
+        return self.bundle
+
+    def _changed(self, take: Take, prompt: str | None, options: Options) -> Settings:
+        """The settings of an edit: those of the take with its plan, the next seed, and what is given."""
+        given: dict[str, Any] = dict(options)
+        if given.get("like") is not None:
+            given["like"] = self._embed(given["like"])
+        seed = take.seed + 1 + len(take.edits)
+        base = replace(take.settings.playing(take.plan), seed=seed)
+        if prompt is not None:
+            given["prompt"] = prompt
+        return replace(base, **given)
+
+    def _embed(self, recording: Vocals) -> tuple[float, ...]:
+        """The CLAP embedding of a recording."""
+        import torch
+
+        clap = self.bundle.clap
+        mono = torch.from_numpy(read_vocal(recording, clap.sample_rate))
+        return tuple(clap.embed_audio(mono.to(self.bundle.device))[0].tolist())
+
+
+def _made(take: Take) -> Made:
+    from accompany.generation import Made
+
+    return Made(take.samples, take.plan, take.draft)
+
+
+def _share(progress: Progress | None, done: int, total: int) -> Progress | None:
+    return None if progress is None else lambda share: progress((done + share) / total)
 
 
 def load(model: str | os.PathLike[str] = "tiny", *, device: str = "auto", precision: str = "auto") -> Band:
@@ -233,36 +351,6 @@ def choose_device(name: str) -> str:
         there = ", ".join(["auto", *(device for device, is_there in present.items() if is_there)])
         raise InputError(f"The device '{name}' is not available here; use one of {there}.")
     return name
-
-
-def read_vocal(vocals: Vocals, sample_rate: int) -> np.ndarray:
-    """A vocal as mono float32 [1, round(N * sample_rate / its rate)], checked.
-
-    Raises:
-        InputError: unreadable, shorter than half a second, silent, or with samples that are not numbers.
-    """
-    if isinstance(vocals, tuple):
-        mono, seconds, name = *_from_array(*vocals, sample_rate), "The vocal"
-    else:
-        read, source = audio.read_mono(vocals, sample_rate)
-        mono, seconds, name = read.samples, source.seconds, str(vocals)
-    if seconds < _MIN_SECONDS:
-        raise InputError(f"{name} lasts {seconds:.3f} s; sing for at least {_MIN_SECONDS:g} s.")
-    if np.abs(mono).max() < _SILENT_PEAK:
-        raise InputError(f"{name} is silent; record it again with more gain, or choose another track.")
-    return mono
-
-
-def _from_array(samples: Any, from_rate: int, to_rate: int) -> tuple[np.ndarray, float]:
-    values = np.atleast_2d(np.asarray(samples, dtype=np.float32))
-    if values.ndim != 2 or len(values) > _MAX_CHANNELS:
-        raise InputError(f"The vocal has shape {list(values.shape)}; give samples as [T] or [channels, T].")
-    if not np.isfinite(values).all():
-        raise InputError("The vocal has samples that are not numbers (NaN or infinite); repair them first.")
-    if from_rate < 1:
-        raise InputError(f"The vocal's sample rate {from_rate} must be a whole number of Hz above 0.")
-    mono = audio.resample(audio.to_mono(values), from_rate, to_rate)
-    return np.ascontiguousarray(mono), values.shape[-1] / from_rate
 
 
 def describe_models() -> list[dict[str, Any]]:

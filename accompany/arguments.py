@@ -7,6 +7,13 @@ import os
 from typing import Any, NoReturn
 
 import accompany
+from accompany.commands.arguments import (
+    GENERATE_EXAMPLES,
+    add_control_options,
+    add_sound_options,
+    add_studio,
+    add_take_options,
+)
 from accompany.errors import InputError
 
 TASKS = ("listener", "semantic", "acoustic")
@@ -26,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (
         _add_generate,
+        _add_studio,
         _add_synth,
         _add_prepare,
         _add_tokenize,
@@ -35,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_recipe,
         _add_bench,
+        _add_serve,
         _add_looks,
     ):
         add(commands)
@@ -60,7 +69,7 @@ def _command(
 
 
 def _add_generate(commands: Any) -> None:
-    example = 'accompany generate vocals.wav -p "warm jazz trio, brushed drums, walking bass" --mix --seed 7'
+    example = GENERATE_EXAMPLES
     parser = _command(commands, "generate", "make the accompaniment of a vocal", example, more="vocals")
     add = parser.add_argument
     add("vocals", nargs="+", metavar="VOCALS", help="recordings of singing, one or several")
@@ -68,12 +77,15 @@ def _add_generate(commands: Any) -> None:
     add("-o", "--out", metavar="PATH", help="a file for one vocal, a folder for several")
     add("--mix", action="store_true", help="also write <stem>.mix.wav, voice and band together")
     add("--seed", type=int, default=0, help="the same seed gives the same band (default 0)")
-    add("--bpm", type=float, metavar="X", help="tempo, when you know it")
-    add("--key", metavar="KEY", help="key, when you know it, such as C:maj or A:min")
-    add("--temperature", type=float, metavar="X", help="above 1 bolder, below 1 safer; the model has its own")
-    add("--guidance", type=float, metavar="X", help="weight of the prompt; 1 is none; the model has its own")
+    add_control_options(parser)
+    add_take_options(parser)
+    add_sound_options(parser)
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
+
+
+def _add_studio(commands: Any) -> None:
+    add_studio(commands, _command, _add_model)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -213,6 +225,23 @@ def _add_bench(commands: Any) -> None:
     add("--plot", metavar="FILE", help="draw the report: .png, .svg or .pdf")
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
+
+
+def _add_serve(commands: Any) -> None:
+    example = "accompany serve --port 8000\n  accompany serve --host 0.0.0.0 --max-minutes 5      # asks for a token"
+    parser = _command(commands, "serve", "open a page in the browser and an HTTP API", example)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", metavar="NAME", help="where to listen (default 127.0.0.1: this machine alone)")
+    add("--port", type=int, default=8000, metavar="N", help="default 8000; 0 takes a free one")
+    help_ = "what visitors must know when --host is not local (default: $ACCOMPANY_TOKEN, or one is made and shown)"
+    add("--token", default=os.environ.get("ACCOMPANY_TOKEN", ""), metavar="TEXT", help=help_)
+    add("--max-mb", type=float, default=100.0, metavar="X", help="largest upload, in MB (default 100)")
+    add("--max-minutes", type=float, default=10.0, metavar="X", help="longest vocal (default 10)")
+    add("--max-queue", type=_count, default=32, metavar="N", help="jobs that may wait; more are told busy (default 32)")
+    add("--job-minutes", type=float, default=20.0, metavar="X", help="longest that one job may run (default 20)")
+    help_ = "files are deleted so long after their owner was last seen (default 60)"
+    add("--keep-minutes", type=float, default=60.0, metavar="X", help=help_)
+    _add_model(parser)
 
 
 def _add_looks(commands: Any) -> None:

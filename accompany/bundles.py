@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from accompany.encoders.melody import Melody
     from accompany.encoders.mert import Mert
     from accompany.encoders.semantic_codes import SemanticCodes
+    from accompany.generation import Made
     from accompany.pretrained import BundleInfo
     from accompany.settings import Settings
     from accompany.stages.acoustic import AcousticStage
     from accompany.stages.listener import Listener
     from accompany.stages.llambada import TokenStage
-    from accompany.stages.plan import Plan
     from accompany.stages.semantic import SemanticStage
 
 Progress = Callable[[float], None]
@@ -67,13 +67,12 @@ class Bundle:
         self,
         vocals: Sequence[np.ndarray],
         settings: Sequence[Settings],
-        plan: Plan | None,
         progress: Progress | None,
-    ) -> list[tuple[np.ndarray, Plan]]:
+    ) -> list[Made]:
         """Accompaniments, whose settings differ in their prompts only; see `accompany.generation.accompany_vocals`."""
         from accompany.generation import accompany_vocals
 
-        return accompany_vocals(self, vocals, [each.prompt for each in settings], settings[0], plan, progress)
+        return accompany_vocals(self, vocals, settings, progress)
 
 
 @dataclass(frozen=True)
@@ -117,15 +116,15 @@ class LlambadaBundle:
         self,
         vocals: Sequence[np.ndarray],
         settings: Sequence[Settings],
-        plan: Plan | None,
         progress: Progress | None,
-    ) -> list[tuple[np.ndarray, Plan]]:
+    ) -> list[Made]:
         """Accompaniments, made together; see `accompany.llambada.accompany_vocals`. InputError for a plan."""
+        from accompany.generation import Made
         from accompany.llambada import accompany_vocals
 
-        if plan is not None:
+        if any(each.plan is not None for each in settings):
             raise InputError(f"{self.name} plans nothing and cannot play a plan; leave it out.")
-        return accompany_vocals(self, vocals, settings, progress)
+        return [Made(*made) for made in accompany_vocals(self, vocals, settings, progress)]
 
     def _check_tokens(self) -> None:
         """Each stage reads and writes the codes that the encoders give."""

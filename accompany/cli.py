@@ -8,24 +8,22 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
-import json
 import logging
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import accompany
 from accompany.arguments import TASKS, build_parser
+from accompany.commands.console import bar as _bar
+from accompany.commands.console import print_json as _print_json
+from accompany.commands.console import say as _say
 from accompany.errors import InputError
-
-if TYPE_CHECKING:
-    from accompany.outputs import Output
 
 _RECIPES = {
     "codec": ("accompany.encoders.training.codec", "train_codec", "CodecTrainingConfig"),
@@ -118,64 +116,19 @@ def _extra(name: str | None) -> Iterator[None]:
 
 
 def _generate(args: argparse.Namespace) -> None:
-    from accompany.audio import info
-    from accompany.outputs import plan_outputs
-    from accompany.settings import Settings
+    from accompany.commands.generate import generate
 
-    # All that can be refused is refused before the model loads, which takes seconds.
-    options = {name: getattr(args, name) for name in ("seed", "bpm", "key", "temperature", "guidance")}
-    Settings(args.prompt, **options)
-    for vocal in args.vocals:
-        info(vocal)
-    outputs = plan_outputs(args.vocals, args.out, args.mix)
-    started = time.perf_counter()
-    band = _load(args)
-    load_s = time.perf_counter() - started
-    files = [_generate_one(band, output, args.prompt, options) for output in outputs]
-    if args.json:
-        summary = {"files": files, "model": band.name, "device": str(band.device), "load_s": round(load_s, 3)}
-        _print_json({**summary, "peak_rss_mb": _peak_rss_mb()})
+    generate(args, _load)
 
 
 def _load(args: argparse.Namespace) -> Any:
     return accompany.load(args.model, device=args.device, precision=args.precision)
 
 
-def _generate_one(band: Any, output: Output, prompt: str, options: dict[str, Any]) -> dict[str, Any]:
-    started = time.perf_counter()
-    with _bar(output.vocals.name) as progress:
-        take = band.generate(output.vocals, prompt, **options, progress=progress)
-    output.accompaniment.parent.mkdir(parents=True, exist_ok=True)
-    take.save(output.accompaniment)
-    if output.mix:
-        take.save_mix(output.mix)
-    wall_s = time.perf_counter() - started
-    _say(f"{' and '.join(str(file) for file in output.files)}: {_describe(take)}")
-    return {
-        "vocals": str(output.vocals),
-        "accompaniment": str(output.accompaniment),
-        "mix": str(output.mix) if output.mix else None,
-        "seconds": round(take.seconds, 3),
-        "wall_s": round(wall_s, 3),
-        "rtf": round(wall_s / take.seconds, 4),
-        "seed": take.seed,
-    }
+def _studio(args: argparse.Namespace) -> None:
+    from accompany.commands import studio
 
-
-def _describe(take: Any) -> str:
-    tempo = f", {take.plan.tempo_bpm:.0f} beats a minute" if take.plan.tempo_bpm else ""
-    key = f" in {take.plan.key}" if take.plan.key else ""
-    return f"{take.seconds:.1f} s{key}{tempo}, made in {take.wall_s:.1f} s"
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar with the time left; hands out a function that takes the share done, 0 to 1."""
-    from tqdm import tqdm
-
-    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} done, {remaining} left"
-    with tqdm(total=1.0, desc=name, bar_format=layout, disable=None, leave=False) as bar:
-        yield lambda share: bar.update(share - bar.n) and None
+    getattr(studio, args.command)(args, _load)
 
 
 def _synth(args: argparse.Namespace) -> None:
@@ -287,6 +240,16 @@ def _bench(args: argparse.Namespace) -> None:
         _print_json(report)
 
 
+def _serve(args: argparse.Namespace) -> None:
+    from accompany.serve.limits import Address, Limits
+    from accompany.serve.run import serve
+
+    limits = Limits(
+        args.max_mb, args.max_minutes, args.max_queue, job_minutes=args.job_minutes, keep_minutes=args.keep_minutes
+    )
+    serve(lambda: _load(args), limits, Address(args.host, args.port, args.token), _say)
+
+
 def _models(args: argparse.Namespace) -> None:
     from accompany.api import describe_models
 
@@ -318,23 +281,16 @@ def _doctor(args: argparse.Namespace) -> int:
     return _OURS if any(finding.status == "broken" for finding in findings) else 0
 
 
-def _peak_rss_mb() -> float:
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20) if sys.platform == "darwin" else peak / 1024, 1)
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value), flush=True)
-
-
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | None]] = {
-    "generate": (_generate, None),
+    "generate": (_generate, "sound"),
+    "analyse": (_studio, "eval"),
+    "retake": (_studio, "sound"),
+    "vary": (_studio, "sound"),
+    "extend": (_studio, "sound"),
+    "undo": (_studio, "sound"),
+    "takes": (_studio, None),
+    "remake": (_studio, "sound"),
+    "completion": (_studio, None),
     "synth": (_synth, "synth"),
     "prepare": (_prepare, "data"),
     "tokenize": (_tokenize, None),
@@ -344,6 +300,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | Non
     "evaluate": (_evaluate, "eval"),
     "recipe": (_recipe, None),
     "bench": (_bench, "eval"),
+    "serve": (_serve, "ui"),
     "models": (_models, None),
     "doctor": (_doctor, None),
 }

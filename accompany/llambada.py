@@ -44,7 +44,15 @@ _CONTEXT_S = WINDOW_S / 2
 _LISTENED, _COMPOSING, _PLAYED = 0.02, 0.25, 0.98
 _QUIETEST = 1e-6
 _FULL_SCALE = 32767.0
-_WITHOUT = {"bpm": "tempo", "key": "key", "guidance": "weight of the prompt"}
+_WITHOUT = {
+    "bpm": "tempo",
+    "key": "key",
+    "guidance": "weight of the prompt",
+    "chords": "chords",
+    "taps": "beats",
+    "follow": "weight of the voice",
+    "like": "sound of a recording",
+}
 
 
 @dataclass(frozen=True)
@@ -245,4 +253,5 @@ def _note_what_changes_nothing(bundle: LlambadaBundle, settings: Settings) -> No
     for name, meaning in _WITHOUT.items():
         value = getattr(settings, name)
         if value is not None:
-            _log.warning("%s has no condition for the %s, so %s=%s changes nothing.", bundle.name, meaning, name, value)
+            said = f"{name}={value}" if isinstance(value, (str, float)) else name
+            _log.warning("%s has no condition for the %s, so %s changes nothing.", bundle.name, meaning, said)

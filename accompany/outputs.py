@@ -10,24 +10,43 @@ from pathlib import Path
 
 from accompany.errors import InputError
 
-_SUFFIXES = (".wav", ".flac", ".ogg", ".aiff")
+_SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".mp3")
 
 
 @dataclass(frozen=True)
 class Output:
-    """The files of one vocal; `mix` is None when no mix is wanted."""
+    """The files of one vocal; `mix` is None when no mix is wanted.
+
+    Attributes:
+        vocals: the recording.
+        accompaniment, mix: of the best take.
+        others: accompaniments (and mixes) of further takes.
+        beside: files of other kinds by their ending, such as `.mid`.
+    """
 
     vocals: Path
     accompaniment: Path
     mix: Path | None
+    others: tuple[tuple[Path, Path | None], ...] = ()
+    beside: tuple[tuple[str, Path], ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What will be written."""
-        return (self.accompaniment,) if self.mix is None else (self.accompaniment, self.mix)
+        several = [(self.accompaniment, self.mix), *self.others]
+        sounds = [file for pair in several for file in pair if file is not None]
+        return (*sounds, *(file for _, file in self.beside))
 
 
-def plan_outputs(vocals: Sequence[str | os.PathLike[str]], out: str | None, mix: bool) -> list[Output]:
+def plan_outputs(
+    vocals: Sequence[str | os.PathLike[str]],
+    out: str | None,
+    mix: bool,
+    *,
+    suffix: str = ".wav",
+    takes: int = 1,
+    beside: Sequence[str] = (),
+) -> list[Output]:
     """Name the files of every vocal.
 
     Args:
@@ -35,6 +54,9 @@ def plan_outputs(vocals: Sequence[str | os.PathLike[str]], out: str | None, mix:
         out: a file for one vocal, a folder for several (or for one, if it is there or ends in a slash); None
             puts `<stem>.accompaniment.wav` in the current folder.
         mix: also name `<stem>.mix.wav`.
+        suffix: of the sounds that `out` does not name.
+        takes: also name `<stem>.2.accompaniment.wav` and so on for further takes.
+        beside: endings of other files, such as `.mid` for `<stem>.mid`.
 
     Raises:
         InputError: `out` cannot be what it must be, two vocals share a name, an input would be overwritten,
@@ -47,13 +69,33 @@ def plan_outputs(vocals: Sequence[str | os.PathLike[str]], out: str | None, mix:
         folder = Path(out) if out is not None else Path()
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--out {out} is a file; name a folder for the results of {len(paths)} vocals.")
-        accompaniments = [folder / f"{path.stem}.accompaniment.wav" for path in paths]
+        accompaniments = [folder / f"{path.stem}.accompaniment{suffix}" for path in paths]
     named = zip(paths, accompaniments, strict=True)
-    outputs = [Output(vocal, result, _mix_path(result) if mix else None) for vocal, result in named]
+    outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
     _check_distinct(outputs)
     for folder in {output.accompaniment.parent for output in outputs}:
         _check_writable(folder)
     return outputs
+
+
+def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str]) -> Output:
+    further = [_numbered(result, number) for number in range(2, takes + 1)]
+    return Output(
+        vocal,
+        result,
+        _mix_path(result) if mix else None,
+        tuple((each, _mix_path(each) if mix else None) for each in further),
+        tuple((ending, result.with_name(f"{_base(result)}{ending}")) for ending in beside),
+    )
+
+
+def _base(accompaniment: Path) -> str:
+    return accompaniment.stem.removesuffix(".accompaniment")
+
+
+def _numbered(accompaniment: Path, number: int) -> Path:
+    rest = accompaniment.name.removeprefix(_base(accompaniment))
+    return accompaniment.with_name(f"{_base(accompaniment)}.{number}{rest}")
 
 
 def _means_folder(out: str) -> bool:
@@ -67,8 +109,7 @@ def _checked_file(path: Path) -> Path:
 
 
 def _mix_path(accompaniment: Path) -> Path:
-    stem = accompaniment.stem.removesuffix(".accompaniment")
-    return accompaniment.with_name(f"{stem}.mix{accompaniment.suffix}")
+    return accompaniment.with_name(f"{_base(accompaniment)}.mix{accompaniment.suffix}")
 
 
 def _check_distinct(outputs: list[Output]) -> None:

@@ -19,7 +19,16 @@ from accompany.arguments import build_parser
 from accompany.cli import main
 
 COMMANDS = {
-    "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json",
+    "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
+    "--like-strength --follow --takes --project --settings --plot --midi --stems --lufs --rate --bits --format --start",
+    "analyse": "vocals --out --no-picture --bpm --key --chords --taps --json",
+    "retake": "project --from --to --bars --prompt --seed",
+    "vary": "project --strength --prompt --seed",
+    "extend": "project --before --after --prompt --seed",
+    "undo": "project",
+    "takes": "project --choose --json",
+    "remake": "file --out --mix",
+    "completion": "shell",
     "synth": "out_dir --songs --seed --voice-only --no-stems",
     "prepare": "songs_dir pairs_dir --separator --workers",
     "tokenize": "pairs_dir tokens_dir --model --melody-only --variants --token-variants",
@@ -29,6 +38,7 @@ COMMANDS = {
     "evaluate": "--report --judge",
     "recipe": "recipe --work --scale --steps --from --dry-run",
     "bench": "--lengths --batches --runs --against --plot --model --device --json",
+    "serve": "--host --port --token --max-mb --max-minutes --max-queue --job-minutes --keep-minutes --model --device",
     "models": "",
     "doctor": "",
 }

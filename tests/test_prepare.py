@@ -20,6 +20,7 @@ from accompany.config import read_json
 from accompany.data.prepare import prepare
 from accompany.data.separate import VocalSeparator
 from accompany.errors import InputError
+from accompany.sound.stems import STEMS, split_stems
 
 pytest.importorskip("demucs", reason="separation needs Demucs (accompany[data])")
 
@@ -89,6 +90,16 @@ def test_a_pair_is_what_demucs_says(model: object, separator: Path, tmp_path: Pa
     out = out * std + mean
     assert np.allclose(vocals, out[3].numpy(), atol=1e-5)
     assert np.allclose(band, out[:3].sum(0).numpy(), atol=1e-5)
+
+
+def test_the_stems_of_a_band_sum_to_it(separator: Path, tmp_path: Path) -> None:
+    band = audio.read(song(tmp_path / "a.wav", rate=24000, channels=1)).samples
+    stems = split_stems(band, 24000, str(separator))
+    assert tuple(stems.sounds) == STEMS and all(sound.shape == band.shape for sound in stems.sounds.values())
+    assert np.allclose(sum(stems.sounds.values()), band, atol=1e-5)
+    assert all(np.abs(stems.sounds[name]).max() > 1e-3 for name in STEMS)
+    with pytest.raises(InputError, match="nowhere"):
+        split_stems(band, 24000, str(tmp_path / "nowhere"))
 
 
 def test_the_repo_layout_of_demucs_loads_too(model: object, tmp_path: Path) -> None:

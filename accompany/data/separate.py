@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +14,54 @@ from accompany.errors import InputError
 VOCALS = "vocals"
 
 
-class VocalSeparator:
-    """A Demucs model (Rouard et al., arXiv 2211.08553) that splits songs in two.
+class SongSeparator:
+    """A Demucs model (Rouard et al., arXiv 2211.08553) that splits songs into stems.
 
     Args:
         name: a Demucs name ("htdemucs"), `hf://namespace/name`, or a folder in the layout of a Demucs
             repository: NAME.yaml with SIGNATURE.safetensors (as on the hub) or SIGNATURE.th (as `demucs --repo`).
         device: torch device.
+        needed: stems that it must know.
+        option: what the user calls it, for the refusal.
 
     Raises:
-        InputError: no such model, or one that has no vocals.
+        InputError: no such model, or one without a stem that is needed.
     """
 
-    def __init__(self, name: str, device: str = "cpu") -> None:
+    def __init__(self, name: str, device: str = "cpu", needed: Sequence[str] = (), option: str = "--stems") -> None:
         self.name = name
         self._separator = _load(name, device)
-        if VOCALS not in self._separator.model.sources:
-            raise InputError(f"--separator {name} has no '{VOCALS}' among its sources; choose another model.")
+        for stem in needed:
+            if stem not in self._separator.model.sources:
+                raise InputError(f"{option} {name} has no '{stem}' among its sources; choose another model.")
 
     @property
     def sample_rate(self) -> int:
-        """Of what `split` returns, in Hz."""
+        """Of the stems, in Hz."""
         return int(self._separator.samplerate)
 
-    def split(self, song: audio.Audio) -> tuple[np.ndarray, np.ndarray]:
-        """Vocals and accompaniment of a song, each float32 [C, round(T * sample_rate / rate)], aligned with it."""
+    def stems(self, samples: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+        """The stems of [C, T] by name, each float32 [C', round(T * own rate / sample_rate)], aligned with it."""
         import torch
 
-        samples = audio.resample(song.samples, song.sample_rate, self.sample_rate)
+        samples = audio.resample(samples, sample_rate, self.sample_rate)
         samples = _with_channels(samples, int(self._separator.audio_channels))
         with torch.inference_mode():
             _, stems = self._separator.separate_tensor(torch.from_numpy(np.ascontiguousarray(samples)))
+        return {name: stem.cpu().numpy() for name, stem in stems.items()}
+
+
+class VocalSeparator(SongSeparator):
+    """A `SongSeparator` that splits songs in two: the voice and everything else."""
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        super().__init__(name, device, (VOCALS,), "--separator")
+
+    def split(self, song: audio.Audio) -> tuple[np.ndarray, np.ndarray]:
+        """Vocals and accompaniment of a song, each float32 [C, round(T * sample_rate / rate)], aligned with it."""
+        stems = self.stems(song.samples, song.sample_rate)
         others = [stem for name, stem in stems.items() if name != VOCALS]
-        return stems[VOCALS].cpu().numpy(), torch.stack(others).sum(0).cpu().numpy()
+        return stems[VOCALS], np.sum(others, axis=0)
 
 
 def _with_channels(samples: np.ndarray, channels: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from accompany.evaluation.metrics import CHROMA_HOP, CHROMA_RATE, Signal, chroma
 
 if TYPE_CHECKING:
+    from accompany.analysis import Analysis
     from accompany.api import Take
 
 PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
@@ -73,6 +74,36 @@ def picture_of_take(path: str | os.PathLike[str], take: Take, title: str = "") -
         chords=take.plan.chords,
         title=title or take.settings.prompt,
     )
+
+
+def picture_of_analysis(path: str | os.PathLike[str], vocal: Signal, sample_rate: int, analysis: Analysis) -> Path:
+    """Draw what was heard in a vocal: its spectrogram with sections, its chroma with beats and chords, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    plan = analysis.plan
+    figure, axes = pyplot.subplots(2, 1, figsize=(12, 6), sharex=True, layout="constrained")
+    _spectrogram(axes[0], vocal, sample_rate, "voice")
+    _chromagram(axes[1], vocal, sample_rate, "voice, chroma")
+    for start, _, name in analysis.sections:
+        axes[0].axvline(start, color="white", linewidth=1.0, linestyle="--")
+        axes[0].text(start, 94, f" {name}", color="white", fontsize=8, va="top", clip_on=True)
+    strong = set(np.round(plan.downbeats_s, 3).tolist())
+    for beat in plan.beats_s:
+        first = round(float(beat), 3) in strong
+        axes[1].axvline(beat, color="white", linewidth=1.4 if first else 0.6, alpha=0.9 if first else 0.5)
+    for start, end, label in plan.chords:
+        if end - start > analysis.seconds / 60:
+            axes[1].text(start, 11.7, label, color="white", fontsize=7, va="top", clip_on=True)
+    axes[0].set_xlim(0, analysis.seconds)
+    axes[1].set_xlabel("time in s")
+    tempo = f"{plan.tempo_bpm:.1f} beats a minute" if plan.tempo_bpm else "no tempo"
+    figure.suptitle(f"{tempo}, {plan.key or 'no key'}")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return Path(path)
 
 
 def _spectrogram(axis: Any, signal: Signal, sample_rate: int, label: str) -> None:

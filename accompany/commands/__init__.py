@@ -1,0 +1,1 @@
+"""What the commands do that work on takes; `accompany.cli` runs them."""

@@ -1,0 +1,37 @@
+"""Words for people on stderr, JSON for programs on stdout, a bar while they wait."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def say(message: str) -> None:
+    """Write a line to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Write a value as one line of JSON to stdout."""
+    print(json.dumps(value), flush=True)
+
+
+@contextmanager
+def bar(name: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar with the time left; hands out a function that takes the share done, 0 to 1."""
+    from tqdm import tqdm
+
+    layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} done, {remaining} left"
+    with tqdm(total=1.0, desc=name, bar_format=layout, disable=None, leave=False) as shown:
+        yield lambda share: shown.update(share - shown.n) and None
+
+
+def peak_rss_mb() -> float:
+    """Most memory that this process held so far, in MB."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20) if sys.platform == "darwin" else peak / 1024, 1)

@@ -1,0 +1,293 @@
+"""`accompany generate`: everything that can be refused is refused before the model loads, which takes seconds."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accompany.commands.console import bar, peak_rss_mb, print_json, say
+from accompany.errors import InputError
+
+if TYPE_CHECKING:
+    from accompany.analysis import Analysis
+    from accompany.api import Band
+    from accompany.outputs import Output
+    from accompany.sound import Sound
+    from accompany.take import Take
+
+Load = Callable[[argparse.Namespace], Any]
+
+_CONTROLS = ("seed", "bpm", "key", "temperature", "guidance", "follow", "like_strength")
+
+
+def generate(args: argparse.Namespace, load: Load) -> None:
+    """Make the accompaniments that the arguments ask for, and their files."""
+    from accompany.audio import info
+    from accompany.outputs import plan_outputs
+
+    options, analysis = read_controls(args)
+    sounds = [read_sound(args, vocal) for vocal in args.vocals]
+    for vocal in args.vocals:
+        info(vocal)
+    suffix = f".{args.format}" if args.format else ".wav"
+    if args.project:
+        _check_project(args)
+    else:
+        outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, takes=args.takes, beside=_beside(args))
+        _check_files(outputs, sounds, args.format)
+    _check_extras(args)
+    started = time.perf_counter()
+    band = load(args)
+    load_s = time.perf_counter() - started
+    if args.project:
+        files = [_into_project(band, args, options, analysis, sounds[0], suffix)]
+    else:
+        pairs = zip(outputs, sounds, strict=True)
+        files = [_one(band, output, args, options, analysis, sound) for output, sound in pairs]
+    if args.json:
+        summary = {"files": files, "model": band.name, "device": str(band.device), "load_s": round(load_s, 3)}
+        print_json({**summary, "peak_rss_mb": peak_rss_mb()})
+
+
+def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | None]:
+    """The options of `Band.generate` in the arguments, checked; and the chord file, if one is given."""
+    from accompany.settings import Settings
+
+    options = {name: getattr(args, name) for name in _CONTROLS if getattr(args, name, None) is not None}
+    if getattr(args, "level", None) is not None:
+        options["level_db"] = args.level
+    analysis = None
+    if getattr(args, "chords", None) is not None:
+        if Path(args.chords).suffix.lower() == ".json":
+            from accompany.analysis import Analysis
+
+            analysis = Analysis.load(args.chords)
+        else:
+            options["chords"] = args.chords
+    if getattr(args, "taps", None) is not None:
+        options["taps"] = read_taps(args.taps)
+    like = (1.0,) if getattr(args, "like", None) else None
+    Settings(getattr(args, "prompt", None) or "", **options, like=like, plan=analysis and analysis.plan)
+    if like:
+        from accompany.audio import info
+
+        info(args.like)
+        options["like"] = args.like
+    return options, analysis
+
+
+def read_taps(text: str) -> tuple[float, ...]:
+    """Times in an argument, or in the file that it names. InputError for what is no number."""
+    path = Path(text)
+    words = (path.read_text(encoding="utf-8") if path.is_file() else text).replace(",", " ").split()
+    try:
+        return tuple(map(float, words))
+    except ValueError as error:
+        raise InputError(f"The taps '{text}' must be times in seconds, or a text file of them ({error}).") from error
+
+
+def read_sound(args: argparse.Namespace, vocal: str) -> Sound:
+    """How files are written, checked; the start may be that of the vocal."""
+    from accompany.sound import Sound
+
+    given = {
+        "loudness_lufs": args.lufs,
+        "peak_dbtp": args.peak,
+        "balance_db": args.balance,
+        "eq": args.eq,
+        "compression": args.compress,
+        "reverb": args.reverb,
+        "sample_rate": args.rate,
+        "bits": args.bits,
+        "start_s": _start(args.start, vocal),
+    }
+    return Sound(**{name: value for name, value in given.items() if value is not None})
+
+
+def describe(take: Take) -> str:
+    """A take in a few words."""
+    tempo = f", {take.plan.tempo_bpm:.0f} beats a minute" if take.plan.tempo_bpm else ""
+    key = f" in {take.plan.key}" if take.plan.key else ""
+    return f"{take.seconds:.1f} s{key}{tempo}, made in {take.wall_s:.1f} s"
+
+
+def describe_scores(take: Take) -> str:
+    """The scores of a take in one line."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in take.scores.items())
+
+
+def draw(path: Path, take: Take) -> None:
+    """Write the picture of a take."""
+    from accompany.audio import replacing
+    from accompany.evaluation.pictures import picture_of_take
+
+    with replacing(path) as temporary:
+        drawn = picture_of_take(temporary.with_suffix(".png"), take)
+        drawn.replace(temporary)
+
+
+def model_name(model: str) -> str:
+    """The model as it is found from any folder."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+def _start(text: str | None, vocal: str) -> float | None:
+    from accompany.sound.files import start_of
+
+    if text is None:
+        return None
+    if text == "vocal":
+        start_s = start_of(vocal)
+        if start_s is None:
+            raise InputError(f"{vocal} has no time stamp; give --start in seconds.")
+        return start_s
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"--start {text} must be seconds, or 'vocal' for the time stamp of the vocal.") from error
+
+
+def _beside(args: argparse.Namespace) -> list[str]:
+    wanted = {".settings.json": args.settings, ".png": args.plot, ".mid": args.midi}
+    return [ending for ending, is_wanted in wanted.items() if is_wanted]
+
+
+def _check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | None) -> None:
+    from accompany.sound.files import check
+
+    for output, sound in zip(outputs, sounds, strict=True):
+        suffix = output.accompaniment.suffix.lower()
+        if kind is not None and suffix != f".{kind}":
+            raise InputError(f"--format {kind} and the name {output.accompaniment} do not agree; leave one out.")
+        if not sound.changes_nothing:
+            check(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)
+
+
+def _check_project(args: argparse.Namespace) -> None:
+    taken = {"--out": args.out, "--settings": args.settings, "--plot": args.plot, "--midi": args.midi,
+             "--stems": args.stems}  # fmt: skip
+    for option, value in taken.items():
+        if value:
+            raise InputError(f"{option} does not go with --project, which keeps everything; leave one out.")
+    if len(args.vocals) > 1:
+        raise InputError("A project holds one vocal; make one for each.")
+    if Path(args.project).exists() and (not Path(args.project).is_dir() or any(Path(args.project).iterdir())):
+        raise InputError(f"{args.project} is there already; name a new folder for the project.")
+
+
+def _check_extras(args: argparse.Namespace) -> None:
+    """Packages of other extras that will be needed at the end are looked for at the beginning."""
+    for wanted, names, extra in ((args.plot, ("matplotlib", "librosa"), "eval"), (args.stems, ("demucs",), "data")):
+        for name in names if wanted else ():
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                line = f'pip install "accompany[{extra}]"'
+                raise InputError(f"This option needs the package {name}, which is not installed: {line}") from error
+
+
+def _make(
+    band: Band, vocal: Path, args: argparse.Namespace, options: dict[str, Any], analysis: Analysis | None
+) -> list[Take]:
+    if analysis is not None:
+        plan = analysis.plan if analysis.is_locked else band.analyse(vocal, edited=analysis).plan
+        options = {**options, "plan": plan}
+    with bar(vocal.name) as progress:
+        if args.takes > 1:
+            return band.takes(vocal, args.prompt, args.takes, **options, progress=progress)
+        return [band.generate(vocal, args.prompt, **options, progress=progress)]
+
+
+def _one(
+    band: Band,
+    output: Output,
+    args: argparse.Namespace,
+    options: dict[str, Any],
+    analysis: Analysis | None,
+    sound: Sound,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    takes = _make(band, output.vocals, args, options, analysis)
+    best = takes[0]
+    output.accompaniment.parent.mkdir(parents=True, exist_ok=True)
+    names = [(output.accompaniment, output.mix), *output.others]
+    for take, (accompaniment, mix) in zip(takes, names, strict=True):
+        take.save(accompaniment, sound)
+        if mix:
+            take.save_mix(mix, sound)
+    more = _write_beside(band, best, output, args, sound)
+    wall_s = time.perf_counter() - started
+    if len(takes) > 1:
+        for take, (accompaniment, _) in zip(takes, names, strict=True):
+            say(f"{accompaniment}: seed {take.seed}, {describe_scores(take)}")
+        more["takes"] = [
+            {"accompaniment": str(accompaniment), "seed": take.seed, "scores": dict(take.scores)}
+            for take, (accompaniment, _) in zip(takes, names, strict=True)
+        ]
+    say(f"{' and '.join(str(file) for file in output.files)}: {describe(best)}")
+    return {**_told(output.vocals, output.accompaniment, output.mix, best, wall_s), **more}
+
+
+def _told(vocals: Path, accompaniment: Path, mix: Path | None, take: Take, wall_s: float) -> dict[str, Any]:
+    return {
+        "vocals": str(vocals),
+        "accompaniment": str(accompaniment),
+        "mix": str(mix) if mix else None,
+        "seconds": round(take.seconds, 3),
+        "wall_s": round(wall_s, 3),
+        "rtf": round(wall_s / take.seconds, 4),
+        "seed": take.seed,
+    }
+
+
+def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespace, sound: Sound) -> dict[str, Any]:
+    """Write settings, picture, MIDI and stems where they are wanted; what was written, for the JSON."""
+    from accompany.remake import Recipe
+
+    told: dict[str, Any] = {}
+    for ending, path in output.beside:
+        if ending == ".settings.json":
+            Recipe.of(take, band, output.vocals, model_name(args.model), sound).save(path)
+            told["settings"] = str(path)
+        elif ending == ".mid":
+            take.save_midi(path)
+            told["midi"] = str(path)
+        else:
+            draw(path, take)
+            told["plot"] = str(path)
+    if args.stems:
+        stems = take.save_stems(output.accompaniment, args.stems, sound)
+        told["stems"] = [str(path) for path in stems]
+    return told
+
+
+def _into_project(
+    band: Band,
+    args: argparse.Namespace,
+    options: dict[str, Any],
+    analysis: Analysis | None,
+    sound: Sound,
+    suffix: str,
+) -> dict[str, Any]:
+    from accompany.project import Project
+
+    started = time.perf_counter()
+    vocal = Path(args.vocals[0])
+    takes = _make(band, vocal, args, options, analysis)
+    project = Project.create(args.project, vocal, model_name(args.model))
+    names = [project.add(take) for take in takes]
+    project.choose(names[0])
+    project.write_with(sound, suffix, args.mix)
+    files = project.write_files()
+    for name, take in zip(names, takes, strict=True):
+        say(f"take {name}: seed {take.seed}{', ' + describe_scores(take) if take.scores else ''}")
+    say(f"{project.folder}: {describe(takes[0])}")
+    wall_s = time.perf_counter() - started
+    told = _told(vocal, files[0], files[1] if args.mix else None, takes[0], wall_s)
+    scores = [{"name": name, "seed": take.seed, "scores": dict(take.scores)}
+              for name, take in zip(names, takes, strict=True)]  # fmt: skip
+    return {**told, "project": str(project.folder), "takes": scores}

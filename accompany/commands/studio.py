@@ -1,0 +1,150 @@
+"""The commands beside generate: analyse, retake, vary, extend, undo, takes, remake, completion."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accompany.commands.completion import script
+from accompany.commands.console import bar, print_json, say
+from accompany.commands.generate import Load, describe, describe_scores, read_controls
+from accompany.errors import InputError
+
+if TYPE_CHECKING:
+    from accompany.api import Band
+    from accompany.take import Take
+
+Edit = Callable[["Band", "Take", dict[str, Any]], "Take"]
+
+
+def analyse(args: argparse.Namespace, load: Load) -> None:
+    """Write what is heard in a vocal as JSON, and as a picture."""
+    from accompany.analysis import default_path, shorten
+    from accompany.audio import info, replacing
+    from accompany.vocals import read_vocal
+
+    options, edited = read_controls(args)
+    if edited is not None and options:
+        raise InputError("The chord file says tempo and key already; unlock them there, or leave --bpm and --key out.")
+    info(args.vocals)
+    path = Path(args.out) if args.out else default_path(args.vocals)
+    if path.suffix.lower() != ".json":
+        raise InputError(f"--out {path} must end in .json; the picture goes beside it.")
+    band = load(args)
+    heard = band.analyse(args.vocals, edited=edited, **options)
+    heard.save(path)
+    written = [path]
+    if not args.no_picture:
+        from accompany.evaluation.pictures import picture_of_analysis
+
+        voice = read_vocal(args.vocals, band.sample_rate)[0]
+        with replacing(path.with_suffix(".png")) as temporary:
+            picture_of_analysis(temporary.with_suffix(".png"), voice, band.sample_rate, heard).replace(temporary)
+        written.append(path.with_suffix(".png"))
+    plan = heard.plan
+    tempo = f"{plan.tempo_bpm:.1f} beats a minute" if plan.tempo_bpm else "no tempo"
+    say(f"{' and '.join(map(str, written))}: {tempo}, {plan.key}, {shorten(plan.chords)}")
+    say("sections: " + ", ".join(f"{name} {start:.1f} to {end:.1f} s" for start, end, name in heard.sections))
+    if args.json:
+        print_json(heard.as_dict())
+
+
+def retake(args: argparse.Namespace, load: Load) -> None:
+    """Make a region of the current take again."""
+    from accompany.bars import bars_as_seconds
+
+    in_seconds = args.first is not None and args.last is not None
+    if in_seconds == (args.bars is not None) or (args.first is None) != (args.last is None):
+        raise InputError("Say which region: --from and --to in seconds, or --bars with the first and the last bar.")
+
+    def work(band: Band, take: Take, options: dict[str, Any]) -> Take:
+        first, last = (args.first, args.last) if in_seconds else bars_as_seconds(take.plan, *args.bars)
+        return band.retake(take, first, last, args.prompt, **options)
+
+    _edit(args, load, work)
+
+
+def vary(args: argparse.Namespace, load: Load) -> None:
+    """Make a take like the current one."""
+    _edit(args, load, lambda band, take, options: band.vary(take, args.strength, args.prompt, **options))
+
+
+def extend(args: argparse.Namespace, load: Load) -> None:
+    """Play on before and after the current take."""
+    _edit(args, load, lambda band, take, options: band.extend(take, args.before, args.after, args.prompt, **options))
+
+
+def undo(args: argparse.Namespace, load: Load) -> None:
+    """Go back to the take before the current one."""
+    from accompany.project import Project
+
+    project = Project.open(args.project)
+    name = project.undo()
+    files = project.write_files()
+    say(f"take {name} again: {' and '.join(map(str, files))}")
+
+
+def takes(args: argparse.Namespace, load: Load) -> None:
+    """List the takes of a project, or choose one."""
+    from dataclasses import asdict
+
+    from accompany.project import Project
+
+    project = Project.open(args.project)
+    if args.choose:
+        project.choose(args.choose)
+        project.write_files()
+    entries = project.entries()
+    for entry in entries:
+        mark = "*" if entry.name == project.current else " "
+        origin = f" of {entry.parent}" if entry.parent else ""
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in entry.scores.items())
+        say(f"{mark} {entry.name}  {entry.kind}{origin}, seed {entry.seed}  {entry.prompt or '(no prompt)'}  {scores}")
+    if args.json:
+        print_json({"current": project.current, "takes": [asdict(entry) for entry in entries]})
+
+
+def remake(args: argparse.Namespace, load: Load) -> None:
+    """Make a take again from its settings file."""
+    from accompany.outputs import plan_outputs
+    from accompany.remake import Recipe
+
+    recipe = Recipe.load(args.file)
+    stem = Path(args.file).name.removesuffix(".json").removesuffix(".settings")
+    (output,) = plan_outputs([recipe.vocals], args.out or f"{stem}.remade.wav", args.mix)
+    args.model = recipe.model
+    with bar(stem) as progress:
+        take = recipe.make(load(args), progress)
+    output.accompaniment.parent.mkdir(parents=True, exist_ok=True)
+    take.save(output.accompaniment, recipe.sound)
+    if output.mix:
+        take.save_mix(output.mix, recipe.sound)
+    say(f"{' and '.join(map(str, output.files))}: {describe(take)}")
+
+
+def completion(args: argparse.Namespace, load: Load) -> None:
+    """Print completion for a shell."""
+    from accompany.arguments import build_parser
+
+    sys.stdout.write(script(build_parser(), args.shell))
+
+
+def _edit(args: argparse.Namespace, load: Load, work: Edit) -> None:
+    """Do an edit to the current take of a project, and write the files of the new one."""
+    from accompany.project import Project
+
+    options, _ = read_controls(args)
+    project = Project.open(args.project)
+    parent, before = project.current, project.take()
+    args.model = project.model
+    band = load(args)
+    with bar(args.command) as progress:
+        made = work(band, before, {**options, "progress": progress})
+    made = band.scored(made)
+    name = project.add(made, parent)
+    files = project.write_files()
+    scores = f"; {describe_scores(made)}" if made.scores else ""
+    say(f"take {name}, {' and '.join(map(str, files))}: {describe(made)}{scores}")

@@ -1,0 +1,88 @@
+"""Can a border be heard? Spectral flux and level around borders, against the same everywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_HOP_S = 0.01
+_WINDOW_S = 0.04
+_NEAR_S = 0.03
+_SPAN_S = 0.1
+
+
+@dataclass(frozen=True)
+class Seams:
+    """What borders are like: 1 is as everywhere else, a border that can be heard is well above.
+
+    Attributes:
+        flux_ratio: largest rise of the log spectrum within 30 ms of a border, mean over borders, over the mean of the
+            same at all other places.
+        level_ratio: largest step of the level (dB, between the 100 ms before and after), likewise.
+    """
+
+    flux_ratio: float
+    level_ratio: float
+
+
+def seams(samples: np.ndarray, sample_rate: int, borders_s: Sequence[float]) -> Seams:
+    """Measure borders (seconds) in a sound [C, T]; borders within 0.1 s of the ends count not."""
+    mono = samples.mean(axis=0)
+    flux, step = _flux(mono, sample_rate), _level_steps(mono, sample_rate)
+    n = min(len(flux), len(step))
+    inside = [border for border in borders_s if _SPAN_S < border < n * _HOP_S - _SPAN_S]
+    places = np.round(np.asarray(inside) / _HOP_S).astype(int)
+    return Seams(_ratio(flux[:n], places), _ratio(step[:n], places))
+
+
+def window_borders(n_frames: int, window: int, context: int, lookahead: int, frame_rate: float) -> list[float]:
+    """Seconds at which one window of a stage ends and the next goes on."""
+    from accompany.stages.decoding import windows
+
+    return [part.keep_from / frame_rate for part in windows(n_frames, window, context, lookahead)][1:]
+
+
+def _ratio(values: np.ndarray, places: np.ndarray) -> float:
+    """Mean over places of the largest value near each, over that of all frames away from the places."""
+    if not len(places):
+        return 1.0
+    reach = round(_NEAR_S / _HOP_S)
+    padded = np.pad(values, reach, mode="edge")
+    largest = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1)
+    away = np.ones(len(values), bool)
+    for place in places:
+        away[max(place - 3 * reach, 0) : place + 3 * reach] = False
+    return float(largest[places].mean() / max(float(largest[away].mean()), 1e-9))
+
+
+def _flux(mono: np.ndarray, rate: int) -> np.ndarray:
+    """Rise of the log spectrum from frame to frame, [N]; frame i is centred at i hops."""
+    hop, size = round(_HOP_S * rate), round(_WINDOW_S * rate)
+    padded = np.pad(mono, (size // 2 + hop, size))
+    count = len(mono) // hop
+    window = np.hanning(size)
+    made = np.zeros(count)
+    before = None
+    for index in range(count + 1):
+        frame = padded[index * hop : index * hop + size] * window
+        spectrum = np.log1p(1000 * np.abs(np.fft.rfft(frame)) / size)
+        if before is not None:
+            made[index - 1] = np.maximum(spectrum - before, 0).sum()
+        before = spectrum
+    return made
+
+
+def _level_steps(mono: np.ndarray, rate: int) -> np.ndarray:
+    """How far the level in dB moves at each hop, [N]: the 100 ms after against the 100 ms before."""
+    hop, span = round(_HOP_S * rate), round(_SPAN_S / _HOP_S)
+    count = len(mono) // hop
+    energy = np.square(mono[: count * hop].reshape(count, hop).astype(np.float64)).mean(axis=1)
+    total = np.concatenate([[0.0], np.cumsum(energy)])
+    places = np.arange(count)
+    before = total[places] - total[np.maximum(places - span, 0)]
+    after = total[np.minimum(places + span, count)] - total[places]
+    steps = np.abs(10 * np.log10((after + 1e-7) / (before + 1e-7)))
+    steps[:span] = steps[count - span :] = 0.0
+    return steps

@@ -1,0 +1,123 @@
+"""How well a take fits, told from the take, its vocal and its plan alone, to rank takes.
+
+No truth is needed, so a wrong plan is not seen: these say how well the band plays what was decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accompany.bundles import Bundle
+from accompany.encoders import targets
+from accompany.encoders.melody import Melody
+from accompany.stages.plan import CHORD_SLICE, Plan, control_track
+
+_FRAME_RATE = 25.0
+_ONSET_RATE = 100.0
+_PULSE_S = 0.03
+_SMOOTHING_S = 1.0
+_WEIGHTS = {"harmony": 1.0, "rhythm": 1.0, "consonance": 0.25, "whistle": -2.0}
+_WHISTLE_FROM_HZ = 300.0
+_CHORD_TONES = slice(CHORD_SLICE.start + 12, CHORD_SLICE.start + 24)
+
+SCORES = ("fit", *_WEIGHTS, "prompt")
+
+
+@torch.inference_mode()
+def score(bundle: Bundle, samples: np.ndarray, voice: np.ndarray, plan: Plan, prompt: str = "") -> dict[str, float]:
+    """Figures of an accompaniment [C, T] of a voice [1, T], both at the codec's rate.
+
+    Returns:
+        `harmony`: mean over frames of Pearson's r between the band's chroma, smoothed over a second, and the tones of
+        the plan's chords, -1 to 1. `rhythm`: r between its onsets and pulses on the plan's beats. `consonance`: log2 of
+        its energy at the sung pitch class over the mean of the twelve. `whistle`: share of one narrow band above 300 Hz
+        in the spectrum of the whole: high when a tone locks in. `prompt`: cosine of the CLAP embeddings of sound and
+        prompt, where there is one. `fit`: all but the last in one, to rank by; higher is better.
+    """
+    band = torch.from_numpy(np.ascontiguousarray(samples.mean(axis=0, keepdims=True)))
+    rate = bundle.codec.sample_rate
+    chroma = targets.chroma(band, rate, _FRAME_RATE)[0]
+    figures = {
+        "harmony": _harmony(chroma, plan),
+        "rhythm": _rhythm(targets.onset_envelope(band, rate, _ONSET_RATE)[0], plan),
+        "consonance": _consonance(chroma, torch.from_numpy(voice), rate),
+        "whistle": _whistle(band[0], rate),
+    }
+    figures = {"fit": weigh(figures), **figures}
+    if prompt:
+        from accompany.audio import resample
+
+        heard = torch.from_numpy(resample(band.numpy(), rate, bundle.clap.sample_rate)).to(bundle.device)
+        figures["prompt"] = float((bundle.clap.embed_audio(heard) * bundle.clap.embed_text([prompt])).sum())
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def weigh(figures: Mapping[str, float]) -> float:
+    """The one number to rank by."""
+    return sum(weight * figures[name] for name, weight in _WEIGHTS.items())
+
+
+def _harmony(chroma: Tensor, plan: Plan) -> float:
+    control, mask = control_track(plan, len(chroma), _FRAME_RATE)
+    tones = control[:, _CHORD_TONES]
+    known = mask[:, 1] & (tones.sum(dim=1) > 0)
+    if not bool(known.any()):
+        return 0.0
+    window = round(_SMOOTHING_S * _FRAME_RATE) // 2 * 2 + 1
+    padded = torch.nn.functional.pad(chroma.T[None], (window // 2, window // 2), mode="replicate")
+    smooth = torch.nn.functional.avg_pool1d(padded, window, stride=1)[0].T
+    return float(_pearson(smooth[known], tones[known], dim=1).mean())
+
+
+def _rhythm(envelope: Tensor, plan: Plan) -> float:
+    if not plan.beats_s:
+        return 0.0
+    times_s = (torch.arange(len(envelope), dtype=torch.float64) + 0.5) / _ONSET_RATE
+    beats = torch.tensor(plan.beats_s, dtype=torch.float64)
+    after = torch.searchsorted(beats, times_s)
+    near = torch.minimum(
+        (times_s - beats[(after - 1).clamp_min(0)]).abs(), (beats[after.clamp_max(len(beats) - 1)] - times_s).abs()
+    )
+    pulses = torch.exp(-0.5 * (near / _PULSE_S) ** 2).float()
+    return float(_pearson(envelope, pulses, dim=0))
+
+
+def _consonance(chroma: Tensor, voice: Tensor, rate: int) -> float:
+    from accompany.audio import resample
+
+    melody = Melody()
+    heard = torch.from_numpy(resample(voice.numpy(), rate, melody.sample_rate))
+    features = melody.encode(heard, len(chroma))[0]
+    sung = features[:, Melody.SALIENCE].unflatten(1, (12, 3)).sum(dim=2)
+    sung = sung / sung.sum(dim=1, keepdim=True).clamp_min(1e-6)
+    weight = features[:, Melody.VOICING][:, 0] * (chroma.sum(dim=1) > 1e-3)
+    if float(weight.sum()) < 1e-6:
+        return 0.0
+    energy = chroma.square()
+    at_sung = (weight * (sung * energy).sum(dim=1)).sum() / weight.sum()
+    mean = (weight * energy.mean(dim=1)).sum() / weight.sum()
+    return float(torch.log2((at_sung / mean.clamp_min(1e-9)).clamp_min(2.0**-6)))
+
+
+def _whistle(band: Tensor, rate: int) -> float:
+    size = 1 << (int(0.17 * rate) - 1).bit_length()
+    if len(band) < size:
+        return 0.0
+    total = torch.zeros(size // 2 + 1)
+    window, count = torch.hann_window(size), 0
+    for start in range(0, len(band) - size + 1, size // 2):
+        power = torch.fft.rfft(band[start : start + size] * window).abs().square()
+        if float(power.sum()) > 1e-8 * size:
+            total += power / power.sum()
+            count += 1
+    first = int(_WHISTLE_FROM_HZ * size / rate)
+    return float(total[first:].max() / max(count, 1))
+
+
+def _pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
+    return torch.nn.functional.cosine_similarity(a, b.to(a), dim=dim)

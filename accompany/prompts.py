@@ -1,0 +1,96 @@
+"""Prompts that change with the time or the section of the song.
+
+A prompt is plain text, or cues with semicolons between them: `0: solo piano; 12.5: full band; [chorus] loud drums`.
+A cue begins with a time (seconds, or minutes:seconds) and a colon, and holds until the next time; or with a section in
+brackets, and holds in all sections of that name, in place of what the times say. Text before the first cue holds from
+the start; a cue without text leaves the choice to the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_log = logging.getLogger(__name__)
+
+_TIMED = re.compile(
+    r"\s*(?:(?P<minutes>\d+):(?=\d\d))?(?P<seconds>\d+(?:\.\d+)?)\s*:(?!\d\d)\s*(?P<text>.*)", re.DOTALL
+)
+_NAMED = re.compile(r"\s*\[(?P<section>[^\]]+)\]\s*:?\s*(?P<text>.*)", re.DOTALL)
+
+Section = tuple[float, float, str]
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A text from `start_s` on, or in every section called `section`."""
+
+    text: str
+    start_s: float = 0.0
+    section: str | None = None
+
+
+def read_cues(prompt: str) -> list[Cue]:
+    """The cues of a prompt; a plain one is a single cue from the start."""
+    parts = prompt.split(";")
+    if not any(_TIMED.fullmatch(part) or _NAMED.fullmatch(part) for part in parts):
+        return [Cue(prompt)]
+    cues: list[Cue] = []
+    for part in parts:
+        if timed := _TIMED.fullmatch(part):
+            start_s = 60 * int(timed["minutes"] or 0) + float(timed["seconds"])
+            cues.append(Cue(timed["text"].strip(), start_s))
+        elif named := _NAMED.fullmatch(part):
+            cues.append(Cue(named["text"].strip(), section=named["section"].strip().lower()))
+        elif cues:
+            last = cues.pop()
+            cues.append(Cue(f"{last.text}; {part.strip()}".strip("; "), last.start_s, last.section))
+        elif part.strip():
+            cues.append(Cue(part.strip()))
+    return cues
+
+
+def names_sections(prompt: str) -> bool:
+    """Whether a cue of the prompt is for a section."""
+    return any(cue.section for cue in read_cues(prompt))
+
+
+def is_timed(prompt: str) -> bool:
+    """Whether the prompt changes."""
+    cues = read_cues(prompt)
+    return len(cues) > 1 or any(cue.section or cue.start_s for cue in cues)
+
+
+def texts_per_frame(prompt: str, sections: Sequence[Section], n_frames: int, frame_rate: float) -> list[str]:
+    """What holds in each frame, by the time of its centre; empty where nothing is asked for."""
+    cues = read_cues(prompt)
+    texts = [""] * n_frames
+    for cue in sorted((cue for cue in cues if cue.section is None), key=lambda cue: cue.start_s):
+        first = min(max(round(cue.start_s * frame_rate), 0), n_frames)
+        texts[first:] = [cue.text] * (n_frames - first)
+    for cue in (cue for cue in cues if cue.section is not None):
+        found = [(start, end) for start, end, name in sections if name.lower() == cue.section]
+        if not found:
+            names = ", ".join(dict.fromkeys(name for _, _, name in sections)) or "none"
+            _log.warning(
+                "No section [%s] is heard in this vocal, so its prompt is not used; heard: %s.", cue.section, names
+            )
+        for start_s, end_s in found:
+            first, last = (min(round(edge * frame_rate), n_frames) for edge in (start_s, end_s))
+            texts[first:last] = [cue.text] * (last - first)
+    return texts
+
+
+def embed_frames(texts: Sequence[str], embed: Callable[[Sequence[str]], Tensor]) -> tuple[Tensor, Tensor]:
+    """Embeddings [1, F, D] of the text of each frame, and where there is any, [1, F] bool."""
+    different = [text for text in dict.fromkeys(texts) if text]
+    vectors = embed(different)
+    place = {text: index for index, text in enumerate(different)}
+    index = torch.tensor([place.get(text, 0) for text in texts], device=vectors.device)
+    mask = torch.tensor([bool(text) for text in texts], device=vectors.device)
+    return (vectors[index] * mask[:, None])[None], mask[None]

@@ -1,0 +1,137 @@
+"""A take as a JSON file of everything that it was made from, and the take made again from that file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import accompany
+from accompany.config import read_json, write_json
+from accompany.errors import InputError
+from accompany.settings import Settings
+from accompany.sound import Sound
+from accompany.take import Edit, Take
+
+if TYPE_CHECKING:
+    from accompany.api import Band
+
+FORMAT = "accompany settings 1"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes a take: the vocal, the model (with sums of both), settings with the plan, edits, and the sound.
+
+    Attributes:
+        vocals: the recording.
+        vocals_sha256: of that file.
+        model: name, folder or hub id.
+        model_sha256: of its weights.
+        settings: with the plan that was played.
+        edits: in order.
+        sound: of the files.
+    """
+
+    vocals: Path
+    vocals_sha256: str
+    model: str
+    model_sha256: str
+    settings: Settings
+    edits: tuple[Edit, ...]
+    sound: Sound
+
+    @classmethod
+    def of(
+        cls, take: Take, band: Band, vocals: str | os.PathLike[str], model: str, sound: Sound | None = None
+    ) -> Recipe:
+        """The recipe of a take that this band made of this file."""
+        path = Path(vocals)
+        plays = band.bundle.plans and not take.edits
+        settings = take.settings.playing(take.plan) if plays else take.settings
+        sums = file_sha256(path), model_sha256(band)
+        return cls(path, sums[0], model, sums[1], settings, take.edits, sound or Sound())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the JSON file, the vocal's path relative to it. InputError when it cannot be written."""
+        target = Path(path)
+        content = {
+            "format": FORMAT,
+            "accompany": accompany.__version__,
+            "vocals": {"path": _relative(self.vocals, target.parent), "sha256": self.vocals_sha256},
+            "model": {"name": self.model, "sha256": self.model_sha256},
+            "settings": self.settings.as_dict(),
+            "edits": [edit.as_dict() for edit in self.edits],
+            "sound": {name: value for name, value in asdict(self.sound).items() if value != asdict(Sound())[name]},
+        }
+        try:
+            write_json(target, content)
+        except OSError as error:
+            raise InputError(f"Cannot write {path} ({error.strerror}); choose a folder that is writable.") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recipe:
+        """Read the JSON file. InputError names what is wrong with it."""
+        content = read_json(path)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputError(f"{path} is no settings file; accompany generate --settings writes one.")
+        try:
+            return cls(
+                (Path(path).parent / content["vocals"]["path"]),
+                content["vocals"]["sha256"],
+                content["model"]["name"],
+                content["model"]["sha256"],
+                Settings.from_dict(content["settings"]),
+                tuple(Edit.from_dict(edit) for edit in content["edits"]),
+                Sound(**content["sound"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"Cannot read {path} ({error!r}); give it as accompany wrote it.") from error
+
+    def make(self, band: Band, progress: Callable[[float], None] | None = None) -> Take:
+        """Make the take again.
+
+        Raises:
+            InputError: the vocal or the model is another one by now.
+        """
+        if file_sha256(self.vocals) != self.vocals_sha256:
+            raise InputError(f"{self.vocals} is another recording now; put back the one that the take was made from.")
+        if model_sha256(band) != self.model_sha256:
+            raise InputError(f"The model {self.model} has other weights now; give the one that made the take.")
+        steps = 1 + len(self.edits)
+        (take,) = band.perform([self.vocals], [self.settings], _part(progress, 0, steps))
+        for done, edit in enumerate(self.edits, 1):
+            take = band.edit(take, edit, _part(progress, done, steps))
+        return take
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file. InputError when it cannot be read."""
+    sum_ = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                sum_.update(block)
+    except OSError as error:
+        raise InputError(f"Cannot read {path} ({error.strerror}); put it back where the take was made.") from error
+    return sum_.hexdigest()
+
+
+def model_sha256(band: Band) -> str:
+    """One sum of all weights of a model."""
+    files = sorted(band.bundle.path.rglob("*.safetensors"))
+    return hashlib.sha256("".join(file_sha256(file) for file in files).encode()).hexdigest()
+
+
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return os.path.relpath(path.resolve(), folder.resolve())
+    except ValueError:  # another drive
+        return str(path.resolve())
+
+
+def _part(progress: Callable[[float], None] | None, done: int, total: int) -> Callable[[float], None] | None:
+    return None if progress is None else lambda share: progress((done + share) / total)

@@ -1,0 +1,124 @@
+"""Who may ask: the token, the host and origin of a request, and the headers of every answer. Plain ASGI, no state."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from accompany.serve.limits import Address, is_loopback
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_OPEN_PATHS = ("/page.css", "/icon.svg")
+_UPLOAD_PATH = "/api/vocals"
+_MOST_JSON_BYTES = 65_536
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; media-src 'self' blob:; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_SIGN_IN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>accompany</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="/page.css">
+<body class="sign-in"><main class="card"><h1>accompany</h1><p>This server asks for its token.
+It stands in the terminal that runs <code>accompany serve</code>.</p>
+<form method="get" action="/"><label>Token <input name="token" type="password" autocomplete="off" required></label>
+<button class="primary">Enter</button></form></main></body></html>"""
+
+
+class Gate:
+    """Lets a request through to `app` when it may: right host, right origin, right token."""
+
+    def __init__(self, app: ASGIApp, address: Address) -> None:
+        """Guard `app`, which listens at `address`."""
+        self.app, self.address = app, address
+        self._cookie = f"accompany_token_{address.port}"
+        self._pass = hashlib.sha256(b"accompany page " + address.token.encode()).hexdigest()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refusal = self._refuse(scope)
+        await (refusal or self.app)(scope, receive, send_with_headers)
+
+    def _refuse(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        host = _host_name(headers.get("host", ""))
+        # A page elsewhere can point a name of its own at this machine (DNS rebinding); the name gives it away.
+        if self.address.local and not (is_loopback(host) or host == self.address.host):
+            return _no(403, f"This server answers to localhost only, not to {host or 'no name'}.")
+        origin = headers.get("origin")
+        if scope["method"] not in _SAFE_METHODS and origin and urlsplit(origin).netloc != headers.get("host"):
+            return _no(403, "This request comes from a page of another site; use the page of this server.")
+        if scope["path"] != _UPLOAD_PATH and _large(headers):
+            return _no(413, f"The body of this request must be JSON of at most {_MOST_JSON_BYTES} bytes.")
+        if self.address.token and scope["path"] not in _OPEN_PATHS:
+            return self._ask_token(scope, headers)
+        return None
+
+    def _ask_token(self, scope: Scope, headers: Headers) -> Response | None:
+        given = headers.get("authorization", "")
+        if given and _same(given, f"Bearer {self.address.token}"):
+            return None
+        if _same(_cookie(headers, self._cookie), self._pass):
+            return None
+        offered = QueryParams(scope["query_string"]).get("token", "")
+        if scope["path"] == "/" and offered and _same(offered, self.address.token):
+            answer = RedirectResponse("/", status_code=303)
+            answer.set_cookie(
+                self._cookie, self._pass, httponly=True, samesite="lax", secure=scope.get("scheme") == "https"
+            )
+            return answer
+        if scope["path"] == "/":
+            return HTMLResponse(_SIGN_IN, status_code=401)
+        return _no(401, "This server asks for its token: send the header 'Authorization: Bearer TOKEN'.")
+
+
+def _large(headers: Headers) -> bool:
+    """Whether a body has more bytes than JSON of ours needs, or does not tell how many it has."""
+    length = headers.get("content-length", "0")
+    return "transfer-encoding" in headers or not length.isdecimal() or int(length) > _MOST_JSON_BYTES
+
+
+def _host_name(host: str) -> str:
+    """The host of a Host header, without its port; empty for one that cannot be read."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    try:
+        cookies = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return cookies[name].value if name in cookies else ""
+
+
+def _same(given: str, wanted: str) -> bool:
+    return secrets.compare_digest(given.encode(), wanted.encode())
+
+
+def _no(status: int, sentence: str) -> Response:
+    return JSONResponse({"error": sentence}, status_code=status)

@@ -1,0 +1,137 @@
+"""The application: routes, page, errors as sentences, and the gate before them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+import accompany
+from accompany.api import Band
+from accompany.errors import InputError
+from accompany.serve.access import Gate
+from accompany.serve.jobs import BusyError
+from accompany.serve.limits import Address, Limits
+from accompany.serve.routes import router
+from accompany.serve.server import BusyVisitorError, Server
+from accompany.serve.store import NotFoundError
+from accompany.serve.uploads import TooLargeError, UnknownFormatError
+
+_log = logging.getLogger(__name__)
+
+_PAGE = Path(__file__).parent / "page"
+_MEDIA = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_AT_ONCE = 2
+_STATUS = ((TooLargeError, 413), (UnknownFormatError, 415), (BusyVisitorError, 429), (InputError, 400))
+_FAULT = "This is a fault of accompany, not yours; the server's log tells more."
+_DESCRIPTION = """Sing in, band out, over HTTP. Send a vocal, ask for takes, ask about the job until it is done, fetch
+the files. Keep the cookie that the first upload sets: your files answer to it alone. Every error is
+`{"error": "one sentence"}`; 503 means busy, and its Retry-After header says for how many seconds."""
+
+
+def build_app(band: Band, limits: Limits, address: Address, root: Path | None = None) -> FastAPI:
+    """The whole server as an ASGI application.
+
+    Args:
+        band: the model, loaded.
+        limits: what visitors may ask for.
+        address: where it listens, and the token; the gate goes by them.
+        root: where the folder of the files is made (default: the system's temporary folder).
+    """
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        app.state.server = Server(band, limits, root)
+        app.state.limiter = anyio.CapacityLimiter(_AT_ONCE)
+        try:
+            yield
+        finally:
+            await anyio.to_thread.run_sync(app.state.server.close)
+
+    app = FastAPI(
+        title="accompany",
+        version=accompany.__version__,
+        description=_DESCRIPTION,
+        lifespan=running,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.port = address.port
+    app.include_router(router)
+    _add_page(app)
+    _add_errors(app)
+    app.add_middleware(Gate, address=address)
+    return app
+
+
+def _add_page(app: FastAPI) -> None:
+    """Serve the files of the page, read once: a request names one of them and never a path."""
+    files = {path.name: path for path in _PAGE.iterdir() if path.suffix in _MEDIA}
+    contents = {name: (path.read_bytes(), _MEDIA[path.suffix]) for name, path in files.items()}
+
+    async def page_file(name: str = "index.html") -> Response:
+        if name not in contents:
+            raise NotFoundError("There is no such page here.")
+        body, media_type = contents[name]
+        return Response(body, media_type=media_type)
+
+    app.add_api_route("/", page_file, include_in_schema=False)
+    app.add_api_route("/{name}", page_file, include_in_schema=False)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(InputError)
+    async def input_error(request: Request, error: InputError) -> JSONResponse:
+        return _told(next(status for kind, status in _STATUS if isinstance(error, kind)), str(error))
+
+    @app.exception_handler(NotFoundError)
+    async def not_found(request: Request, error: NotFoundError) -> JSONResponse:
+        return _told(404, str(error))
+
+    @app.exception_handler(BusyError)
+    async def busy(request: Request, error: BusyError) -> JSONResponse:
+        return _told(503, str(error), {"Retry-After": str(error.retry_s)})
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _told(422, _sentence(error.errors()[0]))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        return _told(error.status_code, f"{error.detail}.")
+
+    @app.exception_handler(ClientDisconnect)
+    async def hung_up(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return _told(400, "The upload was broken off.")
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> JSONResponse:
+        return _told(500, _FAULT)
+
+
+def _sentence(problem: Any) -> str:
+    """What pydantic found wrong with a request, as one sentence that names the field."""
+    where = [str(part) for part in problem["loc"] if part not in ("body", "query", "path")]
+    message = str(problem["msg"]).rstrip(".")
+    if problem["type"] == "json_invalid":
+        return 'The body of the request is not JSON; send an object such as {"prompt": "solo piano"}.'
+    return f"The field {'.'.join(where)} is wrong: {message}." if where else f"The request is wrong: {message}."
+
+
+def _told(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status_code=status, headers=headers)

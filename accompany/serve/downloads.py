@@ -1,0 +1,115 @@
+"""What visitors take with them: mix, stems and a zip of everything, written for the moment of sending only."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from starlette.responses import FileResponse
+from starlette.types import Receive, Scope, Send
+
+from accompany import audio
+from accompany.errors import InputError
+from accompany.generation import mix
+from accompany.project import Project
+from accompany.serve.store import StoredTake, Vocal
+
+FORMATS = ("wav", "flac", "ogg", "mp3")
+_MEDIA = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "mp3": "audio/mpeg",
+    "zip": "application/zip",
+    "mid": "audio/midi",
+}
+_LOWEST_DB, _HIGHEST_DB = -60.0, 12.0
+_ONE_BY_ONE = threading.Semaphore(2)  # rendering holds whole songs in memory
+
+
+class PassingFile(FileResponse):
+    """A file that is deleted when it was sent, or when the visitor hung up."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send and delete."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            Path(self.path).unlink(missing_ok=True)
+
+
+def check_levels(vocal_db: float, band_db: float) -> None:
+    """InputError for a level out of range."""
+    for name, value in (("vocal_db", vocal_db), ("band_db", band_db)):
+        if not _LOWEST_DB <= value <= _HIGHEST_DB:
+            raise InputError(f"The {name} {value:g} must be from {_LOWEST_DB:g} to {_HIGHEST_DB:g}.")
+
+
+def stem(path: Path, vocal: Vocal, what: str, format_: str) -> PassingFile:
+    """One track as it is: the vocal, or a take's accompaniment."""
+    with _ONE_BY_ONE:
+        sound = audio.read(path)
+        return _sent(_written(vocal, sound.samples, format_), f"{_stem_of(vocal)} - {what}.{format_}", format_)
+
+
+def mixed(vocal: Vocal, take: StoredTake, format_: str, vocal_db: float, band_db: float) -> PassingFile:
+    """Voice and band together, each at its level in dB. InputError for a level out of range."""
+    check_levels(vocal_db, band_db)
+    with _ONE_BY_ONE:
+        sung = audio.read(vocal.path).samples * np.float32(10 ** (vocal_db / 20))
+        played = audio.read(take.path).samples * np.float32(10 ** (band_db / 20))
+        written = _written(vocal, mix(sung, played), format_)
+    return _sent(written, f"{_stem_of(vocal)} - take {take.number} - mix.{format_}", format_)
+
+
+def midi(vocal: Vocal, take: StoredTake) -> PassingFile:
+    """Tempo map, chords and beats of a take. InputError for a model that plans nothing."""
+    path = _temporary(vocal, "mid")
+    take.made.save_midi(path)
+    return _sent(path, f"{_stem_of(vocal)} - take {take.number}.mid", "mid")
+
+
+def project(vocal: Vocal, model: str) -> PassingFile:
+    """Vocal and every take as a zipped project folder (`accompany.project`), to go on with on the command line."""
+    target = _temporary(vocal, "zip")
+    with _ONE_BY_ONE, tempfile.TemporaryDirectory(dir=vocal.path.parent) as scratch:
+        folder = Path(scratch) / "project"
+        _write_project(folder, vocal, model)
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+                archive.write(file, file.relative_to(folder))
+    return _sent(target, f"{_stem_of(vocal)} - project.zip", "zip")
+
+
+def _write_project(folder: Path, vocal: Vocal, model: str) -> None:
+    made = Project.create(folder, vocal.path, model)
+    voice, names = audio.read(vocal.path).samples, dict[str, str]()
+    for take in sorted(vocal.takes.values(), key=lambda take: take.number):
+        whole = dataclasses.replace(take.made, samples=audio.read(take.path).samples, vocals=voice)
+        names[take.id] = made.add(whole, names.get(take.facts["parent"] or ""))
+
+
+def _written(vocal: Vocal, samples: np.ndarray, format_: str) -> Path:
+    path = _temporary(vocal, format_)
+    audio.write(path, samples, vocal.sample_rate)
+    return path
+
+
+def _temporary(vocal: Vocal, suffix: str) -> Path:
+    """A new file beside the vocal, so that it goes with it whatever happens."""
+    handle, name = tempfile.mkstemp(dir=vocal.path.parent, prefix="out-", suffix=f".{suffix}")
+    os.close(handle)
+    return Path(name)
+
+
+def _stem_of(vocal: Vocal) -> str:
+    return vocal.name.rsplit(".", 1)[0] or vocal.name
+
+
+def _sent(path: Path, name: str, format_: str) -> PassingFile:
+    return PassingFile(path, media_type=_MEDIA[format_], filename=name)

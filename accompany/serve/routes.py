@@ -1,0 +1,249 @@
+"""The HTTP API: each route looks a thing up, asks the server and tells the answer as JSON."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from shutil import which
+from typing import Annotated, Any, Literal, TypeVar
+
+import anyio
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+import accompany
+from accompany.serve import downloads
+from accompany.serve.schemas import (
+    AboutAnswer,
+    ErrorAnswer,
+    JobAnswer,
+    RetakeRequest,
+    TakeAnswer,
+    TakeRequest,
+    VocalAnswer,
+    tell_job,
+    tell_take,
+    tell_vocal,
+)
+from accompany.serve.server import Server
+from accompany.serve.store import NotFoundError, Visitor, Vocal
+from accompany.serve.uploads import receive
+
+T = TypeVar("T")
+Format = Literal["wav", "flac", "ogg", "mp3"]
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "wrong input"},
+    401: {"model": ErrorAnswer, "description": "the token is missing"},
+    404: {"model": ErrorAnswer, "description": "no such thing of this visitor"},
+}
+_BUSY: dict[int | str, dict[str, Any]] = {
+    503: {"model": ErrorAnswer, "description": "busy; the header Retry-After tells in how many seconds to try again"},
+}
+_UPLOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "the recording itself: WAV, FLAC, MP3, OGG, AIFF, M4A or WebM",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+_SOUND: dict[int | str, dict[str, Any]] = {200: {"content": {"audio/*": {}}, "description": "the file"}}
+_ZIP: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}, "description": "the file"}}
+
+router = APIRouter(prefix="/api", responses=_ERRORS)
+
+
+def cookie_name(request: Request) -> str:
+    """The cookie that holds a visitor's id: cookies know no ports, so the name does."""
+    return f"accompany_visitor_{request.app.state.port}"
+
+
+def _server(request: Request) -> Server:
+    server: Server = request.app.state.server
+    return server
+
+
+def _visitor(request: Request) -> Visitor:
+    return _server(request).store.visitor(request.cookies.get(cookie_name(request)))
+
+
+Asked = Annotated[Server, Depends(_server)]
+By = Annotated[Visitor, Depends(_visitor)]
+
+
+async def _aside(request: Request, function: Callable[..., T], *args: object) -> T:
+    """Run what takes long beside the event loop, a few at a time, so that the page stays quick and memory bounded."""
+    return await anyio.to_thread.run_sync(partial(function, *args), limiter=request.app.state.limiter)
+
+
+@router.get("/about", responses={404: {}})
+async def about(server: Asked) -> AboutAnswer:
+    """The model, the limits, and how busy the server is."""
+    waiting, running = server.making.load
+    band = server.band
+    return AboutAnswer(
+        version=accompany.__version__,
+        model=band.name,
+        license=band.bundle.info.license,
+        sample_rate=band.sample_rate,
+        device=band.device,
+        plans=band.bundle.plans,
+        ffmpeg=which("ffmpeg") is not None,
+        formats=list(downloads.FORMATS),
+        limits=asdict(server.limits),
+        waiting=waiting,
+        running=running,
+    )
+
+
+@router.post(
+    "/vocals",
+    status_code=201,
+    openapi_extra=_UPLOAD_BODY,
+    responses={**_BUSY, 413: {"model": ErrorAnswer, "description": "too large or too long"}},
+)
+async def upload_vocal(
+    request: Request,
+    response: Response,
+    server: Asked,
+    name: Annotated[str, Query(max_length=300, description="what to call it")] = "vocal",
+) -> VocalAnswer:
+    """Send a vocal. The answer sets a cookie: only who sends it back can reach what is made here."""
+    visitor_id = request.cookies.get(cookie_name(request))
+    _check_room(server, visitor_id)
+    with server.uploading(), tempfile.TemporaryDirectory(dir=server.store.root) as folder:
+        declared = request.headers.get("content-length", "")
+        size = int(declared) if declared.isdecimal() else None
+        path = await receive(request.stream(), size, Path(folder), server.limits)
+        visitor, vocal = await _aside(request, server.take_in, visitor_id, path, name)
+    response.set_cookie(
+        cookie_name(request), visitor.id, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+    )
+    return _tell(server, visitor, vocal)
+
+
+@router.get("/vocals")
+async def list_vocals(request: Request, server: Asked) -> list[VocalAnswer]:
+    """Your vocals, oldest first; none for who is new here."""
+    try:
+        visitor = _visitor(request)
+    except NotFoundError:
+        return []
+    return [_tell(server, visitor, vocal) for vocal in list(visitor.vocals.values())]
+
+
+@router.get("/vocals/{vocal_id}")
+async def get_vocal(vocal_id: str, server: Asked, visitor: By) -> VocalAnswer:
+    """A vocal: outline, pitch, plan, takes and jobs."""
+    return _tell(server, visitor, server.store.vocal(visitor, vocal_id))
+
+
+@router.delete("/vocals/{vocal_id}", status_code=204)
+async def delete_vocal(request: Request, vocal_id: str, server: Asked, visitor: By) -> None:
+    """Delete a vocal and everything made of it, now."""
+    await _aside(request, server.delete_vocal, visitor, vocal_id)
+
+
+@router.get("/vocals/{vocal_id}/sound", response_class=Response, responses=_SOUND)
+async def get_vocal_sound(
+    request: Request, vocal_id: str, server: Asked, visitor: By, format: Format = "wav"
+) -> Response:
+    """The vocal as the band hears it: mono, at the model's rate, as long as every take."""
+    vocal = server.store.vocal(visitor, vocal_id)
+    return await _aside(request, downloads.stem, vocal.path, vocal, "vocal", format)
+
+
+@router.get("/vocals/{vocal_id}/project", response_class=Response, responses=_ZIP)
+async def get_project(request: Request, vocal_id: str, server: Asked, visitor: By) -> Response:
+    """Vocal and takes with prompts, seeds, settings and plans, as the zip of a folder that `accompany retake` takes."""
+    vocal = server.store.vocal(visitor, vocal_id)
+    return await _aside(request, downloads.project, vocal, server.band.name)
+
+
+@router.post("/vocals/{vocal_id}/takes", status_code=202, responses=_BUSY)
+async def make_takes(vocal_id: str, wish: TakeRequest, server: Asked, visitor: By) -> JobAnswer:
+    """Ask for takes of a vocal; the answer is a job to ask about."""
+    job = server.generate(visitor, server.store.vocal(visitor, vocal_id), wish)
+    return tell_job(job, server.queue_of(job))
+
+
+@router.get("/takes/{take_id}")
+async def get_take(take_id: str, server: Asked, visitor: By) -> TakeAnswer:
+    """A take: settings, plan and outline."""
+    return tell_take(server.store.take(visitor, take_id)[1])
+
+
+@router.delete("/takes/{take_id}", status_code=204)
+async def delete_take(take_id: str, server: Asked, visitor: By) -> None:
+    """Delete a take, now."""
+    server.store.delete_take(visitor, take_id)
+
+
+@router.post("/takes/{take_id}/retake", status_code=202, responses=_BUSY)
+async def retake(take_id: str, wish: RetakeRequest, server: Asked, visitor: By) -> JobAnswer:
+    """Ask for a new take that differs from this one inside a region only; the answer is a job to ask about."""
+    vocal, take = server.store.take(visitor, take_id)
+    job = server.retake(visitor, vocal, take, wish)
+    return tell_job(job, server.queue_of(job))
+
+
+@router.get("/takes/{take_id}/accompaniment", response_class=Response, responses=_SOUND)
+async def get_accompaniment(
+    request: Request, take_id: str, server: Asked, visitor: By, format: Format = "wav"
+) -> Response:
+    """The band alone."""
+    vocal, take = server.store.take(visitor, take_id)
+    return await _aside(request, downloads.stem, take.path, vocal, f"take {take.number} - band", format)
+
+
+@router.get("/takes/{take_id}/mix", response_class=Response, responses=_SOUND)
+async def get_mix(
+    request: Request,
+    take_id: str,
+    server: Asked,
+    visitor: By,
+    format: Format = "wav",
+    vocal_db: float = 0.0,
+    band_db: float = 0.0,
+) -> Response:
+    """Voice and band together, each at its level in dB (-60 to 12)."""
+    vocal, take = server.store.take(visitor, take_id)
+    return await _aside(request, downloads.mixed, vocal, take, format, vocal_db, band_db)
+
+
+@router.get("/takes/{take_id}/midi", response_class=Response, responses=_SOUND)
+async def get_midi(request: Request, take_id: str, server: Asked, visitor: By) -> Response:
+    """Tempo map, chords and beats that the band played, as MIDI."""
+    return await _aside(request, downloads.midi, *server.store.take(visitor, take_id))
+
+
+@router.get("/jobs/{job_id}")
+async def get_job(job_id: str, server: Asked, visitor: By) -> JobAnswer:
+    """How far a job is."""
+    job = server.store.job(visitor, job_id)
+    return tell_job(job, server.queue_of(job))
+
+
+@router.delete("/jobs/{job_id}")
+async def cancel_job(job_id: str, server: Asked, visitor: By) -> JobAnswer:
+    """Cancel a job: at once when it waits, at its next step when it runs. Takes that are complete stay."""
+    job = server.store.job(visitor, job_id)
+    server.cancel(job)
+    return tell_job(job, server.queue_of(job))
+
+
+def _check_room(server: Server, visitor_id: str | None) -> None:
+    """Refuse an upload before its bytes are read, where that can be known."""
+    try:
+        visitor = server.store.visitor(visitor_id)
+    except NotFoundError:
+        visitor = None
+    server.store.check_room(visitor)
+    server.listening.check_room()
+
+
+def _tell(server: Server, visitor: Visitor, vocal: Vocal) -> VocalAnswer:
+    jobs = [job for job in list(visitor.jobs.values()) if job.vocal == vocal.id]
+    return tell_vocal(vocal, [tell_job(job, server.queue_of(job)) for job in jobs])

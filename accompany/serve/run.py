@@ -1,0 +1,76 @@
+"""Open the port and serve until Ctrl-C."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import closing
+
+import uvicorn
+
+from accompany.api import Band
+from accompany.errors import InputError
+from accompany.serve.app import build_app
+from accompany.serve.limits import Address, Limits
+
+_BACKLOG = 128
+_GOODBYE_S = 5
+
+
+def open_port(address: Address) -> tuple[socket.socket, Address]:
+    """Listen at an address; returns the socket, and the address with the port that it got.
+
+    Raises:
+        InputError: the host is none of this machine's, or the port is taken or not allowed.
+    """
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, where = found[0]
+        listener = socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no such host"
+        raise InputError(
+            f"Cannot listen on {address.host}, port {address.port} ({reason}); choose another with --host and --port."
+        ) from error
+    return listener, dataclasses.replace(address, port=listener.getsockname()[1])
+
+
+def serve(load: Callable[[], Band], limits: Limits, address: Address, say: Callable[[str], None]) -> None:
+    """Serve until the process is told to stop; then cancel the jobs and delete the files.
+
+    Args:
+        load: gives the model; called once the port is known to be free.
+        limits: what visitors may ask for.
+        address: where to listen, and the token.
+        say: tells a person where the page is.
+
+    Raises:
+        InputError: the port cannot be opened, or the model cannot be loaded.
+    """
+    listener, address = open_port(address)
+    with closing(listener):
+        app = build_app(load(), limits, address)
+        config = uvicorn.Config(
+            app,
+            log_level=logging.WARNING,
+            access_log=False,  # addresses hold the token and ids
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=_GOODBYE_S,
+        )
+        say(f"The page: {page_url(address)}")
+        say(
+            "Files are deleted when you stop it (Ctrl-C), "
+            + f"or {limits.keep_minutes:g} minutes after their last use."
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def page_url(address: Address) -> str:
+    """Where a person finds the page; with the token, where one is asked for."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    if address.host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    return f"http://{host}:{address.port}/" + (f"?token={address.token}" if address.token else "")

@@ -1,0 +1,154 @@
+"""What goes into the API and comes out of it: the models that its documentation is made from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from accompany.serve.jobs import Job, JobQueue
+from accompany.serve.store import StoredTake, Vocal
+from accompany.settings import Settings
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+class TakeRequest(BaseModel):
+    """How the band shall play. What is left out is heard in the vocal, or drawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field(
+        "",
+        description="style and instruments in plain English; with times or sections where it changes",
+        examples=["solo piano, no drums", "0: solo piano; 12.5: full band"],
+    )
+    takes: int = Field(1, description="how many, 1 to 8, with one seed after the other")
+    seed: int | None = Field(None, description="the same seed gives the same take; none draws one")
+    bpm: float | None = Field(None, description="tempo, 30 to 300, when you know it")
+    key: str | None = Field(None, description="key, such as C:maj or A:min, when you know it")
+    chords: str | None = Field(None, description="one a bar and round again, such as C G Am F, when you know them")
+    temperature: float | None = Field(None, description="0 to 10: above 1 bolder, below 1 safer")
+    guidance: float | None = Field(None, description="weight of the prompt, 0 to 20; 1 is none")
+
+
+class RetakeRequest(BaseModel):
+    """A stretch of a take to be made again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start_s: float = Field(description="where it begins, in seconds")
+    end_s: float = Field(description="where it ends, in seconds")
+    prompt: str | None = Field(None, description="another style for it; none keeps that of the take")
+    seed: int | None = Field(None, description="none draws one")
+
+
+class ErrorAnswer(BaseModel):
+    """What went wrong, in one sentence."""
+
+    error: str
+
+
+class JobAnswer(BaseModel):
+    """A job in the queue. Ask again until `state` is `done`, `failed` or `cancelled`."""
+
+    id: str
+    kind: Literal["listen", "generate", "retake"]
+    vocal: str
+    state: State
+    ahead: int = Field(description="jobs that come before it")
+    share: float = Field(description="how much is done, 0 to 1")
+    seconds_left: float | None = Field(description="a guess; none while there is nothing to go by")
+    takes: list[str] = Field(description="the takes made so far")
+    error: str = Field(description="one sentence when it failed")
+
+
+class TakeAnswer(BaseModel):
+    """A take. `region` and `parent` tell what a retake changed; `waveform` is the peaks of equal stretches."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    number: int
+    prompt: str
+    seed: int
+    seconds: float
+    wall_s: float
+    parent: str | None
+    region: dict[str, float] | None
+    plan: dict[str, Any] | None
+    scores: dict[str, float] = Field(description="how well it fits; the higher `fit`, the better")
+    waveform: list[float]
+
+
+class VocalAnswer(BaseModel):
+    """A vocal: its outline, what was heard in it (once its listening job is done), its takes and jobs."""
+
+    id: str
+    name: str
+    seconds: float
+    sample_rate: int
+    waveform: list[float] = Field(description="peaks of equal stretches, 0 to 1")
+    pitch: dict[str, Any] | None = Field(description="`hz` of each `hop_s` seconds; 0 where nothing is sung")
+    plan: dict[str, Any] | None = Field(description="tempo, beats, bars, chords and key that the model hears")
+    takes: list[TakeAnswer]
+    jobs: list[JobAnswer]
+
+
+class AboutAnswer(BaseModel):
+    """The model, the limits, and how busy the server is."""
+
+    version: str
+    model: str
+    license: str
+    sample_rate: int
+    device: str
+    plans: bool
+    ffmpeg: bool
+    formats: list[str]
+    limits: dict[str, float]
+    waiting: int
+    running: int
+
+
+def settings_of(request: TakeRequest, seed: int) -> Settings:
+    """The settings of a request. InputError for a value out of range."""
+    names = ("prompt", "bpm", "key", "chords", "temperature", "guidance")
+    return Settings(seed=seed, **{name: getattr(request, name) for name in names})
+
+
+def tell_job(job: Job, queue: JobQueue) -> JobAnswer:
+    """A job as it stands."""
+    left = job.seconds_left
+    return JobAnswer(
+        id=job.id,
+        kind=job.kind,  # type: ignore[arg-type]
+        vocal=job.vocal,
+        state=job.state,  # type: ignore[arg-type]
+        ahead=queue.position(job),
+        share=round(job.share, 4),
+        seconds_left=None if left is None else round(left, 1),
+        takes=list(job.made),
+        error=job.error,
+    )
+
+
+def tell_take(take: StoredTake) -> TakeAnswer:
+    """A take as it stands."""
+    return TakeAnswer(id=take.id, number=take.number, **take.facts)
+
+
+def tell_vocal(vocal: Vocal, jobs: list[JobAnswer]) -> VocalAnswer:
+    """A vocal as it stands."""
+    heard = vocal.heard or {}
+    return VocalAnswer(
+        id=vocal.id,
+        name=vocal.name,
+        seconds=round(vocal.seconds, 3),
+        sample_rate=vocal.sample_rate,
+        waveform=vocal.waveform,
+        pitch=heard.get("pitch"),
+        plan=heard.get("plan"),
+        takes=[tell_take(take) for take in sorted(vocal.takes.values(), key=lambda take: take.number)],
+        jobs=jobs,
+    )

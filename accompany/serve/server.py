@@ -1,0 +1,140 @@
+"""One running server: the model, the store and the two queues, and what a visitor can have done with them."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accompany import audio
+from accompany.api import Band
+from accompany.errors import InputError
+from accompany.serve import work
+from accompany.serve.jobs import BusyError, Job, JobQueue
+from accompany.serve.limits import Limits
+from accompany.serve.pitch import outline
+from accompany.serve.schemas import RetakeRequest, TakeRequest, settings_of
+from accompany.serve.store import Store, StoredTake, Visitor, Vocal
+from accompany.serve.uploads import Sound, decode, display_name
+from accompany.settings import Settings
+
+
+class BusyVisitorError(InputError):
+    """One visitor has as many jobs as he may have."""
+
+
+class Server:
+    """Everything behind the API. A job of the model runs alone; listening, which is short, has a queue of its own."""
+
+    def __init__(self, band: Band, limits: Limits, root: Path | None = None) -> None:
+        """Start the queues; files go into a new folder in `root`, or in the system's temporary one."""
+        self.band, self.limits = band, limits
+        self._n_uploads = 0
+        self.store = Store(limits, root)
+        self.making = JobQueue("band", limits.max_queue, limits.job_minutes * 60)
+        self.listening = JobQueue("listener", 2 * limits.max_queue, limits.job_minutes * 60)
+
+    def close(self) -> None:
+        """Cancel all jobs and delete all files."""
+        self.making.close()
+        self.listening.close()
+        self.store.close()
+
+    @contextmanager
+    def uploading(self) -> Iterator[None]:
+        """Count an upload while it runs. BusyError when there are as many as may be. Called on one thread only."""
+        if self._n_uploads >= self.limits.max_uploads:
+            raise BusyError(f"The server is busy: {self._n_uploads} uploads are running; try again in a moment.", 5)
+        self._n_uploads += 1
+        try:
+            yield
+        finally:
+            self._n_uploads -= 1
+
+    def queue_of(self, job: Job) -> JobQueue:
+        """The queue that a job is in."""
+        return self.listening if job.kind == "listen" else self.making
+
+    def take_in(self, visitor_id: str | None, upload: Path, name: str) -> tuple[Visitor, Vocal]:
+        """Decode an upload, keep it as a vocal and queue the listening; `upload` stays the caller's to delete.
+
+        Who is not known yet becomes a visitor here, once his upload has turned out to be a vocal.
+
+        Raises:
+            InputError: unusable (see `accompany.serve.uploads.decode`), or one vocal too many.
+            BusyError: the queue or the disk is full.
+        """
+        shown = display_name(name)
+        sound = decode(upload, shown, self.band.sample_rate, self.limits)
+        visitor = self.store.welcome(visitor_id)
+        vocal = self._store_vocal(visitor, sound, shown)
+        try:
+            listen = partial(work.listen, self.band, vocal)
+            self._submit(visitor, Job("listen", visitor.id, vocal.id, listen))
+        except BaseException:
+            self.store.delete_vocal(visitor, vocal.id)
+            raise
+        return visitor, vocal
+
+    def generate(self, visitor: Visitor, vocal: Vocal, request: TakeRequest) -> Job:
+        """Queue takes of a vocal. InputError for a wish that cannot be, BusyError when the queue is full."""
+        wish = work.Wish(settings_of(request, work.any_seed() if request.seed is None else request.seed), request.takes)
+        self._check_takes(vocal, request.takes)
+        made: list[str] = []
+        make = partial(work.make_takes, self.band, self.store, vocal, wish, made)
+        return self._submit(visitor, Job("generate", visitor.id, vocal.id, make, made))
+
+    def retake(self, visitor: Visitor, vocal: Vocal, take: StoredTake, request: RetakeRequest) -> Job:
+        """Queue a take with a region made again. InputError and BusyError as for `generate`."""
+        region = work.Region(request.start_s, request.end_s).fitted(vocal.seconds)
+        if not self.band.bundle.plans:
+            raise InputError(f"The model {self.band.name} can only generate; make another take instead.")
+        options: dict[str, Any] = {"seed": work.any_seed() if request.seed is None else request.seed}
+        Settings(request.prompt or "", **options)
+        if request.prompt is not None:
+            options["prompt"] = request.prompt
+        self._check_takes(vocal, 1)
+        made: list[str] = []
+        make = partial(work.make_retake, self.band, self.store, vocal, take, region, options, made)
+        return self._submit(visitor, Job("retake", visitor.id, vocal.id, make, made))
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job."""
+        self.queue_of(job).cancel(job)
+
+    def delete_vocal(self, visitor: Visitor, vocal_id: str) -> None:
+        """Forget a vocal, its files and its jobs."""
+        for job in self.store.delete_vocal(visitor, vocal_id):
+            self.cancel(job)
+
+    def _submit(self, visitor: Visitor, job: Job) -> Job:
+        active = [old for old in list(visitor.jobs.values()) if old.active and old.kind != "listen"]
+        if job.kind != "listen" and len(active) >= self.limits.max_waiting:
+            raise BusyVisitorError(f"You have {len(active)} jobs here already; wait for one, or cancel one.")
+        self.queue_of(job).submit(job)
+        self.store.add_job(visitor, job)
+        return job
+
+    def _check_takes(self, vocal: Vocal, more: int) -> None:
+        if len(vocal.takes) + more > self.limits.max_takes:
+            raise InputError(
+                f"This vocal has {len(vocal.takes)} takes, and the limit is {self.limits.max_takes}; delete some first."
+            )
+
+    def _store_vocal(self, visitor: Visitor, sound: Sound, name: str) -> Vocal:
+        folder = Path(tempfile.mkdtemp(dir=visitor.folder))
+        try:
+            path = folder / "vocal.wav"
+            audio.write(path, sound.samples, sound.sample_rate, subtype="FLOAT")
+            peaks = outline(sound.samples, work.OUTLINE_POINTS)
+            vocal = Vocal(secrets.token_urlsafe(16), name, path, sound.seconds, sound.sample_rate, peaks)
+            self.store.add_vocal(visitor, vocal)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return vocal

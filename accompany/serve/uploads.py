@@ -1,0 +1,178 @@
+"""Recordings from visitors: taken in as a stream, known by their first bytes, decoded within limits."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import numpy as np
+
+from accompany import audio
+from accompany.api import read_vocal
+from accompany.errors import InputError
+from accompany.serve.limits import Limits
+
+FORMATS = "WAV, FLAC, MP3, OGG, AIFF, M4A or WebM"
+
+_SNIFFED = 16
+_LOWEST_RATE, _HIGHEST_RATE = 2000, 768_000
+_DECODE_S = 120.0
+_UPLOAD_S, _CHUNK_S = 900.0, 30.0
+_NAME_CHARACTERS = 80
+_UPLOAD, _DECODED = "upload", "decoded.wav"
+# What libsndfile cannot read and ffmpeg may: the demuxer is named, so that ffmpeg does not guess.
+_DEMUXERS = {"mp4": "mov", "webm": "matroska", "ogg": "ogg", "mp3": "mp3", "aac": "aac"}
+
+
+class TooLargeError(InputError):
+    """An upload with too many bytes, or a vocal that is too long."""
+
+
+class UnknownFormatError(InputError):
+    """An upload that is none of the formats allowed."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A vocal that was taken in: `samples` mono float32 [1, T] at `sample_rate` (Hz)."""
+
+    samples: np.ndarray
+    sample_rate: int
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.samples.shape[-1] / self.sample_rate
+
+
+async def receive(chunks: AsyncIterator[bytes], declared_bytes: int | None, folder: Path, limits: Limits) -> Path:
+    """Write an upload into `folder` as it comes, under a name of ours.
+
+    Raises:
+        TooLargeError: more bytes than allowed, whether they are announced or come unannounced.
+        InputError: nothing came for half a minute, or not everything in a quarter of an hour.
+    """
+    too_large = TooLargeError(
+        f"The upload is larger than {limits.max_mb:g} MB; send a shorter recording, or FLAC or MP3 in place of WAV."
+    )
+    if declared_bytes is not None and declared_bytes > limits.max_bytes:
+        raise too_large
+    path, n_bytes = folder / _UPLOAD, 0
+    try:
+        with path.open("wb") as file, anyio.fail_after(_UPLOAD_S):
+            async for chunk in _prompt(chunks):
+                n_bytes += len(chunk)
+                if n_bytes > limits.max_bytes:
+                    raise too_large
+                file.write(chunk)
+    except TimeoutError as error:
+        raise InputError("The upload came to a halt or took too long; try again, or send less.") from error
+    return path
+
+
+def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
+    """The upload `path` as a vocal at `sample_rate`; `name` is what the visitor calls it, used in messages only.
+
+    Raises:
+        UnknownFormatError: its first bytes are those of no format allowed.
+        TooLargeError: it lasts too long.
+        InputError: it is broken, silent, too short, or has samples that are not numbers.
+    """
+    readable = path
+    try:
+        kind = sniff(path, name)
+        if not _libsndfile_reads(path):
+            readable = _decode_with_ffmpeg(path, kind, name, limits)
+        _check_header(audio.info(readable), name, limits)
+        samples = read_vocal(readable, sample_rate)
+    except InputError as error:
+        # The checks name the file that they read; a visitor knows it by his name for it.
+        raise type(error)(str(error).replace(str(readable), name)) from error
+    return Sound(samples, sample_rate)
+
+
+def sniff(path: Path, name: str) -> str:
+    """The kind of file that the first bytes announce. UnknownFormatError for any that is not allowed."""
+    with path.open("rb") as file:
+        head = file.read(_SNIFFED)
+    if not head:
+        raise InputError(f"{name} is empty (0 bytes); record, export or download it again.")
+    for kind, known in (
+        ("wav", head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE"),
+        ("flac", head[:4] == b"fLaC"),
+        ("ogg", head[:4] == b"OggS"),
+        ("aiff", head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")),
+        ("mp4", head[4:8] == b"ftyp"),
+        ("webm", head[:4] == b"\x1a\x45\xdf\xa3"),
+        ("aac", head[0] == 0xFF and len(head) > 1 and head[1] & 0xF6 == 0xF0),
+        ("mp3", head[:3] == b"ID3" or (head[0] == 0xFF and len(head) > 1 and head[1] & 0xE0 == 0xE0)),
+    ):
+        if known:
+            return kind
+    raise UnknownFormatError(f"Cannot read {name} as audio: it is no {FORMATS} file; export it as one of these.")
+
+
+def display_name(name: str) -> str:
+    """What a visitor calls a file, for showing: no folders, no control characters, bounded; never a path."""
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    clean = "".join(letter for letter in last if letter.isprintable()).strip()
+    return clean[-_NAME_CHARACTERS:] or "vocal"
+
+
+async def _prompt(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The chunks; TimeoutError when one does not come in time."""
+    while True:
+        with anyio.fail_after(_CHUNK_S):
+            try:
+                chunk = await chunks.__anext__()
+            except StopAsyncIteration:
+                return
+        yield chunk
+
+
+def _libsndfile_reads(path: Path) -> bool:
+    import soundfile
+
+    try:
+        soundfile.info(path)
+    except soundfile.LibsndfileError:
+        return False
+    return True
+
+
+def _decode_with_ffmpeg(path: Path, kind: str, name: str, limits: Limits) -> Path:
+    """Decode the first audio stream to a WAV file, no more than a little over the limit of length."""
+    refused = f"Cannot read {name} as audio; give a WAV, FLAC, MP3, OGG or M4A recording."
+    ffmpeg = shutil.which("ffmpeg")
+    if kind not in _DEMUXERS:
+        raise InputError(refused)
+    if ffmpeg is None:
+        raise InputError(
+            f"Cannot read {name} as audio here; convert it to WAV or FLAC, or install ffmpeg on the server."
+        )
+    decoded = path.with_name(_DECODED)
+    command = [ffmpeg, "-v", "error", "-nostdin", "-y", "-protocol_whitelist", "file", "-f", _DEMUXERS[kind]]
+    command += ["-i", f"file:{path}", "-map", "0:a:0", "-t", f"{limits.max_seconds + 1:g}", "-ac", "1"]
+    command += ["-c:a", "pcm_f32le", "-f", "wav", str(decoded)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=_DECODE_S)
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{name} takes too long to decode; export it as WAV or FLAC.") from error
+    if done.returncode != 0 or not decoded.exists():
+        raise InputError(refused)
+    return decoded
+
+
+def _check_header(header: audio.AudioInfo, name: str, limits: Limits) -> None:
+    if not _LOWEST_RATE <= header.sample_rate <= _HIGHEST_RATE:
+        raise InputError(
+            f"{name} has a sample rate of {header.sample_rate} Hz; it must be from {_LOWEST_RATE} to {_HIGHEST_RATE}."
+        )
+    if header.seconds > limits.max_seconds:
+        raise TooLargeError(
+            f"{name} is longer than {limits.max_minutes:g} minutes, which is the limit here; send a part of it."
+        )

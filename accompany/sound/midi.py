@@ -1,0 +1,131 @@
+"""The plan of a take as MIDI: tempo map, metre, key, chords and beats, in time with the sound."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accompany import audio
+from accompany.errors import InputError
+from accompany.stages.harmony import chord_pitch_classes, key_index
+from accompany.stages.plan import Plan, beat_positions
+
+TICKS = 480
+_MAJOR = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+_MINOR = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
+_CHORD_BASE, _BASS_BASE = 60, 36
+_DRUM_CHANNEL, _FIRST_BEAT_NOTE, _BEAT_NOTE = 9, 76, 77
+_SLOWEST_US = 2**24 - 1
+
+
+def write_midi(path: str | os.PathLike[str], plan: Plan, seconds: float) -> None:
+    """Write a plan as a MIDI file of type 1: tempo and metre, chords (with their names), clicks on the beats.
+
+    Args:
+        path: .mid.
+        plan: with beats.
+        seconds: length of the song.
+
+    Raises:
+        InputError: the plan has no beats, or the path cannot be written.
+    """
+    import mido
+
+    path = Path(path)
+    if path.suffix.lower() not in (".mid", ".midi"):
+        raise InputError(f"Cannot write {path}: end the name in .mid.")
+    if not plan.beats_s:
+        raise InputError("There are no beats to write as MIDI: this model plans nothing.")
+    grid = _Grid(plan, seconds)
+    file = mido.MidiFile(type=1, ticks_per_beat=TICKS)
+    file.tracks.extend([_tempo_track(plan, grid), _chord_track(plan, grid, seconds), _beat_track(plan, grid, seconds)])
+    with audio.replacing(path) as temporary:
+        file.save(temporary)
+
+
+class _Grid:
+    """Beats that cover the song from its first sample; what lies before the first beat is whole beats too."""
+
+    def __init__(self, plan: Plan, seconds: float) -> None:
+        last = int(np.ceil(beat_positions(plan, np.array([seconds]))[0])) + 1
+        first_s = plan.beats_s[0]
+        steps = np.arange(max(last, 1))
+        self.beats_s = np.concatenate([np.asarray(plan.beats_s), _beyond(plan, steps[len(plan.beats_s) :])])
+        interval = self.beats_s[1] - first_s if len(self.beats_s) > 1 else 60 / (plan.tempo_bpm or 120)
+        lead = max(round(first_s / interval), 1) if first_s > 1e-6 else 0
+        self.beats_s = np.concatenate([np.arange(lead) * (first_s / max(lead, 1)), self.beats_s])
+
+    def tick(self, time_s: float) -> int:
+        """The tick at which a time falls."""
+        return round(TICKS * float(np.interp(time_s, self.beats_s, np.arange(len(self.beats_s)))))
+
+
+def _beyond(plan: Plan, steps: np.ndarray) -> np.ndarray:
+    """Times of beats behind the last one of the plan, steadily on."""
+    beats = plan.beats_s
+    interval = (beats[-1] - beats[max(len(beats) - 5, 0)]) / max(min(len(beats) - 1, 4), 1)
+    if interval <= 0:
+        interval = 60 / (plan.tempo_bpm or 120)
+    return beats[-1] + interval * (steps - len(beats) + 1)
+
+
+def _tempo_track(plan: Plan, grid: _Grid) -> Any:
+    import mido
+
+    messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="tempo"))]
+    messages.append((0, mido.MetaMessage("time_signature", numerator=plan.beats_per_bar, denominator=4)))
+    if plan.key is not None:
+        key = key_index(plan.key)
+        name = _MINOR[key % 12] if key >= 12 else _MAJOR[key]
+        messages.append((0, mido.MetaMessage("key_signature", key=name)))
+    # Whole microseconds, rounded as sums, so that no error adds up.
+    edges_us = np.round(grid.beats_s * 1e6).astype(int)
+    for index, length in enumerate(np.diff(edges_us).tolist()):
+        messages.append((TICKS * index, mido.MetaMessage("set_tempo", tempo=min(max(length, 1), _SLOWEST_US))))
+    return _track(messages)
+
+
+def _chord_track(plan: Plan, grid: _Grid, seconds: float) -> Any:
+    import mido
+
+    messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="chords"))]
+    for start_s, end_s, label in plan.chords:
+        root, tones, bass = chord_pitch_classes(label)
+        first, last = grid.tick(max(start_s, 0.0)), grid.tick(min(end_s, seconds))
+        if first >= last:
+            continue
+        messages.append((first, mido.MetaMessage("text", text=label)))
+        notes = [] if root is None or bass is None else [_BASS_BASE + bass, *(_CHORD_BASE + tone for tone in tones)]
+        messages += [(first, mido.Message("note_on", note=note, velocity=70)) for note in sorted(notes)]
+        messages += [(last, mido.Message("note_off", note=note, velocity=0)) for note in sorted(notes)]
+    return _track(messages)
+
+
+def _beat_track(plan: Plan, grid: _Grid, seconds: float) -> Any:
+    import mido
+
+    strong = {round(time, 3) for time in plan.downbeats_s}
+    messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="beats"))]
+    for time_s in plan.beats_s:
+        if not 0 <= time_s < seconds:
+            continue
+        note = _FIRST_BEAT_NOTE if round(time_s, 3) in strong else _BEAT_NOTE
+        tick = grid.tick(time_s)
+        on = mido.Message("note_on", channel=_DRUM_CHANNEL, note=note, velocity=100)
+        off = mido.Message("note_off", channel=_DRUM_CHANNEL, note=note, velocity=0)
+        messages += [(tick, on), (tick + TICKS // 8, off)]
+    return _track(messages)
+
+
+def _track(messages: list[tuple[int, Any]]) -> Any:
+    """A track of messages at absolute ticks; what ends at a tick comes before what begins there."""
+    import mido
+
+    track, now = mido.MidiTrack(), 0
+    for tick, message in sorted(messages, key=lambda pair: (pair[0], pair[1].type == "note_on")):
+        track.append(message.copy(time=tick - now))
+        now = tick
+    return track

@@ -1,0 +1,51 @@
+"""Drums, bass and the rest of a band, told apart by Demucs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from accompany.audio import fit_length, resample
+
+STEMS = ("drums", "bass", "other")
+
+
+@dataclass(frozen=True)
+class Stems:
+    """Stems by name, each float32 [C, T] as long as the band, which is their sum; `sample_rate` in Hz."""
+
+    sounds: dict[str, np.ndarray]
+    sample_rate: int
+
+
+def split_stems(samples: np.ndarray, sample_rate: int, model: str, device: str = "cpu") -> Stems:
+    """Split a band [C, T] into drums, bass and other; what the model takes for singing counts as other.
+
+    Other is what the two leave of the band, so that the three sum to it.
+
+    Args:
+        samples: the band.
+        sample_rate: Hz.
+        model: a Demucs model as in `accompany.data.separate.SongSeparator`.
+        device: torch device.
+
+    Raises:
+        InputError: no such model, or one that has no drums or bass.
+    """
+    from accompany.data.separate import SongSeparator
+
+    separator = SongSeparator(model, device, needed=STEMS[:2])
+    found = separator.stems(samples, sample_rate)
+    sounds = {}
+    for name in STEMS[:2]:
+        back = resample(found[name], separator.sample_rate, sample_rate)
+        sounds[name] = _channels(fit_length(back, samples.shape[-1]), len(samples))
+    sounds["other"] = samples - sounds["drums"] - sounds["bass"]
+    return Stems(sounds, sample_rate)
+
+
+def _channels(samples: np.ndarray, channels: int) -> np.ndarray:
+    if len(samples) == channels:
+        return samples
+    return np.repeat(samples.mean(axis=0, keepdims=True), channels, axis=0).astype(np.float32)

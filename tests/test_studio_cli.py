@@ -1,0 +1,158 @@
+"""The commands that work on takes: files, JSON, projects, completion, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import sing
+
+from accompany import audio
+from accompany.arguments import build_parser
+from accompany.cli import main
+from accompany.commands.completion import script
+from accompany.sound.files import start_of, write
+
+
+@pytest.fixture
+def run(random_bundle_dir, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    audio.write("song.wav", sing(2.0, 44100), 44100)
+
+    def run_(command: str, *args: object) -> tuple[int, str, str]:
+        model = ["--model", str(random_bundle_dir)] if command in ("generate", "analyse") else []
+        code = main([command, *map(str, args), *model])
+        return code, *capsys.readouterr()
+
+    return run_
+
+
+def test_generate_writes_everything_that_is_asked_for(run, tmp_path):
+    code, stdout, stderr = run(
+        "generate", "song.wav", "--takes", 2, "--midi", "--settings", "--mix", "--json", "--chords", "C G",
+        "--lufs", -20, "--rate", 48000, "--bits", 16, "--format", "flac",
+    )  # fmt: skip
+    assert code == 0, stderr
+    (file,) = json.loads(stdout)["files"]
+    assert [take["accompaniment"] for take in file["takes"]] == [
+        "song.accompaniment.flac",
+        "song.2.accompaniment.flac",
+    ]
+    fits = [take["scores"]["fit"] for take in file["takes"]]
+    assert fits == sorted(fits, reverse=True) and f"fit {fits[0]:.2f}" in stderr
+    assert file["midi"] == "song.mid" and file["settings"] == "song.settings.json"
+    for name in ("song.accompaniment.flac", "song.mix.flac", "song.2.mix.flac"):
+        info = soundfile.info(name)
+        assert (info.frames, info.samplerate, info.subtype) == (96000, 48000, "PCM_16")
+    assert run("remake", "song.settings.json", "-o", "again.flac")[0] == 0
+    assert (tmp_path / "again.flac").read_bytes() == (tmp_path / "song.accompaniment.flac").read_bytes()
+
+
+def test_a_picture_of_any_result(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, stdout, stderr = run("generate", "song.wav", "--plot", "--json")
+    assert code == 0, stderr
+    assert json.loads(stdout)["files"][0]["plot"] == "song.png"
+    assert (tmp_path / "song.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_time_stamp_of_the_vocal_is_kept(run, tmp_path):
+    write("stamped.wav", sing(1.0, 48000)[None], 48000, 24, start_s=61.5)
+    assert run("generate", "stamped.wav", "--start", "vocal", "--rate", 48000)[0] == 0
+    assert start_of("stamped.accompaniment.wav") == 61.5
+    code, _, stderr = run("generate", "song.wav", "--start", "vocal")
+    assert code == 2 and "time stamp" in stderr
+
+
+def test_a_project_from_first_take_to_undo(run, tmp_path):
+    code, stdout, stderr = run("generate", "song.wav", "--project", "p", "--takes", 2, "--mix", "--json")
+    assert code == 0, stderr
+    (file,) = json.loads(stdout)["files"]
+    assert file["accompaniment"] == "p/song.accompaniment.wav" and file["mix"] == "p/song.mix.wav"
+    first = audio.read(file["accompaniment"]).samples
+    assert run("retake", "p", "--from", 0.5, "--to", 1.5, "--seed", 5)[0] == 0
+    second = audio.read(file["accompaniment"]).samples
+    np.testing.assert_array_equal(first[:, :12000], second[:, :12000])
+    np.testing.assert_array_equal(first[:, 36000:], second[:, 36000:])
+    assert not np.array_equal(first, second)
+    assert run("vary", "p", "--strength", 0.5)[0] == 0 and run("extend", "p", "--after", 1)[0] == 0
+    assert audio.info(file["accompaniment"]).n_samples == 72000
+    told = json.loads(run("takes", "p", "--json")[1])
+    assert told["current"] == "0005" and [take["kind"] for take in told["takes"]] == [
+        "generate", "generate", "retake", "vary", "extend"]  # fmt: skip
+    assert run("undo", "p")[0] == run("undo", "p")[0] == run("undo", "p")[0] == 0
+    np.testing.assert_array_equal(audio.read(file["accompaniment"]).samples, first)
+    assert run("undo", "p")[0] == 2
+    assert run("takes", "p", "--choose", "0003")[0] == 0
+    np.testing.assert_array_equal(audio.read(file["accompaniment"]).samples, second)
+
+
+def test_analyse_writes_what_generate_takes(run, tmp_path):
+    code, stdout, stderr = run("analyse", "song.wav", "--json", "--no-picture")
+    assert code == 0 and "sections" in stderr
+    told = json.loads(stdout)
+    assert told == json.loads((tmp_path / "song.analysis.json").read_text()) and told["beats"]["times"]
+    told["chords"] = [{"start": 0.0, "end": 2.0, "chord": "Eb:min", "locked": True}]
+    (tmp_path / "song.analysis.json").write_text(json.dumps(told))
+    assert run("generate", "song.wav", "--chords", "song.analysis.json", "--midi")[0] == 0
+    assert b"Eb:min" in (tmp_path / "song.mid").read_bytes()
+    assert run("generate", "song.wav", "--chords", "song.analysis.json", "--bpm", 90)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("generate song.wav --chords blues", "blues"),
+        ("generate song.wav --taps a,b", "taps"),
+        ("generate song.wav --like none.wav", "none.wav"),
+        ("generate song.wav --bits 20", "bits"),
+        ("generate song.wav --lufs 3", "loudness"),
+        ("generate song.wav --format mp3 --rate 96000", "96000"),
+        ("generate song.wav --format mp3 -o a.wav", "agree"),
+        ("generate song.wav --project . ", "there already"),
+        ("generate song.wav --project p --plot", "--plot"),
+        ("generate song.wav --start soon", "seconds"),
+        ("generate song.wav --chords song.json", "song.json"),
+        ("generate song.wav --taps 0.5,1 --bpm 90", "Taps"),
+        ("retake nowhere --from 1 --to 2", "no project"),
+        ("retake nowhere --from 1", "region"),
+        ("remake nothing.json", "nothing.json"),
+        ("undo nowhere", "no project"),
+    ],
+)
+def test_wrong_input_is_one_sentence(run, tmp_path, words, says):
+    before = sorted(tmp_path.iterdir())
+    code, stdout, stderr = run(*words.split())
+    assert code == 2 and stdout == "" and says in stderr and stderr.strip().count("\n") == 0
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command_and_option(shell, capsys):
+    assert main(["completion", shell]) == 0
+    told = capsys.readouterr().out
+    assert told == script(build_parser(), shell)
+    for word in ("generate", "retake", "doctor", "chords", "follow"):
+        assert word in told
+    if (program := shutil.which(shell)) is not None:
+        subprocess.run([program, "-n"], input=told, text=True, check=True)
+
+
+def test_bash_completes():
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash here")
+    ask = 'COMP_WORDS=(accompany {}); COMP_CWORD={}; _accompany; echo "${{COMPREPLY[@]}}"'
+    for words, place, expected in (("re", 1, "retake"), ("generate --fol", 2, "--follow")):
+        text = script(build_parser(), "bash") + ask.format(words, place)
+        told = subprocess.run([bash, "-c", text], capture_output=True, text=True, check=True).stdout
+        assert expected in told.split()
+    text = script(build_parser(), "bash") + ask.format("generate --device c", 3)
+    assert subprocess.run([bash, "-c", text], capture_output=True, text=True, check=True).stdout.split() == [
+        "cpu",
+        "cuda",
+    ]
