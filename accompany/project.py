@@ -68,7 +68,7 @@ class Project:
             shutil.copyfile(source, path / f"vocal{source.suffix}")
         except OSError as error:
             raise InputError(f"Cannot write into {path} ({error.strerror}); choose another folder.") from error
-        content = {
+        content: dict[str, Any] = {
             "format": FORMAT,
             "model": model,
             "vocal": f"vocal{source.suffix}",

@@ -60,6 +60,14 @@ def test_a_picture_of_any_result(run, tmp_path):
     assert (tmp_path / "song.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_picture_of_what_is_heard(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, _, stderr = run("analyse", "song.wav", "-o", "heard.json")
+    assert code == 0, stderr
+    assert (tmp_path / "heard.png").read_bytes()[:4] == b"\x89PNG"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["heard.json", "heard.png", "song.wav"]
+
+
 def test_the_time_stamp_of_the_vocal_is_kept(run, tmp_path):
     write("stamped.wav", sing(1.0, 48000)[None], 48000, 24, start_s=61.5)
     assert run("generate", "stamped.wav", "--start", "vocal", "--rate", 48000)[0] == 0

@@ -71,7 +71,7 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
     if getattr(args, "taps", None) is not None:
         options["taps"] = read_taps(args.taps)
     like = (1.0,) if getattr(args, "like", None) else None
-    Settings(getattr(args, "prompt", None) or "", **options, like=like, plan=analysis and analysis.plan)
+    Settings(getattr(args, "prompt", None) or "", **options, like=like, plan=analysis.plan if analysis else None)
     if like:
         from accompany.audio import info
 
