@@ -10,7 +10,7 @@ import accompany
 from accompany.errors import InputError
 
 TASKS = ("listener", "semantic", "acoustic")
-RECIPES = ("codec", "mert", "clap", "semantic_codes", "judge")
+RECIPES = ("codec", "mert", "clap", "semantic_codes", "judge", "separator")
 
 
 class _Parser(argparse.ArgumentParser):

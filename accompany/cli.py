@@ -37,6 +37,7 @@ _RECIPES = {
         "SemanticCodesTrainingConfig",
     ),
     "judge": ("accompany.evaluation.judge_training", "train_judge", "JudgeTrainingConfig"),
+    "separator": ("accompany.data.separator_training", "train_separator", "SeparatorTrainingConfig"),
 }
 _STOPPED, _OURS, _INPUT = 130, 1, 2
 
