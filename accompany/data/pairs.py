@@ -22,7 +22,7 @@ song.json of a pair has, beside what the song's own sidecar knew (times moved to
 | `start_s`, `n_samples`, `sample_rate` | place in the song in seconds, length in samples, rate in Hz |
 | `captions`, `caption_sources` | sentences, the most trusted first, and for each where it is from (`CAPTION_SOURCES`) |
 | `key`, `tempo_bpm`, `beats`, `chords`, ... | only where a sidecar or a tag says so: labels to learn from |
-| `measured` | what was measured: `tempo_bpm`, `key` (each null where unsure), and the measures of `windows.py` |
+| `measured` | what was measured: `tempo_bpm`, `key` (each null where unsure), and the measures of `accompany.data.measures` |
 | `gain` | the factor that both sides were multiplied by |
 | `source` | the file, or the folder of stems, that the pair was made of |
 """
@@ -30,6 +30,7 @@ song.json of a pair has, beside what the song's own sidecar knew (times moved to
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,23 @@ from typing import Any
 from accompany.config import read_json
 from accompany.data.encode import ACCOMPANIMENT, SONG, VOCALS
 
-__all__ = ["ACCOMPANIMENT", "CAPTION_SOURCES", "RECORD", "SONG", "VOCALS", "folder_name", "group_of", "pair_folders"]
+__all__ = [
+    "ACCOMPANIMENT",
+    "CAPTION_SOURCES",
+    "DUPLICATES",
+    "FORMAT",
+    "RECORD",
+    "SETTINGS",
+    "SONG",
+    "VOCALS",
+    "folder_name",
+    "group_of",
+    "pair_folders",
+    "records",
+]
 
 FORMAT = 1
-RECORD = "prepared.json"
+RECORD, SETTINGS, DUPLICATES = "prepared.json", "prepare.json", "duplicates.json"
 CAPTION_SOURCES = ("sidecar", "tags", "captioner", "clap", "measured", "default")
 """Where a caption is from: a file beside the song, tags in it, the user's own captioner, CLAP's nearest words, what was
 measured (tempo and key alone), or nothing at all."""
@@ -54,6 +68,15 @@ def pair_folders(pairs_dir: Path) -> Iterator[Path]:
         inside = path.parent.relative_to(pairs_dir).parts
         if not any(part.startswith(".") for part in inside):
             yield path.parent
+
+
+def records(pairs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The songs' folders that are complete, sorted by name, with their records."""
+    with os.scandir(pairs_dir) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    for name in names:
+        if (pairs_dir / name / RECORD).is_file():
+            yield pairs_dir / name, read_json(pairs_dir / name / RECORD)
 
 
 def group_of(folder: Path, pairs_dir: Path) -> str:
