@@ -354,10 +354,21 @@ def choose_device(name: str) -> str:
 
 
 def describe_models() -> list[dict[str, Any]]:
-    """The bundled models: name, licence, bytes, and for each part its licence, bytes and rates."""
+    """What the package carries: name, licence, bytes, and for each part its licence, bytes and rates."""
     from accompany.pretrained import find_bundle, list_bundles, read_bundle
 
-    return [_describe(read_bundle(find_bundle(name))) for name in list_bundles()]
+    return [*(_describe(read_bundle(find_bundle(name))) for name in list_bundles()), *_describe_separator()]
+
+
+def _describe_separator() -> list[dict[str, Any]]:
+    """The separator of `accompany prepare`, where it is there: no model that plays, so no bundle of its own."""
+    from accompany.pretrained import CHECKPOINTS_DIR
+
+    files = sorted((CHECKPOINTS_DIR / "separator").glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in files)
+    part = {"name": "htdemucs", "license": "Apache-2.0", "bytes": size, "rates": ("24000 Hz",)}
+    name = "separator (accompany prepare --separator tiny)"
+    return [{"name": name, "license": "Apache-2.0", "bytes": size, "parts": [part]}] if files else []
 
 
 def _describe(info: BundleInfo) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from accompany.commands.arguments import (
 from accompany.errors import InputError
 
 TASKS = ("listener", "semantic", "acoustic")
-RECIPES = ("codec", "mert", "clap", "semantic_codes", "grids", "judge")
+RECIPES = ("codec", "mert", "clap", "semantic_codes", "grids", "judge", "separator")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,15 +111,27 @@ def _add_synth(commands: Any) -> None:
 
 
 def _add_prepare(commands: Any) -> None:
-    example = "accompany prepare my_songs pairs --workers 2"
-    help_ = "split songs into vocals and accompaniment"
+    example = "accompany prepare my_songs pairs --separator htdemucs --workers 2"
+    help_ = "split songs into pairs of vocals and accompaniment, with captions"
     parser = _command(commands, "prepare", help_, example)
     add = parser.add_argument
     add("songs_dir", metavar="SONGS_DIR", help="audio files, in subfolders too")
     add("pairs_dir", metavar="PAIRS_DIR", help="gets a folder for each song; a run that was stopped goes on")
-    add("--separator", metavar="NAME", help="a Demucs model: its name, hub address or folder")
-    add("--stems", action="store_true", help="the songs are there as stems already: separate nothing")
+    help_ = "a Demucs model: name, hf:// id or folder; tiny comes with the package (default tiny)"
+    add("--separator", default="tiny", metavar="NAME", help=help_)
+    add(
+        "--stems", action="store_true", help="the songs are there as stems (MUSDB18-HQ, MoisesDB, synth): no separation"
+    )
+    add("--segment", type=float, default=30.0, metavar="S", help="seconds of a pair, 2 to 120 (default 30)")
+    help_ = "drop windows that sing in a smaller share of their frames (default 0.15)"
+    add("--min-voiced", type=float, default=0.15, metavar="X", help=help_)
+    add("--captions", type=_count, default=4, metavar="N", help="wanted for each pair (default 4)")
+    help_ = "whose ears pseudo-captions use: a model, a CLAP (folder or hub id), or none (default tiny)"
+    add("--clap", default="tiny", metavar="NAME|DIR", help=help_)
+    help_ = "a function of yours (samples [C, T], rate, facts) -> caption or captions"
+    add("--captioner", metavar="MODULE:FUNCTION", help=help_)
     add("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="of the separator")
 
 
 def _add_tokenize(commands: Any) -> None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from accompany.errors import InputError
+
+Heard = Callable[[np.ndarray, int], None]
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +114,36 @@ def read_mono(path: str | os.PathLike[str], sample_rate: int) -> tuple[Audio, Au
     counted = AudioInfo(path, n_read, source.sample_rate, source.channels)
     mono = fit_length(np.concatenate(pieces), resampled_length(n_read, source.sample_rate, sample_rate))
     return Audio(mono[None], sample_rate, path), counted
+
+
+def stream(path: str | os.PathLike[str], sample_rate: int, *, heard: Heard | None = None) -> Iterator[np.ndarray]:
+    """A file as float32 blocks [C, n] at `sample_rate`, in bounded memory; together round(N * sample_rate / its rate).
+
+    Args:
+        path: any file that `read` takes.
+        sample_rate: in Hz.
+        heard: told of every block as it stands in the file, before resampling, with the file's rate.
+
+    Raises:
+        InputError: as `read`, at the block where it shows.
+    """
+    import soxr
+
+    path = Path(path)
+    n_read = n_given = 0
+    with _opened(path) as file:
+        rate, channels = file.samplerate, file.channels
+        resampler = soxr.ResampleStream(rate, sample_rate, channels, dtype="float32", quality="HQ")
+        for block in _blocks(file, path, file.frames):
+            if heard is not None:
+                heard(block.T, rate)
+            n_read += len(block)
+            made = block if rate == sample_rate else resampler.resample_chunk(block)
+            n_given += len(made)
+            yield made.T
+    if rate != sample_rate:
+        rest = resampler.resample_chunk(np.zeros((0, channels), np.float32), last=True)
+        yield fit_length(rest.T, max(resampled_length(n_read, rate, sample_rate) - n_given, 0))
 
 
 def write(path: str | os.PathLike[str], samples: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:

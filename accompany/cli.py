@@ -36,6 +36,7 @@ _RECIPES = {
     ),
     "grids": ("accompany.grid_training", "train_grids", "GridTrainingConfig"),
     "judge": ("accompany.evaluation.judge_training", "train_judge", "JudgeTrainingConfig"),
+    "separator": ("accompany.data.separator_training", "train_separator", "SeparatorTrainingConfig"),
 }
 _STOPPED, _OURS, _INPUT = 130, 1, 2
 
@@ -149,12 +150,19 @@ def _synth(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from accompany.data.prepare import DEFAULT_SEPARATOR, prepare
+    from accompany.api import choose_device
+    from accompany.config import from_dict
+    from accompany.data.pair_making import PrepareConfig
+    from accompany.data.prepare import prepare
 
-    separator = args.separator or DEFAULT_SEPARATOR
-    report = prepare(args.songs_dir, args.pairs_dir, separator=separator, stems=args.stems, workers=args.workers)
+    limits = {"segment_s": args.segment, "min_voiced_share": args.min_voiced}
+    given = {"separator": args.separator, "captions": args.captions, "clap": args.clap, "captioner": args.captioner}
+    config = from_dict(PrepareConfig, {**given, "stems": args.stems, "limits": limits})
+    report = prepare(args.songs_dir, args.pairs_dir, config, workers=args.workers, device=choose_device(args.device))
+    dropped = sum(line["windows"] for line in report.dropped.values())
     _say(
-        f"{report.pairs} pairs, {report.hours:.1f} hours, in {args.pairs_dir}; {len(report.set_aside)} songs set aside"
+        f"{report.pairs} pairs, {report.hours:.2f} of {report.hours_in:.2f} hours, in {args.pairs_dir}; {dropped} "
+        f"windows dropped, {len(report.set_aside)} songs set aside: {Path(args.pairs_dir) / 'report.html'}"
     )
 
 

@@ -1,14 +1,12 @@
-"""Prepare: a real (small, random) HTDemucs through demucs.api, stems, sidecars, resuming and bad songs."""
+"""Prepare: a real (small, random) HTDemucs, stems, sidecars, killed runs, a full disk and bad songs."""
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +15,24 @@ import soundfile
 
 from accompany import audio
 from accompany.config import read_json
+from accompany.data.measures import Limits
+from accompany.data.pair_making import PrepareConfig
+from accompany.data.pairs import group_of, pair_folders
 from accompany.data.prepare import prepare
+from accompany.data.prepare_report import Report
 from accompany.data.separate import VocalSeparator
+from accompany.data.tokenize import find_songs
 from accompany.errors import InputError
 from accompany.sound.stems import STEMS, split_stems
 
 pytest.importorskip("demucs", reason="separation needs Demucs (accompany[data])")
 
 RATE = 16000
+SHARED = Path(__file__).parents[1].parent / "shared"
+ALL = Limits(
+    segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0, max_likeness=2
+)
+"""Keeps whatever sounds: the songs here are noise."""
 
 
 @pytest.fixture(scope="module")
@@ -55,34 +63,62 @@ def separator(model: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def song(path: Path, seconds: float = 2.0, rate: int = 22050, channels: int = 2, level: float = 0.2) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(len(path.name)).standard_normal((channels, round(seconds * rate)))
+    seed = list(path.as_posix().encode())
+    noise = np.random.default_rng(seed).standard_normal((channels, round(seconds * rate)))
     soundfile.write(path, (level * noise).clip(-1, 1).T.astype(np.float32), rate)
     return path
 
 
+def separated(songs: Path, pairs: Path, separator: Path, workers: int = 0) -> Report:
+    config = PrepareConfig(separator=str(separator), limits=ALL, clap="none")
+    return prepare(songs, pairs, config, workers=workers, progress=False)
+
+
+def from_stems(songs: Path, pairs: Path, limits: Limits = ALL) -> Report:
+    return prepare(songs, pairs, PrepareConfig(stems=True, limits=limits, clap="none"), progress=False)
+
+
+def contents(pairs: Path) -> dict[str, bytes]:
+    """Every file of the pairs and records, without what tells the time that a run took."""
+    names = [path for path in pairs.rglob("*") if path.is_file() and path.parent != pairs]
+    return {path.relative_to(pairs).as_posix(): path.read_bytes() for path in names}
+
+
 def test_a_tree_of_songs_becomes_aligned_pairs(separator: Path, tmp_path: Path) -> None:
-    song(tmp_path / "songs" / "first.wav")
+    song(tmp_path / "songs" / "first.wav", seconds=5.0)
     song(tmp_path / "songs" / "deep" / "zweites Lied ☂.flac", channels=1)
     (tmp_path / "songs" / "first.txt").write_text("slow jazz\nbrushed drums\n")
     (tmp_path / "songs" / "notes.md").write_text("not a song")
-    report = prepare(tmp_path / "songs", tmp_path / "pairs", separator=str(separator), progress=False)
-    assert (report.pairs, report.set_aside) == (2, {})
-    folder = tmp_path / "pairs" / "first"
-    vocals, band = (audio.read(folder / name) for name in ("vocals.flac", "accompaniment.flac"))
-    assert vocals.samples.shape == (1, 2 * RATE) and band.samples.shape == (2, 2 * RATE)
-    content = read_json(folder / "song.json")
-    assert content["captions"] == ["slow jazz", "brushed drums"] and content["n_samples"] == 2 * RATE
-    other = read_json(tmp_path / "pairs" / "deep" / "zweites Lied ☂" / "song.json")
-    assert other["caption_source"] == "default" and len(other["captions"]) == 1
-    assert read_json(tmp_path / "pairs" / "report.json")["hours"] == pytest.approx(4 / 3600, abs=1e-4)
+    report = separated(tmp_path / "songs", tmp_path / "pairs", separator)
+    assert (report.songs, report.pairs, report.set_aside) == (2, 4, {})
+    assert report.hours == report.hours_in == pytest.approx(7 / 3600, abs=1e-4)
+    folders = list(pair_folders(tmp_path / "pairs"))
+    names = [f"first/{start:08d}" for start in (0, 2000, 4000)]
+    assert [folder.relative_to(tmp_path / "pairs").as_posix() for folder in folders][-3:] == names
+    lengths = []
+    for folder in folders[-3:]:
+        vocals, band = (audio.read(folder / name) for name in ("vocals.flac", "accompaniment.flac"))
+        assert vocals.samples.shape[0] == 1 and vocals.samples.shape[1] == band.samples.shape[1]
+        content = read_json(folder / "song.json")
+        assert content["captions"] == ["slow jazz", "brushed drums"] and content["song"] == "first"
+        assert content["caption_sources"] == ["sidecar", "sidecar"]
+        assert content["n_samples"] == vocals.samples.shape[1]
+        lengths.append(content["n_samples"])
+    assert sum(lengths) == 5 * RATE
+    other = read_json(folders[0] / "song.json")
+    assert other["song"] == "deep/zweites Lied ☂" and len(other["captions"]) == len(other["caption_sources"]) >= 1
+    assert len(find_songs(tmp_path / "pairs")) == 4, "tokenize finds every pair"
+    page = (tmp_path / "pairs" / "report.html").read_text()
+    assert "<svg" in page and "4 pairs" in page
 
 
 def test_a_pair_is_what_demucs_says(model: object, separator: Path, tmp_path: Path) -> None:
     import torch
     from demucs.apply import apply_model
 
-    mix = audio.read(song(tmp_path / "a.wav", rate=RATE))
-    vocals, band = VocalSeparator(str(separator)).split(mix)
+    mix = audio.read(song(tmp_path / "a.wav", rate=RATE, seconds=6.3))
+    splitter = VocalSeparator(str(separator))
+    vocals, band = splitter.split(mix)
     wave = torch.from_numpy(mix.samples)
     mean, std = wave.mean(0).mean(), wave.mean(0).std() + 1e-8
     with torch.no_grad():
@@ -90,6 +126,11 @@ def test_a_pair_is_what_demucs_says(model: object, separator: Path, tmp_path: Pa
     out = out * std + mean
     assert np.allclose(vocals, out[3].numpy(), atol=1e-5)
     assert np.allclose(band, out[:3].sum(0).numpy(), atol=1e-5)
+    blocks = np.split(mix.samples, [1000, 1001, 40000], axis=1)
+    streamed = [np.concatenate(side, axis=1) for side in zip(*splitter.stream(blocks), strict=True)]
+    for made, whole in zip(streamed, (vocals, band), strict=True):
+        assert made.shape == whole.shape
+        assert np.abs(made - whole).max() < 1e-3 * np.abs(whole).max()
 
 
 def test_the_stems_of_a_band_sum_to_it(separator: Path, tmp_path: Path) -> None:
@@ -113,19 +154,47 @@ def test_the_repo_layout_of_demucs_loads_too(model: object, tmp_path: Path) -> N
 
 
 def test_stems_are_taken_as_they_are(tmp_path: Path) -> None:
-    folder = tmp_path / "musdb" / "train" / "A - Song"
+    folder = tmp_path / "musdb" / "train" / "An Artist - A Song"
     for name in ("vocals", "drums", "bass", "other", "mixture"):
         song(folder / f"{name}.wav", level=0.05)
     pair = tmp_path / "musdb" / "pair"
-    song(pair / "vocals.flac", channels=1)
-    song(pair / "accompaniment.flac")
-    (pair / "song.json").write_text(json.dumps({"captions": ["a waltz"], "key": "C:maj"}))
-    report = prepare(tmp_path / "musdb", tmp_path / "pairs", stems=True, progress=False)
-    assert report.pairs == 2 and not report.set_aside
-    band = audio.read(tmp_path / "pairs" / "train" / "A - Song" / "accompaniment.flac").samples
+    song(pair / "vocals.flac", channels=1, seconds=4)
+    song(pair / "accompaniment.flac", seconds=4)
+    labels = {"captions": ["a waltz"], "key": "C:maj", "beats": [0.5, 1.5, 2.5], "chords": [[0, 3, "C:maj"]]}
+    (pair / "song.json").write_text(json.dumps(labels))
+    report = from_stems(tmp_path / "musdb", tmp_path / "pairs")
+    assert report.pairs == 3 and not report.set_aside
+    made = tmp_path / "pairs" / "train__An Artist - A Song" / "00000000"
+    band = audio.read(made / "accompaniment.flac").samples
     stems = sum(audio.read(folder / f"{name}.wav").samples for name in ("drums", "bass", "other"))
     assert np.allclose(band, stems, atol=1e-4)
-    assert read_json(tmp_path / "pairs" / "pair" / "song.json")["key"] == "C:maj"
+    assert group_of(made, tmp_path / "pairs") == "artist an artist"
+    second = read_json(tmp_path / "pairs" / "pair" / "00002000" / "song.json")
+    assert (second["key"], second["beats"], second["chords"]) == ("C:maj", [0.5], [[0.0, 1.0, "C:maj"]])
+    assert group_of(tmp_path / "pairs" / "pair" / "00002000", tmp_path / "pairs") == "song pair"
+
+
+def test_moisesdb_sums_the_tracks_of_each_stem(tmp_path: Path) -> None:
+    folder = tmp_path / "moises" / "0a1b"
+    tracks = {"vocals": ("v1", "v2"), "drums": ("d1",), "bass": ("b1",)}
+    stems = [
+        {"stemName": name, "tracks": [{"id": each, "extension": "wav", "trackType": "any"} for each in ids]}
+        for name, ids in tracks.items()
+    ]
+    for name, ids in tracks.items():
+        for each in ids:
+            song(folder / name / f"{each}.wav", level=0.05, seconds=2.0 if each != "b1" else 1.0)
+    known = {"artist": "Somebody", "song": "A Title", "genre": "soul", "stems": stems}
+    (folder / "data.json").write_text(json.dumps(known))
+    assert from_stems(tmp_path / "moises", tmp_path / "pairs").pairs == 1
+    made = tmp_path / "pairs" / "0a1b" / "00000000"
+    vocals, band = (audio.read(made / f"{side}.flac").samples for side in ("vocals", "accompaniment"))
+    true = sum(audio.to_mono(audio.read(folder / "vocals" / f"{each}.wav").samples) for each in ("v1", "v2"))
+    assert np.allclose(vocals, true, atol=1e-4)
+    drums, bass = (audio.read(folder / name).samples for name in ("drums/d1.wav", "bass/b1.wav"))
+    assert np.allclose(band, drums + audio.fit_length(bass, drums.shape[1]), atol=1e-4)
+    content = read_json(made / "song.json")
+    assert content["artist"] == "Somebody" and content["genre"] == "soul" and "tags" in content["caption_sources"]
 
 
 def test_bad_songs_are_set_aside_and_the_rest_goes_on(separator: Path, tmp_path: Path) -> None:
@@ -133,39 +202,113 @@ def test_bad_songs_are_set_aside_and_the_rest_goes_on(separator: Path, tmp_path:
     song(songs / "good.wav")
     song(songs / "short.wav", seconds=0.3)
     song(songs / "silent.wav", level=0.0)
+    song(songs / "telephone.wav", rate=8000, channels=1)
     (songs / "empty.mp3").write_bytes(b"")
     (songs / "text.wav").write_text("hello")
     song(songs / "same.wav")
     song(songs / "same.flac")
     (songs / "loop").symlink_to(songs, target_is_directory=True)
-    report = prepare(songs, songs / "pairs", separator=str(separator), progress=False)
-    assert report.set_aside.keys() == {"short", "silent", "empty", "text"}
-    assert report.pairs == 3 and (songs / "pairs" / "same_wav").is_dir() and (songs / "pairs" / "same_flac").is_dir()
-    again = prepare(songs, songs / "pairs", separator=str(separator), progress=False)
-    assert again == report
+    report = separated(songs, songs / "pairs", separator)
+    assert report.set_aside.keys() == {"empty", "text"} and "0 bytes" in report.set_aside["empty"]
+    assert report.without_pairs == {"short": "short", "silent": "silence"}
+    assert report.dropped["silence"]["windows"] == 1
+    assert report.pairs == 4 and (songs / "pairs" / "same_wav").is_dir() and (songs / "pairs" / "same_flac").is_dir()
+    before = contents(songs / "pairs")
+    assert separated(songs, songs / "pairs", separator) == report and contents(songs / "pairs") == before
+    song(songs / "text.wav")
+    assert separated(songs, songs / "pairs", separator).pairs == 5, "a song that was replaced is tried again"
 
 
-def test_a_killed_run_is_finished_by_the_next(separator: Path, tmp_path: Path) -> None:
-    for number in range(8):
+KILLS = """
+import os, random, signal, sys, time
+from pathlib import Path
+from accompany.data.measures import Limits
+from accompany.data.pair_making import PrepareConfig
+from accompany.data.prepare import prepare
+import mutagen, soundfile, soxr, tqdm
+
+songs, whole, killed = sys.argv[1:4]
+limits = Limits(segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0,
+                max_likeness=2)
+
+def start(pairs):
+    child = os.fork()
+    if child == 0:
+        prepare(songs, pairs, PrepareConfig(stems=True, limits=limits, clap="none"), progress=False)
+        os._exit(0)
+    return child
+
+began = time.monotonic()
+assert os.waitpid(start(whole), 0)[1] == 0
+took = time.monotonic() - began
+dice, hits, midway = random.Random(5), 0, 0
+for _ in range(60):
+    child = start(killed)
+    time.sleep(dice.uniform(0.02, 0.3) * took)
+    os.kill(child, signal.SIGKILL)
+    if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+        hits += 1
+        midway += not (Path(killed) / "report.json").exists()
+    if hits == 10:
+        break
+print(hits, midway)
+assert os.waitpid(start(killed), 0)[1] == 0
+"""
+
+
+def test_ten_kills_and_a_clean_finish_give_the_same_pairs(tmp_path: Path) -> None:
+    for number in range(12):
+        for side in ("vocals", "accompaniment"):
+            song(tmp_path / "songs" / f"{number:02d}" / f"{side}.wav", rate=8000, channels=1, level=0.1)
+    shutil.copytree(tmp_path / "songs" / "01", tmp_path / "songs" / "again")
+    shutil.copytree(tmp_path / "songs" / "01", tmp_path / "songs" / "bad")
+    (tmp_path / "songs" / "bad" / "vocals.wav").write_text("no sound")
+    places = [str(tmp_path / name) for name in ("songs", "whole", "killed")]
+    done = subprocess.run([sys.executable, "-c", KILLS, *places], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    hits, midway = map(int, done.stdout.split())
+    assert hits == 10 and midway >= 3, "the run was killed in its middle"
+    whole, killed = contents(tmp_path / "whole"), contents(tmp_path / "killed")
+    assert whole.keys() == killed.keys() and len(list(pair_folders(tmp_path / "whole"))) == 12
+    assert whole == killed
+    assert read_json(tmp_path / "killed" / "duplicates.json").keys() == {"again/00000000"}
+    assert (tmp_path / "whole" / "duplicates.json").read_bytes() == (
+        tmp_path / "killed" / "duplicates.json"
+    ).read_bytes()
+    assert not [path for path in (tmp_path / "killed").iterdir() if path.name.endswith(".part")]
+
+
+def test_worker_processes_give_the_same_pairs(separator: Path, tmp_path: Path) -> None:
+    for number in range(3):
         song(tmp_path / "songs" / f"{number}.wav")
-    script = (
-        "import sys\nfrom accompany.data.prepare import prepare\n"
-        "prepare(sys.argv[1], sys.argv[2], separator=sys.argv[3], progress=False)\n"
-    )
-    target = tmp_path / "pairs"
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "songs"), str(target), str(separator)])
-    deadline = time.monotonic() + 60
-    while not list(target.glob("*/song.json")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    first = target / "0" / "vocals.flac"
-    before = first.stat().st_mtime_ns
-    report = prepare(tmp_path / "songs", target, separator=str(separator), progress=False)
-    assert report.pairs == 8 and first.stat().st_mtime_ns == before
-    names = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
-    files = ("vocals.flac", "accompaniment.flac", "song.json")
-    assert names == {"report.json"} | {f"{i}/{name}" for i in range(8) for name in files}
+    separated(tmp_path / "songs", tmp_path / "here", separator)
+    separated(tmp_path / "songs", tmp_path / "there", separator, workers=2)
+    here, there = contents(tmp_path / "here"), contents(tmp_path / "there")
+    assert here.keys() == there.keys()
+    for name in here:
+        if name.endswith(".flac"):
+            sides = [audio.read(tmp_path / place / name).samples for place in ("here", "there")]
+            assert np.allclose(*sides, atol=1e-4)
+
+
+def test_a_full_disk_stops_with_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        for side in ("vocals", "accompaniment"):
+            song(tmp_path / "s" / str(number) / f"{side}.wav", level=0.1)
+    write, calls = soundfile.write, []
+
+    def full(*args: object, **kwargs: object) -> None:
+        calls.append(args)
+        if len(calls) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*args, **kwargs)
+
+    monkeypatch.setattr(soundfile, "write", full)
+    with pytest.raises(InputError, match=r"^The disk is full while writing .*; what was done stays good: free some"):
+        from_stems(tmp_path / "s", tmp_path / "p")
+    assert {path.parts[-2] for path in pair_folders(tmp_path / "p")} == {"0"}
+    assert not list((tmp_path / "p").glob(".*.part"))
+    assert from_stems(tmp_path / "s", tmp_path / "p").pairs == 3 and len(calls) == 4 + 4
 
 
 def test_sides_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -174,9 +317,10 @@ def test_sides_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     song(tmp_path / "s" / "b" / "vocals.wav")
     song(tmp_path / "s" / "c" / "vocals.wav")
     song(tmp_path / "s" / "c" / "other.wav", level=1e-5)
-    report = prepare(tmp_path / "s", tmp_path / "p", stems=True, progress=False)
-    assert report.pairs == 0 and report.set_aside.keys() == {"a", "b", "c"}
-    assert "not as long" in report.set_aside["a"] and "no accompaniment" in report.set_aside["c"]
+    report = from_stems(tmp_path / "s", tmp_path / "p", Limits(segment_s=2.0))
+    assert report.pairs == 0 and report.set_aside.keys() == {"a", "b"}
+    assert "not as long" in report.set_aside["a"] and "no other stems" in report.set_aside["b"]
+    assert report.without_pairs == {"c": "no accompaniment"}
 
 
 def test_one_gain_keeps_the_balance(tmp_path: Path) -> None:
@@ -184,15 +328,18 @@ def test_one_gain_keeps_the_balance(tmp_path: Path) -> None:
     song(folder / "vocals.wav", level=0.1)
     for name in ("a", "b", "c"):
         shutil.copy(song(folder / "x.wav", level=0.3), folder / f"{name}.wav")
-    prepare(tmp_path / "s", tmp_path / "p", stems=True, progress=False)
-    pair = [audio.read(tmp_path / "p" / "loud" / f"{side}.flac").samples for side in ("vocals", "accompaniment")]
+    limits = Limits(segment_s=2.0, min_voiced_share=0, min_vocals_db=-200, max_clipped_share=1)
+    assert from_stems(tmp_path / "s", tmp_path / "p", limits).pairs == 1
+    made = tmp_path / "p" / "loud" / "00000000"
+    pair = [audio.read(made / f"{side}.flac").samples for side in ("vocals", "accompaniment")]
     vocals = audio.to_mono(audio.read(folder / "vocals.wav").samples)
     band = sum(audio.read(folder / f"{name}.wav").samples for name in ("a", "b", "c", "x"))
     assert np.abs(pair[1]).max() <= 1.0 < np.abs(band).max()
     assert np.std(pair[0]) / np.std(pair[1]) == pytest.approx(np.std(vocals) / np.std(band), rel=1e-3)
+    assert read_json(made / "song.json")["gain"] == pytest.approx(np.std(pair[0]) / np.std(vocals), rel=1e-3)
 
 
-def test_wrong_input_is_named(tmp_path: Path, model: object) -> None:
+def test_wrong_input_is_named(tmp_path: Path, separator: Path) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("words")
     for folder, words in (("nowhere", "no folder"), ("texts", "no audio files")):
@@ -203,4 +350,24 @@ def test_wrong_input_is_named(tmp_path: Path, model: object) -> None:
     with pytest.raises(InputError, match="Cannot write"):
         prepare(tmp_path / "s", tmp_path / "file", progress=False)
     with pytest.raises(InputError, match="separator"):
-        prepare(tmp_path / "s", tmp_path / "p", separator=str(tmp_path / "texts"), progress=False)
+        separated(tmp_path / "s", tmp_path / "p", tmp_path / "texts")
+    with pytest.raises(InputError, match="holds the songs themselves"):
+        prepare(tmp_path / "s", tmp_path / "s")
+    separated(tmp_path / "s", tmp_path / "q", separator)
+    with pytest.raises(InputError, match="made with other limits; choose a new folder"):
+        prepare(tmp_path / "s", tmp_path / "q", PrepareConfig(separator=str(separator), clap="none"), progress=False)
+
+
+@pytest.mark.skipif(not (SHARED / "songs" / "demucs_test.mp3").is_file(), reason="the shared recordings are not here")
+def test_the_bundled_separator_makes_pairs_of_a_real_song(tmp_path: Path) -> None:
+    (tmp_path / "songs").mkdir()
+    shutil.copy(SHARED / "songs" / "demucs_test.mp3", tmp_path / "songs")
+    report = prepare(tmp_path / "songs", tmp_path / "pairs", progress=False)
+    assert report.pairs >= 1 and report.caption_sources.keys() == {"clap"}
+    (folder,) = pair_folders(tmp_path / "pairs")
+    vocals, band = (audio.read(folder / f"{side}.flac") for side in ("vocals", "accompaniment"))
+    mix = audio.read(tmp_path / "songs" / "demucs_test.mp3")
+    true = audio.resample(audio.to_mono(mix.samples), mix.sample_rate, vocals.sample_rate)
+    assert true.shape == vocals.samples.shape == band.samples.shape
+    both = vocals.samples + band.samples
+    assert np.corrcoef(both[0], true[0])[0, 1] > 0.9, "the two sides sum up to the song, sample for sample"

@@ -87,7 +87,9 @@ def _song_folders(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
         root = Path(folder)
         if not root.is_dir():
             raise InputError(f"'{root}' is not a folder; give folders of songs, as `accompany synth` writes them.")
-        found += [p for p in [root, *sorted(root.iterdir())] if _one_of(p, _VOCALS) and _one_of(p, _ACCOMPANIMENTS)]
+        # Songs of synth lie one folder deep, pairs of prepare two.
+        below = [root, *sorted(root.iterdir()), *sorted(root.glob("[!.]*/*"))]
+        found += [p for p in below if _one_of(p, _VOCALS) and _one_of(p, _ACCOMPANIMENTS)]
     return found
 
 

@@ -1,0 +1,96 @@
+"""The pairs folder: what `accompany prepare` writes and `accompany tokenize` reads.
+
+    PAIRS/<song>/<start>/vocals.flac          mono, the singing
+    PAIRS/<song>/<start>/accompaniment.flac   everything else, as many samples, the same gain
+    PAIRS/<song>/<start>/song.json            what is known of this stretch (below)
+    PAIRS/<song>/prepared.json                the song's record: every window, kept or dropped, with its reason
+    PAIRS/prepare.json                        the settings; another setting needs another folder
+    PAIRS/duplicates.json                     pairs that were taken out because they repeat another
+    PAIRS/report.json, report.html            counts, hours, reasons, pictures
+
+A pair is any folder below PAIRS that holds vocals.flac, as `accompany synth` writes them too (there a whole song is one
+pair). <song> is the path of the song below the folder of songs with `/` as `__`, cut and given a hash where it would be
+too long or not its own; <start> is where the pair begins in its song, in milliseconds, eight digits. A song appears with
+all of its pairs at once (one rename), so a folder without a leading dot is complete.
+
+song.json of a pair has, beside what the song's own sidecar knew (times moved to the pair's start):
+
+| key | content |
+|---|---|
+| `song` | id of the song: pairs with the same one are of the same song and belong on the same side of a split |
+| `artist` | from the sidecar, the tags or the folder layout; absent where unknown |
+| `start_s`, `n_samples`, `sample_rate` | place in the song in seconds, length in samples, rate in Hz |
+| `captions`, `caption_sources` | sentences, the most trusted first, and for each where it is from (`CAPTION_SOURCES`) |
+| `key`, `tempo_bpm`, `beats`, `chords`, ... | only where a sidecar or a tag says so: labels to learn from |
+| `measured` | what was measured: `tempo_bpm`, `key` (each null where unsure), and the measures of `accompany.data.measures` |
+| `gain` | the factor that both sides were multiplied by |
+| `source` | the file, or the folder of stems, that the pair was made of |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from accompany.config import read_json
+from accompany.data.encode import ACCOMPANIMENT, SONG, VOCALS
+
+__all__ = [
+    "ACCOMPANIMENT",
+    "CAPTION_SOURCES",
+    "DUPLICATES",
+    "FORMAT",
+    "RECORD",
+    "SETTINGS",
+    "SONG",
+    "VOCALS",
+    "folder_name",
+    "group_of",
+    "pair_folders",
+    "records",
+]
+
+FORMAT = 1
+RECORD, SETTINGS, DUPLICATES = "prepared.json", "prepare.json", "duplicates.json"
+CAPTION_SOURCES = ("sidecar", "tags", "captioner", "clap", "measured", "default")
+"""Where a caption is from: a file beside the song, tags in it, the user's own captioner, CLAP's nearest words, what was
+measured (tempo and key alone), or nothing at all."""
+
+_LONGEST_NAME = 160  # bytes; file systems end at 255, and temporary names are longer
+
+
+def pair_folders(pairs_dir: Path) -> Iterator[Path]:
+    """Folders of complete pairs below `pairs_dir`, sorted; those with a leading dot are of a run that was stopped."""
+    for path in sorted(pairs_dir.rglob(VOCALS)):
+        inside = path.parent.relative_to(pairs_dir).parts
+        if not any(part.startswith(".") for part in inside):
+            yield path.parent
+
+
+def records(pairs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The songs' folders that are complete, sorted by name, with their records."""
+    with os.scandir(pairs_dir) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    for name in names:
+        if (pairs_dir / name / RECORD).is_file():
+            yield pairs_dir / name, read_json(pairs_dir / name / RECORD)
+
+
+def group_of(folder: Path, pairs_dir: Path) -> str:
+    """What a pair shares with those that must stay on its side of a split: its artist where known, else its song."""
+    song: Mapping[str, Any] = read_json(folder / SONG) if (folder / SONG).is_file() else {}
+    if song.get("artist"):
+        return f"artist {str(song['artist']).strip().casefold()}"
+    return f"song {song.get('song') or folder.relative_to(pairs_dir).as_posix()}"
+
+
+def folder_name(song_id: str, *, taken: bool = False) -> str:
+    """The name of a song's folder; with a hash where it is `taken` by another song, too long or hidden."""
+    name = song_id.replace("/", "__")
+    if taken or name.startswith(".") or len(name.encode()) > _LONGEST_NAME:
+        digest = hashlib.sha256(song_id.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        name = name.lstrip(".").encode()[:_LONGEST_NAME].decode("utf-8", "ignore") + f"_{digest}"
+    return name
