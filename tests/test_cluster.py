@@ -20,7 +20,7 @@ from accompany.data.jobs import Stage, run_stages
 from accompany.data.tokenize import tokenize
 from accompany.errors import InputError
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(autouse=True)

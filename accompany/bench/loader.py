@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ class LoaderBenchConfig:
     """What to time.
 
     Attributes:
-        trainings: names of training configs, such as `semantic` or `acoustic_base`; the part is the first word.
+        trainings: names (or files) of training configs, such as `semantic` or `acoustic_depth`; the part is the first
+            word.
         batches: that each figure of a loader is taken over.
         steps: of training, likewise; one more warms up.
         workers: numbers of loading processes.
@@ -70,7 +72,7 @@ def _row(tokens_dir: str | os.PathLike[str], name: str, config: LoaderBenchConfi
     from accompany.config import load_config
     from accompany.train import TASKS, fit_to_tokens
 
-    task = name.split("_")[0]
+    task = Path(name).stem.split("_")[0]
     if task not in TASKS:
         raise InputError(f"'{name}' is no config of a training; its first word must be {', '.join(TASKS)}.")
     chosen: Any = load_config(TASKS[task].config, name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from accompany.data.jobs import Stage
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
+
+_PATIENCE_S = 5
 
 
 def run_on_cluster(
@@ -98,10 +101,22 @@ def _connect(address: str) -> None:
     if ray.is_initialized():
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    # Ray would try a wrong address for minutes, then end the process.
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and not _answers(host.split("//")[-1], int(port)):
+        raise InputError(f"There is no Ray cluster at {address}; start one with: ray start --head.")
     try:
         ray.init(address=address, **options)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:
         if address != "auto":
-            raise InputError(f"There is no Ray cluster at {address}; start one with: ray start --head.") from error
+            raise InputError(f"Ray knows no cluster '{address}'; give HOST:PORT of its head, or auto.") from error
         _log.info("No Ray cluster runs here; one of this machine alone is started.")
         ray.init(**options)
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=_PATIENCE_S).close()
+    except OSError:
+        return False
+    return True
