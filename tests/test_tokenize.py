@@ -506,6 +506,22 @@ def test_hidden_folders_are_no_pairs(tmp_path: Path) -> None:
     assert [source.id for source in find_sources(tmp_path)] == ["a/0"]
 
 
+def test_names_in_any_script_and_none(tmp_path: Path) -> None:
+    names = ["песня/ひとつ", "with space'\""]
+    for seed, name in enumerate(names):
+        half = {"song": f"half\ud800 {seed}", "artist": "\udfff", "captions": ["a \ud83d caption", "naïve"]}
+        write_song(tmp_path / "s" / name, seed, seconds=1.5, **half)
+    # No UTF-8: sound files cannot be written there either.
+    write_song(tmp_path / "s" / "latin", 2, seconds=1.5).rename(tmp_path / "s" / os.fsdecode(b"latin-\xe9"))
+    options = {"variants": 1, "val_share": 0.0, "progress": False}
+    manifest = tokenize(tmp_path / "s", tmp_path / "t", TokenParts(Melody()), **options)
+    found = rows(tmp_path / "t", ["captions", "labels"])
+    assert {name for name, _ in found} == set(names)
+    assert all(row["captions"][1] == "naïve" and labels_of(row).captions[1] == "naïve" for row in found.values())
+    assert list(manifest.set_aside) == ["latin-\\xe9"] and "no UTF-8" in manifest.set_aside["latin-\\xe9"]
+    assert read_manifest(tmp_path / "t") == manifest
+
+
 def test_workers_give_the_same_files(songs: Path, tmp_path: Path) -> None:
     bundle = save_bundle(tmp_path / "bundle")
     tokenize(songs, tmp_path / "one", bundle, config=TWO, batch=2, progress=False)

@@ -77,7 +77,7 @@ class ShardWriter:
         fields += [("captions", text), ("caption_sources", text), ("labels", pa.string())]
         fields += [(name, pa.large_binary()) for name in manifest.array_names()]
         said = {"schema": str(manifest.schema), "version": manifest.version}
-        said["set_aside"] = json.dumps(dict(sorted((set_aside or {}).items())), ensure_ascii=False)
+        said["set_aside"] = json.dumps(dict(sorted((set_aside or {}).items())))
         self.schema = pa.schema(fields, metadata=said)
         self._buffer = io.BytesIO()
         # Features are noise to a compressor; codes are not.
@@ -100,7 +100,7 @@ class ShardWriter:
             arrays = {name: self._cut(name, value, start, stop) for name, value in pair.arrays.items()}
             row = {name: getattr(pair, name) for name in LIGHT if name != "piece"} | {"piece": piece, "start": start}
             row |= {"captions": list(pair.labels.captions), "caption_sources": list(pair.labels.caption_sources)}
-            row |= {"labels": json.dumps(asdict(pair.labels), ensure_ascii=False)} | arrays
+            row |= {"labels": json.dumps(asdict(pair.labels))} | arrays
             columns = {name: [row.get(name)] for name in self.schema.names}
             self._writer.write_table(pa.table(columns, schema=self.schema))
 

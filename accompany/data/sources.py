@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from accompany.data.tokens import readable
 from accompany.errors import InputError
 
 VOCALS, ACCOMPANIMENT, SONG = "vocals.flac", "accompaniment.flac", "song.json"
@@ -59,7 +60,9 @@ def find_sources(pairs_dir: Path) -> list[Source]:
 
 
 def _source(pairs_dir: Path, folder: Path, files: set[str]) -> Source:
-    pair_id = folder.relative_to(pairs_dir).as_posix()
+    # Names that are no UTF-8 are told apart by their bytes.
+    name = folder.relative_to(pairs_dir).as_posix()
+    pair_id = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     said: Any = {}
     if SONG in files:
         try:
@@ -71,8 +74,8 @@ def _source(pairs_dir: Path, folder: Path, files: set[str]) -> Source:
     return Source(
         pair_id,
         folder,
-        song if isinstance(song, str) and song else pair_id,
-        artist.strip() if isinstance(artist, str) and artist.strip() else None,
+        readable(song) if isinstance(song, str) and song else pair_id,
+        readable(artist.strip()) if isinstance(artist, str) and artist.strip() else None,
         ACCOMPANIMENT in files,
     )
 

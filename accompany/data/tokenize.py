@@ -254,6 +254,8 @@ def _hearer(hearing: Hearing, config: EncodeConfig) -> Callable[[_Job], _Sounds]
                 heard += [hear(source, hearing, config, move=move, bleed_from=bleed) for move in copies]
             except InputError as error:
                 set_aside[source.id] = str(error)
+            except UnicodeError:
+                set_aside[source.id] = f"The path of {source.id} is no UTF-8, which readers of sound need; rename it."
         return _Sounds(job, tuple(heard), set_aside)
 
     return work

@@ -65,7 +65,7 @@ class Labels:
             chords=tuple((float(a), float(b), str(label)) for a, b, label in song.get("chords") or ()),
             key=song.get("key"),
             tempo_bpm=song.get("tempo_bpm"),
-            captions=tuple(song.get("captions") or ()),
+            captions=tuple(readable(str(caption)) for caption in song.get("captions") or ()),
             caption_sources=_sources(song),
             instruments=tuple(song.get("instruments") or ()),
             absent=tuple(song.get("absent") or ()),
@@ -82,6 +82,11 @@ class Labels:
             for first, second in zip(self.downbeats, self.downbeats[1:], strict=False)
         ]
         return round(statistics.median(inside)) or None
+
+
+def readable(text: str) -> str:
+    """The text without half characters, which JSON may hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _sources(song: Mapping[str, Any]) -> tuple[str, ...]:
@@ -213,7 +218,8 @@ def parse_manifest(content: dict[str, Any], name: str) -> Manifest:
 def write_manifest(store: Store, manifest: Manifest) -> None:
     """Write manifest.json into a folder, at once."""
     content = {"version": manifest.version, **asdict(manifest)}
-    store.write(MANIFEST, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    store.write(MANIFEST, text.encode("utf-8", "backslashreplace"))
 
 
 def planned(manifest: Manifest) -> Manifest:
