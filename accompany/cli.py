@@ -285,7 +285,8 @@ def _bench_loader(args: argparse.Namespace) -> None:
 def _bench(args: argparse.Namespace) -> None:
     if args.loader:
         with _extra("train"):
-            return _bench_loader(args)
+            _bench_loader(args)
+        return
     from accompany.bench.picture import check_picture, draw
     from accompany.bench.run import BenchConfig, as_table, bench
     from accompany.bench.subjects import find_subject

@@ -77,7 +77,8 @@ def _row(tokens_dir: str | os.PathLike[str], name: str, config: LoaderBenchConfi
         raise InputError(f"'{name}' is no config of a training; its first word must be {', '.join(TASKS)}.")
     chosen: Any = load_config(TASKS[task].config, name)
     dataset = TokenDataset(tokens_dir, "train", chosen.loading, needs_band=TASKS[task].needs_band)
-    loaded, cpu = {}, 0.0
+    loaded: dict[int, float] = {}
+    cpu = 0.0
     for workers in config.workers:
         loaded[workers], spent = _loading(tokens_dir, chosen.loading, workers, config.batches, TASKS[task].needs_band)
         cpu = spent if workers == 0 else cpu
