@@ -109,7 +109,7 @@ def _add_prepare(commands: Any) -> None:
 
 
 def _add_tokenize(commands: Any) -> None:
-    example = "accompany tokenize pairs tokens\n  accompany tokenize pairs s3://bucket/tokens --ray auto --device cuda"
+    example = "accompany tokenize pairs tokens\n  accompany tokenize /mnt/pairs /mnt/tokens --ray 10.0.0.5:6379"
     help_ = "turn pairs into the codes that the stages train on"
     parser = _command(commands, "tokenize", help_, example)
     help_ = "what synth or prepare wrote (or tokens of the schema before, which are converted)"
