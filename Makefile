@@ -1,4 +1,5 @@
-# make demo: hear a band follow a voice. make test: the whole suite. make lint: style and types.
+# make demo: hear a band follow a voice. make test: the whole suite, but for make test-cluster (Ray).
+# make lint: style and types.
 # Each makes .venv when it is missing and installs only when pyproject.toml or constraints.txt changed.
 VENV := .venv
 PYTHON ?= python3
@@ -6,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c cons
 PROMPT ?= warm acoustic guitar, soft bass, brushed drums
 JOBS ?= 2
 
-.PHONY: demo test test-originals lint fluidsynth
+.PHONY: demo test test-cluster test-originals lint fluidsynth
 
 demo: $(VENV)/.accompany-demo
 	mkdir -p demo
@@ -32,6 +33,11 @@ $(ORIGINALS)/.installed: pyproject.toml constraints.txt
 	  -e . "numpy<2" einops librosa pytest pytest-timeout scikit-learn torchlibrosa
 	$(ORIGINALS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps encodec==0.1.1 laion-clap==1.1.7
 	touch $@
+
+# A Ray cluster of two nodes on this machine, one of them killed under way: a minute or two.
+test-cluster: $(VENV)/.accompany-test
+	$(PIP) -e ".[cluster]"
+	$(VENV)/bin/python -m pytest -x -q -m cluster tests/test_cluster.py
 
 lint: $(VENV)/.accompany-test
 	$(VENV)/bin/ruff check .

@@ -135,11 +135,13 @@ def _add_prepare(commands: Any) -> None:
 
 
 def _add_tokenize(commands: Any) -> None:
-    example = "accompany tokenize pairs tokens"
+    example = "accompany tokenize pairs tokens\n  accompany tokenize /mnt/pairs /mnt/tokens --ray 10.0.0.5:6379"
     help_ = "turn pairs into the codes that the stages train on"
     parser = _command(commands, "tokenize", help_, example)
-    parser.add_argument("pairs_dir", metavar="PAIRS_DIR", help="what synth or prepare wrote")
-    parser.add_argument("tokens_dir", metavar="TOKENS_DIR", help="a run that was stopped goes on")
+    help_ = "what synth or prepare wrote (or tokens of the schema before, which are converted)"
+    parser.add_argument("pairs_dir", metavar="PAIRS_DIR", help=help_)
+    help_ = "a folder or URL; a run that was stopped goes on, other settings make another version in it"
+    parser.add_argument("tokens_dir", metavar="TOKENS_DIR", help=help_)
     encoders = parser.add_mutually_exclusive_group()
     encoders.add_argument("--model", default="tiny", metavar="NAME|DIR", help="whose encoders to use (default tiny)")
     help_ = "only melody features of the vocals: no model, no bands, all that a listener needs"
@@ -148,7 +150,16 @@ def _add_tokenize(commands: Any) -> None:
     add("--variants", type=_count, default=3, metavar="N", help="of each vocal, the first as it is (default 3)")
     help_ = "of each band's codec tokens, all but the first moved by part of a codec frame (default 1)"
     add("--token-variants", type=_count, default=1, metavar="N", help=help_)
+    help_ = "copies of each pair, both sides higher and faster or lower and slower, 0 to 6 (default 0)"
+    add("--moves", type=int, choices=range(7), default=0, metavar="N", help=help_)
+    add("--seed", type=int, default=0, metavar="N", help="of all these (default 0)")
+    help_ = "of the songs, or artists where known, that are kept for validation (default 0.05)"
+    add("--val-share", type=_share, default=0.05, metavar="X", help=help_)
+    add("--batch", type=_count, default=4, metavar="N", help="pairs that are encoded together (default 4)")
+    add("--device", default="auto", metavar="NAME", help="of the encoders: auto (default), cpu, cuda or mps")
     add("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
+    help_ = "work on a Ray cluster: the address of its head, or auto for that of this machine"
+    add("--ray", metavar="ADDRESS|auto", help=help_)
 
 
 def _add_train(commands: Any) -> None:
@@ -235,6 +246,10 @@ def _add_bench(commands: Any) -> None:
     help_ = "compare with: full, no cache; llama, a Llama of the same sizes in transformers"
     add("--against", nargs="+", default=[], choices=("full", "llama"), metavar="NAME", help=help_)
     add("--plot", metavar="FILE", help="draw the report: .png, .svg or .pdf")
+    help_ = "time loading from these tokens against training instead: accompany bench --loader tokens --train semantic"
+    add("--loader", metavar="TOKENS_DIR", help=help_)
+    help_ = "with --loader: configs of training (default semantic acoustic)"
+    add("--train", nargs="+", default=["semantic", "acoustic"], metavar="CONFIG", help=help_)
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 
@@ -263,6 +278,16 @@ def _add_looks(commands: Any) -> None:
     ):
         parser = _command(commands, name, help_, f"accompany {name}")
         parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to 1")
+    return share
 
 
 def _count(text: str) -> int:

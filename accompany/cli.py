@@ -167,17 +167,20 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _tokenize(args: argparse.Namespace) -> None:
+    from accompany.api import choose_device
+    from accompany.data.encode import EncodeConfig
     from accompany.data.tokenize import tokenize
 
+    options = {name: getattr(args, name) for name in ("val_share", "batch", "workers", "ray")}
+    # The nodes of a cluster have devices of their own.
+    options["device"] = args.device if args.ray else choose_device(args.device)
+    config = EncodeConfig(args.variants, args.token_variants, args.moves, seed=args.seed)
     manifest = tokenize(
-        args.pairs_dir,
-        args.tokens_dir,
-        None if args.melody_only else args.model,
-        variants=args.variants,
-        token_variants=args.token_variants,
-        workers=args.workers,
+        args.pairs_dir, args.tokens_dir, None if args.melody_only else args.model, config=config, **options
     )
-    _say(f"{len(manifest.songs)} songs in {args.tokens_dir}, {len(manifest.set_aside)} set aside")
+    counts = ", ".join(f"{side} {each.pairs} ({each.hours:.2f} hours)" for side, each in manifest.counts.items())
+    aside = f"; {len(manifest.set_aside)} set aside" if manifest.set_aside else ""
+    _say(f"{manifest.pairs} pairs in {args.tokens_dir}, version {manifest.version}: {counts}{aside}")
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -230,7 +233,22 @@ def _recipe(args: argparse.Namespace) -> None:
     _say(times(run_recipe(steps, work, scale=args.scale, chosen=chosen)))
 
 
+def _bench_loader(args: argparse.Namespace) -> None:
+    from accompany.api import choose_device
+    from accompany.bench.loader import LoaderBenchConfig, bench_loader, loader_table
+
+    with _bar("loader") as progress:
+        report = bench_loader(args.loader, LoaderBenchConfig(tuple(args.train)), choose_device(args.device), progress)
+    _say(loader_table(report))
+    if args.json:
+        _print_json(report)
+
+
 def _bench(args: argparse.Namespace) -> None:
+    if args.loader:
+        with _extra("train"):
+            _bench_loader(args)
+        return
     from accompany.bench.picture import check_picture, draw
     from accompany.bench.run import BenchConfig, as_table, bench
     from accompany.bench.subjects import find_subject
@@ -301,7 +319,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | Non
     "completion": (_studio, None),
     "synth": (_synth, "synth"),
     "prepare": (_prepare, "data"),
-    "tokenize": (_tokenize, None),
+    "tokenize": (_tokenize, "data"),
     "train": (_train, "train"),
     "bundle": (_bundle, None),
     "import": (_import, None),

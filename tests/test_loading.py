@@ -11,12 +11,17 @@ import pytest
 import torch
 from small_parts import small_parts, write_song, write_songs
 
-from accompany.data.loading import Draws, LoadingConfig, TokenDataset, train_loader, val_loader
+from accompany.data.encode import EncodeConfig
+from accompany.data.index import read_index
+from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, val_loader
+from accompany.data.order import Draws, Order
+from accompany.data.shards import Shard, ShardWriter, whole
 from accompany.data.stretch import stretched
 from accompany.data.targets import chord_track, control_arrays, key_target, pulse_track
+from accompany.data.token_parts import TokenParts
 from accompany.data.tokenize import tokenize
-from accompany.data.tokens import Labels, SongFile, song_path
-from accompany.data.tokens import write_song as write_tokens
+from accompany.data.tokens import SHARDS, Labels, open_version
+from accompany.encoders.melody import Melody
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
 from accompany.stages.plan import CHORD_SLICE, CONTROL_DIM
@@ -31,8 +36,26 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_song(root / "songs" / "short", 11, seconds=1.5)
     write_song(root / "songs" / "voice", 12, seconds=4.0, band=False)
     write_song(root / "songs" / "wild", 13, beats=[], downbeats=[], chords=[], key=None, tempo_bpm=None)
-    tokenize(root / "songs", root / "tokens", small_parts(root / "clap"), val_share=0.2, progress=False)
+    config = EncodeConfig(variants=3, moves=1)
+    parts = small_parts(root / "clap")
+    tokenize(root / "songs", root / "tokens", parts, config=config, val_share=0.2, shard_pairs=2, progress=False)
     return root / "tokens"
+
+
+def stored(tokens: Path, pair_id: str, move: int = 0) -> dict[str, np.ndarray]:
+    """A pair's arrays."""
+    manifest, version = open_version(tokens)
+    for side in ("train", "val"):
+        index = read_index(version, side, with_accompaniment=False)
+        for line, found in enumerate(index.ids.to_pylist()):
+            if (found, int(index.move[line])) == (pair_id, move):
+                shard = Shard(version.below(SHARDS), manifest.shards[index.shard[line]], manifest)
+                return whole(shard, [int(index.row_group[line])], manifest.array_names())
+    raise KeyError(pair_id)
+
+
+def pairs_of(dataset: TokenDataset) -> list[str]:
+    return [dataset.index.ids[int(line)].as_py() for line in dataset.pairs]
 
 
 def batches(tokens: Path, count: int, first: int = 0, config: LoadingConfig = CONFIG) -> list[Batch]:
@@ -65,16 +88,28 @@ def test_a_draw_depends_on_seed_and_number_only(tokens: Path) -> None:
     assert not same(whole[0], batches(tokens, 1, config=dataclasses.replace(CONFIG, seed=1))[0])
 
 
-def test_every_song_is_heard_in_every_epoch(tokens: Path) -> None:
+def test_every_crop_is_heard_once_in_every_epoch(tokens: Path) -> None:
     dataset = TokenDataset(tokens, "train", CONFIG)
-    heard: list[str] = []
-    crop = dataset._crop
-    dataset._crop = lambda song_id, start, rng: heard.append(song_id) or crop(song_id, start, rng)  # type: ignore[method-assign]
-    for draw in range(len(dataset)):
-        dataset[draw]
-    assert set(heard) == set(dataset.songs) and "voice" not in heard
-    long = [name for name in dataset.songs if name.startswith("0")]
-    assert all(heard.count(name) == 2 for name in long)
+    for epoch in range(3):
+        draws = range(epoch * len(dataset), (epoch + 1) * len(dataset))
+        assert sorted(dataset._order.crop_of(draw) for draw in draws) == list(range(len(dataset)))
+    names = pairs_of(dataset)
+    assert "voice" not in names
+    crops = [names[pair] for pair in dataset._pair_of_crop]
+    assert all(crops.count(name) == 2 for name in names if name.startswith("0"))
+
+
+def test_shards_are_mixed_some_at_a_time() -> None:
+    shards = np.repeat(np.arange(40), 25)
+    order = Order(shards, seed=3, at_once=4)
+    epochs = [[order.crop_of(epoch * 1000 + place) for place in range(1000)] for epoch in range(2)]
+    for crops in epochs:
+        assert sorted(crops) == list(range(1000))
+        turns = shards[crops].reshape(10, 100)
+        assert all(len(set(turn)) == 4 for turn in turns) and len(set(turns[0][:20])) == 4
+    assert epochs[0] != epochs[1] and epochs[0] != [Order(shards, 4, 4).crop_of(place) for place in range(1000)]
+    mixed = [Order(shards, 3, 40).crop_of(place) for place in range(100)]
+    assert len(set(shards[mixed])) > 30
 
 
 def test_ranks_share_a_batch_without_overlap() -> None:
@@ -85,57 +120,166 @@ def test_ranks_share_a_batch_without_overlap() -> None:
         Draws(9, ranks=2)
 
 
+def test_ranks_and_their_workers_see_every_crop_once(tokens: Path) -> None:
+    seen: list[int] = []
+    config = dataclasses.replace(CONFIG, batch_size=2)
+    dataset = TokenDataset(tokens, "train", config)
+    n_batches = len(dataset)
+    for rank in range(2):
+        draws = iter(Draws(2, 0, rank, 2))
+        for _ in range(n_batches):
+            seen += next(draws)
+    crops = [dataset._order.crop_of(draw) for draw in seen]
+    assert len(crops) == 2 * len(dataset) and sorted(crops) == sorted(2 * list(range(len(dataset))))
+    whole_batches = batches(tokens, 2, config=config)
+    halves = [iter(train_loader(dataset, rank=rank, ranks=2)) for rank in range(2)]
+    for batch in whole_batches:
+        parts = [next(half) for half in halves]
+        assert torch.equal(batch.need("codes"), torch.cat([part.need("codes") for part in parts]))
+
+
+def test_a_loader_goes_on_from_its_state(tokens: Path) -> None:
+    straight = batches(tokens, 9)
+    for workers in (0, 2):
+        config = dataclasses.replace(CONFIG, workers=workers)
+        loader = train_loader(TokenDataset(tokens, "train", config))
+        batches_ = iter(loader)
+        for _ in range(4):
+            next(batches_)
+        state = loader.state_dict()
+        other = train_loader(TokenDataset(tokens, "train", config))
+        other.load_state_dict(state)
+        again = iter(other)
+        assert state == {"draw": 16} and all(same(batch, next(again)) for batch in straight[4:])
+
+
+def test_lightning_goes_on_in_the_middle_of_an_epoch(tokens: Path, tmp_path: Path) -> None:
+    lightning = pytest.importorskip("lightning.pytorch")
+
+    class Notes(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+            self.seen: list[Batch] = []
+
+        def training_step(self, batch: Batch, number: int) -> torch.Tensor:
+            self.seen.append(batch)
+            return self.weight.sum()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    def run(steps: int, resume: Path | None = None) -> list[Batch]:
+        module = Notes()
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        trainer = lightning.Trainer(
+            max_steps=steps, max_epochs=-1, enable_checkpointing=False, use_distributed_sampler=False, **quiet
+        )
+        dataset = TokenDataset(tokens, "train", dataclasses.replace(CONFIG, workers=2))
+        trainer.fit(module, train_loader(dataset), ckpt_path=resume, weights_only=True)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        return module.seen
+
+    straight = batches(tokens, 8)
+    first = run(3)
+    second = run(8, tmp_path / "last.ckpt")
+    assert len(first) == 3 and len(second) == 5
+    assert all(same(a, b) for a, b in zip(straight, first + second, strict=True))
+
+
 def test_a_crop_is_a_stretch_of_its_song(tokens: Path) -> None:
-    config = dataclasses.replace(CONFIG, dry_rate=1.0, audio_prompt_rate=0.0)
-    batch = batches(tokens, 1, config=config)[0]
-    files = [SongFile(path) for path in sorted(tokens.glob("0*.safetensors"))]
-    vocal, codes, acoustic = batch.need("vocal")[0].numpy(), batch.need("codes")[0], batch.need("tokens")[0]
-    starts = [
-        (file, start)
-        for file in files
-        for start in range(file.entry["n_frames"] - 49)
-        if np.array_equal(file.rows("vocal.0", start, start + 50), vocal)
-        and np.array_equal(file.columns("codes", start, start + 50), codes)
-        and np.array_equal(file.columns("tokens", 2 * start, 2 * start + 100), acoustic)
-    ]
-    if not (batch.need("vocal_mask")[0]).all():
-        pytest.skip("the first crop is of the short song")
-    assert starts
+    config = dataclasses.replace(CONFIG, dry_rate=1.0, audio_prompt_rate=0.0, moved_rate=0.0)
+    dataset = TokenDataset(tokens, "train", config)
+    for draw in range(4):
+        item = dataset[draw]
+        n = len(item["vocal"])
+        found = [
+            (name, start)
+            for name in pairs_of(dataset)
+            for arrays in [stored(tokens, name)]
+            for start in range(len(arrays["vocal.0"]) - n + 1)
+            if np.array_equal(arrays["vocal.0"][start : start + n], item["vocal"])
+            and np.array_equal(arrays["codes"][:, start : start + n], item["codes"])
+            and np.array_equal(arrays["tokens"][:, 2 * start : 2 * (start + n)], item["tokens"])
+        ]
+        assert found
+
+
+def test_a_crop_may_lie_across_pieces(tmp_path: Path) -> None:
+    write_song(tmp_path / "s" / "long", 0, seconds=62.0, band=False)
+    write_song(tmp_path / "s" / "short", 1, seconds=2.0, band=False)
+    tokenize(tmp_path / "s", tmp_path / "t", TokenParts(Melody()), config=EncodeConfig(1), val_share=0, progress=False)
+    dataset = TokenDataset(tmp_path / "t", "train", CONFIG, needs_band=False)
+    manifest, version = open_version(tmp_path / "t")
+    shard = Shard(version.below(SHARDS), manifest.shards[0], manifest)
+    vocal = whole(shard, [0, 1], ["vocal.0"])["vocal.0"]
+    assert len(vocal) == 1550
+    line = pairs_of(dataset).index("long")
+    for start in (0, 1450, 1460, 1499, 1500):
+        item = dataset._crop(int(dataset.pairs[line]), start, np.random.default_rng(0))
+        assert np.array_equal(item["vocal"], vocal[start : start + 50])
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_moved_copies_are_drawn_in_training_only(rate: float, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "val"):
+        dataset = TokenDataset(tokens, split, dataclasses.replace(CONFIG, moved_rate=rate))
+        with monkeypatch.context() as patch:
+            lines = _drawn_lines(dataset, patch)
+        moved = {bool(dataset.index.move[line]) for line in lines}
+        assert moved == {split == "train" and rate == 1.0}
+
+
+def _drawn_lines(dataset: TokenDataset, patch: pytest.MonkeyPatch) -> list[int]:
+    lines: list[int] = []
+    crop = dataset._crop
+    patch.setattr(dataset, "_crop", lambda line, *rest: lines.append(line) or crop(line, *rest))
+    for draw in range(len(dataset)):
+        dataset[draw]
+    return lines
 
 
 def test_training_draws_every_variant_of_the_tokens_and_validation_the_first(tmp_path: Path) -> None:
     write_songs(tmp_path / "songs", 2, seconds=3.0)
-    parts = small_parts(tmp_path / "clap")
-    tokenize(tmp_path / "songs", tmp_path / "t", parts, variants=1, token_variants=3, val_share=0.5, progress=False)
-    names = ("tokens", "tokens.1", "tokens.2")
-    for path in (tmp_path / "t").glob("*.safetensors"):
-        song = SongFile(path)
-        assert song.n_token_variants == 3
-        arrays = {name: song.read(name) for name in song.names}
-        # The codec of the test has random weights and hears no phase.
-        arrays |= {name: (arrays["tokens"] + v) % 64 for v, name in enumerate(names)}
-        write_tokens(path, arrays, song.labels, song.entry)
+    parts, config = small_parts(tmp_path / "clap"), EncodeConfig(variants=1, token_variants=3)
+    tokenize(tmp_path / "songs", tmp_path / "t", parts, config=config, val_share=0.5, progress=False)
+    _tell_variants_apart(tmp_path / "t")
     drawn = {split: [0, 0, 0] for split in ("train", "val")}
     for split, counts in drawn.items():
         dataset = TokenDataset(tmp_path / "t", split, dataclasses.replace(CONFIG, crop_s=3.0))
-        song = SongFile(song_path(tmp_path / "t", dataset.songs[0]))
+        first = stored(tmp_path / "t", pairs_of(dataset)[0])["tokens"]
         for draw in range(60 if split == "train" else len(dataset)):
             tokens = dataset[draw]["tokens"]
-            counts[next(v for v, name in enumerate(names) if np.array_equal(song.read(name), tokens))] += 1
+            counts[next(v for v in range(3) if np.array_equal((first + v) % 64, tokens))] += 1
     assert min(drawn["train"]) > 8 and drawn["val"] == [1, 0, 0]
-    whole = batches(tmp_path / "t", 6)
-    assert all(same(a, b) for a, b in zip(whole[3:], batches(tmp_path / "t", 3, first=3), strict=True))
+
+
+def _tell_variants_apart(tokens: Path) -> None:
+    """The codec of the tests has random weights and hears no phase: variant v becomes the first plus v."""
+    from accompany.data.shards import Encoded, labels_of
+
+    manifest, version = open_version(tokens)
+    for name in manifest.shards:
+        shard = Shard(version.below(SHARDS), name, manifest)
+        writer, light = ShardWriter(manifest), shard.light()
+        for row, pair_id in enumerate(light["id"]):
+            arrays = whole(shard, [row], manifest.array_names())
+            arrays |= {f"tokens.{v}" if v else "tokens": (arrays["tokens"] + v) % 64 for v in range(3)}
+            known = {name: light[name][row] for name in ("song", "artist", "seconds", "n_frames", "has_accompaniment")}
+            writer.add(Encoded(id=pair_id, labels=labels_of(shard.read(row, ["labels"])), arrays=arrays, **known))
+        version.below(SHARDS).write(name, writer.finish())
 
 
 def test_padding_is_unknown(tokens: Path) -> None:
     dataset = TokenDataset(tokens, "train", CONFIG)
-    if "short" not in dataset.songs:
+    if "short" not in pairs_of(dataset):
         pytest.skip("the hash put the short song into validation")
     found = [b for b in batches(tokens, 12) if not b.need("vocal_mask").all()]
     assert found
     batch = found[0]
     item = int((~batch.need("vocal_mask")).any(dim=1).nonzero()[0, 0])
-    n = 38
+    n = int(batch.need("vocal_mask")[item].sum())
+    assert 25 <= n <= 46
     assert batch.need("vocal_mask")[item].tolist() == [True] * n + [False] * (50 - n)
     for name, steps in (("codes", 1), ("tokens", 2), ("beat_target", 2), ("chord_target", 1)):
         assert (batch.need(name)[item][..., steps * n :] == -1).all()
@@ -172,12 +316,12 @@ def test_a_song_without_labels_leaves_its_targets_open(tokens: Path) -> None:
 def test_the_listener_hears_voices_without_bands(tokens: Path) -> None:
     dataset = TokenDataset(tokens, "train", CONFIG, needs_band=False)
     other = TokenDataset(tokens, "val", CONFIG, needs_band=False)
-    assert "voice" in dataset.songs + other.songs
+    assert "voice" in pairs_of(dataset) + pairs_of(other)
     batch = next(iter(train_loader(dataset)))
     assert batch.codes is None and batch.control is None and batch.beat_target is not None
 
 
-@pytest.mark.parametrize("option", ["dry_rate", "audio_prompt_rate", "triad_rate"])
+@pytest.mark.parametrize("option", ["dry_rate", "audio_prompt_rate", "triad_rate", "moved_rate"])
 def test_every_rate_changes_the_batches(option: str, tokens: Path) -> None:
     never, always = (batches(tokens, 3, config=dataclasses.replace(CONFIG, **{option: rate})) for rate in (0.0, 1.0))
     assert not all(same(a, b) for a, b in zip(never, always, strict=True))
@@ -220,9 +364,37 @@ def test_ten_batches_a_second(tokens: Path) -> None:
     assert 20 / (time.process_time() - started) > 10
 
 
-def test_a_missing_song_is_named(tokens: Path, tmp_path: Path) -> None:
+def test_bench_says_whether_loading_keeps_up(tokens: Path) -> None:
+    from accompany.bench import loader as timing
+    from accompany.cli import main
+
+    pytest.importorskip("lightning")
+    small = timing.LoaderBenchConfig(("semantic",), batches=3, steps=1, workers=(0,))
+    row = timing.bench_loader(tokens, small)["rows"][0]
+    assert row["training"] == "semantic" and row["batch_size"] == 16 and row["tflop"] > 0.01
+    assert row["times"] == row["loaded_per_s"][0] / row["steps_per_s"] > 1
+    assert row["h100_steps_per_s"] == pytest.approx(989 * 0.4 / row["tflop"])
+    assert row["h100_workers"] >= 2 * row["h100_steps_per_s"] / row["loaded_cpu_per_s"]
+    text = timing.loader_table({"rows": [row], "device": "cpu", "h100_share": 0.4})
+    assert "H100 at 40%" in text and "semantic (16 crops of 10 s)" in text
+    assert main(["bench", "--loader", str(tokens), "--train", "nothing"]) == 2
+
+
+def test_a_missing_or_broken_shard_is_named(tokens: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(tokens, tmp_path / "t")
+    manifest, version = open_version(tmp_path / "t")
+    dataset = TokenDataset(tmp_path / "t", "train", CONFIG)
+    for shard in (tmp_path / "t").rglob("shards/*.parquet"):
+        shard.write_bytes(b"half")
     with pytest.raises(InputError, match="tokenize again"):
-        SongFile(song_path(tmp_path, "gone"))
-    (tmp_path / "broken.safetensors").write_bytes(b"half")
-    with pytest.raises(InputError, match="broken"):
-        SongFile(tmp_path / "broken.safetensors")
+        dataset[0]
+    for shard in (tmp_path / "t").rglob("shards/*.parquet"):
+        shard.unlink()
+    with pytest.raises(InputError, match="tokenize again"):
+        TokenDataset(tmp_path / "t", "train", CONFIG)[0]
+    version.delete("index.parquet")
+    with pytest.raises(InputError, match="not finished"):
+        TokenDataset(tmp_path / "t", "train", CONFIG)
+    assert manifest.pairs == 7

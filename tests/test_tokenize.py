@@ -1,13 +1,13 @@
-"""Tokens: what is in a song's file, resuming, faults, and sets that never mix."""
+"""Tokens: what is in the shards, resuming, faults, versions, and splits that keep songs together."""
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,12 +19,56 @@ from small_parts import SAMPLE_RATE, save_bundle, small_parts, write_song, write
 from accompany import audio
 from accompany.cli import main
 from accompany.config import CONFIGS_DIR
-from accompany.data.encode import EncodeConfig, TokenParts, encode_song, moved_in_phase, tokens_per_frame
-from accompany.data.tokenize import load_parts, split_of, tokenize
-from accompany.data.tokens import Labels, SongFile, read_manifest, song_path
+from accompany.data.convert import convert
+from accompany.data.encode import EncodeConfig, encode, hear, moved_in_phase
+from accompany.data.index import read_index
+from accompany.data.shards import Encoded, Shard, labels_of, whole
+from accompany.data.pair_sources import Bleeds, Source, find_sources, side_of, sides_of
+from accompany.data.storage import Store
+from accompany.data.token_parts import TokenParts, tokens_per_frame
+from accompany.data.tokenize import load_parts, tokenize
+from accompany.data.tokens import SHARDS, Labels, open_version, read_manifest
 from accompany.encoders.codec import Codec
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
+
+ONE = EncodeConfig(variants=1)
+TWO = EncodeConfig(variants=2)
+
+
+def rows(tokens: Path | str, columns: list[str] | None = None) -> dict[tuple[str, int], dict]:
+    """All that a tokens folder holds, by (id, copy)."""
+    manifest, version = open_version(tokens)
+    names = columns or [*manifest.array_names(), "song", "artist", "labels", "captions", "caption_sources"]
+    found = {}
+    for side in ("train", "val"):
+        index = read_index(version, side, with_accompaniment=False)
+        for line, pair_id in enumerate(index.ids.to_pylist()):
+            shard = Shard(version.below(SHARDS), manifest.shards[index.shard[line]], manifest)
+            pieces = -(-int(index.n_frames[line]) // manifest.piece_frames)
+            first = int(index.row_group[line])
+            arrays = [name for name in names if name in manifest.array_names()]
+            row = shard.read(first, [name for name in names if name not in arrays])
+            row |= whole(shard, range(first, first + pieces), arrays) if arrays else {}
+            found[pair_id, int(index.move[line])] = row | {"side": side}
+    return found
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(
+        a[key].keys() == b[key].keys() and all(np.array_equal(a[key][name], b[key][name]) for name in a[key])
+        for key in a
+    )
+
+
+def files(tokens: Path) -> dict[str, bytes]:
+    found = (path for path in tokens.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(tokens).as_posix(): path.read_bytes() for path in found}
+
+
+def encode_song(folder: Path, parts: TokenParts, config: EncodeConfig, move: int = 0) -> Encoded:
+    source = Source(folder.name, folder, folder.name)
+    return encode([hear(source, parts.hearing(), config, move=move)], parts)[0]
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +81,15 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_songs(tmp_path_factory.mktemp("pairs"), 4, seconds=3.0)
 
 
-def test_a_song_holds_what_the_parts_say(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
-    manifest = tokenize(songs, tmp_path, parts, variants=2, progress=False)
-    assert manifest == read_manifest(tmp_path)
+def test_a_pair_holds_what_the_parts_say(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
+    manifest = tokenize(songs, tmp_path, parts, config=TWO, progress=False)
+    assert manifest == read_manifest(tmp_path) == read_manifest(tmp_path / manifest.version)
     assert manifest.sizes == {"melody_dim": 54, "vocal_dim": 70, "text_dim": 24, "tokens": 6, "token_size": 64}
     assert (manifest.code_sizes, manifest.frame_rate, manifest.tokens_per_frame) == ((16, 16), 25.0, 2)
-    song = SongFile(song_path(tmp_path, "000001"))
-    assert {name: (song.read(name).shape, str(song.read(name).dtype)) for name in sorted(song.names)} == {
+    assert sum(each.pairs for each in manifest.counts.values()) == 4 and set(manifest.parts) == set(parts.named())
+    row = rows(tmp_path)["000001", 0]
+    arrays = {name: (row[name].shape, str(row[name].dtype)) for name in manifest.array_names()}
+    assert arrays == {
         "audio_clap": ((1, 24), "float16"),
         "codes": ((2, 75), "int16"),
         "text": ((2, 24), "float16"),
@@ -54,22 +100,71 @@ def test_a_song_holds_what_the_parts_say(songs: Path, parts: TokenParts, tmp_pat
     vocal = audio.read(songs / "000001" / "vocals.flac")
     mono = torch.from_numpy(audio.resample(vocal.samples, vocal.sample_rate, 24000))
     expected = torch.cat([parts.melody.encode(mono, 75), parts.mert.encode(mono, 75)], dim=-1)[0]
-    assert np.allclose(song.read("vocal.0"), expected.numpy(), atol=2e-3)
-    assert not np.allclose(song.read("vocal.1"), expected.numpy(), atol=2e-2)
-    labels = song.labels
+    assert np.allclose(row["vocal.0"], expected.numpy(), atol=2e-3)
+    assert not np.allclose(row["vocal.1"], expected.numpy(), atol=2e-2)
+    labels = labels_of(row)
     assert labels.key == "A:min" and labels.beats_per_bar == 4 and labels.chords[1] == (1.5, 3.0, "F:maj/3")
-
-
-def test_tokens_decode_to_the_accompaniment_of_the_codec(songs: Path, parts: TokenParts) -> None:
-    arrays, _, entry = encode_song(songs / "000002", parts, EncodeConfig(variants=1))
-    band = audio.read(songs / "000002" / "accompaniment.flac")
+    assert row["captions"] == ["a small band", "quiet organ and clicks"]
+    band = audio.read(songs / "000001" / "accompaniment.flac")
     mono = torch.from_numpy(audio.resample(audio.to_mono(band.samples), band.sample_rate, 24000))
-    whole = parts.codec.encode(mono[None])[0].numpy()
     # The last frames see silence after the end; all others must be the same.
-    assert (arrays["tokens"][:, :140] == whole[:, :140]).mean() > 0.99
-    states = parts.mert.encode(mono, 75)
-    assert np.array_equal(arrays["codes"], parts.semantic_codes.encode(states)[0].numpy())
-    assert entry == {"seconds": 3.0, "n_frames": 75, "has_accompaniment": True}
+    assert (row["tokens"][:, :140] == parts.codec.encode(mono[None])[0].numpy()[:, :140]).mean() > 0.99
+    assert np.array_equal(row["codes"], parts.semantic_codes.encode(parts.mert.encode(mono, 75))[0].numpy())
+
+
+def test_captions_keep_their_sources(parts: TokenParts, tmp_path: Path) -> None:
+    sources = {"caption_sources": ["sidecar", "clap"]}
+    write_song(tmp_path / "s" / "a", 0, seconds=2.0, **sources)
+    write_song(tmp_path / "s" / "b", 1, seconds=2.0, caption_source="tags")
+    tokenize(tmp_path / "s", tmp_path / "t", TokenParts(Melody()), config=ONE, progress=False)
+    found = rows(tmp_path / "t", ["caption_sources"])
+    assert found["a", 0]["caption_sources"] == ["sidecar", "clap"]
+    assert found["b", 0]["caption_sources"] == ["tags", "tags"]
+
+
+def test_pairs_together_are_what_they_are_alone(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
+    config = EncodeConfig(variants=2, token_variants=2)
+    write_song(tmp_path / "longer", 5, seconds=4.0)
+    folders = [songs / "000000", tmp_path / "longer", songs / "000002"]
+    heard = [hear(Source(f.name, f, f.name), parts.hearing(), config) for f in folders]
+    for folder, pair in zip(folders, encode(heard, parts), strict=True):
+        alone = encode_song(folder, parts, config)
+        assert (pair.id, pair.n_frames, pair.labels) == (alone.id, alone.n_frames, alone.labels)
+        for name, array in alone.arrays.items():
+            together = pair.arrays[name]
+            assert together.shape == array.shape and together.dtype == array.dtype
+            if array.dtype == np.float16:
+                assert np.allclose(together, array, atol=4e-3), name
+            else:
+                assert (together == array).mean() > 0.99, name
+
+
+def test_moved_copies_move_both_sides_and_the_labels(parts: TokenParts, tmp_path: Path) -> None:
+    folder = write_song(tmp_path / "000000", 3, seconds=4.0)
+    config = EncodeConfig(variants=1, moves=6)
+    still = hear(Source("000000", folder, "000000"), parts.hearing(), config)
+    moved = [hear(Source("000000", folder, "000000"), parts.hearing(), config, move=move) for move in range(1, 7)]
+    assert len({pair.seconds for pair in moved}) == 6
+    for pair in moved:
+        speed = still.seconds / pair.seconds
+        steps = round(12 * np.log2(speed))
+        assert 1 <= abs(steps) <= 3 and speed == pytest.approx(2 ** (steps / 12), rel=1e-3)
+        for name in ("vocals", "band_mert"):
+            high, low = (_loudest_hz(getattr(each, name)[0]) for each in (pair, still))
+            assert high / low == pytest.approx(speed, rel=0.02), name
+        assert pair.labels.tempo_bpm == pytest.approx(120 * speed, rel=1e-3)
+        assert pair.labels.beats[2] == pytest.approx(1.0 / speed, rel=1e-3)
+        tonic = "A Bb B C".split()[steps] if steps > 0 else "A Ab G F#".split()[-steps]
+        assert pair.labels.key == f"{tonic}:min" and pair.labels.chords[0][2] == f"{tonic}:min7"
+        assert pair.n_frames == audio.frame_count(pair.vocals.shape[-1], 24000, 25.0)
+    tokenize(tmp_path, tmp_path / "t", parts, config=EncodeConfig(variants=1, moves=2), progress=False)
+    manifest, version = open_version(tmp_path / "t")
+    assert manifest.counts["train"].pairs == 1
+    assert read_index(version, "train", with_accompaniment=True).move.tolist() == [0, 1, 2]
+
+
+def _loudest_hz(sound: np.ndarray) -> float:
+    return float(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))).argmax() * 24000 / len(sound))
 
 
 def test_variants_of_the_tokens_decode_to_the_band_moved_by_part_of_a_frame(parts: TokenParts, tmp_path: Path) -> None:
@@ -79,7 +174,8 @@ def test_variants_of_the_tokens_decode_to_the_band_moved_by_part_of_a_frame(part
     glide = 0.5 * np.sin(2 * np.pi * (100 * time_s + 150 * time_s**2))  # like itself at no other time
     audio.write(folder / "accompaniment.flac", glide[None].astype(np.float32), SAMPLE_RATE)
     config = EncodeConfig(variants=1, token_variants=7)
-    arrays, _, _ = encode_song(folder, dataclasses.replace(parts, codec=codec), config)
+    parts = dataclasses.replace(parts, codec=codec)
+    arrays = encode_song(folder, parts, config).arrays
     assert sorted(name for name in arrays if name.startswith("tokens")) == [
         "tokens",
         *(f"tokens.{v}" for v in range(1, 7)),
@@ -93,13 +189,10 @@ def test_variants_of_the_tokens_decode_to_the_band_moved_by_part_of_a_frame(part
     reach = codec.sample_rate / codec.frame_rate / 2
     assert all(abs(lag) <= reach + 1 and abs(likeness) > 0.7 for lag, likeness in found), found
     assert len({lag for lag, _ in found}) == 6 and {likeness > 0 for _, likeness in found} == {True, False}
-    again, _, _ = encode_song(
-        folder, dataclasses.replace(parts, codec=codec), dataclasses.replace(config, token_variants=2)
-    )
-    other, _, _ = encode_song(folder, dataclasses.replace(parts, codec=codec), dataclasses.replace(config, seed=1))
-    assert np.array_equal(again["tokens.1"], arrays["tokens.1"]) and not np.array_equal(
-        other["tokens.1"], arrays["tokens.1"]
-    )
+    again = encode_song(folder, parts, dataclasses.replace(config, token_variants=2)).arrays
+    other = encode_song(folder, parts, dataclasses.replace(config, seed=1)).arrays
+    assert np.array_equal(again["tokens.1"], arrays["tokens.1"])
+    assert not np.array_equal(other["tokens.1"], arrays["tokens.1"])
     assert np.array_equal(other["tokens"], arrays["tokens"])
 
 
@@ -121,63 +214,126 @@ def test_sound_is_moved_either_way_with_silence_in_the_gap() -> None:
         assert not gap.any() and np.count_nonzero(moved) == 100 - abs(start)
 
 
-def test_voices_alone_need_the_melody_only(songs: Path, tmp_path: Path) -> None:
+def test_voices_alone_need_the_melody_only(tmp_path: Path) -> None:
     write_song(tmp_path / "s" / "solo", 9, seconds=2.0, band=False)
     manifest = tokenize(tmp_path / "s", tmp_path / "t", TokenParts(Melody()), progress=False)
-    song = SongFile(song_path(tmp_path / "t", "solo"))
-    assert song.names == {"vocal.0", "vocal.1", "vocal.2"} and manifest.sizes["vocal_dim"] == 54
-    assert manifest.ids("train", with_accompaniment=True) == []
+    row = rows(tmp_path / "t")["solo", 0]
+    assert {name for name in row if name.startswith("vocal")} == {"vocal.0", "vocal.1", "vocal.2"}
+    assert manifest.sizes["vocal_dim"] == 54 and "tokens" not in row
+    assert len(read_index(open_version(tmp_path / "t")[1], "train", with_accompaniment=True).move) == 0
 
 
-def test_the_command_makes_variants_of_voices_without_a_model(songs: Path, tmp_path: Path) -> None:
+def test_a_voice_among_bands_has_nothing_in_the_columns_of_the_band(parts: TokenParts, tmp_path: Path) -> None:
+    write_song(tmp_path / "s" / "band", 8, seconds=2.0)
+    write_song(tmp_path / "s" / "solo", 9, seconds=2.0, band=False)
+    tokenize(tmp_path / "s", tmp_path / "t", parts, config=ONE, progress=False)
+    found = rows(tmp_path / "t")
+    assert not {"tokens", "codes", "audio_clap"} & found["solo", 0].keys() and "text" in found["solo", 0]
+    assert "tokens" in found["band", 0]
+
+
+def test_the_command_makes_what_its_options_say(songs: Path, tmp_path: Path) -> None:
     arguments = [str(songs), str(tmp_path / "t"), "--melody-only", "--variants", "2", "--workers", "2"]
-    assert main(["tokenize", *arguments]) == 0
-    manifest = read_manifest(tmp_path / "t")
-    assert list(manifest.parts) == ["melody"] and len(manifest.songs) == 4
-    song = SongFile(song_path(tmp_path / "t", "000001"))
-    assert song.names == {"vocal.0", "vocal.1"}
-    tokenize(songs, tmp_path / "again", TokenParts(Melody()), variants=2, progress=False)
-    assert song_path(tmp_path / "again", "000001").read_bytes() == song_path(tmp_path / "t", "000001").read_bytes()
+    assert main(["tokenize", *arguments, "--moves", "1", "--seed", "3", "--val-share", "0.5", "--batch", "3"]) == 0
+    config = EncodeConfig(variants=2, moves=1, seed=3)
+    here = tokenize(
+        songs, tmp_path / "again", TokenParts(Melody()), config=config, val_share=0.5, batch=3, progress=False
+    )
+    assert list(here.parts) == ["melody"] and here.settings["moves"] == 1 and here.pairs == 4
+    assert files(tmp_path / "again") == files(tmp_path / "t")
+    for wrong in (["--moves", "7"], ["--val-share", "2"], ["--batch", "0"], ["--device", "abacus"]):
+        assert main(["tokenize", *arguments, *wrong]) == 2
 
 
-def test_what_is_done_is_not_done_again_and_results_do_not_depend_on_the_run(
-    songs: Path, parts: TokenParts, tmp_path: Path
-) -> None:
-    tokenize(songs, tmp_path / "a", parts, variants=2, progress=False)
-    tokenize(songs, tmp_path / "b", parts, variants=2, progress=False)
-    kept, lost = (song_path(tmp_path / "b", name) for name in ("000000", "000003"))
-    before = kept.stat().st_mtime_ns
+def test_a_long_pair_is_cut_into_pieces(tmp_path: Path) -> None:
+    write_song(tmp_path / "s" / "long", 0, seconds=70.0, band=False)
+    manifest = tokenize(tmp_path / "s", tmp_path / "t", TokenParts(Melody()), config=ONE, progress=False)
+    alone = encode_song(tmp_path / "s" / "long", TokenParts(Melody()), ONE)
+    assert np.array_equal(rows(tmp_path / "t")["long", 0]["vocal.0"], alone.arrays["vocal.0"])
+    shard = Shard(open_version(tmp_path / "t")[1].below(SHARDS), manifest.shards[0], manifest)
+    assert shard.light()["piece"] == [0, 1] and len(shard.read(1, ["vocal.0"])["vocal.0"]) == 250
+
+
+def test_what_is_done_is_not_done_again(songs: Path, parts: TokenParts, tmp_path: Path, caplog: object) -> None:
+    options = {"config": TWO, "batch": 1, "shard_pairs": 2, "progress": False}
+    first = tokenize(songs, tmp_path / "a", parts, **options)
+    whole_run = files(tmp_path / "a")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("shards/*")}
+    lost = tmp_path / "a" / first.version / SHARDS / first.shards[1]
+    (tmp_path / "a" / first.version / "shards" / ".x.abc.part").write_bytes(b"half")
     lost.unlink()
-    (tmp_path / "b" / ".000003.abc.part").write_bytes(b"half")
-    tokenize(songs, tmp_path / "b", parts, variants=2, progress=False)
-    assert kept.stat().st_mtime_ns == before
-    files = {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    with caplog.at_level("INFO", "accompany"):  # type: ignore[attr-defined]
+        tokenize(songs, tmp_path / "a", parts, **options)
+    assert "4 pairs, 2 of them done before" in caplog.text  # type: ignore[attr-defined]
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in times.items() if path != lost)
+    assert files(tmp_path / "a") == whole_run and not list((tmp_path / "a").rglob("*.part"))
 
 
-def test_a_killed_run_is_finished_by_the_next(parts: TokenParts, tmp_path: Path) -> None:
-    write_songs(tmp_path / "songs", 6, seconds=2.0)
-    bundle = save_bundle(tmp_path / "bundle")
-    script = "import sys\nfrom accompany.data.tokenize import tokenize\ntokenize(*sys.argv[1:4], progress=False)\n"
-    command = [sys.executable, "-c", script, str(tmp_path / "songs"), str(tmp_path / "killed"), str(bundle)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 100
-    while not list((tmp_path / "killed").glob("*.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    for path in (tmp_path / "killed").glob("*.safetensors"):
-        assert SongFile(path).entry["n_frames"] == 50
-    loaded = load_parts(bundle)
-    tokenize(tmp_path / "songs", tmp_path / "killed", loaded, progress=False)
-    tokenize(tmp_path / "songs", tmp_path / "whole", loaded, progress=False)
-    files = {path.name: path.read_bytes() for path in (tmp_path / "killed").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+def test_pairs_that_come_later_join(parts: TokenParts, tmp_path: Path) -> None:
+    write_songs(tmp_path / "s", 3, seconds=2.0)
+    options = {"config": ONE, "batch": 2, "shard_pairs": 2, "progress": False}
+    before = tokenize(tmp_path / "s", tmp_path / "t", parts, **options)
+    write_song(tmp_path / "s" / "000000a", 7, seconds=2.0)
+    after = tokenize(tmp_path / "s", tmp_path / "t", parts, **options)
+    assert after.version == before.version and set(before.shards) < set(after.shards)
+    assert sorted(rows(tmp_path / "t")) == [("000000", 0), ("000000a", 0), ("000001", 0), ("000002", 0)]
 
 
-def test_bad_songs_are_set_aside_with_their_reason(parts: TokenParts, tmp_path: Path) -> None:
+def _noted_run(root: Path) -> None:
+    """Tokenize root/songs, slowly, and note each pair that is begun."""
+    from accompany.data import tokenize as command
+
+    listen = command.hear
+
+    def noted(source: Source, *arguments: object, **options: object) -> object:
+        with (root / "journal").open("a") as stream:
+            stream.write(source.id + "\n")
+        time.sleep(0.05)
+        return listen(source, *arguments, **options)
+
+    command.hear = noted  # type: ignore[assignment]
+    command.tokenize(root / "songs", root / "killed", TokenParts(Melody()), **SMALL)
+
+
+SMALL: dict = {"variants": 2, "batch": 2, "shard_pairs": 6, "progress": False}
+
+
+def test_ten_kills_at_random_leave_what_an_undisturbed_run_leaves(tmp_path: Path) -> None:
+    write_songs(tmp_path / "songs", 30, seconds=1.2)
+    write_song(tmp_path / "songs" / "000007a", 3, seconds=0.4)
+    rng, kills = np.random.default_rng(5), 0
+    # Forked, so that each has its modules at once.
+    fork = multiprocessing.get_context("fork")
+    while kills < 10:
+        process = fork.Process(target=_noted_run, args=(tmp_path,))
+        began = _lines(tmp_path / "journal")
+        process.start()
+        deadline = time.monotonic() + 60
+        while _lines(tmp_path / "journal") == began and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.join(rng.uniform(0, 0.4))
+        if not process.is_alive():
+            break
+        kills += 1
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    assert kills >= 3
+    manifest = tokenize(tmp_path / "songs", tmp_path / "killed", None, **SMALL)
+    assert manifest.pairs == 30 and list(manifest.set_aside) == ["000007a"]
+    tokenize(tmp_path / "songs", tmp_path / "whole", None, **SMALL)
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+    heard = (tmp_path / "journal").read_text().split()
+    # A kill costs at most the batch that was under way; the bad pair is tried again.
+    assert len([name for name in heard if name != "000007a"]) <= 30 + 2 * kills
+
+
+def _lines(path: Path) -> int:
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def test_bad_pairs_are_set_aside_with_their_reason_and_tried_again(parts: TokenParts, tmp_path: Path) -> None:
     root = write_songs(tmp_path / "songs", 2, seconds=2.0)
-    short = write_song(root / "short", 3, seconds=0.4)
+    write_song(root / "short", 3, seconds=0.4)
     silent = write_song(root / "silent", 4, seconds=2.0)
     audio.write(silent / "vocals.flac", np.zeros((1, 44100), np.float32), 22050)
     apart = write_song(root / "apart", 5, seconds=2.0)
@@ -186,66 +342,192 @@ def test_bad_songs_are_set_aside_with_their_reason(parts: TokenParts, tmp_path: 
     (text / "vocals.flac").write_text("no music")
     broken = write_song(root / "broken", 7, seconds=2.0)
     (broken / "song.json").write_text("{")
-    wrong = write_song(root / "wrong", 8, seconds=2.0, chords="all of them")
-    manifest = tokenize(root, tmp_path / "tokens", parts, variants=1, progress=False)
-    assert sorted(manifest.songs) == ["000000", "000001"]
+    write_song(root / "wrong", 8, seconds=2.0, chords="all of them")
+    options = {"config": ONE, "batch": 3, "shard_pairs": 4, "progress": False}
+    manifest = tokenize(root, tmp_path / "tokens", parts, **options)
     reasons = {"short": "0.40 s", "silent": "silent", "apart": "sample-aligned", "text": "as audio"}
     reasons |= {"broken": "JSON", "wrong": "wrong shape"}
-    assert manifest.set_aside.keys() == reasons.keys() == {p.name for p in (short, silent, apart, text, broken, wrong)}
+    assert manifest.set_aside.keys() == reasons.keys() and sorted(rows(tmp_path / "tokens")) == [
+        ("000000", 0), ("000001", 0)
+    ]  # fmt: skip
     for name, words in reasons.items():
         assert words in manifest.set_aside[name]
+    before = files(tmp_path / "tokens")
+    assert tokenize(root, tmp_path / "tokens", parts, **options) == manifest and files(tmp_path / "tokens") == before
+    (broken / "song.json").write_text("{}")
+    mended = tokenize(root, tmp_path / "tokens", parts, **options)
+    assert ("broken", 0) in rows(tmp_path / "tokens") and mended.set_aside.keys() == reasons.keys() - {"broken"}
 
 
-def test_another_model_or_setting_never_mixes(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
-    tokenize(songs, tmp_path, parts, variants=1, progress=False)
-    with pytest.raises(InputError, match="other settings"):
-        tokenize(songs, tmp_path, parts, variants=2, progress=False)
-    with pytest.raises(InputError, match="other settings"):
-        tokenize(songs, tmp_path, parts, variants=1, token_variants=2, progress=False)
-    with pytest.raises(InputError, match="other parts"):
-        tokenize(songs, tmp_path, TokenParts(Melody(), parts.mert), variants=1, progress=False)
+def test_another_model_or_setting_makes_another_version(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
+    changed = [
+        {"config": ONE},
+        {"config": TWO},
+        {"config": EncodeConfig(variants=1, token_variants=2)},
+        {"config": EncodeConfig(variants=1, moves=1)},
+        {"config": EncodeConfig(variants=1, seed=1)},
+        {"config": ONE, "val_share": 0.5},
+    ]
+    made = [tokenize(songs, tmp_path, parts, progress=False, **options) for options in changed]
+    made.append(tokenize(songs, tmp_path, TokenParts(Melody(), parts.mert), config=ONE, progress=False))
     weight = next(parts.mert.model.parameters())
     with torch.no_grad():
         weight.add_(1e-3)
-        try:
-            with pytest.raises(InputError, match="other parts"):
-                tokenize(songs, tmp_path, parts, variants=1, progress=False)
-        finally:
-            weight.sub_(1e-3)
+        made.append(tokenize(songs, tmp_path, parts, config=ONE, progress=False))
+        weight.sub_(1e-3)
+    assert len({manifest.version for manifest in made}) == len(made)
+    assert read_manifest(tmp_path) == made[-1]
+    for manifest in made:
+        assert read_manifest(tmp_path / manifest.version) == manifest
+        found = rows(tmp_path / manifest.version)
+        assert {move for _, move in found} >= set(range(manifest.settings["moves"] + 1)) and len(found) >= 4
+        assert {f"vocal.{v}" in found["000000", 0] for v in range(manifest.settings["variants"])} == {True}
+    again = tokenize(songs, tmp_path, parts, progress=False, config=ONE)
+    assert again == made[0] == read_manifest(tmp_path)
 
 
-def test_a_folder_from_before_a_setting_is_gone_on_with(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
-    tokenize(songs, tmp_path, parts, variants=1, progress=False)
-    content = json.loads((tmp_path / "manifest.json").read_text())
-    del content["settings"]["token_variants"]
-    (tmp_path / "manifest.json").write_text(json.dumps(content))
-    assert len(tokenize(songs, tmp_path, parts, variants=1, progress=False).songs) == 4
+def test_a_full_disk_ends_with_a_sentence_and_keeps_what_is_done(
+    songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from accompany.data import storage
+
+    write, written = storage._write_local, []
+
+    def fill(path: Path, content: bytes) -> None:
+        if path.parent.name == "work" and len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.extend([path] if path.parent.name == "work" else [])
+        write(path, content)
+
+    monkeypatch.setattr(storage, "_write_local", fill)
+    arguments = ["tokenize", str(songs), str(tmp_path), "--melody-only", "--batch", "1"]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "disk is full" in said and "stays good" in said
+    monkeypatch.undo()
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("work/*.parquet")}
+    assert len(times) == 2
+    assert main(arguments) == 0
+    assert "4 pairs, 2 of them done before" in capsys.readouterr().err
 
 
-def test_the_bleed_is_never_a_songs_own_accompaniment(tmp_path: Path) -> None:
-    from accompany.data.tokenize import _other_band
+def test_only_one_run_at_a_time(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
+    from accompany.processes import only_one_in
 
-    bands = [(f"{i:03d}", tmp_path / f"{i:03d}") for i in range(5)]
+    with only_one_in(tmp_path), pytest.raises(InputError, match="Another run"):
+        tokenize(songs, tmp_path, parts, progress=False)
+
+
+def test_tokens_lie_wherever_fsspec_reaches(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
+    options = {"config": TWO, "batch": 2, "shard_pairs": 3, "progress": False}
+    there = tokenize(songs, "memory://tokens", parts, **options)
+    here = tokenize(songs, tmp_path, parts, **options)
+    assert there == here and same(rows("memory://tokens"), rows(tmp_path))
+    Store.at("memory://tokens").below(there.version).below(SHARDS).delete(there.shards[0])
+    assert tokenize(songs, "memory://tokens", parts, **options) == here
+    assert same(rows("memory://tokens"), rows(tmp_path))
+    with pytest.raises(InputError, match="no place to write"):
+        Store.at("carrier-pigeon://tokens")
+
+
+def test_old_tokens_are_converted(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    config = EncodeConfig(variants=2, token_variants=2)
+    manifest = tokenize(songs, tmp_path / "new", parts, config=config, progress=False)
+    new, old = rows(tmp_path / "new"), tmp_path / "old"
+    old.mkdir()
+    entries = {}
+    for (pair_id, _), row in new.items():
+        arrays = {name: np.ascontiguousarray(row[name]) for name in manifest.array_names()}
+        save_file(arrays, old / f"{pair_id}.safetensors", {"labels": row["labels"]})
+        side = "val" if pair_id == "000002" else "train"
+        entries[pair_id] = {"split": side, "seconds": 3.0, "n_frames": 75, "has_accompaniment": True}
+    kept = {
+        name: getattr(manifest, name) for name in ("parts", "sizes", "frame_rate", "codec_frame_rate", "code_sizes")
+    }
+    settings = {"variants": 2, "seed": 0, "clap_window_s": 10.0, "val_share": 0.05}
+    content = {**kept, "settings": settings, "songs": entries, "set_aside": {"x": "broken"}, "schema": 1}
+    (old / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="accompany tokenize"):
+        read_manifest(old)
+    with pytest.raises(InputError, match="schema 1"):
+        tokenize(songs, old, parts, config=config, progress=False)
+    before = files(old)
+    assert main(["tokenize", str(old), str(tmp_path / "converted")]) == 0
+    found = rows(tmp_path / "converted")
+    assert {key: row.pop("side") for key, row in found.items()} == {
+        (name, 0): entry["split"] for name, entry in entries.items()
+    }
+    assert same(found, {key: {n: v for n, v in row.items() if n != "side"} for key, row in new.items()})
+    assert read_manifest(tmp_path / "converted").set_aside == {"x": "broken"} and files(old) == before
+    with pytest.raises(InputError, match="holds tokens already"):
+        convert(old, tmp_path / "converted")
+
+
+def test_the_bleed_is_of_another_song_on_the_same_side(tmp_path: Path) -> None:
+    # Ten songs of three pairs each.
+    sources = [Source(f"{i:03d}", tmp_path / f"{i:03d}", f"song{i // 3}") for i in range(30)]
+    sides = sides_of([(source.song, None) for source in sources], 0.4)
+    by_folder = {source.folder: source for source in sources}
     for seed in range(20):
-        for song_id, folder in bands:
-            other = _other_band(song_id, bands, seed)
-            assert other is not None and other.parent != folder
-    assert _other_band("000", bands[:1], 0) is None
+        bleeds = Bleeds(sources, sides, seed)
+        for source in sources:
+            band = bleeds.of(source)
+            assert band is not None
+            other = by_folder[band.parent]
+            assert other.song != source.song and sides[other.song] == sides[source.song]
+    assert Bleeds(sources[:3], sides, 0).of(sources[0]) is None
 
 
-def test_splits_hold_by_song(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
-    sides = [split_of(f"{i:06d}", 0.1) for i in range(2000)]
-    assert 0.07 < sides.count("val") / 2000 < 0.13
-    manifest = tokenize(songs, tmp_path, parts, variants=1, val_share=0.01, progress=False)
-    assert {entry.split for entry in manifest.songs.values()} == {"train", "val"}
+def test_splits_hold_by_song_and_artist(parts: TokenParts, tmp_path: Path) -> None:
+    chosen = [side_of(f"{i:06d}", 0.1) for i in range(2000)]
+    assert 0.07 < chosen.count("val") / 2000 < 0.13
+    known = [(f"song{i}", f"Artist {i % 20}" if i % 3 else None) for i in range(300)]
+    sides = sides_of(known, 0.3)
+    for artist in {artist for _, artist in known if artist}:
+        assert len({sides[song] for song, its in known if its == artist}) == 1
+    assert sides == sides_of(reversed(known), 0.3) and set(sides.values()) == {"train", "val"}
+    # A pair that lacks the artist follows the other pairs of its song.
+    assert sides_of([("a", None), ("a", "X"), ("b", "x")], 0.5)["a"] == sides_of([("b", "X")], 0.5)["b"]
+    for song in range(3):
+        for piece in range(2):
+            artist = {"artist": "One" if song < 2 else "Two"}
+            write_song(tmp_path / "s" / f"{song}" / f"{piece}", song, seconds=1.5, song=f"{song}", **artist)
+    tokenize(tmp_path / "s", tmp_path / "t", TokenParts(Melody()), config=ONE, val_share=0.3, progress=False)
+    found = rows(tmp_path / "t", ["song", "artist"])
+    assert {row["side"] for row in found.values()} == {"train", "val"} and len(found) == 6
+    assert len({row["side"] for row in found.values() if row["artist"] == "One"}) == 1
+
+
+def test_hidden_folders_are_no_pairs(tmp_path: Path) -> None:
+    write_song(tmp_path / "a" / "0", 0, seconds=1.5)
+    write_song(tmp_path / ".b.part" / "0", 0, seconds=1.5)
+    assert [source.id for source in find_sources(tmp_path)] == ["a/0"]
+
+
+def test_names_in_any_script_and_none(tmp_path: Path) -> None:
+    names = ["песня/ひとつ", "with space'\""]
+    for seed, name in enumerate(names):
+        half = {"song": f"half\ud800 {seed}", "artist": "\udfff", "captions": ["a \ud83d caption", "naïve"]}
+        write_song(tmp_path / "s" / name, seed, seconds=1.5, **half)
+    # No UTF-8: sound files cannot be written there either.
+    write_song(tmp_path / "s" / "latin", 2, seconds=1.5).rename(tmp_path / "s" / os.fsdecode(b"latin-\xe9"))
+    options = {"variants": 1, "val_share": 0.0, "progress": False}
+    manifest = tokenize(tmp_path / "s", tmp_path / "t", TokenParts(Melody()), **options)
+    found = rows(tmp_path / "t", ["captions", "labels"])
+    assert {name for name, _ in found} == set(names)
+    assert all(row["captions"][1] == "naïve" and labels_of(row).captions[1] == "naïve" for row in found.values())
+    assert list(manifest.set_aside) == ["latin-\\xe9"] and "no UTF-8" in manifest.set_aside["latin-\\xe9"]
+    assert read_manifest(tmp_path / "t") == manifest
 
 
 def test_workers_give_the_same_files(songs: Path, tmp_path: Path) -> None:
     bundle = save_bundle(tmp_path / "bundle")
-    tokenize(songs, tmp_path / "one", bundle, variants=2, progress=False)
-    tokenize(songs, tmp_path / "two", bundle, variants=2, workers=2, progress=False)
-    files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
+    tokenize(songs, tmp_path / "one", bundle, config=TWO, batch=2, progress=False)
+    tokenize(songs, tmp_path / "two", bundle, config=TWO, batch=2, workers=2, progress=False)
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    assert len(load_parts(bundle).named()) == 5
 
 
 def test_wrong_folders_are_named(parts: TokenParts, tmp_path: Path) -> None:
@@ -262,6 +544,9 @@ def test_wrong_folders_are_named(parts: TokenParts, tmp_path: Path) -> None:
     (tmp_path / "empty" / "manifest.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(InputError, match="schema"):
         read_manifest(tmp_path / "empty")
+    write_song(tmp_path / "bad" / "a", 0, seconds=0.3)
+    with pytest.raises(InputError, match="No pair could be used"):
+        tokenize(tmp_path / "bad", tmp_path / "none", parts, progress=False)
 
 
 def test_grids_must_fit() -> None:

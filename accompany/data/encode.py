@@ -1,11 +1,15 @@
-"""A song folder turned into arrays by the frozen parts: features of the vocal, codes and tokens of the band."""
+"""A pair turned into arrays, in two steps: `hear` reads and shapes its sound, `encode` runs the frozen parts.
+
+The first needs a CPU and no model, the second is best done in batches where the models are; what passes between them
+is plain arrays, so that each may run in a process, or on a machine, of its own.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,80 +19,46 @@ import torch
 from accompany import audio
 from accompany.config import read_json
 from accompany.data.augment import AugmentConfig, augment_vocal
+from accompany.data.moves import moved_labels, semitones_of, sped
+from accompany.data.shards import Encoded
+from accompany.data.pair_sources import ACCOMPANIMENT, SONG, VOCALS, Source
+from accompany.data.token_parts import Hearing, TokenParts, tokens_per_frame
 from accompany.data.tokens import Labels
 from accompany.errors import InputError
 
-VOCALS, ACCOMPANIMENT, SONG = "vocals.flac", "accompaniment.flac", "song.json"
+__all__ = [
+    "ACCOMPANIMENT",
+    "DEFAULT_CAPTION",
+    "SONG",
+    "VOCALS",
+    "EncodeConfig",
+    "Hearing",
+    "TokenParts",
+    "encode",
+    "hear",
+]
+
 DEFAULT_CAPTION = "an instrumental accompaniment"
 _MIN_SECONDS = 1.0
-_HASHED_OPTIONS = (
-    "sample_rate",
-    "frame_rate",
-    "dim",
-    "layer",
-    "n_codebooks",
-    "codebook_size",
-    "sizes",
-    "residual",
-)
-
-
-@dataclass(frozen=True)
-class TokenParts:
-    """The frozen parts that make tokens.
-
-    Without `codec` and `semantic_codes` only vocals are encoded, without `mert` as melody features alone.
-    """
-
-    melody: Any
-    mert: Any | None = None
-    clap: Any | None = None
-    codec: Any | None = None
-    semantic_codes: Any | None = None
-
-    @classmethod
-    def of(cls, bundle: Any) -> TokenParts:
-        """The parts of a loaded bundle."""
-        return cls(bundle.melody, bundle.mert, bundle.clap, bundle.codec, bundle.semantic_codes)
-
-    def named(self) -> dict[str, Any]:
-        """The parts that are there, by name."""
-        names = ("melody", "mert", "clap", "codec", "semantic_codes")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-    @property
-    def hears_bands(self) -> bool:
-        """Whether accompaniments can be encoded too."""
-        return None not in (self.mert, self.codec, self.semantic_codes)
-
-    def fingerprints(self) -> dict[str, dict[str, Any]]:
-        """A hash of the weights, and the rates, of each part."""
-        return {name: _fingerprint(part) for name, part in self.named().items()}
-
-    def sizes(self) -> dict[str, int]:
-        """Widths and vocabularies, as the manifest keeps them."""
-        mert_dim = self.mert.dim if self.mert is not None else 0
-        sizes = {"melody_dim": self.melody.dim, "vocal_dim": self.melody.dim + mert_dim}
-        if self.clap is not None:
-            sizes["text_dim"] = self.clap.dim
-        if self.codec is not None and self.semantic_codes is not None:
-            sizes |= {"tokens": self.codec.n_codebooks, "token_size": self.codec.codebook_size}
-        return {name: int(value) for name, value in sizes.items()}
 
 
 @dataclass(frozen=True)
 class EncodeConfig:
-    """How songs are encoded.
+    """How pairs are encoded.
 
     Attributes:
         variants: of each vocal, the first untouched.
         token_variants: of each band's codec tokens, the first of the sound as it is.
-        seed: of the other variants.
+        moves: copies of each pair that are sung and played higher and faster, or lower and slower, both sides alike.
+        move_semitones: by at most so much; each copy by another step.
+        seed: of all these.
         clap_window_s: windows of the sound embedding, in seconds.
     """
 
     variants: int = 3
     token_variants: int = 1
+    moves: int = 0
+    move_semitones: int = 3
     seed: int = 0
     clap_window_s: float = 10.0
 
@@ -96,46 +66,87 @@ class EncodeConfig:
         for name in ("variants", "token_variants"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.moves <= 2 * self.move_semitones:
+            raise ValueError(f"moves must be 0 to {2 * self.move_semitones}, not {self.moves}")
 
 
-def encode_song(
-    folder: Path,
-    parts: TokenParts,
+@dataclass(frozen=True)
+class Heard:
+    """A pair's sound as the parts want it, float32 at their rates; None where there is no band or no such part.
+
+    Attributes:
+        vocals: [variants, T] for the melody features; `vocals_mert` the same for MERT.
+        band_mert: [1, T].
+        band_clap: [windows, T].
+        band_codec: [token_variants, C, T], one semantic frame longer than `n_frames`.
+    """
+
+    source: Source
+    move: int
+    labels: Labels
+    seconds: float
+    n_frames: int
+    vocals: np.ndarray
+    vocals_mert: np.ndarray | None = None
+    band_mert: np.ndarray | None = None
+    band_clap: np.ndarray | None = None
+    band_codec: np.ndarray | None = None
+
+
+def hear(
+    source: Source,
+    hearing: Hearing,
     config: EncodeConfig,
     *,
+    move: int = 0,
     bleed_from: Path | None = None,
     augment: AugmentConfig | None = None,
-) -> tuple[dict[str, np.ndarray], Labels, dict[str, Any]]:
-    """Encode one song folder.
+) -> Heard:
+    """Read a pair and make all the sounds that the parts will listen to.
 
     Args:
-        folder: with vocals.flac, and where there is a band accompaniment.flac; song.json is optional.
+        move: which copy: 0 the pair as it is, 1 to `config.moves` a moved one.
         bleed_from: the accompaniment of another song, to bleed into augmented vocals.
 
-    Returns:
-        The arrays of `accompany.data.tokens`, the labels, and the manifest line without its split.
-
     Raises:
-        InputError: unreadable or silent or too short audio, or two sides of different length.
+        InputError: unreadable or silent or too short audio, two sides of different length, or wrong labels.
     """
-    vocals = audio.read(folder / VOCALS)
-    n_frames = audio.frame_count(vocals.samples.shape[-1], vocals.sample_rate, parts.melody.frame_rate)
-    labels = _labels(folder)
-    _check_vocals(folder, vocals)
-    rng = np.random.default_rng([config.seed, zlib.crc32(folder.name.encode())])
-    sounds = _variants(vocals, parts.melody.sample_rate, config, rng, bleed_from, augment)
-    arrays = {f"vocal.{v}": row for v, row in enumerate(_vocal_features(sounds, parts, n_frames))}
-    if parts.clap is not None:
-        texts = list(labels.captions) or [DEFAULT_CAPTION]
-        arrays["text"] = _half(parts.clap.embed_text(texts))
-    has_band = parts.hears_bands and (folder / ACCOMPANIMENT).is_file()
-    if has_band:
-        band = audio.read(folder / ACCOMPANIMENT)
-        _check_aligned(folder, vocals, band)
-        arrays |= _band_arrays(band, parts, n_frames, config)
-        arrays |= _token_arrays(band, parts, n_frames, config, zlib.crc32(folder.name.encode()))
-    entry = {"seconds": round(vocals.seconds, 3), "n_frames": n_frames, "has_accompaniment": has_band}
-    return arrays, labels, entry
+    vocals = audio.read(source.folder / VOCALS)
+    _check_vocals(source.folder, vocals)
+    labels = _labels(source.folder)
+    pair_seed = zlib.crc32(source.id.encode())
+    semitones = semitones_of(move, config.move_semitones, [config.seed, pair_seed, 3])
+    band = audio.read(source.folder / ACCOMPANIMENT) if source.has_band and hearing.bands else None
+    if band is not None:
+        _check_aligned(source.folder, vocals, band)
+        band = sped(band, semitones)
+    vocals = sped(vocals, semitones)
+    n_frames = audio.frame_count(vocals.samples.shape[-1], vocals.sample_rate, hearing.frame_rate)
+    rng = np.random.default_rng([config.seed, pair_seed, *([move] if move else [])])
+    sounds = _variants(vocals, hearing.melody, config, rng, bleed_from, augment)
+    heard = Heard(source, move, moved_labels(labels, semitones), round(vocals.seconds, 3), n_frames, sounds)
+    if hearing.mert is not None:
+        heard = replace(heard, vocals_mert=audio.resample(sounds, hearing.melody, hearing.mert))
+    if band is None:
+        return heard
+    return _with_band(heard, band, hearing, config, [config.seed, pair_seed, 2, *([move] if move else [])])
+
+
+def _with_band(heard: Heard, band: audio.Audio, hearing: Hearing, config: EncodeConfig, seed: list[int]) -> Heard:
+    assert hearing.mert is not None and hearing.codec is not None
+    mono = audio.to_mono(band.samples)
+    windows = None
+    if hearing.clap is not None:
+        sound = audio.resample(mono, band.sample_rate, hearing.clap)[0]
+        window = int(config.clap_window_s * hearing.clap)
+        n_windows = max(sound.shape[-1] // window, 1)
+        windows = sound[: n_windows * window].reshape(n_windows, -1)
+    return replace(
+        heard,
+        band_mert=audio.resample(mono, band.sample_rate, hearing.mert),
+        band_clap=windows,
+        band_codec=_codec_sounds(band, hearing, heard.n_frames, config.token_variants, seed),
+    )
 
 
 def _variants(
@@ -156,50 +167,24 @@ def _variants(
     return np.stack([dry, *others])
 
 
-def _vocal_features(sounds: np.ndarray, parts: TokenParts, n_frames: int) -> np.ndarray:
-    """Melody features, then MERT states: float16 [variants, F, Dv]."""
-    melody = parts.melody.encode(torch.from_numpy(sounds), n_frames)
-    if parts.mert is None:
-        return _half(melody)
-    at_mert_rate = audio.resample(sounds, parts.melody.sample_rate, parts.mert.sample_rate)
-    states = parts.mert.encode(torch.from_numpy(at_mert_rate), n_frames)
-    return _half(torch.cat([melody, states], dim=-1))
-
-
-def _band_arrays(band: audio.Audio, parts: TokenParts, n_frames: int, config: EncodeConfig) -> dict[str, np.ndarray]:
-    assert parts.mert is not None and parts.semantic_codes is not None
-    mono = audio.to_mono(band.samples)
-    states = parts.mert.encode(_at_rate(mono, band.sample_rate, parts.mert.sample_rate), n_frames)
-    arrays = {"codes": parts.semantic_codes.encode(states)[0].numpy().astype(np.int16)}
-    if parts.clap is not None:
-        sound = _at_rate(mono, band.sample_rate, parts.clap.sample_rate)[0]
-        window = int(config.clap_window_s * parts.clap.sample_rate)
-        n_windows = max(sound.shape[-1] // window, 1)
-        windows = sound[: n_windows * window].reshape(n_windows, -1)
-        arrays["audio_clap"] = _half(parts.clap.embed_audio(windows))
-    return arrays
-
-
-def _token_arrays(
-    band: audio.Audio, parts: TokenParts, n_frames: int, config: EncodeConfig, song: int
-) -> dict[str, np.ndarray]:
-    """`tokens` of the band as it is and `tokens.<v>` of the variants, each [Kc, A] int16; `song` seeds their draws.
+def _codec_sounds(band: audio.Audio, hearing: Hearing, n_frames: int, variants: int, seed: list[int]) -> np.ndarray:
+    """The band as it is, then moved in phase: [variants, C, T].
 
     Tokens carry the phase of the waveform, so that the same sound a few milliseconds later, or upside down, has
     quite other ones: for the acoustic stage, more of the same music.
     """
-    assert parts.codec is not None
-    codec = parts.codec
-    sound = audio.resample(band.samples, band.sample_rate, codec.sample_rate)
-    if codec.channels == 1:
+    assert hearing.codec is not None
+    sound = audio.resample(band.samples, band.sample_rate, hearing.codec)
+    if hearing.codec_channels == 1:
         sound = audio.to_mono(sound)
     elif sound.shape[0] == 1:
-        sound = np.repeat(sound, codec.channels, axis=0)
-    arrays = {"tokens": _codec_tokens(sound, codec, n_frames, parts.melody.frame_rate)}
-    for v in range(1, config.token_variants):
-        moved = moved_in_phase(sound, codec.sample_rate, codec.frame_rate, np.random.default_rng([config.seed, song, 2, v]))
-        arrays[f"tokens.{v}"] = _codec_tokens(moved, codec, n_frames, parts.melody.frame_rate)
-    return arrays
+        sound = np.repeat(sound, hearing.codec_channels, axis=0)
+    rate = hearing.codec_frame_rate
+    draws = [np.random.default_rng([*seed, v]) for v in range(1, variants)]
+    sounds = [sound, *(moved_in_phase(sound, hearing.codec, rate, rng) for rng in draws)]
+    # One frame more than is kept, so that the last kept one never lacks its right-hand context.
+    n_samples = round((n_frames + 1) * hearing.codec / hearing.frame_rate)
+    return np.stack([audio.fit_length(each, n_samples) for each in sounds]).astype(np.float32)
 
 
 def moved_in_phase(
@@ -213,28 +198,78 @@ def moved_in_phase(
     shift = round(rng.uniform(-reach, reach))
     polarity = np.float32(rng.choice((-1.0, 1.0)))
     moved = np.zeros_like(sound)
-    moved[:, max(shift, 0) : sound.shape[-1] + min(shift, 0)] = sound[:, max(-shift, 0) : sound.shape[-1] - max(shift, 0)]
+    moved[:, max(shift, 0) : sound.shape[-1] + min(shift, 0)] = sound[
+        :, max(-shift, 0) : sound.shape[-1] - max(shift, 0)
+    ]
     return polarity * moved
 
 
-def _codec_tokens(sound: np.ndarray, codec: Any, n_frames: int, frame_rate: float) -> np.ndarray:
-    """Tokens [Kc, A] int16 of `sound` [C, T], A an exact multiple of `n_frames`: the end is padded with silence."""
-    per_frame = tokens_per_frame(codec.frame_rate, frame_rate)
-    # One frame more than is kept, so that the last kept one never lacks its right-hand context.
-    n_samples = round((n_frames + 1) * codec.sample_rate / frame_rate)
-    tokens = codec.encode(torch.from_numpy(audio.fit_length(sound, n_samples))[None])[0]
-    return tokens[:, : n_frames * per_frame].numpy().astype(np.int16)
+def encode(heard: Sequence[Heard], parts: TokenParts) -> list[Encoded]:
+    """Run the frozen parts over several pairs; those of the same length go through together.
+
+    Returns:
+        The pairs with the arrays of `accompany.data.shards`, in order.
+    """
+    arrays: list[dict[str, np.ndarray]] = [{} for _ in heard]
+    for group in _alike(heard):
+        for number, made in zip(group, _encode_alike([heard[i] for i in group], parts), strict=True):
+            arrays[number] |= made
+    if parts.clap is not None:
+        for made, texts in zip(arrays, _texts(heard, parts.clap), strict=True):
+            made["text"] = texts
+    return [_encoded(pair, made) for pair, made in zip(heard, arrays, strict=True)]
 
 
-def tokens_per_frame(codec_rate: float, frame_rate: float) -> int:
-    """Codec frames in a semantic frame; InputError unless it is a whole number."""
-    ratio = codec_rate / frame_rate
-    if abs(ratio - round(ratio)) > 1e-6 or ratio < 1:
-        raise InputError(
-            f"The codec's {codec_rate:g} Hz is no whole multiple of the semantic grid's {frame_rate:g} Hz; "
-            "choose another frame_rate for MERT and the semantic codes."
-        )
-    return round(ratio)
+def _encoded(pair: Heard, arrays: dict[str, np.ndarray]) -> Encoded:
+    source = pair.source
+    has_band = pair.band_codec is not None
+    return Encoded(
+        source.id, source.song, source.artist, pair.seconds, pair.n_frames, has_band, pair.labels, arrays, pair.move
+    )
+
+
+def _alike(heard: Sequence[Heard]) -> list[list[int]]:
+    """Numbers of the pairs whose sounds have the same shapes, group by group."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for number, pair in enumerate(heard):
+        sounds = (pair.vocals, pair.vocals_mert, pair.band_mert, pair.band_clap, pair.band_codec)
+        shapes = tuple(None if sound is None else sound.shape for sound in sounds)
+        groups.setdefault((pair.n_frames, *shapes), []).append(number)
+    return list(groups.values())
+
+
+def _encode_alike(pairs: Sequence[Heard], parts: TokenParts) -> list[dict[str, np.ndarray]]:
+    """Arrays of pairs of one length, but for their texts: one call of each part for all of them."""
+    n_frames, first = pairs[0].n_frames, pairs[0]
+    voices = parts.melody.encode(_together([pair.vocals for pair in pairs], parts.melody), n_frames)
+    if parts.mert is not None:
+        sounds = _together([pair.vocals_mert for pair in pairs], parts.mert)
+        voices = torch.cat([voices.cpu(), parts.mert.encode(sounds, n_frames).cpu()], dim=-1)
+    made = [{f"vocal.{v}": row for v, row in enumerate(rows)} for rows in np.split(_half(voices), len(pairs))]
+    if first.band_codec is None:
+        return made
+    assert parts.mert is not None and parts.codec is not None and parts.semantic_codes is not None
+    states = parts.mert.encode(_together([pair.band_mert for pair in pairs], parts.mert), n_frames)
+    codes = parts.semantic_codes.encode(states).cpu().numpy().astype(np.int16)
+    per_frame = tokens_per_frame(parts.codec.frame_rate, parts.melody.frame_rate)
+    tokens = parts.codec.encode(_together([pair.band_codec for pair in pairs], parts.codec))
+    tokens = np.split(tokens[..., : n_frames * per_frame].cpu().numpy().astype(np.int16), len(pairs))
+    for number, arrays in enumerate(made):
+        arrays["codes"] = codes[number]
+        arrays |= {f"tokens.{v}" if v else "tokens": row for v, row in enumerate(tokens[number])}
+    if parts.clap is not None and first.band_clap is not None:
+        heard = parts.clap.embed_audio(_together([pair.band_clap for pair in pairs], parts.clap))
+        for arrays, windows in zip(made, np.split(_half(heard), len(pairs)), strict=True):
+            arrays["audio_clap"] = windows
+    return made
+
+
+def _texts(heard: Sequence[Heard], clap: Any) -> list[np.ndarray]:
+    """The captions of each pair, embedded: [n, Dt]; each wording once, whoever has it."""
+    captions = [list(pair.labels.captions) or [DEFAULT_CAPTION] for pair in heard]
+    wordings = list(dict.fromkeys(text for texts in captions for text in texts))
+    embedded = dict(zip(wordings, _half(clap.embed_text(wordings)), strict=True))
+    return [np.stack([embedded[text] for text in texts]) for texts in captions]
 
 
 def _labels(folder: Path) -> Labels:
@@ -263,27 +298,13 @@ def _check_aligned(folder: Path, vocals: audio.Audio, band: audio.Audio) -> None
         )
 
 
-def _at_rate(samples: np.ndarray, from_rate: int, to_rate: int) -> torch.Tensor:
-    return torch.from_numpy(audio.resample(samples, from_rate, to_rate))
+def _together(sounds: Sequence[np.ndarray | None], part: Any) -> torch.Tensor:
+    """The sounds of several pairs as one batch, where the part is."""
+    joined = np.concatenate([sound for sound in sounds if sound is not None])
+    place = next(chain(part.parameters(), part.buffers()), None)
+    return torch.from_numpy(joined).to(place.device if place is not None else "cpu")
 
 
 def _half(values: torch.Tensor) -> np.ndarray:
     half: np.ndarray = values.detach().to("cpu", torch.float32).numpy().astype(np.float16)
     return half
-
-
-def _fingerprint(part: Any) -> dict[str, Any]:
-    """A hash over every weight and the options that change what the part says."""
-    digest = hashlib.sha256()
-    options = {name: getattr(part, name) for name in _HASHED_OPTIONS if getattr(part, name, None) is not None}
-    digest.update(repr(sorted(options.items())).encode())
-    for name, tensor in sorted(_state(part).items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    shown = {name: value for name, value in options.items() if isinstance(value, (int, float))}
-    return {"hash": digest.hexdigest()[:16], **shown}
-
-
-def _state(part: Any) -> Mapping[str, torch.Tensor]:
-    state: Mapping[str, torch.Tensor] = part.state_dict() if isinstance(part, torch.nn.Module) else {}
-    return state

@@ -1,15 +1,46 @@
-"""The same work on many songs: here or in worker processes, in order, with a progress bar."""
+"""The same work on many songs: here, in worker processes, or on a cluster, with a progress bar.
+
+Work is one stage or several; what one makes the next one takes. A stage is made once in each process (it loads its
+models there) and is then a function of one argument.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from accompany.errors import InputError
 
 JobT = TypeVar("JobT")
 
 Worker = Callable[[Any], Any]
+
+_AHEAD = 2
+"""Jobs that a worker process may be ahead of what is taken from it, so that results do not pile up in memory."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the work.
+
+    Attributes:
+        make: called once in each process with `arguments`; loads what the step needs and returns the function that does
+            it for one job. A function of a module, so that other processes find it.
+        heavy: it runs models: on a cluster it gets processes (and GPUs, where there are any) of its own that stay.
+        here: on this machine it runs in this process, fed by the stages before it: for a model on a GPU.
+    """
+
+    make: Callable[..., Worker]
+    arguments: tuple[Any, ...] = ()
+    heavy: bool = False
+    here: bool = False
 
 
 def run_jobs(
@@ -21,54 +52,122 @@ def run_jobs(
     name: str,
     progress: bool = True,
 ) -> Iterator[tuple[JobT, Any]]:
-    """Yield each job with its result, in order.
+    """Yield each job with its result, in order: `run_stages` with one stage."""
+    stage = Stage(make_worker, arguments, heavy=True)
+    yield from run_stages(jobs, [stage], workers=workers, name=name, progress=progress)
+
+
+def run_stages(
+    jobs: Sequence[JobT],
+    stages: Sequence[Stage],
+    *,
+    workers: int = 0,
+    ray: str | None = None,
+    name: str,
+    progress: bool = True,
+    unit: str = "song",
+    size: Callable[[JobT], int] = lambda job: 1,
+    hours: Callable[[Any], float] | None = None,
+) -> Iterator[tuple[JobT, Any]]:
+    """Yield each job with its result: in order on this machine, as they come from a cluster.
 
     Args:
         jobs: plain data, so that they cross to other processes.
-        make_worker: called once in each process with `arguments`; loads what the work needs and returns the
-            function that does one job. A function of a module, so that other processes find it.
-        workers: processes; 0 or 1 works in this one.
+        stages: steps of the work, in order.
+        workers: processes; 0 or 1 works in this one. With `ray` the most that a heavy stage gets (0: what fits).
+        ray: address of a Ray cluster, or "auto"; None for this machine.
         name: shown beside the progress bar.
         progress: show the bar on stderr.
+        unit: what the bar counts, and `size` how many of them a job is.
+        hours: of music in a result, shown beside the count.
+
+    Raises:
+        InputError: a stage raised it, a worker process died, or there is no such cluster.
     """
     from tqdm import tqdm
 
     if not jobs:
         return
-    results = _here(jobs, make_worker, arguments) if workers <= 1 else _pool(jobs, make_worker, arguments, workers)
-    paired = zip(jobs, results, strict=True)
-    yield from tqdm(paired, total=len(jobs), desc=name, unit="song", disable=not progress)
+    total, done_h = sum(size(job) for job in jobs), 0.0
+    with tqdm(total=total, desc=name, unit=unit, disable=not progress) as bar:
+        for job, result in _results(jobs, stages, workers, ray):
+            if hours is not None:
+                done_h += hours(result)
+                bar.set_postfix_str(f"{done_h:.2f} hours", refresh=False)
+            bar.update(size(job))
+            yield job, result
 
 
-def _here(jobs: Sequence[Any], make_worker: Callable[..., Worker], arguments: tuple[Any, ...]) -> Iterator[Any]:
-    worker = make_worker(*arguments)
-    for job in jobs:
-        yield worker(job)
+def _results(jobs: Sequence[Any], stages: Sequence[Stage], workers: int, ray: str | None) -> Iterator[tuple[Any, Any]]:
+    if ray is not None:
+        from accompany.data.cluster import run_on_cluster
+
+        yield from run_on_cluster(jobs, stages, ray, workers)
+        return
+    results: Iterator[Any]
+    if workers <= 1:
+        results = map(Chain(stages), jobs)
+    elif stages[-1].here:
+        results = map(Chain(stages[-1:]), _pool(jobs, stages[:-1], workers))
+    else:
+        results = _pool(jobs, stages, workers)
+    yield from zip(jobs, results, strict=True)
 
 
-def _pool(
-    jobs: Sequence[Any], make_worker: Callable[..., Worker], arguments: tuple[Any, ...], workers: int
-) -> Iterator[Any]:
+class Chain:
+    """Stages made in this process, one after the other."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._steps = [stage.make(*stage.arguments) for stage in stages]
+
+    def __call__(self, job: Any) -> Any:
+        """What the last stage makes of a job."""
+        for step in self._steps:
+            job = step(job)
+        return job
+
+
+def _pool(jobs: Sequence[Any], stages: Sequence[Stage], workers: int) -> Iterator[Any]:
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(make_worker, arguments)) as pool:
+    with ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(tuple(stages),)) as pool:
+        waiting: deque[Any] = deque()
         try:
-            yield from pool.map(_work, jobs)
+            for job in jobs:
+                waiting.append(pool.submit(_work, job))
+                if len(waiting) >= _AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "A worker process died, most often for lack of memory; run again with fewer --workers: what was done "
+                "before stays good."
+            ) from error
         finally:
-            # Reached early on an error or Ctrl-C: songs that wait are not begun.
+            # Reached early on an error or Ctrl-C: jobs that wait are not begun.
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-_worker: Worker | None = None
+_chain: Chain | None = None
 
 
-def _start(make_worker: Callable[..., Worker], arguments: tuple[Any, ...]) -> None:
+def _start(stages: tuple[Stage, ...]) -> None:
     import torch
 
-    global _worker
+    global _chain
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _worker = make_worker(*arguments)
+    _chain = Chain(stages)
+
+
+def _end_with_parent() -> None:
+    """A worker whose starter was killed would wait for jobs for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(job: Any) -> Any:
-    assert _worker is not None
-    return _worker(job)
+    assert _chain is not None
+    return _chain(job)

@@ -1,4 +1,4 @@
-"""Batches for training: random crops of tokenised songs, each fixed by (seed, draw) alone.
+"""Batches for training: random crops out of the shards, each fixed by (seed, draw) alone.
 
 An item's content depends on the seed and the number of its draw and on nothing else: not on the worker, the
 machine, or what was drawn before. A run that was stopped goes on with the batch that would have come.
@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from accompany.data import targets
+from accompany.data.index import read_index
+from accompany.data.order import Draws, EndlessLoader, Order
+from accompany.data.shards import Shard, labels_of
+from accompany.data.storage import Store
 from accompany.data.stretch import stretched
-from accompany.data.tokens import Labels, Manifest, SongFile, read_manifest, song_path
+from accompany.data.tokens import SHARDS, Labels, Manifest, open_version
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
 
 Item = dict[str, np.ndarray]
 
-_OPEN_SONGS = 2048
+_KNOWN_SONGS = 512
+_PLAIN = {"vocal": "vocal.0", "text": "text", "codes": "codes", "tokens": "tokens"}
 _PADDING: dict[str, float] = dict.fromkeys(("codes", "tokens", "beat_target", "downbeat_target", "chord_target"), -1)
 
 
@@ -40,9 +45,11 @@ class LoadingConfig:
         dry_rate: share of crops with the vocal as recorded, the rest augmented.
         audio_prompt_rate: share of crops whose style comes from the sound of the band instead of a caption.
         triad_rate: share of crops whose chord control is reduced to major and minor triads.
+        moved_rate: share of crops out of a moved copy (higher and faster, or lower and slower), where there are any.
         stretch_rate: share of crops played faster or slower, in feature space (the listener only: codes
             cannot be stretched).
         stretch: the largest change of speed, as a factor.
+        shuffle_shards: shards whose crops are mixed; more mix better, fewer read less at a time.
         seed: fixes every draw.
     """
 
@@ -52,26 +59,30 @@ class LoadingConfig:
     dry_rate: float = 0.4
     audio_prompt_rate: float = 0.15
     triad_rate: float = 0.4
+    moved_rate: float = 0.5
     stretch_rate: float = 0.0
     stretch: float = 1.2
+    shuffle_shards: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if field.name.endswith("_rate") and not 0.0 <= getattr(self, field.name) <= 1.0:
                 raise ValueError(f"{field.name} must lie in 0 to 1, not {getattr(self, field.name)}")
-        if self.crop_s <= 0 or self.batch_size < 1 or self.workers < 0 or self.stretch < 1:
-            raise ValueError("crop_s, batch_size must be above 0, workers at least 0 and stretch at least 1")
+        if self.crop_s <= 0 or min(self.batch_size, self.shuffle_shards) < 1 or self.workers < 0 or self.stretch < 1:
+            raise ValueError(
+                "crop_s, batch_size and shuffle_shards must be above 0, workers at least 0 and stretch at least 1"
+            )
 
 
 class TokenDataset(Dataset[Item]):
-    """Crops of one split of a tokens folder.
+    """Crops of one side of a tokens folder. It reads rows of shards as they are asked for and keeps none of them.
 
     Args:
-        tokens_dir: what `accompany tokenize` wrote.
+        tokens_dir: what `accompany tokenize` wrote: a folder or URL.
         split: "train" (random crops, `__getitem__` takes the number of the draw, without end) or "val"
             (fixed crops of the dry vocal).
-        needs_band: leave out songs that have no accompaniment.
+        needs_band: leave out pairs that have no accompaniment.
     """
 
     def __init__(
@@ -82,72 +93,82 @@ class TokenDataset(Dataset[Item]):
         *,
         needs_band: bool = True,
     ) -> None:
-        self.folder = Path(tokens_dir)
-        self.manifest: Manifest = read_manifest(tokens_dir)
+        manifest, version = open_version(tokens_dir)
+        self.manifest: Manifest = manifest
         self.config = config
         self.split = split
         self.needs_band = needs_band
-        self.crop_frames = max(round(config.crop_s * self.manifest.frame_rate), 1)
-        self.songs = self.manifest.ids(split, with_accompaniment=needs_band)
-        if not self.songs and split == "train":
+        self.crop_frames = max(round(config.crop_s * manifest.frame_rate), 1)
+        self.index = read_index(version, split, with_accompaniment=needs_band)
+        # Lines of pairs as they are; each one's copies follow it.
+        self.pairs = np.flatnonzero(self.index.move == 0)
+        if not len(self.pairs) and split == "train":
             what = "songs with an accompaniment" if needs_band else "songs"
             raise InputError(f"{tokens_dir} has no {what} to train on; tokenise more songs.")
-        # A song of n crops' length stands n times in the list, so that long songs are heard in full.
-        self.entries = [
-            (song_id, piece)
-            for song_id in self.songs
-            for piece in range(max(self.manifest.songs[song_id].n_frames // self.crop_frames, 1))
-        ]
+        self._copies = np.diff(np.append(self.pairs, len(self.index.move)))
+        # A pair of n crops' length stands n times in the list, so that long ones are heard in full.
+        crops = np.maximum(self.index.n_frames[self.pairs] // self.crop_frames, 1)
+        self._pair_of_crop = np.repeat(np.arange(len(self.pairs)), crops)
+        self._piece_of_crop = np.arange(len(self._pair_of_crop)) - np.repeat(np.cumsum(crops) - crops, crops)
+        self._order = Order(self.index.shard[self.pairs][self._pair_of_crop], config.seed, config.shuffle_shards)
+        self._rows = _Rows(version.below(SHARDS), manifest, 2 * config.shuffle_shards)
 
     def __len__(self) -> int:
-        """Crops that cover the split once."""
-        return len(self.entries)
+        """Crops that cover the side once: an epoch."""
+        return len(self._pair_of_crop)
 
     def __getitem__(self, draw: int) -> Item:
         """The crop of a draw: a dict of the fields of `Batch`, each without its batch axis, unpadded."""
         rng = np.random.default_rng([self.config.seed, self.split == "val", draw])
         if self.split == "val":
-            song_id, piece = self.entries[draw]
-            return self._crop(song_id, piece * self.crop_frames, rng)
-        epoch, place = divmod(draw, len(self.entries))
-        song_id, _ = self.entries[_order(self.config.seed, epoch, len(self.entries))[place]]
-        last = max(self.manifest.songs[song_id].n_frames - self.crop_frames, 0)
-        return self._crop(song_id, int(rng.integers(last + 1)), rng)
+            line = int(self.pairs[self._pair_of_crop[draw]])
+            return self._crop(line, int(self._piece_of_crop[draw]) * self.crop_frames, rng)
+        pair = int(self._pair_of_crop[self._order.crop_of(draw)])
+        line, copies = int(self.pairs[pair]), int(self._copies[pair])
+        if copies > 1 and rng.random() < self.config.moved_rate:
+            line += int(rng.integers(1, copies))
+        last = max(int(self.index.n_frames[line]) - self.crop_frames, 0)
+        return self._crop(line, int(rng.integers(last + 1)), rng)
 
-    def _crop(self, song_id: str, start: int, rng: np.random.Generator) -> Item:
-        song = _open_song(song_path(self.folder, song_id))
-        n_frames = self.manifest.songs[song_id].n_frames
+    def _crop(self, line: int, start: int, rng: np.random.Generator) -> Item:
+        n_frames = int(self.index.n_frames[line])
         stop = min(start + self.crop_frames, n_frames)
-        item = self._heard(song, start, stop, rng) | self._labelled(song, start, stop, n_frames, rng)
+        train, settings = self.split == "train", self.manifest.settings
+        augmented = train and settings["variants"] > 1 and rng.random() >= self.config.dry_rate
+        vocal = f"vocal.{int(rng.integers(1, settings['variants'])) if augmented else 0}"
+        text = self._text_name(rng)
+        wanted = {"vocal": vocal} | ({"text": text} if text else {})
         if self.needs_band:
-            per_frame = self.manifest.tokens_per_frame
-            item["codes"] = song.file.columns("codes", start, stop).astype(np.int64)
-            tokens = song.file.columns(self._tokens_of(song, rng), start * per_frame, stop * per_frame)
-            item["tokens"] = tokens.astype(np.int64)
-        elif self.split == "train" and rng.random() < self.config.stretch_rate:
-            speed = float(np.exp(rng.uniform(-1, 1) * np.log(self.config.stretch)))
-            item = stretched(item, speed)
-        return item
-
-    def _tokens_of(self, song: _Song, rng: np.random.Generator) -> str:
-        """In training any variant of the tokens, as likely as the others; in validation those of the sound itself."""
-        count = song.file.n_token_variants
-        variant = int(rng.integers(count)) if self.split == "train" and count > 1 else 0
-        return f"tokens.{variant}" if variant else "tokens"
-
-    def _heard(self, song: _Song, start: int, stop: int, rng: np.random.Generator) -> Item:
-        augmented = self.split == "train" and song.file.n_variants > 1 and rng.random() >= self.config.dry_rate
-        variant = int(rng.integers(1, song.file.n_variants)) if augmented else 0
-        item = {"vocal": song.file.rows(f"vocal.{variant}", start, stop)}
+            variant = int(rng.integers(settings["token_variants"])) if train and settings["token_variants"] > 1 else 0
+            wanted |= {"codes": "codes", "tokens": f"tokens.{variant}" if variant else "tokens"}
+        place = int(self.index.shard[line]), int(self.index.row_group[line])
+        arrays = self._rows.read(place, list(wanted.values()), start, stop)
+        # Converted tokens may have fewer variants of some pairs.
+        plain = {name: _PLAIN[name] for name, column in wanted.items() if column not in arrays}
+        if plain:
+            arrays |= self._rows.read(place, list(plain.values()), start, stop)
+            wanted |= plain
+        item = {name: arrays[column] for name, column in wanted.items()}
         item["vocal_mask"] = np.ones(stop - start, bool)
-        by_sound = rng.random() < self.config.audio_prompt_rate and self.split == "train"
-        if self.needs_band and by_sound and "audio_clap" in song.file.names:
-            item["text"] = _any_row(song.file.read("audio_clap"), rng)
-        elif "text" in song.file.names:
-            item["text"] = _any_row(song.file.read("text"), rng)
+        if text:
+            item["text"] = item["text"][int(rng.integers(len(item["text"])))]
+        for name in ("codes", "tokens") if self.needs_band else ():
+            item[name] = item[name].astype(np.int64)
+        item |= self._labelled(place, start, stop, n_frames, rng)
+        if train and not self.needs_band and rng.random() < self.config.stretch_rate:
+            item = stretched(item, float(np.exp(rng.uniform(-1, 1) * np.log(self.config.stretch))))
         return item
 
-    def _labelled(self, song: _Song, start: int, stop: int, n_frames: int, rng: np.random.Generator) -> Item:
+    def _text_name(self, rng: np.random.Generator) -> str | None:
+        """The column of the style: in training now and then the sound of the band instead of its captions."""
+        names = self.manifest.array_names()
+        by_sound = rng.random() < self.config.audio_prompt_rate and self.split == "train"
+        if self.needs_band and by_sound and "audio_clap" in names:
+            return "audio_clap"
+        return "text" if "text" in names else None
+
+    def _labelled(self, place: tuple[int, int], start: int, stop: int, n_frames: int, rng: np.random.Generator) -> Item:
+        song = self._rows.song(place)
         tracks = song.tracks(n_frames, self.manifest.frame_rate)
         steps = slice(targets.BEAT_STEPS * start, targets.BEAT_STEPS * stop)
         item = {
@@ -163,28 +184,10 @@ class TokenDataset(Dataset[Item]):
         return item
 
 
-class Draws(Sampler[list[int]]):
-    """Lists of draw numbers, batch by batch from `first_batch` on, without end; each rank takes its part."""
-
-    def __init__(self, batch_size: int, first_batch: int = 0, rank: int = 0, ranks: int = 1) -> None:
-        if batch_size % ranks:
-            raise InputError(f"batch_size={batch_size} cannot be shared by {ranks} devices; make it a multiple.")
-        self.batch_size, self.first_batch, self.rank, self.ranks = batch_size, first_batch, rank, ranks
-
-    def __iter__(self) -> Iterator[list[int]]:
-        """Batch b of all ranks together holds the draws b * batch_size onwards."""
-        batch = self.first_batch
-        while True:
-            first = batch * self.batch_size
-            yield list(range(first + self.rank, first + self.batch_size, self.ranks))
-            batch += 1
-
-
-def train_loader(dataset: TokenDataset, *, first_batch: int = 0, rank: int = 0, ranks: int = 1) -> DataLoader[Batch]:
+def train_loader(dataset: TokenDataset, *, first_batch: int = 0, rank: int = 0, ranks: int = 1) -> EndlessLoader:
     """Batches without end, beginning with batch number `first_batch`."""
-    config = dataset.config
-    draws = Draws(config.batch_size, first_batch, rank, ranks)
-    return _loader(dataset, batch_sampler=draws)
+    draws = Draws(dataset.config.batch_size, first_batch, rank, ranks)
+    return EndlessLoader(dataset, draws, **_options(dataset))
 
 
 def val_loader(dataset: TokenDataset, max_items: int) -> DataLoader[Batch]:
@@ -192,19 +195,18 @@ def val_loader(dataset: TokenDataset, max_items: int) -> DataLoader[Batch]:
     count = min(max_items, len(dataset))
     picked = [round(k * len(dataset) / count) for k in range(count)] if count else []
     size = dataset.config.batch_size
-    return _loader(dataset, batch_sampler=[picked[i : i + size] for i in range(0, count, size)])
+    batches = [picked[i : i + size] for i in range(0, count, size)]
+    return DataLoader(dataset, batch_sampler=batches, **_options(dataset))  # type: ignore[arg-type]
 
 
-def _loader(dataset: TokenDataset, batch_sampler: Sampler[list[int]] | list[list[int]]) -> DataLoader[Batch]:
+def _options(dataset: TokenDataset) -> dict[str, Any]:
     workers = dataset.config.workers
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]
-        batch_sampler=batch_sampler,
-        num_workers=workers,
-        collate_fn=Collate(dataset.crop_frames, dataset.manifest.tokens_per_frame),
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
+    return {
+        "num_workers": workers,
+        "collate_fn": Collate(dataset.crop_frames, dataset.manifest.tokens_per_frame),
+        "persistent_workers": workers > 0,
+        "pin_memory": torch.cuda.is_available(),
+    }
 
 
 @dataclass(frozen=True)
@@ -233,12 +235,74 @@ class Collate:
         return targets.BEAT_STEPS if name in ("beat_target", "downbeat_target") else 1
 
 
-class _Song:
-    """An open song with its label tracks, made once."""
+class _Rows:
+    """Rows of shards, with the files that were read last kept open; in a forked process they are opened anew."""
 
-    def __init__(self, path: Path) -> None:
-        self.file = SongFile(path)
-        self.labels: Labels = self.file.labels
+    def __init__(self, store: Store, manifest: Manifest, n_open: int) -> None:
+        self._store, self._manifest, self._n_open = store, manifest, n_open
+        self._process = -1
+
+    def read(self, place: tuple[int, int], names: Sequence[str], start: int, stop: int) -> Item:
+        """Frames [start, stop) of arrays of the pair at (shard, row group); texts as they are."""
+        shard, first = self._shard(place[0]), place[1]
+        size = self._manifest.piece_frames
+        # One call reads the labels too, where they are not known yet.
+        columns = [*names] if place in self._songs else [*names, "labels"]
+        pieces = []
+        for piece in range(start // size, (max(stop, 1) - 1) // size + 1):
+            row = shard.read(first + piece, columns)
+            if "labels" in row:
+                self._remember(place, _Song(labels_of(row)))
+                del row["labels"]
+            low, high = max(start - piece * size, 0), min(stop - piece * size, size)
+            pieces.append({name: self._cut(name, value, low, high) for name, value in row.items()})
+        if len(pieces) == 1:
+            return pieces[0]
+        return {name: self._joined(name, [piece[name] for piece in pieces]) for name in pieces[0]}
+
+    def song(self, place: tuple[int, int]) -> _Song:
+        """The labels of the pair at (shard, row group), which was read last."""
+        return self._songs[place]
+
+    def _remember(self, place: tuple[int, int], song: _Song) -> None:
+        self._songs[place] = song
+        if len(self._songs) > _KNOWN_SONGS:
+            del self._songs[next(iter(self._songs))]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is open, which cannot go to another process."""
+        return {"_store": self._store, "_manifest": self._manifest, "_n_open": self._n_open, "_process": -1}
+
+    def _shard(self, number: int) -> Shard:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._shards = lru_cache(maxsize=self._n_open)(
+                lambda number: Shard(self._store, self._manifest.shards[number], self._manifest)
+            )
+            self._songs: dict[tuple[int, int], _Song] = {}
+        return self._shards(number)
+
+    def _cut(self, name: str, value: np.ndarray, low: int, high: int) -> np.ndarray:
+        kind = name.split(".")[0]
+        if kind == "tokens":
+            per_frame = self._manifest.tokens_per_frame
+            return value[:, low * per_frame : high * per_frame]
+        if kind == "codes":
+            return value[:, low:high]
+        return value[low:high] if kind == "vocal" else value
+
+    def _joined(self, name: str, pieces: Sequence[np.ndarray]) -> np.ndarray:
+        kind = name.split(".")[0]
+        if kind in ("vocal", "codes", "tokens"):
+            return np.concatenate(pieces, axis=0 if kind == "vocal" else 1)
+        return pieces[0]
+
+
+class _Song:
+    """Label tracks of a pair, made once."""
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
         self._tracks: Item | None = None
         self._controls: dict[bool, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -258,21 +322,6 @@ class _Song:
         if triads not in self._controls:
             self._controls[triads] = targets.control_arrays(self.labels, n_frames, frame_rate, triads=triads)
         return self._controls[triads]
-
-
-@lru_cache(maxsize=_OPEN_SONGS)
-def _open_song(path: Path) -> _Song:
-    return _Song(path)
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, n_entries: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(n_entries)
-
-
-def _any_row(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    row: np.ndarray = values[int(rng.integers(len(values)))]
-    return row
 
 
 def _padded(value: np.ndarray, axis: int, length: int, fill: float) -> np.ndarray:

@@ -1,7 +1,9 @@
-"""`accompany tokenize`: song folders in, a tokens folder out. It can be killed at any moment and run again.
+"""`accompany tokenize`: pairs in, a tokens folder out. It can be killed at any moment and run again.
 
-Each song becomes one file, written under a temporary name and renamed; what is there is not made again. A
-song that cannot be used is set aside with its reason and the run goes on.
+Pairs are encoded batch by batch; each batch becomes a file in work/ at once when it is done, and the files of a group
+become a shard. What is there, in either, is not made again, and which pairs make a batch or a shard depends on the
+pairs alone: so a run that was stopped, wherever, ends with the files that an undisturbed one has. A pair that cannot
+be used is set aside with its reason and tried again in the next run.
 """
 
 from __future__ import annotations
@@ -9,130 +11,158 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
-from accompany.data.encode import (
-    ACCOMPANIMENT,
-    VOCALS,
-    EncodeConfig,
-    TokenParts,
-    encode_song,
-    tokens_per_frame,
-)
-from accompany.data.jobs import run_jobs
-from accompany.data.tokens import (
-    MANIFEST,
-    Manifest,
-    SongEntry,
-    SongFile,
-    read_manifest,
-    song_path,
-    tidy,
-    write_manifest,
-    write_song,
-)
+from accompany.data.convert import convert, is_old
+from accompany.data.encode import EncodeConfig, Heard, encode, hear
+from accompany.data.index import finish
+from accompany.data.jobs import Stage, run_stages
+from accompany.data.shards import SUFFIX, Shard, ShardWriter, rows_of
+from accompany.data.pair_sources import Bleeds, Source, find_sources, sides_of
+from accompany.data.storage import Store
+from accompany.data.token_parts import Hearing, TokenParts, tokens_per_frame
+from accompany.data.tokens import OLD_SCHEMA, SHARDS, WORK, Manifest, planned, read_content, write_manifest
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
+from accompany.processes import only_one_in
 
 _log = logging.getLogger(__name__)
 
-SongResult = dict[str, Any] | str
+SHARD_PAIRS = 64
+
+PartsSource = TokenParts | str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One song to encode: plain data, so that it crosses to a worker process."""
+    """Pairs to encode together, each with the band that bleeds into its vocal and its copies: plain data."""
 
-    song_id: str
-    folder: Path
-    target: Path
-    bleed_from: Path | None
-    config: EncodeConfig
+    pairs: tuple[tuple[Source, Path | None, tuple[int, ...]], ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(source.id for source, _, _ in self.pairs)
+
+
+@dataclass(frozen=True)
+class _Sounds:
+    """What a job's pairs sound like, and which cannot be used."""
+
+    job: _Job
+    heard: tuple[Heard, ...]
+    set_aside: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A job whose file is written."""
+
+    hours: float
+    set_aside: dict[str, str]
+
+
+@dataclass
+class _Folder:
+    """A version's folder and what earlier runs left in it.
+
+    Attributes:
+        shards: ids that stand in a shard.
+        set_aside: those that a shard was made without, and why.
+        batches: for ids in work/ the file that has them.
+    """
+
+    store: Store
+    manifest: Manifest
+    shards: set[str] = field(default_factory=set)
+    set_aside: dict[str, str] = field(default_factory=dict)
+    batches: dict[str, str] = field(default_factory=dict)
 
 
 def tokenize(
     pairs_dir: str | os.PathLike[str],
     tokens_dir: str | os.PathLike[str],
-    parts: TokenParts | str | os.PathLike[str] | None,
+    parts: PartsSource,
     *,
-    variants: int = 3,
-    token_variants: int = 1,
-    seed: int = 0,
+    config: EncodeConfig | None = None,
     val_share: float = 0.05,
+    batch: int = 4,
+    shard_pairs: int = SHARD_PAIRS,
     workers: int = 0,
+    device: str = "cpu",
+    ray: str | None = None,
     progress: bool = True,
+    **settings: Any,
 ) -> Manifest:
-    """Encode every song folder under `pairs_dir`.
+    """Encode every pair under `pairs_dir`.
 
     Args:
-        pairs_dir: folders with vocals.flac, mostly accompaniment.flac, and song.json.
-        tokens_dir: made if it is not there; a run that was stopped goes on.
+        pairs_dir: folders with vocals.flac, mostly accompaniment.flac, and song.json; or a tokens folder of the schema
+            before, which is converted (the rest of the arguments then counts for nothing).
+        tokens_dir: a folder or URL, made if it is not there; a run that was stopped goes on.
         parts: the frozen parts, or the bundle (name or folder) that has them; None for the melody features alone,
             which need no model and are all that a listener needs.
-        variants: vocals stored per song: the dry one and `variants - 1` augmented ones.
-        token_variants: codec tokens stored per accompaniment: of the sound as it is and `token_variants - 1` times
-            moved by less than a codec frame, with random polarity.
-        seed: of the augmentation and of these moves.
-        val_share: share of the songs kept for validation, drawn by a hash of the song's id.
+        config: what is made of each pair.
+        val_share: share of the songs (of the artists, where known) kept for validation, drawn by a hash.
+        batch: pairs that go through the parts together.
+        shard_pairs: pairs in a shard.
         workers: processes beside this one; 0 or 1 works in this one. More need `parts` as a name or folder.
+        device: of the parts, such as "cuda"; there the workers read and augment, and this process encodes. With `ray`
+            also "auto": what each node has.
+        ray: address of a Ray cluster, or "auto", to work on it; `parts` must be a name or folder that its nodes have.
         progress: show a bar on stderr.
+        settings: fields of `EncodeConfig` that are to be other than in `config`, such as `variants=2`.
 
     Raises:
-        InputError: nothing to encode, a tokens folder made with other models or settings, or no place to write.
+        InputError: nothing to encode, or no place to write.
     """
-    folders = find_songs(Path(pairs_dir))
-    tokens_dir = Path(tokens_dir)
-    loaded = _loaded(parts)
-    config = EncodeConfig(variants=variants, token_variants=token_variants, seed=seed)
-    manifest = _open_folder(tokens_dir, _plan(loaded, config, val_share))
-    jobs = _jobs(folders, tokens_dir, config)
-    missing = [job for job in jobs if not job.target.is_file()]
-    _log.info("%d songs, %d of them done before.", len(jobs), len(jobs) - len(missing))
-    if workers > 1 and isinstance(parts, TokenParts):
+    if is_old(pairs_dir):
+        return convert(pairs_dir, tokens_dir)
+    config = replace(config or EncodeConfig(), **settings)
+    store = Store.at(tokens_dir)
+    if ray is None and not isinstance(parts, TokenParts):
+        parts = _loaded(parts, device) if workers <= 1 or device != "cpu" else parts
+    if isinstance(parts, TokenParts) and (ray is not None or (workers > 1 and device == "cpu")):
         raise ValueError("workers need the parts as a bundle's name or folder: each loads its own")
-    source = loaded if workers <= 1 else parts
-    set_aside = {}
-    results = run_jobs(missing, _make_worker, (source,), workers=workers, name="tokenize", progress=progress)
-    for job, result in results:
-        if isinstance(result, str):
-            set_aside[job.song_id] = result
-            _log.warning("Left out %s: %s", job.song_id, result)
-    return _finish(manifest, jobs, tokens_dir, set_aside, val_share)
+    sources = find_sources(Path(pairs_dir))
+    loaded = _loaded(parts, "cpu")
+    manifest = plan(loaded, config, val_share)
+    with ExitStack() as stack:
+        folder = _open_folder(store, manifest, stack)
+        groups = _groups(sources, folder, config, shard_pairs, batch)
+        done_before = len({source.id for source in sources} & (folder.shards | set(folder.batches)))
+        _log.info("%d pairs, %d of them done before.", len(sources), done_before)
+        stages = [
+            Stage(_hearer, (loaded.hearing(), config)),
+            Stage(_encoder, (parts, device, folder.store.below(WORK), manifest), heavy=True, here=device != "cpu"),
+        ]
+        options: dict[str, Any] = {"unit": "pair", "size": lambda job: len(job.pairs), "hours": lambda done: done.hours}
+        jobs = [job for group in groups for job in group.jobs]
+        results = run_stages(jobs, stages, workers=workers, ray=ray, name="tokenize", progress=progress, **options)
+        set_aside = _collect(groups, results, folder)
+        return finish(store, folder.store, manifest, set_aside)
 
 
-def find_songs(pairs_dir: Path) -> dict[str, Path]:
-    """Song folders by id (their path below `pairs_dir`), sorted; InputError when there are none."""
-    if not pairs_dir.is_dir():
-        raise InputError(f"There is no folder {pairs_dir}; make one with accompany synth or accompany prepare.")
-    found = sorted(path.parent for path in pairs_dir.rglob(VOCALS))
-    if not found:
-        raise InputError(f"{pairs_dir} holds no {VOCALS}; give the folder that synth or prepare wrote.")
-    return {folder.relative_to(pairs_dir).as_posix(): folder for folder in found}
-
-
-def load_parts(model: str | os.PathLike[str]) -> TokenParts:
+def load_parts(model: str | os.PathLike[str], device: str = "cpu") -> TokenParts:
     """The frozen parts of a bundle (name, folder or hub id), as far as it has them; stages may be missing."""
     from accompany.pretrained import load_frozen_parts
 
-    return TokenParts(**load_frozen_parts(model))
+    return TokenParts(**load_frozen_parts(model, device))
 
 
-def split_of(song_id: str, val_share: float) -> str:
-    """ "train" or "val", by a hash of the id: the same on every machine, whatever else is in the folder."""
-    return "val" if _hash_share(song_id) < val_share else "train"
+def _loaded(parts: PartsSource, device: str) -> TokenParts:
+    if isinstance(parts, TokenParts):
+        return parts
+    return TokenParts(Melody().to(device)) if parts is None else load_parts(parts, device)
 
 
-def _hash_share(song_id: str) -> float:
-    return int(hashlib.sha256(song_id.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
-
-
-def _plan(parts: TokenParts, config: EncodeConfig, val_share: float) -> Manifest:
+def plan(parts: TokenParts, config: EncodeConfig, val_share: float) -> Manifest:
+    """The manifest of what these parts and settings make, without pairs; InputError where the parts' grids differ."""
     codec_rate = parts.codec.frame_rate if parts.codec is not None else 0.0
     if parts.codec is not None:
         tokens_per_frame(codec_rate, parts.melody.frame_rate)
@@ -146,93 +176,147 @@ def _plan(parts: TokenParts, config: EncodeConfig, val_share: float) -> Manifest
     )
 
 
-def _open_folder(tokens_dir: Path, planned: Manifest) -> Manifest:
-    """Make the folder, or check that what is in it was made in the same way."""
-    try:
-        tokens_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {tokens_dir} ({error.strerror}); choose another.") from error
-    if (tokens_dir / MANIFEST).is_file():
-        before, now = read_manifest(tokens_dir).fingerprint(), planned.fingerprint()
-        # A folder made before a setting was there had its default.
-        before["settings"] = {**asdict(EncodeConfig()), **before["settings"]}
-        changed = sorted(key for key in now if before[key] != now[key])
-        if changed:
-            raise InputError(
-                f"{tokens_dir} was made with other {' and '.join(changed)}; choose a new folder "
-                "so that two kinds of tokens never mix."
-            )
-    tidy(tokens_dir)
-    write_manifest(tokens_dir, planned)
-    return planned
+def _open_folder(store: Store, manifest: Manifest, stack: ExitStack) -> _Folder:
+    """Make the version's folder, held by this run alone, and see what is in it."""
+    content = read_content(store)
+    if content is not None and content.get("schema") == OLD_SCHEMA:
+        raise InputError(f"{store.url} holds tokens of schema {OLD_SCHEMA}; choose a new folder, so that they stay.")
+    version = store.below(manifest.version)
+    folder = _Folder(version, manifest)
+    for place in (store, version, version.below(SHARDS), version.below(WORK)):
+        place.make()
+    if store.local is not None:
+        stack.enter_context(only_one_in(store.local))
+    write_manifest(version, planned(manifest))
+    for name in version.below(SHARDS).names(SUFFIX):
+        shard = Shard(version.below(SHARDS), name, manifest)
+        folder.shards |= {pair_id for pair_id, _, _ in rows_of(shard)}
+        folder.set_aside |= shard.set_aside
+    for name in version.below(WORK).names(SUFFIX):
+        batch = Shard(version.below(WORK), name, manifest)
+        if _is_settled(batch, folder):
+            version.below(WORK).delete(name)  # The run was killed between the shard's making and this.
+        else:
+            folder.batches |= dict.fromkeys([*(pair_id for pair_id, _, _ in rows_of(batch)), *batch.set_aside], name)
+    folder.set_aside = {name: why for name, why in folder.set_aside.items() if name not in folder.shards}
+    return folder
 
 
-def _jobs(folders: dict[str, Path], tokens_dir: Path, config: EncodeConfig) -> list[_Job]:
-    bands = [(song_id, folder) for song_id, folder in folders.items() if (folder / ACCOMPANIMENT).is_file()]
-    return [
-        _Job(song_id, folder, song_path(tokens_dir, song_id), _other_band(song_id, bands, config.seed), config)
-        for song_id, folder in folders.items()
-    ]
+def _is_settled(batch: Shard, folder: _Folder) -> bool:
+    """Whether shards have all that a batch has."""
+    encoded = {pair_id for pair_id, _, _ in rows_of(batch)}
+    return encoded <= folder.shards and batch.set_aside.keys() <= folder.shards | folder.set_aside.keys()
 
 
-def _other_band(song_id: str, bands: list[tuple[str, Path]], seed: int) -> Path | None:
-    """The accompaniment that bleeds into a song's vocal: any but its own."""
-    if not bands or (len(bands) == 1 and bands[0][0] == song_id):
-        return None
-    drawn = int(np.random.default_rng([seed, zlib.crc32(song_id.encode()), 1]).integers(len(bands)))
-    other_id, folder = bands[drawn]
-    if other_id == song_id:
-        folder = bands[(drawn + 1) % len(bands)][1]
-    return folder / ACCOMPANIMENT
+@dataclass
+class _Group:
+    """Pairs that make a shard, and the jobs that are left of them; `retried` were set aside before."""
+
+    ids: tuple[str, ...]
+    jobs: list[_Job]
+    retried: bool
+    left: int = 0
 
 
-def _encode_job(job: _Job, parts: TokenParts) -> SongResult:
-    """Encode and write one song; returns its entry, or the reason why it was set aside."""
-    try:
-        arrays, labels, entry = encode_song(job.folder, parts, job.config, bleed_from=job.bleed_from)
-    except InputError as error:
-        return str(error)
-    try:
-        write_song(job.target, arrays, labels, entry)
-    except OSError as error:
-        raise InputError(
-            f"Cannot write {job.target} ({error.strerror}); make room or choose another folder, then run again."
-        ) from error
-    return entry
+def _groups(
+    sources: Sequence[Source], folder: _Folder, config: EncodeConfig, shard_pairs: int, batch: int
+) -> list[_Group]:
+    sides = sides_of(((source.song, source.artist) for source in sources), folder.manifest.settings["val_share"])
+    bleeds = Bleeds(sources, sides, config.seed)
+    groups = []
+    for retried in (False, True):
+        wanted = [
+            source
+            for source in sources
+            if source.id not in folder.shards and (source.id in folder.set_aside) == retried
+        ]
+        for some in _chunks(wanted, shard_pairs):
+            left = [source for source in some if source.id not in folder.batches]
+            jobs = []
+            for pairs in _chunks(left, batch):
+                # Moved copies are to learn from; validation hears pairs as they are.
+                copies = [range(1 + config.moves if sides[source.song] == "train" else 1) for source in pairs]
+                jobs.append(_Job(tuple((s, bleeds.of(s), tuple(c)) for s, c in zip(pairs, copies, strict=True))))
+            groups.append(_Group(tuple(source.id for source in some), jobs, retried, len(jobs)))
+    return groups
 
 
-def _make_worker(parts: TokenParts | str | os.PathLike[str] | None) -> Callable[[_Job], SongResult]:
-    loaded = _loaded(parts)
-    return lambda job: _encode_job(job, loaded)
+def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _loaded(parts: TokenParts | str | os.PathLike[str] | None) -> TokenParts:
-    if isinstance(parts, TokenParts):
-        return parts
-    return TokenParts(Melody()) if parts is None else load_parts(parts)
+def _hearer(hearing: Hearing, config: EncodeConfig) -> Callable[[_Job], _Sounds]:
+    def work(job: _Job) -> _Sounds:
+        heard: list[Heard] = []
+        set_aside: dict[str, str] = {}
+        for source, bleed, copies in job.pairs:
+            try:
+                heard += [hear(source, hearing, config, move=move, bleed_from=bleed) for move in copies]
+            except InputError as error:
+                set_aside[source.id] = str(error)
+            except UnicodeError:
+                set_aside[source.id] = f"The path of {source.id} is no UTF-8, which readers of sound need; rename it."
+        return _Sounds(job, tuple(heard), set_aside)
+
+    return work
 
 
-def _finish(
-    planned: Manifest, jobs: list[_Job], tokens_dir: Path, set_aside: dict[str, str], val_share: float
-) -> Manifest:
-    """Write the manifest from the files that are really there."""
-    entries = {}
-    for job in jobs:
-        if job.song_id not in set_aside:
-            entry = SongFile(job.target).entry
-            entries[job.song_id] = SongEntry(split=split_of(job.song_id, val_share), **entry)
-    if not entries:
-        reason = next(iter(set_aside.values()))
-        raise InputError(f"No song could be used; the first reason: {reason}")
-    manifest = replace(planned, songs=_both_splits(entries, val_share), set_aside=set_aside)
-    write_manifest(tokens_dir, manifest)
-    return manifest
+def _encoder(parts: PartsSource, device: str, store: Store, manifest: Manifest) -> Callable[[_Sounds], _Done]:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded = _loaded(parts, device)
+
+    def work(sounds: _Sounds) -> _Done:
+        writer = ShardWriter(manifest, sounds.set_aside)
+        for pair in encode(sounds.heard, loaded):
+            writer.add(pair)
+        store.write(_file_name(sounds.job.ids), writer.finish())
+        seconds = sum(pair.seconds for pair in sounds.heard if pair.move == 0)
+        return _Done(seconds / 3600, sounds.set_aside)
+
+    return work
 
 
-def _both_splits(entries: dict[str, SongEntry], val_share: float) -> dict[str, SongEntry]:
-    """In a folder of few songs the hash may leave a side empty: the song nearest to the border changes over."""
-    if len(entries) < 2 or not 0.0 < val_share < 1.0 or len({entry.split for entry in entries.values()}) == 2:
-        return entries
-    all_train = next(iter(entries.values())).split == "train"
-    moved = (min if all_train else max)(entries, key=_hash_share)
-    return {**entries, moved: replace(entries[moved], split="val" if all_train else "train")}
+def _file_name(ids: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()[:16] + SUFFIX
+
+
+def _collect(groups: Sequence[_Group], results: Iterator[tuple[_Job, _Done]], folder: _Folder) -> dict[str, str]:
+    """Make a shard of each group when its last job is done; returns all that is set aside."""
+    owner = {pair_id: group for group in groups for pair_id in group.ids}
+    for group in groups:
+        if not group.jobs:
+            _make_shard(group, folder)
+    for job, done in results:
+        for pair_id, reason in done.set_aside.items():
+            _log.warning("Left out %s: %s", pair_id, reason)
+        folder.batches |= dict.fromkeys(job.ids, _file_name(job.ids))
+        group = owner[job.ids[0]]
+        group.left -= 1
+        if group.left == 0:
+            _make_shard(group, folder)
+    return {pair_id: reason for pair_id, reason in folder.set_aside.items() if pair_id not in folder.shards}
+
+
+def _make_shard(group: _Group, folder: _Folder) -> None:
+    """Join a group's batches, in order."""
+    work, shards = folder.store.below(WORK), folder.store.below(SHARDS)
+    names = list(dict.fromkeys(folder.batches[pair_id] for pair_id in group.ids))
+    batches = {name: Shard(work, name, folder.manifest) for name in names}
+    reasons = {pair_id: why for batch in batches.values() for pair_id, why in batch.set_aside.items()}
+    reasons = {pair_id: why for pair_id, why in reasons.items() if pair_id in group.ids}
+    places: dict[str, list[tuple[Shard, int]]] = {}
+    for batch in batches.values():
+        for pair_id, _, row in rows_of(batch):
+            places.setdefault(pair_id, []).append((batch, row))
+    if places or not group.retried:
+        writer = ShardWriter(folder.manifest, reasons)
+        for pair_id in group.ids:
+            for batch, row in places.get(pair_id, ()):
+                writer.copy(batch, row)
+        shards.write(_file_name(group.ids), writer.finish())
+    folder.shards |= set(group.ids) & places.keys()
+    folder.set_aside |= reasons
+    for name, batch in batches.items():
+        if _is_settled(batch, folder):  # Another group may need it too, if pairs came in since it was made.
+            work.delete(name)

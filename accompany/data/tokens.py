@@ -1,35 +1,34 @@
 """The tokens folder: what `accompany tokenize` writes and training reads.
 
-    TOKENS/manifest.json           schema, model hashes, rates, and every song with its split
-    TOKENS/<id>.safetensors        arrays of one song; its labels as JSON in the metadata
+    TOKENS/manifest.json             of the version that was finished last; `version` names its folder
+    TOKENS/<version>/manifest.json   schema, hashes of the parts, settings, rates, counts, shards
+    TOKENS/<version>/index.parquet   a line for each pair: song, artist, split, length, and where it stands
+    TOKENS/<version>/shards/         the tokens, as Parquet (`accompany.data.shards` says what is in a row)
+    TOKENS/<version>/work/           batches of a run that is under way
 
-Arrays of a song: `vocal.<v>` [F, Dv] float16 (0 is the recording itself, the others augmented), `text`
-[n_captions, Dt] float16; with an accompaniment also `codes` [K, F] int16, `tokens` [Kc, A] int16,
-`tokens.<v>` for v from 1 (the same sound moved by less than a codec frame, perhaps with its polarity flipped) and
-`audio_clap` [n_windows, Dt] float16. F is the semantic grid, A the codec grid, a whole multiple of F.
+A version is a hash of all that decides what the tokens are. So other parts or settings make another version beside
+the first and never mix with it; `TOKENS/<version>` can be named wherever a tokens folder can.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
-import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from accompany.config import read_json, write_json
+from accompany.data.storage import Store
 from accompany.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
+OLD_SCHEMA = 1
 MANIFEST = "manifest.json"
-SUFFIX = ".safetensors"
-_LABELS = "labels"
+SHARDS, WORK = "shards", "work"
+PIECE_FRAMES = 1500
+"""Frames in a row of a shard: longer pairs have several rows, so that a crop never reads an hour."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Labels:
         key: "A:min", or None.
         tempo_bpm: beats a minute, or None.
         captions: wordings of the style prompt.
+        caption_sources: where each of them comes from, such as "sidecar" or "clap"; may be shorter than captions.
         instruments, absent: plain English names of what plays and of what is said not to play.
     """
 
@@ -51,6 +51,7 @@ class Labels:
     key: str | None = None
     tempo_bpm: float | None = None
     captions: tuple[str, ...] = ()
+    caption_sources: tuple[str, ...] = ()
     instruments: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     style: str | None = None
@@ -64,7 +65,8 @@ class Labels:
             chords=tuple((float(a), float(b), str(label)) for a, b, label in song.get("chords") or ()),
             key=song.get("key"),
             tempo_bpm=song.get("tempo_bpm"),
-            captions=tuple(song.get("captions") or ()),
+            captions=tuple(readable(str(caption)) for caption in song.get("captions") or ()),
+            caption_sources=_sources(song),
             instruments=tuple(song.get("instruments") or ()),
             absent=tuple(song.get("absent") or ()),
             style=song.get("style"),
@@ -82,14 +84,26 @@ class Labels:
         return round(statistics.median(inside)) or None
 
 
-@dataclass(frozen=True)
-class SongEntry:
-    """A song's line in the manifest: `split` "train" or "val", length, and whether it has an accompaniment."""
+def readable(text: str) -> str:
+    """The text without half characters, which JSON may hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
-    split: str
-    seconds: float
-    n_frames: int
-    has_accompaniment: bool
+
+def _sources(song: Mapping[str, Any]) -> tuple[str, ...]:
+    """One source for each caption, or one for all of them."""
+    each = song.get("caption_sources")
+    if each:
+        return tuple(str(source) for source in each)
+    return (str(song["caption_source"]),) * len(song.get("captions") or ()) if song.get("caption_source") else ()
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much there is: `pairs` as prepare made them, `songs` that they come from, `hours` of them."""
+
+    pairs: int = 0
+    songs: int = 0
+    hours: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,14 +111,15 @@ class Manifest:
     """The content of manifest.json.
 
     Attributes:
-        parts: for each frozen part its `hash` and rates; a change of any makes the tokens another set.
-        settings: how the tokens were made (variants, seed, ...).
+        parts: for each frozen part its `hash` and rates; a change of any makes another version.
+        settings: how the tokens were made (variants, seed, share of the validation, ...); likewise.
         sizes: `vocal_dim`, `melody_dim`, `text_dim`, `tokens` (Kc), `token_size`.
         code_sizes: the vocabulary of each stream of semantic codes.
         frame_rate: of the semantic grid, in Hz.
         codec_frame_rate: in Hz; 0 without a codec.
-        songs: by id.
-        set_aside: id to the reason why a song was left out.
+        counts: of the "train" and the "val" side.
+        shards: names of the files in shards/; the index counts from their order.
+        set_aside: id to the reason why a pair was left out.
     """
 
     parts: dict[str, dict[str, Any]]
@@ -113,8 +128,10 @@ class Manifest:
     frame_rate: float
     codec_frame_rate: float
     code_sizes: tuple[int, ...] = ()
-    songs: dict[str, SongEntry] = field(default_factory=dict)
+    counts: dict[str, Counts] = field(default_factory=dict)
+    shards: tuple[str, ...] = ()
     set_aside: dict[str, str] = field(default_factory=dict)
+    piece_frames: int = PIECE_FRAMES
     schema: int = SCHEMA
 
     @property
@@ -122,122 +139,89 @@ class Manifest:
         """Codec frames in a frame of the semantic grid."""
         return round(self.codec_frame_rate / self.frame_rate)
 
-    def ids(self, split: str, *, with_accompaniment: bool) -> list[str]:
-        """Sorted ids of a split; only songs with an accompaniment where the task needs one."""
-        return sorted(
-            song_id
-            for song_id, entry in self.songs.items()
-            if entry.split == split and (entry.has_accompaniment or not with_accompaniment)
-        )
+    @property
+    def pairs(self) -> int:
+        """Pairs on both sides."""
+        return sum(counts.pairs for counts in self.counts.values())
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must be equal for two runs to write into the same folder."""
-        return {"schema": self.schema, "parts": self.parts, "settings": self.settings, "sizes": self.sizes}
+        """All that decides what the tokens of a pair are."""
+        names = ("schema", "parts", "settings", "sizes", "frame_rate", "codec_frame_rate", "code_sizes", "piece_frames")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def version(self) -> str:
+        """The name of this version's folder: a hash of `fingerprint`."""
+        text = json.dumps(self.fingerprint(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def array_names(self) -> list[str]:
+        """Arrays of a pair that has a band, as `accompany.data.shards` describes them."""
+        names = [f"vocal.{v}" for v in range(self.settings["variants"])]
+        names += ["text"] if "clap" in self.parts else []
+        if "token_size" in self.sizes:
+            names += ["codes", "tokens", *(f"tokens.{v}" for v in range(1, self.settings["token_variants"]))]
+            names += ["audio_clap"] if "clap" in self.parts else []
+        return names
 
 
-def read_manifest(tokens_dir: str | os.PathLike[str]) -> Manifest:
-    """Read TOKENS/manifest.json.
+def open_version(tokens_dir: str | os.PathLike[str]) -> tuple[Manifest, Store]:
+    """The manifest of a tokens folder (of its newest version, or of the version's folder named), and that folder.
 
     Raises:
         InputError: no tokens folder, a broken manifest, or one of another schema.
     """
-    path = Path(tokens_dir) / MANIFEST
-    if not path.is_file():
+    store = Store.at(tokens_dir)
+    content = read_content(store)
+    if content is None:
         raise InputError(f"{tokens_dir} is not a tokens folder (no {MANIFEST}); make one with accompany tokenize.")
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise InputError(f"{path} is not of schema {SCHEMA}; make the tokens again with accompany tokenize.")
+    manifest = parse_manifest(content, f"{tokens_dir}/{MANIFEST}")
+    below = store.below(manifest.version)
+    return manifest, below if below.has(MANIFEST) else store
+
+
+def read_manifest(tokens_dir: str | os.PathLike[str]) -> Manifest:
+    """The manifest alone; see `open_version`."""
+    return open_version(tokens_dir)[0]
+
+
+def read_content(store: Store) -> dict[str, Any] | None:
+    """What manifest.json holds, whatever its schema; None where there is none."""
     try:
-        songs = {song_id: SongEntry(**entry) for song_id, entry in content.pop("songs").items()}
-        return Manifest(songs=songs, code_sizes=tuple(content.pop("code_sizes")), **content)
+        content = json.loads(store.read(MANIFEST))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"Cannot read {store.url}/{MANIFEST} ({error}); check that the file is complete.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def parse_manifest(content: dict[str, Any], name: str) -> Manifest:
+    """A manifest of this schema; InputError names the file and says what to do about another."""
+    if content.get("schema") == OLD_SCHEMA:
+        folder = name.removesuffix(f"/{MANIFEST}")
+        raise InputError(
+            f"{folder} is of schema {OLD_SCHEMA}, a file for each song; "
+            f"convert it: accompany tokenize {folder} NEW_TOKENS"
+        )
+    if content.get("schema") != SCHEMA:
+        raise InputError(f"{name} is not of schema {SCHEMA}; make the tokens again with accompany tokenize.")
+    try:
+        values = {key: value for key, value in content.items() if key != "version"}
+        counts = {side: Counts(**each) for side, each in values.pop("counts").items()}
+        code_sizes, shards = tuple(values.pop("code_sizes")), tuple(values.pop("shards"))
+        return Manifest(code_sizes=code_sizes, shards=shards, counts=counts, **values)
     except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is broken ({error}); make the tokens again with accompany tokenize.") from error
+        raise InputError(f"{name} is broken ({error}); make the tokens again with accompany tokenize.") from error
 
 
-def write_manifest(tokens_dir: Path, manifest: Manifest) -> None:
-    """Write TOKENS/manifest.json, atomically."""
-    write_json(tokens_dir / MANIFEST, asdict(manifest))
+def write_manifest(store: Store, manifest: Manifest) -> None:
+    """Write manifest.json into a folder, at once."""
+    content = {"version": manifest.version, **asdict(manifest)}
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    store.write(MANIFEST, text.encode("utf-8", "backslashreplace"))
 
 
-def song_path(tokens_dir: str | os.PathLike[str], song_id: str) -> Path:
-    """The file of a song; ids with folders in them are flattened."""
-    return Path(tokens_dir) / f"{song_id.replace('/', '__')}{SUFFIX}"
-
-
-def write_song(path: Path, arrays: Mapping[str, np.ndarray], labels: Labels, entry: Mapping[str, Any]) -> None:
-    """Write a song's arrays, labels and manifest line; the file appears under its name only when complete."""
-    from safetensors.numpy import save
-
-    content = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    # One key: safetensors writes several in random order, and the same song should give the same bytes.
-    metadata = {_LABELS: json.dumps({**asdict(labels), "entry": dict(entry)})}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(save(content, metadata))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        with suppress(OSError):
-            os.unlink(temporary)
-
-
-class SongFile:
-    """One song's file, memory-mapped: crops are read without the rest.
-
-    Raises:
-        InputError: missing or not a safetensors file.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            self._file = safe_open(str(path), framework="numpy")
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"Cannot read the tokens {path} ({error}); run accompany tokenize again.") from error
-        self._metadata: dict[str, str] = self._file.metadata() or {}
-        self.names = frozenset(self._file.keys())
-
-    @property
-    def labels(self) -> Labels:
-        """The song's labels."""
-        return Labels.from_song(json.loads(self._metadata[_LABELS]))
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """The song's line of the manifest, without its split."""
-        return dict(json.loads(self._metadata[_LABELS])["entry"])
-
-    @property
-    def n_variants(self) -> int:
-        """How many `vocal.<v>` there are."""
-        return sum(name.startswith("vocal.") for name in self.names)
-
-    @property
-    def n_token_variants(self) -> int:
-        """How many arrays of tokens there are: `tokens` and each `tokens.<v>`."""
-        return sum(name.split(".")[0] == "tokens" for name in self.names)
-
-    def read(self, name: str) -> np.ndarray:
-        """A whole array."""
-        value: np.ndarray = self._file.get_tensor(name)
-        return value
-
-    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows [start, stop) of an array."""
-        value: np.ndarray = self._file.get_slice(name)[start:stop]
-        return value
-
-    def columns(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Columns [start, stop) of a two-dimensional array."""
-        value: np.ndarray = self._file.get_slice(name)[:, start:stop]
-        return value
-
-
-def tidy(tokens_dir: Path) -> None:
-    """Delete what a killed run left half written."""
-    leftovers: Iterable[Path] = tokens_dir.glob(".*.part")
-    for path in leftovers:
-        with suppress(OSError):
-            path.unlink()
+def planned(manifest: Manifest) -> Manifest:
+    """The manifest without what a run finds out: for a version whose tokens are still being made."""
+    return replace(manifest, counts={}, shards=(), set_aside={})

@@ -1,0 +1,155 @@
+"""Where tokens lie: a local folder, or any place that fsspec knows (`s3://bucket/tokens`, `memory://tokens`).
+
+A file appears under its name only when complete: locally it is written under another name and renamed, elsewhere it
+is put as one object, which such stores do all at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accompany.errors import InputError
+
+_PART = ".part"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SERVICES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+
+
+@dataclass(frozen=True)
+class Store:
+    """Files by name below `url`; names may have folders in them. Plain data, so that it crosses to other machines."""
+
+    url: str
+
+    @classmethod
+    def at(cls, place: str | os.PathLike[str]) -> Store:
+        """The store at a path or URL; `file://` is a local folder.
+
+        Raises:
+            InputError: a kind of URL that is not known here, or whose package is missing.
+        """
+        url = os.fspath(place)
+        store = cls(url.removeprefix("file://").rstrip("/") or url)
+        if store.local is None:
+            store._remote()
+        return store
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, where the store is one."""
+        return None if "://" in self.url else Path(self.url)
+
+    def below(self, name: str) -> Store:
+        """The store of a folder in this one."""
+        return Store(f"{self.url}/{name}")
+
+    def make(self) -> None:
+        """Make the folder, and delete what a killed run left half written; InputError where that cannot be."""
+        if self.local is None:
+            return
+        try:
+            self.local.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"Cannot make the folder {self.url} ({error.strerror}); choose another.") from error
+        for leftover in self.local.glob(f".*{_PART}"):
+            with suppress(OSError):
+                leftover.unlink()
+
+    def names(self, suffix: str) -> list[str]:
+        """Sorted names of the files right below that end so."""
+        if self.local is not None:
+            found = [entry.name for entry in self.local.iterdir()] if self.local.is_dir() else []
+        else:
+            files, root = self._remote()
+            files.invalidate_cache(root)
+            found = [path.rsplit("/", 1)[-1] for path in files.ls(root, detail=False)] if files.exists(root) else []
+        return sorted(name for name in found if name.endswith(suffix) and not name.startswith("."))
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        if self.local is not None:
+            return (self.local / name).is_file()
+        files, root = self._remote()
+        return bool(files.isfile(f"{root}/{name}"))
+
+    def read(self, name: str) -> bytes:
+        """The content of a file; FileNotFoundError where there is none."""
+        if self.local is not None:
+            return (self.local / name).read_bytes()
+        files, root = self._remote()
+        content: bytes = files.cat_file(f"{root}/{name}")
+        return content
+
+    def open(self, name: str) -> Any:
+        """A file to read at random: a path, or an open file object with `seek`."""
+        if self.local is not None:
+            return str(self.local / name)
+        files, root = self._remote()
+        return files.open(f"{root}/{name}", "rb")
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file whole, over one that is there.
+
+        Raises:
+            InputError: no room, or not writable; nothing is left half written.
+        """
+        try:
+            if self.local is not None:
+                _write_local(self.local / name, content)
+            else:
+                files, root = self._remote()
+                files.pipe_file(f"{root}/{name}", content)
+        except OSError as error:
+            where = f"{self.url}/{name}"
+            if error.errno in _FULL:
+                raise InputError(
+                    f"The disk is full ({where}); make room and run again: what was done before stays good."
+                ) from error
+            raise InputError(
+                f"Cannot write {where} ({error.strerror or error}); make it writable or choose another folder, "
+                "then run again: what was done before stays good."
+            ) from error
+
+    def delete(self, name: str) -> None:
+        """Delete a file that may be gone already."""
+        with suppress(FileNotFoundError):
+            if self.local is not None:
+                (self.local / name).unlink()
+            else:
+                files, root = self._remote()
+                files.rm_file(f"{root}/{name}")
+
+    def _remote(self) -> tuple[Any, str]:
+        """The file system and the path in it. fsspec keeps one of each kind for a process."""
+        import fsspec
+
+        scheme = self.url.split("://")[0]
+        try:
+            files, root = fsspec.core.url_to_fs(self.url)
+        except ImportError as error:
+            package = _SERVICES.get(scheme, scheme)
+            raise InputError(f"{self.url} needs the package {package}: pip install {package}.") from error
+        except ValueError as error:
+            raise InputError(
+                f"{self.url} is no place to write ({error}); give a folder, or s3://bucket/name."
+            ) from error
+        return files, root.rstrip("/")
+
+
+def _write_local(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise

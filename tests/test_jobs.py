@@ -1,0 +1,51 @@
+"""Work in stages: in this process, in others, and partly in both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from accompany.data.jobs import Stage, run_stages
+from accompany.errors import InputError
+
+
+def _add(number: int) -> Callable[[int], int]:
+    return lambda job: job + number
+
+
+def _where() -> Callable[[Any], tuple[Any, int]]:
+    return lambda job: (job, os.getpid())
+
+
+def _die() -> Callable[[int], None]:
+    return lambda job: os._exit(3)
+
+
+def test_stages_follow_each_other_here() -> None:
+    done = run_stages([1, 2], [Stage(_add, (10,)), Stage(_add, (100,))], name="x", progress=False)
+    assert list(done) == [(1, 111), (2, 112)]
+    assert list(run_stages([], [Stage(_add, (1,))], name="x", progress=False)) == []
+
+
+def test_a_stage_may_stay_here_while_others_feed_it() -> None:
+    stages = [Stage(_where), Stage(_where, here=True)]
+    done = list(run_stages(range(6), stages, workers=2, name="x", progress=False))
+    assert [job for job, _ in done] == [first for _, ((first, _), _) in done] == list(range(6))
+    assert {here for _, (_, here) in done} == {os.getpid()}
+    others = {there for _, ((_, there), _) in done}
+    assert os.getpid() not in others and 1 <= len(others) <= 2
+
+
+def test_a_worker_that_dies_is_told() -> None:
+    with pytest.raises(InputError, match="fewer --workers"):
+        list(run_stages([1, 2], [Stage(_die)], workers=2, name="x", progress=False))
+
+
+def test_the_bar_counts_pairs_and_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    options: dict[str, Any] = {"unit": "pair", "size": lambda job: job, "hours": lambda result: result / 4}
+    list(run_stages([1, 3], [Stage(_add, (0,))], name="tokenize", **options))
+    said = capsys.readouterr().err
+    assert "4/4" in said and "pair/s" in said and "1.00 hours" in said
