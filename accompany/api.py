@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union, overload
 
@@ -199,19 +199,33 @@ class Band:
         ]
 
 
-def load(model: str | os.PathLike[str] = "tiny", *, device: str = "auto") -> Band:
+def load(
+    model: str | os.PathLike[str] = "tiny",
+    *,
+    device: str = "auto",
+    lora: Sequence[str | os.PathLike[str]] = (),
+    lora_scale: float = 1.0,
+) -> Band:
     """Load a model.
 
     Args:
         model: the name of a bundled model, a folder, or a hub id (`owner/name`; only this may use the network).
         device: "auto", "cpu", "cuda" or "mps".
+        lora: folders of adapters that were trained on this model.
+        lora_scale: how much of them, -10 to 10; 0 is none.
 
     Raises:
-        InputError: no such model, weights that do not fit, or a device that is not there.
+        InputError: no such model, weights or adapters that do not fit, or a device that is not there.
     """
     from accompany.pretrained import find_bundle, load_bundle
 
-    return Band(load_bundle(find_bundle(model), choose_device(device)))
+    bundle = load_bundle(find_bundle(model), choose_device(device))
+    if lora:
+        from accompany.adapters import add_adapter
+
+        for folder in lora:
+            _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
+    return Band(bundle)
 
 
 def choose_device(name: str) -> str:
