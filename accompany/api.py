@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -181,7 +182,11 @@ class Band:
         """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
         from accompany.pretrained import push_to_hub
 
-        return push_to_hub(self.bundle.path, repo_id, private=private)
+        if not self.bundle.adapted:
+            return push_to_hub(self.bundle.path, repo_id, private=private)
+        with tempfile.TemporaryDirectory() as scratch:  # the folder it was loaded from lacks the adapters
+            self.save(os.path.join(scratch, self.name))
+            return push_to_hub(os.path.join(scratch, self.name), repo_id, private=private)
 
     def _takes(
         self, vocals: list[Any], settings: list[Settings], plan: Plan | None, progress: Progress | None

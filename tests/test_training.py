@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,6 +189,16 @@ def test_a_run_of_another_model_is_refused(tokens: Path, tmp_path: Path) -> None
         run("listener", tokens, tmp_path, "max_steps=2", "model.transformer.depth=2")
     with pytest.raises(InputError, match=r"not the folder"):
         export(tmp_path / "logs")
+
+
+def test_a_checkpoint_of_another_config_is_refused(tokens: Path, tmp_path: Path) -> None:
+    options = ("max_steps=1", "checkpoint_every=1", "val_every=1")
+    run("listener", tokens, tmp_path / "one", *options)
+    run("listener", tokens, tmp_path / "two", *options, "model.transformer.depth=2")
+    for name in ("last", "best"):
+        shutil.copy(tmp_path / "two" / "checkpoints" / f"{name}.ckpt", tmp_path / "one" / "checkpoints")
+    with pytest.raises(InputError, match=r"of another config \(they differ in transformer.blocks"):
+        run("listener", tokens, tmp_path / "one", "max_steps=2")
 
 
 def test_a_run_goes_on_with_other_beliefs(tokens: Path, tmp_path: Path) -> None:

@@ -206,7 +206,20 @@ class StageTraining(lightning.LightningModule):
         self.check_loss()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with a whole step, when the checkpoint was saved between the parts of one."""
+        """Go on with a whole step, when the checkpoint was saved between the parts of one.
+
+        Raises:
+            InputError: it is of a model of another config.
+        """
+        own = {name: value.shape for name, value in self.state_dict().items()}
+        # Where the weights are shared out, the strategy has taken them out of the checkpoint by now.
+        other = {name: value.shape for name, value in checkpoint.get("state_dict", self.state_dict()).items()}
+        if own != other:
+            name = next(name for name in (*own, *other) if own.get(name) != other.get(name))
+            raise InputError(
+                f"The checkpoint of this run is of a model of another config (they differ in {name.split('.', 1)[1]}); "
+                "use the config that it was trained with, or another run_dir."
+            )
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         whole = checkpoint["global_step"] * self.run.accumulate
         if progress["total"]["processed"] != whole:
