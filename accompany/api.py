@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from accompany.generation import Made
     from accompany.pretrained import BundleInfo
     from accompany.streaming import Stream
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "Band",
@@ -274,7 +278,11 @@ class Band:
         """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
         from accompany.pretrained import push_to_hub
 
-        return push_to_hub(self.bundle.path, repo_id, private=private)
+        if not self.bundle.adapted:
+            return push_to_hub(self.bundle.path, repo_id, private=private)
+        with tempfile.TemporaryDirectory() as scratch:  # the folder it was loaded from lacks the adapters
+            self.save(os.path.join(scratch, self.name))
+            return push_to_hub(os.path.join(scratch, self.name), repo_id, private=private)
 
     def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:
         return Take(made.samples, self.sample_rate, voice, made.plan, settings, wall_s, source, made.draft)
@@ -317,7 +325,14 @@ def _share(progress: Progress | None, done: int, total: int) -> Progress | None:
     return None if progress is None else lambda share: progress((done + share) / total)
 
 
-def load(model: str | os.PathLike[str] = "tiny", *, device: str = "auto", precision: str = "auto") -> Band:
+def load(
+    model: str | os.PathLike[str] = "tiny",
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    lora: Sequence[str | os.PathLike[str]] = (),
+    lora_scale: float = 1.0,
+) -> Band:
     """Load a model.
 
     Args:
@@ -325,9 +340,11 @@ def load(model: str | os.PathLike[str] = "tiny", *, device: str = "auto", precis
         device: "auto", "cpu", "cuda" or "mps".
         precision: of the stages' transformers: "float32", "bfloat16", "float16" or "int8" (weights only, on the CPU);
             "auto" is bfloat16 on a CUDA GPU (float16 where it has none) and float32 elsewhere.
+        lora: folders of adapters that were trained on this model.
+        lora_scale: how much of them, -10 to 10; 0 is none.
 
     Raises:
-        InputError: no such model, weights that do not fit, or a device or precision that is not there.
+        InputError: no such model, weights or adapters that do not fit, or a device or precision that is not there.
     """
     from accompany.pretrained import find_bundle, load_bundle
     from accompany.stages.precision import choose_precision, set_precision
@@ -335,6 +352,11 @@ def load(model: str | os.PathLike[str] = "tiny", *, device: str = "auto", precis
     device = choose_device(device)
     precision = choose_precision(precision, device)
     bundle = load_bundle(find_bundle(model), device)
+    if lora:
+        from accompany.adapters import add_adapter
+
+        for folder in lora:
+            _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
     for stage in bundle.stages:
         set_precision(stage, precision)
     return Band(bundle)

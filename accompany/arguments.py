@@ -38,6 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_prepare,
         _add_tokenize,
         _add_train,
+        _add_tune,
+        _add_export,
         _add_bundle,
         _add_import,
         _add_evaluate,
@@ -80,6 +82,8 @@ def _add_generate(commands: Any) -> None:
     add_control_options(parser)
     add_take_options(parser)
     add_sound_options(parser)
+    add("--lora", action="append", default=[], metavar="DIR", help="an adapter of this model; may be given again")
+    add("--lora-scale", type=float, default=1.0, metavar="X", help="how much of the adapters, 0 is none (default 1)")
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 
@@ -163,12 +167,36 @@ def _add_tokenize(commands: Any) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    example = "accompany train semantic --config semantic_tiny tokens=tokens max_steps=2000"
+    example = """accompany train semantic tokens=tokens max_steps=2000
+  accompany train acoustic --config base tokens=tokens devices=8 nodes=2
+  accompany train semantic --lora init=tiny tokens=five_songs max_steps=300"""
     parser = _command(commands, "train", "train a part of a model", example, more="overrides")
     parts = (*TASKS, *RECIPES)
     parser.add_argument("task", choices=parts, metavar="PART", help=", ".join(parts))
-    parser.add_argument("--config", metavar="FILE", help="a YAML file, or a name in accompany/configs")
+    parser.add_argument("--config", metavar="FILE", help="a YAML file, or a name: tiny, base, large")
+    help_ = "train an adapter of the model init=NAME|DIR, a few megabytes, in place of the model (lora.rank=8)"
+    parser.add_argument("--lora", action="store_true", help=help_)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
+
+
+def _add_tune(commands: Any) -> None:
+    example = "accompany tune model=tiny tokens=tokens run_dir=runs/tune vocals=256"
+    help_ = "teach a semantic stage to prefer the better of its own takes"
+    parser = _command(commands, "tune", help_, example, more="overrides")
+    parser.add_argument("--config", metavar="FILE", help="a YAML file (default: tune in accompany/configs)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
+
+
+def _add_export(commands: Any) -> None:
+    example = "accompany export runs/semantic runs/acoustic my_model --from tiny"
+    parser = _command(commands, "export", "make a model of what training runs trained", example)
+    add = parser.add_argument
+    add("runs", nargs="+", metavar="RUN", help="folders of runs, at most one for each part; adapters are worked in")
+    add("out_dir", metavar="BUNDLE_DIR", help="gets the model; --model BUNDLE_DIR runs it")
+    help_ = "the model that the other parts come from (default: the run's init or bundle)"
+    add("--from", dest="base", metavar="NAME|DIR", help=help_)
+    add("--which", default="best", choices=("best", "last"), help="checkpoint of the runs (default best)")
+    add("--name", default="", help="name of the model (default: the folder's)")
 
 
 def _add_bundle(commands: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -31,7 +31,10 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded model: every part built, in evaluation mode, on `device` (the codec on the CPU for "mps")."""
+    """A loaded model: every part built, in evaluation mode, on `device` (the codec on the CPU for "mps").
+
+    `adapted` names the parts whose weights an adapter has changed since they were loaded.
+    """
 
     PARTS: ClassVar[tuple[str, ...]] = PARTS
     plans: ClassVar[bool] = True
@@ -48,6 +51,7 @@ class Bundle:
     listener: Listener
     semantic: SemanticStage
     acoustic: AcousticStage
+    adapted: set[str] = field(default_factory=set)
 
     @property
     def stages(self) -> tuple[SemanticStage, AcousticStage]:
@@ -97,6 +101,7 @@ class LlambadaBundle:
     clap_codes: SemanticCodes
     token_semantic: TokenStage
     token_coarse: TokenStage
+    adapted: set[str] = field(default_factory=set)
 
     @property
     def stages(self) -> tuple[TokenStage, TokenStage]:

@@ -39,6 +39,7 @@ _RECIPES = {
     "separator": ("accompany.data.separator_training", "train_separator", "SeparatorTrainingConfig"),
 }
 _STOPPED, _OURS, _INPUT = 130, 1, 2
+_LORA_RANK = 8
 
 
 def run() -> NoReturn:
@@ -123,7 +124,13 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> Any:
-    return accompany.load(args.model, device=args.device, precision=args.precision)
+    return accompany.load(
+        args.model,
+        device=args.device,
+        precision=args.precision,
+        lora=getattr(args, "lora", ()),
+        lora_scale=getattr(args, "lora_scale", 1.0),
+    )
 
 
 def _studio(args: argparse.Namespace) -> None:
@@ -187,6 +194,8 @@ def _train(args: argparse.Namespace) -> None:
     if args.task in TASKS:
         from accompany.train import train
 
+        if args.lora and not any(item.startswith("lora.rank=") for item in args.overrides):
+            args.overrides.append(f"lora.rank={_LORA_RANK}")
         made = train(args.task, args.config, args.overrides)
     else:
         from accompany.config import load_config
@@ -196,6 +205,19 @@ def _train(args: argparse.Namespace) -> None:
         config = load_config(getattr(module, schema), args.config or args.task, args.overrides)
         made = getattr(module, function)(config)
     _say(f"{args.task}: {made}")
+
+
+def _tune(args: argparse.Namespace) -> None:
+    from accompany.tune import tune
+
+    _say(f"tune: {tune(args.config, args.overrides)}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from accompany.export import export_bundle
+
+    made = export_bundle(args.runs, args.out_dir, base=args.base, which=args.which, name=args.name)
+    _say(f"export: {made}")
 
 
 def _bundle(args: argparse.Namespace) -> None:
@@ -321,6 +343,8 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | Non
     "prepare": (_prepare, "data"),
     "tokenize": (_tokenize, "data"),
     "train": (_train, "train"),
+    "tune": (_tune, "train"),
+    "export": (_export, "train"),
     "bundle": (_bundle, None),
     "import": (_import, None),
     "evaluate": (_evaluate, "eval"),

@@ -67,6 +67,23 @@ def from_dict(schema: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     return merged
 
 
+def changed(config: ConfigT, overrides: Iterable[str]) -> ConfigT:
+    """A config with `key=value` overrides on top, with the same checks as `load_config`."""
+    from omegaconf import OmegaConf
+
+    given = OmegaConf.to_container(OmegaConf.from_dotlist(_checked_dotlist(overrides)))
+    assert isinstance(given, dict)
+    return from_dict(type(config), _merged(to_dict(config), given))
+
+
+def _merged(values: dict[str, Any], changes: Mapping[Any, Any]) -> dict[str, Any]:
+    both = dict(values)
+    for key, value in changes.items():
+        old = both.get(str(key))
+        both[str(key)] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return both
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The plain dict of a (nested) config dataclass, ready for JSON or YAML."""
     return dataclasses.asdict(config)

@@ -119,7 +119,7 @@ class AcousticFigures:
         return {
             "made_chroma": float(functional.cosine_similarity(a, b, dim=-1).mean()),
             "made_harmony": bin_correlation(smooth(a, window), smooth(b, window)),
-            "made_onsets": float(_pearson(envelopes[0], envelopes[1], dim=-1).mean()),
+            "made_onsets": float(pearson(envelopes[0], envelopes[1], dim=-1).mean()),
             "made_level_db": float(level),
             **token_accuracy(stage, batch),
         }
@@ -160,24 +160,24 @@ def smooth(values: Tensor, window: int) -> Tensor:
 
 def bin_correlation(a: Tensor, b: Tensor) -> float:
     """Mean over frames of Pearson's r over the bins of [B, F, d]."""
-    return float(_pearson(a, b, dim=-1).mean())
+    return float(pearson(a, b, dim=-1).mean())
 
 
 def rise_correlation(a: Tensor, b: Tensor) -> float:
     """Pearson's r over time of how much [B, F, d] rises from frame to frame, summed over bins; mean over items."""
     first, second = (functional.relu(x.diff(dim=1)).sum(dim=-1) for x in (a, b))
-    return float(_pearson(first, second, dim=-1).mean())
+    return float(pearson(first, second, dim=-1).mean())
 
 
 def template_accuracy(chromas: Tensor, chords: Tensor, window: int) -> float:
     """Share of the labelled frames [B, F] whose triad fits [B, F, 12 n] chromas best, smoothed over `window`."""
     folded = smooth(chromas, window).unflatten(-1, (-1, 12)).sum(dim=-2)
-    found = (folded @ _triads().to(folded).T).argmax(dim=-1)
+    found = (folded @ triads().to(folded).T).argmax(dim=-1)
     known = (chords >= 0) & (chords < NO_CHORD)
     return float((found == chords)[known].float().mean()) if known.any() else 0.0
 
 
-def _triads() -> Tensor:
+def triads() -> Tensor:
     """Triad templates [24, 12] in the order of majmin chords, of mean 0."""
     templates = torch.zeros(24, 12)
     for root in range(12):
@@ -186,6 +186,7 @@ def _triads() -> Tensor:
     return templates - templates.mean(dim=1, keepdim=True)
 
 
-def _pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
+def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    """Pearson's r along an axis."""
     a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
     return functional.cosine_similarity(a, b, dim=dim)

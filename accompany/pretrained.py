@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -200,17 +200,23 @@ def write_bundle(
 
 
 def save_bundle(bundle: Bundle | LlambadaBundle, folder: PathLike) -> Path:
-    """Write a loaded bundle as a folder of its own; what was loaded from a folder is copied as it is there."""
+    """Write a loaded bundle as a folder of its own; what was loaded from a folder is copied, unless it was adapted."""
     info = bundle.info
     card = info.path / "README.md"
-    return write_bundle(
-        folder,
-        name=info.name,
-        license=info.license,
-        parts={part.name: part for part in info.parts},
-        card=card if card.is_file() else None,
-        kind=info.kind,
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        parts = {part.name: part for part in info.parts}
+        for name in bundle.adapted:
+            stage = getattr(bundle, name)
+            save_module(stage, stage.config, Path(scratch) / name)
+            parts[name] = replace(parts[name], source=Path(scratch) / name)
+        return write_bundle(
+            folder,
+            name=info.name,
+            license=info.license,
+            parts=parts,
+            card=card if card.is_file() else None,
+            kind=info.kind,
+        )
 
 
 def push_to_hub(folder: PathLike, repo_id: str, *, private: bool = False) -> str:

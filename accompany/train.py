@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,108 +13,47 @@ import lightning.pytorch as lightning
 import torch
 from torch import nn
 
-from accompany.config import from_dict, load_config, read_json, to_dict, write_json
-from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, val_loader
+from accompany.adapters import part_hash
+from accompany.config import CONFIGS_DIR, changed, from_dict, load_config, read_json, to_dict, write_json
+from accompany.data.loading import TokenDataset, train_loader, val_loader
+from accompany.data.tokenize import load_parts
 from accompany.data.tokens import Manifest, read_manifest
 from accompany.encoders.codec import Codec
 from accompany.errors import InputError
+from accompany.export import RUN_FILE, export
 from accompany.listening import listener_for
+from accompany.pretrained import find_bundle, read_bundle
+from accompany.samples import Samples
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
-from accompany.stages.listener import Listener, ListenerConfig
-from accompany.stages.semantic import SemanticConfig, SemanticStage
-from accompany.stages.training import (
-    BEST,
-    OptimizerConfig,
-    RunConfig,
-    StageTraining,
-    averaged_state,
-    fit,
-    usable_checkpoint,
-)
-from accompany.weights import config_type, load_state, save_module
+from accompany.stages.checkpoints import usable_checkpoint
+from accompany.stages.lora import add_lora
+from accompany.stages.running import fit
+from accompany.stages.training import StageTraining
+from accompany.tasks import TASKS, AcousticTraining, TrainConfig, find_task
+from accompany.weights import CONFIG_NAME, WEIGHTS_NAME, config_type, load_state, read_state, resolve_folder
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from accompany.stages.batch import Batch
 
+__all__ = ["TASKS", "TokenData", "TrainConfig", "export", "fit_to_tokens", "train"]
+
 _log = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"
-MODEL_DIR = "model"
 _NOT_IN_WEIGHTS = ("sampling", "drop", "dropout", "history_noise", "beats", "chords")
 """Parts of a model's config that a run may go on with other values of: how it is trained and decoded."""
 
-
-@dataclass(frozen=True)
-class TrainConfig(RunConfig):
-    """What every task has: a run's length and place, its data and its optimiser.
-
-    Attributes:
-        tokens: tokens folder of `accompany tokenize`.
-        run_dir: gets checkpoints, logs and the trained model; empty for runs/TASK.
-        bundle: model (name or folder) whose frozen parts let validation listen; empty to leave that out.
-        loading: crops and their variation.
-        optimizer: AdamW, its schedule, the average of the weights.
-    """
-
-    tokens: str = "tokens"
-    run_dir: str = ""
-    bundle: str = ""
-    loading: LoadingConfig = field(default_factory=LoadingConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-
-
-@dataclass(frozen=True)
-class ListenerTraining(TrainConfig):
-    """Training of the listener; songs without accompaniment will do."""
-
-    model: ListenerConfig = field(default_factory=ListenerConfig)
-
-
-@dataclass(frozen=True)
-class SemanticTraining(TrainConfig):
-    """Training of the semantic stage."""
-
-    model: SemanticConfig = field(default_factory=SemanticConfig)
-
-
-@dataclass(frozen=True)
-class AcousticTraining(TrainConfig):
-    """Training of the acoustic stage.
-
-    Attributes:
-        codebooks: predict the first so many of the codec's codebooks; 0 for all.
-        codec: folder of the codec whose codebooks the tokens' embeddings start from; empty for a random start.
-    """
-
-    codebooks: int = 0
-    codec: str = ""
-    model: AcousticConfig = field(default_factory=AcousticConfig)
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be combined."""
-        super().__post_init__()
-        if self.codebooks < 0:
-            raise ValueError("codebooks must not be negative")
-        if self.codec and self.model.mode == "masked":
-            raise ValueError("codec is a start for modes delay and depth only")
-
-
-@dataclass(frozen=True)
-class Task:
-    """A thing that can be trained: its config's type and its model's."""
-
-    config: type[TrainConfig]
-    model: type[nn.Module]
-    needs_band: bool
-
-
-TASKS = {
-    "listener": Task(ListenerTraining, Listener, needs_band=False),
-    "semantic": Task(SemanticTraining, SemanticStage, needs_band=True),
-    "acoustic": Task(AcousticTraining, AcousticStage, needs_band=True),
+_TINY = {"acoustic": "acoustic_depth"}
+"""Where the config of the bundled model's part has another name than the part."""
+_ENCODERS = {
+    "listener": ("melody",),
+    "semantic": ("melody", "mert", "clap", "semantic_codes"),
+    "acoustic": ("melody", "mert", "clap", "semantic_codes", "codec"),
 }
+"""The frozen parts whose output a stage reads or writes."""
+_FIXED = ("task", "model", "tokens", "init", "lora")
+"""What must be equal for a run to go on."""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -141,23 +79,37 @@ def train(
     Raises:
         InputError: a wrong key or value, no tokens, or a run folder of another model.
     """
-    chosen = _task(task)
-    config = load_config(chosen.config, config_source or task, overrides)
+    chosen = find_task(task)
+    config = load_config(chosen.config, config_named(config_source, task), overrides)
     manifest = read_manifest(config.tokens)
-    model_config = _model_config(config, manifest)
+    model_config = _model_config(task, config, manifest, overrides)
     run_dir = _open_run(task, config, model_config, manifest)
     torch.manual_seed(config.seed)
     model = chosen.model(model_config)
-    _start(model, config)
-    _log.info("%s: %.2fM parameters.", task, sum(p.numel() for p in model.parameters()) / 1e6)
+    _start(model, task, config)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    _log.info("%s: %.2fM parameters to train.", task, trained / 1e6)
     data = TokenData(config, needs_band=chosen.needs_band)
-    listen = listener_for(task, config.bundle, manifest)
-    training = StageTraining(model, config.optimizer, config, listen)
-    fit(training, data, run_dir, validate=len(data.validation_set) > 0, progress=progress)
+    training = StageTraining(model, config.optimizer, config, listener_for(task, config.bundle, manifest))
+    samples = [Samples(task, config, run_dir)] if config.sample_songs else []
+    validate = len(data.validation_set) > 0
+    fit(training, data, run_dir, validate=validate, progress=progress, callbacks=samples)
     return export(run_dir)
 
 
-def _model_config(config: TrainConfig, manifest: Manifest) -> Any:
+def config_named(source: str | os.PathLike[str] | None, task: str) -> str | os.PathLike[str]:
+    """The config of a task: its own for none, `semantic_base` for `base`, any other name or file as it is."""
+    if source is None:
+        return task
+    if source == "tiny":
+        return _TINY.get(task, task)
+    sized = f"{task}_{source}"
+    return sized if (CONFIGS_DIR / f"{sized}.yaml").is_file() else source
+
+
+def _model_config(task: str, config: TrainConfig, manifest: Manifest, overrides: Sequence[str]) -> Any:
+    if config.init:
+        return _config_of_init(task, config, manifest, overrides)
     fitted = fit_to_tokens(config.model, manifest)  # type: ignore[attr-defined]
     if not isinstance(config, AcousticTraining) or not config.codebooks:
         return fitted
@@ -166,33 +118,43 @@ def _model_config(config: TrainConfig, manifest: Manifest) -> Any:
     return dataclasses.replace(fitted, codebooks=config.codebooks)
 
 
-def _start(model: nn.Module, config: TrainConfig) -> None:
+def _config_of_init(task: str, config: TrainConfig, manifest: Manifest, overrides: Sequence[str]) -> Any:
+    """The sizes of the model to start from, changed by the overrides alone; checked against the tokens."""
+    check_made_by(config.init, manifest, _ENCODERS[task])
+    folder = resolve_folder(read_bundle(find_bundle(config.init)).part(task).source)
+    schema = config_type(find_task(task).model)
+    changes = [item.removeprefix("model.") for item in overrides if item.startswith("model.")]
+    own: Any = changed(from_dict(schema, read_json(folder / CONFIG_NAME)), changes)
+    fitted = fit_to_tokens(own, manifest)
+    if isinstance(own, AcousticConfig) and own.codebooks < fitted.codebooks:
+        fitted = dataclasses.replace(fitted, codebooks=own.codebooks)
+    if fitted != own:
+        raise InputError(
+            f"The {task} stage of {config.init} does not fit the tokens in {config.tokens}; make them with "
+            f"accompany tokenize --model {config.init}."
+        )
+    return own
+
+
+def check_made_by(model: str, manifest: Manifest, encoders: Sequence[str]) -> None:
+    """Raise InputError when the tokens were made by other encoders than those of a model."""
+    made = load_parts(model).fingerprints()
+    others = [name for name in encoders if name in made and made[name] != manifest.parts.get(name)]
+    if others:
+        raise InputError(
+            f"The {' and '.join(others)} of {model} did not make these tokens; make them with accompany tokenize "
+            f"--model {model}, or name the model that made them."
+        )
+
+
+def _start(model: nn.Module, task: str, config: TrainConfig) -> None:
+    if config.init:
+        folder = resolve_folder(read_bundle(find_bundle(config.init)).part(task).source)
+        load_state(model, read_state(folder / WEIGHTS_NAME), folder)
+    if config.lora.rank:
+        add_lora(model, config.lora)
     if isinstance(model, AcousticStage) and isinstance(config, AcousticTraining) and config.codec:
         model.start_from(Codec.from_pretrained(config.codec).codebooks)
-
-
-def export(run_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str] | None = None, which: str = BEST) -> Path:
-    """Write a run's averaged weights as a module folder that bundles take.
-
-    Args:
-        run_dir: folder of a run.
-        out_dir: None for `model` in the run's folder.
-        which: "best" or "last" checkpoint.
-
-    Returns:
-        The folder with config.json and model.safetensors (half precision).
-    """
-    run_dir = Path(run_dir)
-    out = Path(out_dir) if out_dir is not None else run_dir / MODEL_DIR
-    if not (run_dir / RUN_FILE).is_file():
-        raise InputError(f"{run_dir} is not the folder of a training run (no {RUN_FILE}); name one that train made.")
-    content = read_json(run_dir / RUN_FILE)
-    task = _task(content["task"])
-    model_config: Any = from_dict(config_type(task.model), content["model"])
-    model = task.model(model_config)
-    load_state(model, averaged_state(run_dir, which), run_dir)
-    save_module(model, model_config, out)
-    return out
 
 
 class TokenData(lightning.LightningDataModule):
@@ -201,7 +163,8 @@ class TokenData(lightning.LightningDataModule):
     def __init__(self, config: TrainConfig, *, needs_band: bool) -> None:
         super().__init__()
         self.config = config
-        loading = dataclasses.replace(config.loading, seed=config.loading.seed + config.seed)
+        part = config.loading.batch_size // config.accumulate
+        loading = dataclasses.replace(config.loading, seed=config.loading.seed + config.seed, batch_size=part)
         self.training_set = TokenDataset(config.tokens, "train", loading, needs_band=needs_band)
         self.validation_set = TokenDataset(config.tokens, "val", loading, needs_band=needs_band)
 
@@ -252,16 +215,14 @@ def _with_sizes(config: Any, known: dict[str, Any]) -> Any:
     return dataclasses.replace(config, **changes)
 
 
-def _task(name: str) -> Task:
-    if name not in TASKS:
-        raise InputError(f"There is no task '{name}'; train one of {', '.join(TASKS)}.")
-    return TASKS[name]
-
-
 def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manifest) -> Path:
     """Make the run's folder, or check that the run in it is of the same model and tokens."""
     run_dir = Path(config.run_dir or f"runs/{task}")
     content = {"task": task, "model": to_dict(model_config), "tokens": manifest.parts, "config": to_dict(config)}
+    if config.init:
+        content["init"] = {"model": config.init, "hash": part_hash(config.init, task)}
+    if config.lora.rank:
+        content["lora"] = to_dict(config.lora)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -270,7 +231,7 @@ def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manif
         before = read_json(run_dir / RUN_FILE)
         if before.get("task") == task:  # an older version's config lacks what has been added since
             before["model"] = to_dict(from_dict(type(model_config), before["model"]))
-        changed = [key for key in ("task", "model", "tokens") if _fixed(before.get(key)) != _fixed(content[key])]
+        changed = [key for key in _FIXED if _fixed(before.get(key)) != _fixed(content.get(key))]
         if changed:
             raise InputError(
                 f"{run_dir} holds a run with another {' and '.join(changed)}; choose another run_dir, "

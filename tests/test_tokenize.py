@@ -22,8 +22,8 @@ from accompany.config import CONFIGS_DIR
 from accompany.data.convert import convert
 from accompany.data.encode import EncodeConfig, encode, hear, moved_in_phase
 from accompany.data.index import read_index
-from accompany.data.shards import Encoded, Shard, labels_of, whole
 from accompany.data.pair_sources import Bleeds, Source, find_sources, side_of, sides_of
+from accompany.data.shards import Encoded, Shard, labels_of, whole
 from accompany.data.storage import Store
 from accompany.data.token_parts import TokenParts, tokens_per_frame
 from accompany.data.tokenize import load_parts, tokenize

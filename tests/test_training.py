@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +18,11 @@ from small_parts import save_bundle, small_parts, write_songs
 
 from accompany.config import CONFIGS_DIR, load_config, read_json
 from accompany.data.tokenize import tokenize
+from accompany.data.tokens import Manifest
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
 from accompany.stages.training import StageTraining
-from accompany.train import TASKS, export, train
+from accompany.train import TASKS, config_named, export, fit_to_tokens, train
 from accompany.weights import load_module
 
 TINY = {
@@ -94,18 +97,22 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_run_goes_on(tokens: Path, tmp_path: Path) -> None:
     options = ["max_steps=100000", "checkpoint_every=1", "val_every=2", "val_items=2"]
     items = [f"tokens={tokens}", f"run_dir={tmp_path}", *COMMON, *TINY["listener"], *options]
     script = "import sys\nfrom accompany.train import train\ntrain('listener', None, sys.argv[1:], progress=False)\n"
     process = subprocess.Popen([sys.executable, "-c", script, *items])
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 280
     while len(list(tmp_path.glob("checkpoints/*.ckpt"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     reached = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     run("listener", tokens, tmp_path, f"max_steps={reached + 2}", *options[1:])
+    run("listener", tokens, tmp_path / "whole", f"max_steps={reached + 2}", *options[1:])
+    whole, parts = losses(tmp_path / "whole"), losses(tmp_path)
+    assert [parts[step] for step in (reached, reached + 1)] == [whole[step] for step in (reached, reached + 1)]
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == reached + 2
 
@@ -184,6 +191,16 @@ def test_a_run_of_another_model_is_refused(tokens: Path, tmp_path: Path) -> None
         export(tmp_path / "logs")
 
 
+def test_a_checkpoint_of_another_config_is_refused(tokens: Path, tmp_path: Path) -> None:
+    options = ("max_steps=1", "checkpoint_every=1", "val_every=1")
+    run("listener", tokens, tmp_path / "one", *options)
+    run("listener", tokens, tmp_path / "two", *options, "model.transformer.depth=2")
+    for name in ("last", "best"):
+        shutil.copy(tmp_path / "two" / "checkpoints" / f"{name}.ckpt", tmp_path / "one" / "checkpoints")
+    with pytest.raises(InputError, match=r"of another config \(they differ in transformer.blocks"):
+        run("listener", tokens, tmp_path / "one", "max_steps=2")
+
+
 def test_a_run_goes_on_with_other_beliefs(tokens: Path, tmp_path: Path) -> None:
     run("listener", tokens, tmp_path, "max_steps=1", "checkpoint_every=1", "val_every=1")
     run("listener", tokens, tmp_path, "max_steps=2", "checkpoint_every=1", "val_every=1", "model.beats.centre_bpm=90")
@@ -197,16 +214,19 @@ def test_a_loss_that_is_no_number_stops_with_the_last_checkpoint_kept(tokens: Pa
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 
-@pytest.mark.parametrize("task", list(TASKS))
-def test_the_shipped_configs_fill_every_key_of_their_runs(task: str) -> None:
+SHIPPED = [*((task, task) for task in TASKS), ("acoustic", "acoustic_delay"), ("acoustic", "acoustic_depth")]
+SHIPPED += [(task, f"{task}_{size}") for size in ("base", "large") for task in ("semantic", "acoustic")]
+
+
+@pytest.mark.parametrize(("task", "name"), SHIPPED)
+def test_the_shipped_configs_fill_every_key_of_their_runs(task: str, name: str) -> None:
     from omegaconf import OmegaConf
 
-    config = load_config(TASKS[task].config, task)
-    written = OmegaConf.load(CONFIGS_DIR / f"{task}.yaml")
-    for section in (config, config.loading, config.optimizer):
-        names = set(section.__dataclass_fields__)
-        keys = set(written if section is config else written["loading" if section is config.loading else "optimizer"])
-        assert names == keys
+    config = load_config(TASKS[task].config, name)
+    written = OmegaConf.load(CONFIGS_DIR / f"{name}.yaml")
+    for key in ("", "loading", "optimizer", "lora"):
+        section = getattr(config, key) if key else config
+        assert set(section.__dataclass_fields__) == set(written[key] if key else written)
 
 
 def test_a_run_of_an_older_version_goes_on(tokens: Path, tmp_path: Path) -> None:
@@ -216,3 +236,21 @@ def test_a_run_of_an_older_version_goes_on(tokens: Path, tmp_path: Path) -> None
     (tmp_path / "run.json").write_text(json.dumps(content))
     run("listener", tokens, tmp_path, "max_steps=2", "checkpoint_every=1", "val_every=1")
     assert sorted(losses(tmp_path)) == [0, 1]
+
+
+def test_base_has_about_200_million_parameters() -> None:
+    """With the published encoders: MERT of 768 values, CLAP of 512, EnCodec of 8 codebooks at 75 Hz."""
+    sizes = {"melody_dim": 54, "vocal_dim": 54 + 768, "text_dim": 512, "tokens": 8, "token_size": 1024}
+    manifest = Manifest({}, {}, sizes, frame_rate=25.0, codec_frame_rate=75.0, code_sizes=(1024, 1024, 1024))
+    total = 0
+    for task in ("semantic", "acoustic"):
+        config: Any = load_config(TASKS[task].config, config_named("base", task))
+        with torch.device("meta"):
+            model = TASKS[task].model(fit_to_tokens(config.model, manifest))  # type: ignore[call-arg]
+        total += sum(parameter.numel() for parameter in model.parameters())
+    assert 190e6 < total < 230e6
+
+
+def test_sizes_are_names_of_configs() -> None:
+    named = {size: config_named(size, "acoustic") for size in (None, "tiny", "base", "acoustic_delay")}
+    assert list(named.values()) == ["acoustic", "acoustic_depth", "acoustic_base", "acoustic_delay"]

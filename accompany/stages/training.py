@@ -1,4 +1,4 @@
-"""Training of the listener and of both stages with Lightning: one module, one loop, exact resume.
+"""Training of the listener and of both stages: one LightningModule, whose every step can be done again exactly.
 
 The module takes any model with a `loss`; batches come from outside, so that nothing here knows files of tokens.
 Every random draw of a step is seeded by the step's number, so a run that was killed and started again goes on
@@ -8,28 +8,23 @@ with the losses that an uninterrupted run has.
 from __future__ import annotations
 
 import copy
-import json
-import logging
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
+from accompany.stages.lora import merged
+from accompany.stages.sharding import compile_blocks, gather_into, recompute_activations, shard
 
-_log = logging.getLogger(__name__)
-
-LAST, BEST = "last", "best"
-CHECKPOINTS = "checkpoints"
-METRICS = "metrics.jsonl"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+STRATEGIES = ("auto", "fsdp")
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
 Listen = Callable[[nn.Module, Batch], Mapping[str, float]]
@@ -78,9 +73,14 @@ class RunConfig:
 
     Attributes:
         max_steps: optimiser steps.
-        accumulate: batches for a step.
+        accumulate: parts that a step's batch is worked through in, one after the other, to save memory.
         precision: "float32", or "bfloat16" for autocast.
         device: "cpu", "cuda", "mps" or "auto".
+        devices: processes on this machine, one for each device; 0 takes all devices there are (one on the CPU).
+        nodes: machines; their processes are started by torchrun or SLURM.
+        strategy: "auto" gives each device the whole model (DDP), "fsdp" a share of it (FSDP2).
+        checkpoint_activations: run each block again in the backward pass: less memory, a third more work.
+        compile: compile the transformers' blocks with torch.compile: a slow start, then faster steps on GPUs.
         threads: of torch on the CPU; 0 leaves it alone.
         val_every: steps between validations; also of the best checkpoint.
         val_items: crops that a validation takes.
@@ -88,6 +88,7 @@ class RunConfig:
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of the log.
         best_by: figure that picks the best checkpoint; a loss is to fall, anything else to rise.
+        wandb: project of Weights & Biases to log to beside TensorBoard; empty for none.
         seed: of the weights and of every draw.
     """
 
@@ -95,6 +96,11 @@ class RunConfig:
     accumulate: int = 1
     precision: str = "float32"
     device: str = "auto"
+    devices: int = 0
+    nodes: int = 1
+    strategy: str = "auto"
+    checkpoint_activations: bool = False
+    compile: bool = False
     threads: int = 0
     val_every: int = 500
     val_items: int = 64
@@ -102,19 +108,26 @@ class RunConfig:
     checkpoint_every: int = 250
     log_every: int = 20
     best_by: str = "val/loss"
+    wandb: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision '{self.precision}' must be one of {', '.join(PRECISIONS)}")
-        counts = ("max_steps", "accumulate", "val_every", "checkpoint_every", "log_every")
+        for name, known in (("precision", PRECISIONS), ("device", DEVICES), ("strategy", STRATEGIES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} '{getattr(self, name)}' must be one of {', '.join(known)}")
+        counts = ("max_steps", "accumulate", "val_every", "checkpoint_every", "log_every", "nodes")
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if min(self.devices, self.threads, self.val_items, self.listen_items) < 0:
+            raise ValueError("devices, threads, val_items and listen_items must be at least 0")
 
 
 class StageTraining(lightning.LightningModule):
     """A model in training, with its averaged twin.
+
+    The twin is kept here and not by Lightning's EMAWeightAveraging, which cannot average what is sharded, and has no
+    slow start: averaging from a random start would spoil the first thousands of steps.
 
     Args:
         model: the listener, or a stage.
@@ -127,31 +140,91 @@ class StageTraining(lightning.LightningModule):
         self, model: nn.Module, optimizer: OptimizerConfig, run: RunConfig, listen: Listen | None = None
     ) -> None:
         super().__init__()
-        self.model = model
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        if run.checkpoint_activations:
+            recompute_activations(model)
+        if run.compile:
+            compile_blocks(model)
+        self.model = model
         self.settings = optimizer
         self.run = run
         self.listen = listen
+        self.latest: Batch | None = None
         self._heard: list[tuple[int, Mapping[str, float]]] = []
+        self._loss: tuple[int, Tensor] | None = None
+        self._whole: list[nn.Module] = []  # in a list, so that it is no part of this module
+
+    def configure_model(self) -> None:
+        """Share the weights out, where the run does so."""
+        if isinstance(self.trainer.strategy, ModelParallelStrategy) and not self._whole:
+            self._whole.append(copy.deepcopy(self.average))
+            for model in (self.model, self.average):
+                shard(model, self.trainer.strategy.device_mesh["data_parallel"])
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds only a share of the weights."""
+        return bool(self._whole)
+
+    def whole_average(self) -> nn.Module:
+        """The averaged model to generate with, adapters worked in; in a sharded run every process has to ask for it."""
+        if not self._whole:
+            return merged(self.average)
+        (whole,) = self._whole
+        gather_into(whole, self.average)
+        return merged(whole.to(self.device))
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the step's draws by its number: dropout from the global state, the rest from a generator."""
         self._draw = self.trainer.global_step * self.run.accumulate + batch_idx % self.run.accumulate
+        self.latest = batch
         torch.manual_seed(_mixed(self.run.seed, self._draw, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch; InputError when it is no number."""
+        """The loss of a batch; InputError when that of the step before was no number."""
+        self.check_loss()
         generator = torch.Generator().manual_seed(_mixed(self.run.seed + 1, self._draw, self.global_rank))
         figures = cast(Trainable, self.model).loss(batch.float(), generator)
         loss = figures.pop("loss")
-        if not torch.isfinite(loss.detach()):
-            raise InputError(
-                f"The loss is {float(loss.detach())} at step {self.trainer.global_step}; lower optimizer.lr, "
-                "or use precision=float32, and run again: it goes on from the last checkpoint."
-            )
-        self.log_dict({f"train/{name}": value for name, value in figures.items()})
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        self._loss = self.trainer.global_step, loss.detach()
+        several = self.trainer.world_size > 1
+        self.log_dict({f"train/{name}": value for name, value in figures.items()}, sync_dist=several)
+        self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=several)
         return loss
+
+    def check_loss(self) -> None:
+        """Raise InputError when the latest loss is no number; asked a step late, no step waits for the device."""
+        if self._loss is not None and not torch.isfinite(self._loss[1]):
+            step, loss = self._loss
+            raise InputError(
+                f"The loss is {float(loss)} at step {step}; lower optimizer.lr, or use precision=float32, and run "
+                "again: it goes on from the last checkpoint."
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the checkpoint before, when the loss is no number."""
+        self.check_loss()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with a whole step, when the checkpoint was saved between the parts of one.
+
+        Raises:
+            InputError: it is of a model of another config.
+        """
+        own = {name: value.shape for name, value in self.state_dict().items()}
+        # Where the weights are shared out, the strategy has taken them out of the checkpoint by now.
+        other = {name: value.shape for name, value in checkpoint.get("state_dict", self.state_dict()).items()}
+        if own != other:
+            name = next(name for name in (*own, *other) if own.get(name) != other.get(name))
+            raise InputError(
+                f"The checkpoint of this run is of a model of another config (they differ in {name.split('.', 1)[1]}); "
+                "use the config that it was trained with, or another run_dir."
+            )
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        whole = checkpoint["global_step"] * self.run.accumulate
+        if progress["total"]["processed"] != whole:
+            for part in ("total", "current"):
+                progress[part].update(ready=whole, started=whole, processed=whole, completed=whole)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then move the average towards the weights."""
@@ -161,7 +234,7 @@ class StageTraining(lightning.LightningModule):
         decay = min(self.settings.ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
+                mean.lerp_(value.detach(), 1 - decay)
             for kept, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
                 kept.copy_(buffer)
 
@@ -170,12 +243,13 @@ class StageTraining(lightning.LightningModule):
         batch = batch.float()
         generator = torch.Generator().manual_seed(_mixed(self.run.seed + 2, batch_idx, 0))
         figures = cast(Trainable, self.average).loss(batch, generator)
-        self.log_dict({f"val/{name}": value for name, value in figures.items()}, batch_size=batch.size)
+        named = {f"val/{name}": value for name, value in figures.items()}
+        self.log_dict(named, batch_size=batch.size, sync_dist=self.trainer.world_size > 1)
         left = self.run.listen_items - sum(count for count, _ in self._heard)
         if self.listen is not None and left > 0:
             # In float32, as it will be used.
             with torch.autocast(self.device.type, enabled=False):
-                heard = self.listen(self.average, batch.select(slice(0, left)))
+                heard = self.listen(self.whole_average(), batch.select(slice(0, left)))
             self._heard.append((min(left, batch.size), heard))
 
     def on_validation_epoch_end(self) -> None:
@@ -183,7 +257,8 @@ class StageTraining(lightning.LightningModule):
         names = sorted({name for _, heard in self._heard for name in heard})
         for name in names:
             parts = [(count, heard[name]) for count, heard in self._heard if name in heard]
-            self.log(f"val/{name}", sum(count * value for count, value in parts) / sum(count for count, _ in parts))
+            mean = sum(count * value for count, value in parts) / sum(count for count, _ in parts)
+            self.log(f"val/{name}", mean, sync_dist=self.trainer.world_size > 1)
         self._heard.clear()
 
     def configure_optimizers(self) -> Any:
@@ -201,130 +276,6 @@ class StageTraining(lightning.LightningModule):
         return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def fit(
-    training: StageTraining,
-    data: lightning.LightningDataModule,
-    run_dir: Path,
-    *,
-    validate: bool = True,
-    progress: bool = True,
-) -> None:
-    """Train until `max_steps`, from the last checkpoint in `run_dir` where there is one.
-
-    Args:
-        training: the module; its weights end as those of the last step.
-        data: gives batches; it starts where `trainer.global_step` says.
-        run_dir: gets checkpoints/, logs/ and metrics.jsonl.
-        validate: whether `data` has something to validate on; without it no best checkpoint is kept.
-        progress: show a bar on stderr.
-    """
-    run = training.run
-    _quieten()
-    if run.threads:
-        torch.set_num_threads(run.threads)
-    trainer = _trainer(training, run_dir, validate, progress)
-    resumed = usable_checkpoint(run_dir)
-    if resumed is not None:
-        _log.info("Going on from %s.", resumed)
-    trainer.fit(training, datamodule=data, ckpt_path=str(resumed) if resumed else None, weights_only=True)
-    if trainer.global_step % run.checkpoint_every:
-        trainer.save_checkpoint(run_dir / CHECKPOINTS / f"{LAST}.ckpt")
-
-
-def usable_checkpoint(run_dir: Path) -> Path | None:
-    """The newest checkpoint that can be read: the last one, else the best; None in a new run."""
-    folder = run_dir / CHECKPOINTS
-    for path in (folder / f"{LAST}.ckpt", folder / f"{BEST}.ckpt"):
-        if path.is_file():
-            try:
-                torch.load(path, map_location="cpu", weights_only=True)
-                return path
-            except Exception as error:  # torch raises many kinds for a broken file
-                _log.warning("Passing over the broken checkpoint %s (%s).", path, str(error).splitlines()[0])
-    return None
-
-
-def averaged_state(run_dir: Path, which: str = BEST) -> dict[str, Tensor]:
-    """The averaged weights of a run's best (or last) checkpoint, by parameter name.
-
-    Raises:
-        InputError: the run has no checkpoint yet.
-    """
-    folder = run_dir / CHECKPOINTS
-    paths = [folder / f"{name}.ckpt" for name in (which, LAST)]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise InputError(f"{run_dir} holds no checkpoint; train it first, or name another run.")
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    prefix = "average."
-    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-
-
-def _trainer(training: StageTraining, run_dir: Path, validate: bool, progress: bool) -> lightning.Trainer:
-    run, clip = training.run, training.settings.clip_norm
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    return lightning.Trainer(
-        accelerator=run.device,
-        devices="auto" if run.device != "cpu" else 1,
-        precision=cast(Any, PRECISIONS[run.precision]),
-        max_steps=run.max_steps,
-        max_epochs=-1,
-        accumulate_grad_batches=run.accumulate,
-        gradient_clip_val=clip or None,
-        val_check_interval=min(run.val_every, run.max_steps) * run.accumulate,
-        limit_val_batches=None if validate else 0,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        log_every_n_steps=run.log_every,
-        logger=TensorBoardLogger(run_dir, name="logs", version=""),
-        callbacks=[*_checkpoints(run, run_dir / CHECKPOINTS, validate), _Watch(run_dir / METRICS, progress)],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-
-
-def _checkpoints(run: RunConfig, folder: Path, validate: bool) -> list[ModelCheckpoint]:
-    last = ModelCheckpoint(folder, LAST, every_n_train_steps=run.checkpoint_every, enable_version_counter=False)
-    if not validate:
-        return [last]
-    mode = "min" if "loss" in run.best_by else "max"
-    best = ModelCheckpoint(
-        folder, BEST, monitor=run.best_by, mode=mode, save_on_train_epoch_end=False, enable_version_counter=False
-    )
-    return [best, last]
-
-
-class _Watch(Callback):
-    """A progress bar on stderr, and a line of JSON for every validation."""
-
-    def __init__(self, path: Path, progress: bool) -> None:
-        self.path, self.progress = path, progress
-        self.bar: Any = None
-
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        from tqdm import tqdm
-
-        total, done = trainer.max_steps, trainer.global_step
-        self.bar = tqdm(total=total, initial=done, desc="train", unit="step", disable=not self.progress)
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self.bar.update(trainer.global_step - self.bar.n)
-        if trainer.global_step % 10 == 0:
-            self.bar.set_postfix_str(f"loss {float(trainer.callback_metrics['train/loss']):.3f}")
-
-    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        figures = {name: round(float(value), 5) for name, value in sorted(trainer.callback_metrics.items())}
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": trainer.global_step, **figures}) + "\n")
-        shown = ", ".join(f"{name[4:]} {value:.3f}" for name, value in figures.items() if name.startswith("val/"))
-        _log.info("Step %d: %s", trainer.global_step, shown)
-
-    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        self.bar.close()
-
-
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay; vectors (norms, biases) and embeddings do not."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
@@ -337,14 +288,3 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 def _mixed(seed: int, number: int, rank: int) -> int:
     """One seed from three numbers, without pattern from one to the next."""
     return (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63
-
-
-def _quieten() -> None:
-    """Keep Lightning's advice about loaders, and its adverts, out of the user's terminal."""
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
-    # The averaged twin is meant to be in evaluation mode.
-    warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode.*")
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators", "lightning.pytorch"):
-        logging.getLogger(name).setLevel(logging.WARNING)

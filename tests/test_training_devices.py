@@ -1,0 +1,137 @@
+"""Training on several devices: two processes on the CPU give what one gives, shared weights come together again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_training import COMMON, TINY, losses, run, tokens  # noqa: F401
+
+from accompany.errors import InputError
+from accompany.stages.checkpoints import averaged_state
+from accompany.train import export
+
+NOTHING_BY_CHANCE = [
+    *(f"model.conditions.drop.{name}=0" for name in "vocal mert text beat chord key phase bar history".split()),
+    "model.conditions.drop.known=1",
+    "model.encoder.dropout=0", "model.decoder.dropout=0", "loading.audio_prompt_rate=0",
+]  # fmt: skip
+OPTIONS = [*NOTHING_BY_CHANCE, "max_steps=3", "checkpoint_every=3", "val_every=3", "optimizer.warmup_steps=0"]
+BOTH = """
+import sys
+from accompany.train import train
+for strategy in ("auto", "fsdp"):
+    places = [f"strategy={strategy}", f"run_dir={sys.argv[1]}/{strategy}"]
+    train("semantic", None, [*sys.argv[2:], *places], progress=False)
+"""
+
+
+def items(tokens: Path, *more: str) -> list[str]:  # noqa: F811
+    return [f"tokens={tokens}", *COMMON, *TINY["semantic"], *more]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **more}
+
+
+@pytest.fixture(scope="module")
+def several(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """Runs of two processes that torchrun starts: auto/ (DDP), then fsdp/."""
+    root = tmp_path_factory.mktemp("several")
+    (root / "both.py").write_text(BOTH)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(root / "both.py"), str(root), *items(tokens, *OPTIONS, "devices=2")]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return root
+
+
+@pytest.fixture(scope="module")
+def alone(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    folder = tmp_path_factory.mktemp("alone")
+    run("semantic", tokens, folder, *OPTIONS)
+    return folder
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("strategy", ["auto", "fsdp"])
+def test_two_processes_give_the_losses_of_one(several: Path, alone: Path, strategy: str) -> None:
+    one, two = losses(alone), losses(several / strategy)
+    assert sorted(one) == sorted(two) == [0, 1, 2]
+    assert all(two[step] == pytest.approx(one[step], rel=2e-5) for step in one)
+    assert one[2] != pytest.approx(one[0], rel=1e-3)
+
+
+def test_a_single_cpu_loads_what_fsdp_saved(several: Path, alone: Path, tokens: Path) -> None:  # noqa: F811
+    assert averaged_state(several / "fsdp").keys() == averaged_state(alone).keys()
+    assert (export(several / "fsdp") / "model.safetensors").is_file()
+    # The optimiser's state comes along: the next losses of a run that goes on alone are those of one that was alone.
+    more = [*OPTIONS, "max_steps=5"]
+    run("semantic", tokens, several / "fsdp", *more)
+    run("semantic", tokens, alone, *more)
+    one, other = losses(alone), losses(several / "fsdp")
+    assert all(other[step] == pytest.approx(one[step], rel=1e-3) for step in (3, 4))
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(tokens: Path, tmp_path: Path) -> None:  # noqa: F811
+    with pytest.raises(InputError, match=r"accumulate=3 equal parts"):
+        run("semantic", tokens, tmp_path, "accumulate=3")
+
+
+def test_a_device_that_is_missing_is_named(tokens: Path, tmp_path: Path) -> None:  # noqa: F811
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(InputError, match=r"device=cuda is not available here; use one of auto, cpu"):
+        run("listener", tokens, tmp_path, "device=cuda")
+
+
+def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 400) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.is_file():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("slurm", [False, True])
+def test_a_run_that_is_told_to_stop_saves_first(tokens: Path, tmp_path: Path, slurm: bool) -> None:  # noqa: F811
+    """SIGTERM, or the signal that SLURM sends before it takes the machine away; the losses go on exactly."""
+    options = ["max_steps=100000", "checkpoint_every=2", "val_every=1000", "accumulate=2"]
+    command = [sys.executable, "-m", "accompany", "train", "semantic", f"run_dir={tmp_path}", *items(tokens, *options)]
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
+    scontrol.chmod(0o755)
+    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0",
+           "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "localhost",
+           "PATH": f"{scontrol.parent}:{os.environ['PATH']}"} if slurm else {}  # fmt: skip
+    process = subprocess.Popen(command, env=environment(**job), stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(tmp_path / "checkpoints" / "last.ckpt", process)
+        process.send_signal(signal.SIGUSR1 if slurm else signal.SIGTERM)
+        if slurm:
+            wait_for(tmp_path / "requeued", process)
+            process.kill()
+        _, words = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    if slurm:
+        assert (tmp_path / "requeued").read_text().split() == ["requeue", "7"]
+    if not slurm:
+        assert process.returncode == 128 + signal.SIGTERM and "saved; run it again to go on" in words, words[-2000:]
+    (saved,) = tmp_path.glob("hpc_ckpt_*.ckpt") if slurm else [tmp_path / "checkpoints" / "last.ckpt"]
+    reached = torch.load(saved, weights_only=True)["global_step"]
+    assert reached >= 2
+    run("semantic", tokens, tmp_path, *options[1:], f"max_steps={reached + 3}")
+    assert not list(tmp_path.glob("hpc_ckpt_*.ckpt"))
+    run("semantic", tokens, tmp_path / "whole", *options[1:], f"max_steps={reached + 3}")
+    whole, parts = losses(tmp_path / "whole"), losses(tmp_path)
+    assert [parts[step] for step in range(reached, reached + 3)] == [
+        whole[step] for step in range(reached, reached + 3)
+    ]
