@@ -105,11 +105,6 @@ def saved(page: Page, click: str, folder: Any) -> Any:
     return path
 
 
-def seconds_of(text: str) -> float:
-    minutes, seconds = text.split(":")
-    return 60 * int(minutes) + float(seconds)
-
-
 def test_upload_generate_compare_retake_download(page, song, tmp_path):
     upload(page, song)
     expect(page.locator("#vocals")).to_contain_text("my song.wav")
@@ -145,18 +140,20 @@ def test_upload_generate_compare_retake_download(page, song, tmp_path):
 def test_playing_moves_and_takes_swap_in_step(page, song):
     upload(page, song)
     make(page, 2)
+    page.check("#loop")  # so that the song does not end under a slow test
     page.click("#play")
-    page.wait_for_timeout(800)
-    expect(page.locator("#time")).not_to_have_text("0:00.0")
+    expect(page.locator("#play")).to_have_text("❚❚", timeout=WAIT_MS)
+    expect(page.locator("#time")).to_have_text(re.compile("0:0[1-3]"), timeout=WAIT_MS)
     page.click("#slot-A")
     page.keyboard.press("x")
     expect(page.locator("#slot-B")).to_have_attribute("aria-pressed", "true")
     page.click("#solo-voice")
     expect(page.locator("#solo-voice")).to_have_attribute("aria-pressed", "true")
     page.click("#play")
+    expect(page.locator("#play")).to_have_text("▶", timeout=WAIT_MS)
     at = page.inner_text("#time")
     page.wait_for_timeout(400)
-    assert page.inner_text("#time") == at and 0.2 < seconds_of(at) <= 4
+    assert page.inner_text("#time") == at
     page.locator("#level-band").fill("-12")
     assert "band_db=-12" in page.locator(".take >> nth=0 >> text=Mix").get_attribute("href")
 

@@ -22,7 +22,7 @@ export class Player {
 
   get position() {
     if (!this.playing) return this.at;
-    const now = this.at + (this.context.currentTime - this.startedAt);
+    const now = this.at + Math.max(0, this.context.currentTime - this.startedAt);
     return this.loop && now >= this.loop[1] ? this.loop[1] : Math.min(now, this.seconds);
   }
 
