@@ -253,5 +253,5 @@ def _note_what_changes_nothing(bundle: LlambadaBundle, settings: Settings) -> No
     for name, meaning in _WITHOUT.items():
         value = getattr(settings, name)
         if value is not None:
-            said = f"{name}={value}" if isinstance(value, (str, float)) else name
+            said = f"{name}={value}" if isinstance(value, (str, int, float)) else name
             _log.warning("%s has no condition for the %s, so %s changes nothing.", bundle.name, meaning, said)

@@ -17,11 +17,11 @@ from accompany import audio
 from accompany.config import read_json
 from accompany.data.measures import Limits
 from accompany.data.pair_making import PrepareConfig
+from accompany.data.pair_sources import find_sources
 from accompany.data.pairs import group_of, pair_folders
 from accompany.data.prepare import prepare
 from accompany.data.prepare_report import Report
 from accompany.data.separate import VocalSeparator
-from accompany.data.tokenize import find_songs
 from accompany.errors import InputError
 from accompany.sound.stems import STEMS, split_stems
 
@@ -107,7 +107,7 @@ def test_a_tree_of_songs_becomes_aligned_pairs(separator: Path, tmp_path: Path) 
     assert sum(lengths) == 5 * RATE
     other = read_json(folders[0] / "song.json")
     assert other["song"] == "deep/zweites Lied ☂" and len(other["captions"]) == len(other["caption_sources"]) >= 1
-    assert len(find_songs(tmp_path / "pairs")) == 4, "tokenize finds every pair"
+    assert len(find_sources(tmp_path / "pairs")) == 4, "tokenize finds every pair"
     page = (tmp_path / "pairs" / "report.html").read_text()
     assert "<svg" in page and "4 pairs" in page
 

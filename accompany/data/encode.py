@@ -20,8 +20,8 @@ from accompany import audio
 from accompany.config import read_json
 from accompany.data.augment import AugmentConfig, augment_vocal
 from accompany.data.moves import moved_labels, semitones_of, sped
-from accompany.data.shards import Encoded
 from accompany.data.pair_sources import ACCOMPANIMENT, SONG, VOCALS, Source
+from accompany.data.shards import Encoded
 from accompany.data.token_parts import Hearing, TokenParts, tokens_per_frame
 from accompany.data.tokens import Labels
 from accompany.errors import InputError

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from accompany.data.shards import LIGHT, Shard
 from accompany.data.pair_sources import SIDES, sides_of
+from accompany.data.shards import LIGHT, Shard
 from accompany.data.storage import Store
 from accompany.data.tokens import SHARDS, Counts, Manifest, write_manifest
 from accompany.errors import InputError

@@ -1,8 +1,8 @@
 """Tempo and key of a stretch of music, measured: null where the sound does not say them clearly.
 
 Tempo by autocorrelation of the onset strength with a prior for what people tap (Ellis, "Beat tracking by dynamic
-programming", 2007); key by correlation of the mean chroma with the profiles of Temperley ("Music and probability", 2007), after
-Krumhansl and Schmuckler.
+programming", 2007); key by correlation of the mean chroma with the profiles of Temperley ("Music and probability",
+2007), after Krumhansl and Schmuckler.
 """
 
 from __future__ import annotations

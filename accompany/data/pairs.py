@@ -10,8 +10,8 @@
 
 A pair is any folder below PAIRS that holds vocals.flac, as `accompany synth` writes them too (there a whole song is one
 pair). <song> is the path of the song below the folder of songs with `/` as `__`, cut and given a hash where it would be
-too long or not its own; <start> is where the pair begins in its song, in milliseconds, eight digits. A song appears with
-all of its pairs at once (one rename), so a folder without a leading dot is complete.
+too long or not its own; <start> is where the pair begins in its song, in milliseconds, eight digits. A song appears
+with all of its pairs at once (one rename), so a folder without a leading dot is complete.
 
 song.json of a pair has, beside what the song's own sidecar knew (times moved to the pair's start):
 
@@ -22,7 +22,7 @@ song.json of a pair has, beside what the song's own sidecar knew (times moved to
 | `start_s`, `n_samples`, `sample_rate` | place in the song in seconds, length in samples, rate in Hz |
 | `captions`, `caption_sources` | sentences, the most trusted first, and for each where it is from (`CAPTION_SOURCES`) |
 | `key`, `tempo_bpm`, `beats`, `chords`, ... | only where a sidecar or a tag says so: labels to learn from |
-| `measured` | what was measured: `tempo_bpm`, `key` (each null where unsure), and the measures of `accompany.data.measures` |
+| `measured` | what was measured: `tempo_bpm`, `key` (each null where unsure), and those of `accompany.data.measures` |
 | `gain` | the factor that both sides were multiplied by |
 | `source` | the file, or the folder of stems, that the pair was made of |
 """

@@ -1,9 +1,9 @@
 """`accompany prepare`: a tree of songs in, a folder of sample-aligned (vocals, accompaniment) pairs out.
 
 It can be killed at any moment and run again: a song's pairs appear under its name all at once, and a song that is there
-is not made again. Near-duplicates are looked for when all songs are there, so that neither the order of the work nor its
-interruptions change what comes out. A song that cannot be read is set aside with its reason, and tried again when its
-file has changed.
+is not made again. Near-duplicates are looked for when all songs are there, so that neither the order of the work nor
+its interruptions change what comes out. A song that cannot be read is set aside with its reason, and tried again when
+its file has changed.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ REPORT, PAGE = "report.json", "report.html"
 _DUPLICATE = "near-duplicate"
 _WIDTH, _HEIGHT, _LABEL = 640, 160, 28
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:760px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}td.n{text-align:right}
+table{border-collapse:collapse}
+td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}td.n{text-align:right}
 svg rect{fill:#4a7ba6}svg text{font-size:11px;fill:#555}h2{margin-top:2em}"""
 
 
@@ -131,7 +132,11 @@ def write_report(
 
 
 def _spread(tally: _Tally) -> dict[str, Any]:
-    bins = {"level_db": np.arange(-50, 1, 5.0), "tempo_bpm": np.arange(50, 211, 10.0), "voiced_share": np.arange(11) / 10}
+    bins = {
+        "level_db": np.arange(-50, 1, 5.0),
+        "tempo_bpm": np.arange(50, 211, 10.0),
+        "voiced_share": np.arange(11) / 10,
+    }
     spread: dict[str, Any] = {}
     for name, edges in bins.items():
         counts, _ = np.histogram(np.clip(tally.values[name], edges[0], edges[-1]), edges)

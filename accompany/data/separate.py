@@ -37,7 +37,8 @@ class SongSeparator:
 
     Args:
         name: "tiny", the small one that the package carries; a Demucs name ("htdemucs"), `hf://namespace/name`, or a
-            folder in the layout of a Demucs repository: NAME.yaml with SIGNATURE.safetensors (as on the hub) or SIGNATURE.th (as `demucs --repo`).
+            folder in the layout of a Demucs repository: NAME.yaml with SIGNATURE.safetensors (as on the hub) or
+            SIGNATURE.th (as `demucs --repo`).
         device: torch device.
         needed: stems that it must know.
         option: what the user calls it, for the refusal.

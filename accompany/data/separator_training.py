@@ -100,7 +100,9 @@ def train_separator(config: SeparatorTrainingConfig) -> Path:
     songs = find_songs(config.songs)
     held_out, training = songs[: config.held_out], songs[config.held_out :]
     if len(training) < 2:
-        raise InputError(f"{len(songs)} songs are too few to keep {config.held_out} apart; make more or lower held_out.")
+        raise InputError(
+            f"{len(songs)} songs are too few to keep {config.held_out} apart; make more or lower held_out."
+        )
     model = build_separator(config.model)
     _log.info("separator: %d weights", sum(weight.numel() for weight in model.parameters()))
 

@@ -1,4 +1,4 @@
-"""The songs below a folder: mixes to separate, or stems in the layouts of MUSDB18-HQ, MoisesDB and `accompany synth`."""
+"""The songs below a folder: mixes to separate, or stems as in MUSDB18-HQ, MoisesDB and `accompany synth`."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from accompany.data.convert import convert, is_old
 from accompany.data.encode import EncodeConfig, Heard, encode, hear
 from accompany.data.index import finish
 from accompany.data.jobs import Stage, run_stages
-from accompany.data.shards import SUFFIX, Shard, ShardWriter, rows_of
 from accompany.data.pair_sources import Bleeds, Source, find_sources, sides_of
+from accompany.data.shards import SUFFIX, Shard, ShardWriter, rows_of
 from accompany.data.storage import Store
 from accompany.data.token_parts import Hearing, TokenParts, tokens_per_frame
 from accompany.data.tokens import OLD_SCHEMA, SHARDS, WORK, Manifest, planned, read_content, write_manifest

@@ -17,6 +17,9 @@ from torch import Tensor
 
 CHUNK_FRAMES = 1024
 
+_usable_in_training = torch.inference_mode(mode=False)
+"""Filters are made once: those made while a model generates must serve a later training too."""
+
 
 def grid_frames(n_samples: int, sample_rate: int, frame_rate: float) -> int:
     """Frames that cover `n_samples`: ceil(n_samples * frame_rate / sample_rate)."""
@@ -88,6 +91,7 @@ def padded_slice(audio: Tensor, begin: int, end: int) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@_usable_in_training
 def log_frequency_bank(
     sample_rate: int, fft_size: int, window: int, f_min: float, n_bins: int, bins_per_octave: int
 ) -> Tensor:
@@ -105,6 +109,7 @@ def log_frequency_bank(
 
 
 @lru_cache(maxsize=32)
+@_usable_in_training
 def harmonic_bank(
     sample_rate: int,
     fft_size: int,
@@ -144,6 +149,7 @@ def _tooth(frequencies: Tensor, centres: Tensor, sample_rate: int, window: int, 
 
 
 @lru_cache(maxsize=32)
+@_usable_in_training
 def mel_bank(sample_rate: int, fft_size: int, n_mels: int, f_min: float, f_max: float) -> Tensor:
     """Triangular HTK mel filters [bins, n_mels]; columns sum to 1."""
 

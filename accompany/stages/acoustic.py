@@ -2,7 +2,8 @@
 
 Three ways behind one door, chosen in the config: masked parallel decoding codebook by codebook (SoundStorm, Borsos et
 al., 2023; schedule of MaskGIT, Chang et al., 2022), or autoregressive, with the delay pattern (MusicGen, Copet et
-al., 2023) or frame by frame with a depth decoder (RQ-Transformer, Lee et al., 2022). Conditions stand on the semantic grid (F frames), tokens on the codec's (A = ratio * F frames).
+al., 2023) or frame by frame with a depth decoder (RQ-Transformer, Lee et al., 2022). Conditions stand on the semantic
+grid (F frames), tokens on the codec's (A = ratio * F frames).
 """
 
 from __future__ import annotations
@@ -14,8 +15,25 @@ import torch
 from torch import Tensor, nn
 
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, conditions_of, drop, stack
-from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, gather, guide, rounds, stream_losses, windows
+from accompany.stages.conditions import (
+    ConditionConfig,
+    ConditionEmbedding,
+    Conditions,
+    DropRates,
+    conditions_of,
+    drop,
+    stack,
+)
+from accompany.stages.decoding import (
+    Progress,
+    StreamDecoder,
+    check_seeds,
+    gather,
+    guide,
+    rounds,
+    stream_losses,
+    windows,
+)
 from accompany.stages.depth import DepthConfig, DepthDecoder
 from accompany.stages.masked import MaskedDecoder
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise

@@ -81,6 +81,6 @@ def round_up(n_frames: int) -> int:
 
 
 def bias_by_distance(bias: Tensor, positions: Tensor, slots: Tensor) -> Tensor:
-    """Biases [H, F, S] of frames at `positions` [F] on `slots` [S], from one [H, N] a distance; minus infinity ahead."""
+    """Biases [H, F, S] of frames at `positions` [F] on `slots` [S], from [H, N] by distance; minus infinity ahead."""
     distances = positions[:, None] - slots
     return bias[:, distances.clamp_min(0)].masked_fill(distances < 0, -torch.inf)

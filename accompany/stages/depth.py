@@ -5,8 +5,8 @@ The split is that of the RQ-Transformer (Lee et al., "Autoregressive image gener
 codecs whose codes carry the phase of the waveform: the next frame is then to a good part a linear prediction from the
 last ones, and a prediction needs them in full.
 
-Shape letters: B items, G branches of guidance, K codebooks, F frames, J frames of the past, V codes, D width, E width of
-a code's vector.
+Shape letters: B items, G branches of guidance, K codebooks, F frames, J frames of the past, V codes, D width, E width
+of a code's vector.
 """
 
 from __future__ import annotations

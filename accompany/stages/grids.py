@@ -90,7 +90,9 @@ class _Heard:
     def __init__(self, beat_logits: np.ndarray, downbeat_logits: np.ndarray, frame_rate: float) -> None:
         self._rate, self._duration_s = frame_rate, len(beat_logits) / frame_rate
         self._beat, self._downbeat = _probability(beat_logits), _probability(downbeat_logits)
-        self._beat_near, self._downbeat_near = (np.convolve(p, [0.5, 1, 0.5], "same")[: len(p)] for p in (self._beat, self._downbeat))
+        self._beat_near, self._downbeat_near = (
+            np.convolve(p, [0.5, 1, 0.5], "same")[: len(p)] for p in (self._beat, self._downbeat)
+        )
         self._logits = np.clip(beat_logits, -6.0, 4.0)
         self._mass = np.concatenate([[0.0], np.cumsum(self._beat)])
         self._n_beats = self._beat.sum() / 2  # labels count 0.5, 1, 0.5 around a beat

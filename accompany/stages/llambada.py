@@ -9,9 +9,9 @@ What the transformer sees is
 
     start 0, sequence 0, end, start 1, sequence 1, end, start 2, sequence 2
 
-in which each sequence has its own start vector, embedding table and output weights. A sequence of Q codebooks goes frame
-by frame: position n is of codebook n mod Q, with its own rows of the table and its own output weights. The end token
-follows the last code and counts as a position like any other.
+in which each sequence has its own start vector, embedding table and output weights. A sequence of Q codebooks goes
+frame by frame: position n is of codebook n mod Q, with its own rows of the table and its own output weights. The end
+token follows the last code and counts as a position like any other.
 
 Shape letters: B items, S sequences, N positions of a sequence, Q codebooks, V codes without the end token, D width.
 """

@@ -26,7 +26,9 @@ def choose_precision(name: str, device: str) -> str:
     if name not in PRECISIONS:
         raise InputError(f"There is no precision '{name}'; use one of {', '.join(PRECISIONS)}.")
     if name == "int8" and device != "cpu":
-        raise InputError(f"The precision int8 runs on the CPU only, not on {device}; leave it out, or use --device cpu.")
+        raise InputError(
+            f"The precision int8 runs on the CPU only, not on {device}; leave it out, or use --device cpu."
+        )
     if name != "auto":
         return name
     if device != "cuda":

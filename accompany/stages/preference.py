@@ -1,10 +1,10 @@
 """Preference tuning of the semantic stage: direct preference optimisation against the frozen start.
 
-DPO is Rafailov et al. 2023 ("Direct Preference Optimization", equation 7). The likelihoods of the frozen start are taken
-once, beforehand, so that no second model stays in memory. `anchor` adds the cross entropy of the better take, which
-keeps its likelihood from falling along with that of the worse one (Pang et al. 2024, "Iterative Reasoning Preference
-Optimization", equation 2). The trainers of `trl` do not fit: they tune language models of `transformers` with one stream
-of text tokens and a tokenizer; here a take is K streams of codes under conditions that are no tokens.
+DPO is Rafailov et al. 2023 ("Direct Preference Optimization", equation 7). The likelihoods of the frozen start are
+taken once, beforehand, so that no second model stays in memory. `anchor` adds the cross entropy of the better take,
+which keeps its likelihood from falling along with that of the worse one (Pang et al. 2024, "Iterative Reasoning
+Preference Optimization", equation 2). The trainers of `trl` do not fit: they tune language models of `transformers`
+with one stream of text tokens and a tokenizer; here a take is K streams of codes under conditions that are no tokens.
 """
 
 from __future__ import annotations

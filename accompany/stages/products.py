@@ -1,8 +1,8 @@
 """Products of a step's few rows with its matrices: in floating point, or with weights of 8 bits.
 
-A step reads every weight once and does little else, so a quarter of the bytes is up to a quarter of the time. Weights are
-rounded to 8 bits with a scale for each output (LLM.int8 and its successors keep such scales too: Dettmers et al., 2022);
-what they are multiplied with keeps 16 bits (bfloat16).
+A step reads every weight once and does little else, so a quarter of the bytes is up to a quarter of the time. Weights
+are rounded to 8 bits with a scale for each output (LLM.int8 and its successors keep such scales too: Dettmers et al.,
+2022); what they are multiplied with keeps 16 bits (bfloat16).
 
 Shape letters: N rows, I inputs, O outputs of a matrix.
 """

@@ -22,7 +22,16 @@ from accompany.stages.conditions import (
     drop_history,
     stack,
 )
-from accompany.stages.decoding import Progress, StreamDecoder, check_seeds, gather, guide, rounds, stream_losses, windows
+from accompany.stages.decoding import (
+    Progress,
+    StreamDecoder,
+    check_seeds,
+    gather,
+    guide,
+    rounds,
+    stream_losses,
+    windows,
+)
 from accompany.stages.sampling import SamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import Transformer, TransformerConfig

@@ -4,7 +4,8 @@ What `Transformer.forward` gives for this profile, with fewer and smaller operat
 the rows of one product, a step's biases are a stretch of one table, and what the convolution saw last is handed on
 instead of copied.
 
-Shape letters: B batch, F frames, D width, H heads, C width of a head, N cache frames, E inner width of the feed-forward.
+Shape letters: B batch, F frames, D width, H heads, C width of a head, N cache frames, E inner width of the
+feed-forward.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Captions of pairs: from files beside the song, from its tags, from a captioner of one's own, from CLAP and measures."""
+"""Captions of pairs: from files beside the song, its tags, a captioner of one's own, or CLAP and measures."""

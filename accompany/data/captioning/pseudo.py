@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from accompany import audio
-from accompany.data.captioning.words import QUESTIONS, VOCABULARY
 from accompany.data.captioning.wording import Facts
+from accompany.data.captioning.words import QUESTIONS, VOCABULARY
 from accompany.data.separate import Stopwatch
 
 _MOST = {"genre": 1, "instruments": 3, "mood": 1, "era": 1, "production": 1}

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 _TEMPI = (
-    (72, ("very slow", "slow")), (92, ("slow", "relaxed", "laid-back")), (112, ("mid-tempo", "moderate", "walking-pace")),
+    (72, ("very slow", "slow")), (92, ("slow", "relaxed", "laid-back")),
+    (112, ("mid-tempo", "moderate", "walking-pace")),
     (132, ("upbeat", "lively", "medium-fast")), (999, ("fast", "brisk", "driving")),
 )  # fmt: skip
 _THINGS = ("backing", "backing track", "accompaniment", "instrumental", "arrangement", "band")
@@ -80,7 +81,11 @@ def _list(facts: Facts, rng: np.random.Generator) -> str:
 
 
 def _short(facts: Facts, rng: np.random.Generator) -> str:
-    options = [f"{facts.mood} {facts.genre}".strip(), _and(facts.instruments), f"{_tempo(facts, rng)} {facts.genre}".strip()]
+    options = [
+        f"{facts.mood} {facts.genre}".strip(),
+        _and(facts.instruments),
+        f"{_tempo(facts, rng)} {facts.genre}".strip(),
+    ]
     kept = [option for option in options if option]
     return _pick(rng, tuple(kept)) if kept else ""
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 GENRES = (
-    "pop", "rock", "indie rock", "punk rock", "hard rock", "heavy metal", "blues", "jazz", "swing", "bossa nova", "soul",
-    "funk", "R&B", "gospel", "disco", "house", "techno", "trance", "drum and bass", "dubstep", "hip hop", "trap", "reggae",
-    "ska", "dub", "country", "bluegrass", "folk", "singer-songwriter", "Celtic folk", "flamenco", "salsa", "samba",
-    "reggaeton", "afrobeat", "tango", "polka", "klezmer", "Bollywood", "J-pop", "K-pop", "classical", "baroque", "opera",
-    "musical theatre", "choral", "film score", "ambient", "new age", "lo-fi", "synthpop", "new wave", "industrial", "waltz",
-    "ballad", "lullaby", "Christmas", "children's song", "march",
+    "pop", "rock", "indie rock", "punk rock", "hard rock", "heavy metal", "blues", "jazz", "swing", "bossa nova",
+    "soul", "funk", "R&B", "gospel", "disco", "house", "techno", "trance", "drum and bass", "dubstep", "hip hop",
+    "trap", "reggae", "ska", "dub", "country", "bluegrass", "folk", "singer-songwriter", "Celtic folk", "flamenco",
+    "salsa", "samba", "reggaeton", "afrobeat", "tango", "polka", "klezmer", "Bollywood", "J-pop", "K-pop",
+    "classical", "baroque", "opera", "musical theatre", "choral", "film score", "ambient", "new age", "lo-fi",
+    "synthpop", "new wave", "industrial", "waltz", "ballad", "lullaby", "Christmas", "children's song", "march",
 )  # fmt: skip
 
 INSTRUMENTS = (
-    "acoustic guitar", "nylon-string guitar", "clean electric guitar", "distorted electric guitar", "slide guitar", "banjo",
-    "mandolin", "ukulele", "sitar", "harp", "piano", "electric piano", "organ", "harpsichord", "accordion", "clavinet",
-    "electric bass", "double bass", "synth bass", "synth pad", "synth lead", "arpeggiated synth", "strings", "violin",
-    "cello", "brass section", "trumpet", "trombone", "saxophone", "clarinet", "flute", "harmonica", "bagpipes", "choir",
-    "drums", "brushed drums", "drum machine", "hand percussion", "congas", "tambourine", "hand claps", "marimba",
-    "vibraphone", "glockenspiel", "steel drums", "timpani", "turntables",
+    "acoustic guitar", "nylon-string guitar", "clean electric guitar", "distorted electric guitar", "slide guitar",
+    "banjo", "mandolin", "ukulele", "sitar", "harp", "piano", "electric piano", "organ", "harpsichord", "accordion",
+    "clavinet", "electric bass", "double bass", "synth bass", "synth pad", "synth lead", "arpeggiated synth",
+    "strings", "violin", "cello", "brass section", "trumpet", "trombone", "saxophone", "clarinet", "flute",
+    "harmonica", "bagpipes", "choir", "drums", "brushed drums", "drum machine", "hand percussion", "congas",
+    "tambourine", "hand claps", "marimba", "vibraphone", "glockenspiel", "steel drums", "timpani", "turntables",
 )  # fmt: skip
 
 MOODS = (

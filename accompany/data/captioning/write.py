@@ -87,15 +87,19 @@ class CaptionWriter:
         try:
             said = captioner(band, sample_rate, asdict(facts))
         except Exception as error:
-            raise InputError(f"--captioner failed ({type(error).__name__}: {error}); correct it and run again.") from error
+            raise InputError(
+                f"--captioner failed ({type(error).__name__}: {error}); correct it and run again."
+            ) from error
         texts = [said] if isinstance(said, str) else list(said) if isinstance(said, list | tuple) else None
         if texts is None or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"--captioner returned {type(said).__name__}; it must return a sentence or a list of them.")
+            raise InputError(
+                f"--captioner returned {type(said).__name__}; it must return a sentence or a list of them."
+            )
         return [" ".join(text.split()) for text in texts if text.strip()]
 
 
 def load_listener(name: str) -> Listener | None:
-    """The listener on a CLAP: of a bundled model, of a model's folder, a CLAP's own folder or hub id; "none" is None."""
+    """The listener on a CLAP: of a bundled model, a model's folder, a CLAP's own folder or hub id; "none" is None."""
     from accompany.encoders.clap import Clap
 
     if name == NO_CLAP:

@@ -102,7 +102,8 @@ class Score:
         sections: (start_s, end_s, "intro" | "verse" | "prechorus" | "chorus" | "bridge" | "break" | "outro").
         melody: sung notes, one at a time, sorted.
         keys: (start_s, end_s, key), without gaps.
-        backing: a second voice in thirds and sixths with the first, in some songs; softer, same syllables; `second.py` says who sings it.
+        backing: a second voice in thirds and sixths with the first, in some songs; softer, same syllables;
+            `second.py` says who sings it.
         instruments: names of `parts`, in order; `absent`: families that a caption says are missing.
         captions: at least six wordings; `attributes`: the facts behind them.
     """

@@ -60,7 +60,7 @@ def second_singer(score: Score) -> SecondSinger | None:
 
 
 def sing_all(score: Score, sample_rate: int) -> np.ndarray:
-    """The vocals of a song, dry, peak 0.7: the lead alone [1, T], or with the second voice beside it [2, T]; float32."""
+    """The vocals of a song, dry, peak 0.7, float32: the lead alone [1, T], or the second voice beside it [2, T]."""
     lead = sing(score.melody, score.voice, score.duration_s, sample_rate)
     singer = second_singer(score)
     if singer is None:
