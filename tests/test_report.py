@@ -66,7 +66,7 @@ def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
     for row in ("accompany", "truth", "codec", "shuffled", "heard chords"):
         assert f"| {row} |" in table
         assert f"clips/000_{row.replace(' ', '_')}.flac" in page
-    assert len(list((report_dir / "clips").glob("*.flac"))) == 9
+    assert len(list((report_dir / "clips").glob("*.flac"))) == 12
     assert (report_dir / "clips" / "000.png").stat().st_size > 10_000
 
 
