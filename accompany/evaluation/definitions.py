@@ -100,7 +100,7 @@ CATALOGUE = {
     ),
     "tempo_acc1": Figure(
         "time",
-        "share of clips whose tempo (median distance of the beats found) is within 4% of the grid's",
+        "share of clips whose tempo (median distance of the judge's beats, without a judge librosa's) is within 4%",
         "Gouyon et al., IEEE TASLP 2006",
     ),
     "tempo_acc2": Figure(

@@ -52,7 +52,7 @@ def obedience(
     sound: metrics.Signal, sample_rate: int, wanted: frozenset[str], forbidden: frozenset[str], judge: Judge
 ) -> dict[str, float]:
     """`named`, `forbidden` and `obedience` of one sound, as far as there are wishes."""
-    families = judge.heard(_at_judge_rate(sound, sample_rate))[0]
+    families = _families(sound, sample_rate, judge)
     named = [family in families for family in sorted(wanted)]
     obeyed = [family not in families for family in sorted(forbidden)]
     parts = {"named": named, "forbidden": obeyed, "obedience": named + obeyed}
@@ -63,7 +63,7 @@ def granted_by_family(
     sound: metrics.Signal, sample_rate: int, heard: Heard, judge: Judge
 ) -> dict[tuple[str, str], bool]:
     """For each wish, ("named" or "forbidden", family), whether the judge finds it granted."""
-    families = judge.heard(_at_judge_rate(sound, sample_rate))[0]
+    families = _families(sound, sample_rate, judge)
     return {("named", family): family in families for family in heard.wanted} | {
         ("forbidden", family): family not in families for family in heard.forbidden
     }
@@ -141,9 +141,16 @@ def _rhythm(sound: metrics.Signal, chroma: metrics.Matrix, clip: Clip, judge: Ju
 
 
 def judged_beats(sound: metrics.Signal, sample_rate: int, judge: Judge) -> np.ndarray:
-    """Beat times in s that the judge hears, `[N]`."""
+    """Beat times in s that the judge hears, `[N]`; none in silence, which its level-blind ear would fill."""
+    if not sound.any():
+        return np.zeros(0)
     logits = judge.beat_logits(_at_judge_rate(sound, sample_rate))[0].numpy()
     return np.asarray(track_beats(logits, BEATS_FRAME_RATE).beats_s, dtype=np.float64)
+
+
+def _families(sound: metrics.Signal, sample_rate: int, judge: Judge) -> frozenset[str]:
+    """The families that the judge hears; none in silence."""
+    return judge.heard(_at_judge_rate(sound, sample_rate))[0] if sound.any() else frozenset()
 
 
 def _at_judge_rate(sound: metrics.Signal, sample_rate: int) -> torch.Tensor:

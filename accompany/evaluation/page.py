@@ -51,9 +51,8 @@ def write_page(out: Path, report: dict[str, Any], shown: Sequence[dict[str, Outp
         image = picture_of_take(out / "clips" / f"{i:03d}.png", ours.take)
         parts.append(f'<img src="clips/{image.name}" alt="voice and accompaniment: spectrograms, chroma, beats">')
         parts += [_player(out, i, name, output) for name, output in outputs.items() if output is not None]
-    page = out / ".report.html.part"
-    page.write_text("\n".join(parts) + "\n</main></html>\n", encoding="utf-8")
-    page.replace(out / "report.html")
+    with audio.replacing(out / "report.html") as part:
+        part.write_text("\n".join(parts) + "\n</main></html>\n", encoding="utf-8")
 
 
 def _tables(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from accompany.audio import replacing
 from accompany.config import read_json, write_json
 from accompany.errors import InputError
 from accompany.evaluation.definitions import CATALOGUE, FIGURES, GROUPS
@@ -115,7 +116,8 @@ def evaluate(
     report = _report(contest, judge, config)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", report)
-    _write_text(out / "report.md", as_table(report))
+    with replacing(out / "report.md") as part:
+        part.write_text(as_table(report), encoding="utf-8")
     shown = range(min(config.players, len(clips)))
     write_page(out, report, [{name: contest.output(name, i) for name in report["rows"]} for i in shown])
     return report
@@ -295,9 +297,3 @@ def _floor_of_obedience(contest: Contest, judge: Judge | None) -> dict[str, Any]
         stranger = clips[other_clip(i, len(clips))]
         values.append(obedience(output.sound, output.clip.sample_rate, *wishes(stranger, judge), judge))
     return summarise(values)
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
