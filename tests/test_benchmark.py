@@ -230,6 +230,7 @@ def test_retrieval_takes_the_nearest_in_key_and_tempo_and_never_the_song_itself(
     assert nearest[1] != 1
     assert nearest[4] == 3  # five fifths away at the same speed before one at half the speed
     assert nearest_clips(clips[:1]) == [0]
+    assert nearest_clips([clip_of(key="unheard of"), clips[0]]) == [1, 0]
 
 
 def test_the_best_degenerate_answer_is_told_for_each_figure():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from accompany import audio
+from accompany.errors import InputError
 from accompany.evaluation.arranger import arrange
 from accompany.evaluation.folders import Against
 from accompany.evaluation.metrics import Signal, chroma, track_beats
@@ -143,10 +144,14 @@ def nearest_clips(clips: Sequence[Clip]) -> list[int]:
 
 
 def _traits(clip: Clip) -> tuple[int | None, float]:
-    """Key (0..23, None of a sound without one) and tempo in beats a minute."""
-    key = clip.key or hear_key(chroma(clip.truth, clip.sample_rate))
+    """Key (0..23; None of a sound or a label without one) and tempo in beats a minute."""
+    label = clip.key or hear_key(chroma(clip.truth, clip.sample_rate))
+    try:
+        key = key_index(label) if label else None
+    except InputError:
+        key = None
     beats = np.array(clip.beats_s) if len(clip.beats_s) > 1 else track_beats(clip.truth, clip.sample_rate)
-    return (key_index(key) if key else None), tempo_bpm(beats) or 120.0
+    return key, tempo_bpm(beats) or 120.0
 
 
 def _distance(a: tuple[int | None, float], b: tuple[int | None, float]) -> float:
