@@ -235,14 +235,19 @@ and, so that nothing is downloaded, the folders of three others (each as on the 
 
 
 def _add_evaluate(commands: Any) -> None:
-    example = "accompany evaluate test_songs --report report"
+    example = "accompany evaluate test_songs --against fastsag=outputs/fastsag --seeds 3 --report report"
     help_ = "measure a model on song folders, floor and ceiling beside each figure"
     parser = _command(commands, "evaluate", help_, example, more="songs")
-    parser.add_argument("songs", nargs="+", metavar="SONGS_DIR", help="song folders, as synth and prepare write them")
+    songs = "song folders, as synth and prepare write them, or of MUSDB18-HQ or MoisesDB"
+    parser.add_argument("songs", nargs="+", metavar="SONGS_DIR", help=songs)
     parser.add_argument("--report", required=True, metavar="DIR", help="gets report.html, .md, .json and sounds")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="X", help="length of a clip (default 10)")
     parser.add_argument("--clips", type=_count, metavar="N", help="at most this many clips")
     parser.add_argument("--seed", type=int, default=0, help="of the generations (default 0)")
+    more = "outputs of another system, files named after the songs; may be given again"
+    parser.add_argument("--against", action="append", default=[], metavar="NAME=DIR", help=more)
+    takes = "takes of each clip, to see how diverse they are (default 1)"
+    parser.add_argument("--seeds", type=_count, default=1, metavar="N", help=takes)
     parser.add_argument("--judge", default="", metavar="DIR", help="judge of the prompts (default: the package's own)")
     _add_model(parser)
 

@@ -235,9 +235,11 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from accompany.evaluation.report import EvaluationConfig, as_table, evaluate
+    from accompany.evaluation.page import as_table
+    from accompany.evaluation.report import EvaluationConfig, evaluate
 
-    config = EvaluationConfig(seconds=args.seconds, limit=args.clips or 0, seed=args.seed, judge=args.judge)
+    given = {name: getattr(args, name) for name in ("seconds", "seed", "judge", "seeds")}
+    config = EvaluationConfig(**given, limit=args.clips or 0, against=tuple(args.against))
     report = evaluate(_load(args), args.songs, args.report, config)
     _say(as_table(report))
     _say(f"The page with pictures and players: {Path(args.report) / 'report.html'}")

@@ -42,9 +42,13 @@ def songs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report_dir(songs, band, tmp_path_factory):
-    out = tmp_path_factory.mktemp("report") / "report"
-    evaluate(band, [songs], out, EvaluationConfig(seconds=SECONDS, players=1))
-    return out
+    root = tmp_path_factory.mktemp("report")
+    truth = audio.read(songs / "000000" / "accompaniment.flac")
+    (root / "theirs").mkdir()
+    audio.write(root / "theirs" / "000000.wav", truth.samples, truth.sample_rate)
+    against = (f"theirs={root / 'theirs'}",)
+    evaluate(band, [songs], root / "report", EvaluationConfig(seconds=SECONDS, players=1, against=against, seeds=2))
+    return root / "report"
 
 
 def test_floor_and_ceiling_stand_where_they_must(report_dir):
@@ -60,13 +64,35 @@ def test_floor_and_ceiling_stand_where_they_must(report_dir):
     assert rows["told"]["harmony"]["mean"] != rows["accompany"]["harmony"]["mean"]
 
 
+def test_every_kind_of_figure_and_row_is_there(report_dir):
+    report = json.loads((report_dir / "report.json").read_text())
+    rows = report["rows"]
+    assert list(rows)[:2] == ["accompany", "theirs"]
+    assert rows["theirs"]["harmony"]["clips"] == 1
+    assert rows["theirs"]["harmony"]["mean"] > 0.99
+    assert "theirs has no output for 1 of 2 clips" in report["notes"][0]
+    assert {"retrieval", "cluster", "silence"} <= set(rows)
+    ours = {"chord_majmin", "key", "downbeat_f", "tempo_acc1", "clap_score", "fd_clap", "diversity", "named"}
+    assert ours <= set(rows["accompany"])
+    assert rows["shuffled"]["fd_mert"]["mean"] == pytest.approx(0.0, abs=1e-6)  # the same songs in another order
+    assert rows["true chords"]["chord_majmin"]["mean"] > 0.8
+    assert rows["shuffled"]["chord_majmin"]["mean"] < 0.2
+    assert "si_sdr_db" not in rows["silence"]
+    assert rows["silence"]["tempo_acc2"]["mean"] == 0.0
+    assert "named" in report["families"]["truth"]["piano"]
+    assert report["degenerate"]["voice_likeness"]["row"] == "silence"
+    assert report["judge"]["families"]["drums"]["present"] > 0.5
+
+
 def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
     table = (report_dir / "report.md").read_text()
     page = (report_dir / "report.html").read_text()
     for row in ("accompany", "truth", "codec", "shuffled", "heard chords"):
         assert f"| {row} |" in table
         assert f"clips/000_{row.replace(' ', '_')}.flac" in page
-    assert len(list((report_dir / "clips").glob("*.flac"))) == 9
+    assert len(list((report_dir / "clips").glob("*.flac"))) == 13
+    assert "Source: mir_eval" in table
+    assert (report_dir / "clips" / "overview.png").stat().st_size > 10_000
     assert (report_dir / "clips" / "000.png").stat().st_size > 10_000
 
 

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from accompany import audio
-from accompany.evaluation import metrics
+from accompany.evaluation import metrics, pulse, tonality
+from accompany.evaluation.definitions import FIGURES, FROM_ALL_CLIPS
 from accompany.evaluation.judge import BEATS_FRAME_RATE, Judge, named_families
 from accompany.evaluation.judge import SAMPLE_RATE as JUDGE_RATE
 from accompany.evaluation.rows import Output
+from accompany.evaluation.seams import seams, window_borders
+from accompany.evaluation.tempo_words import grants_tempo
 from accompany.evaluation.testset import Clip
 from accompany.stages.tracking import track_beats
 
-FIGURES = {
-    "harmony": "Pearson r of the 12 mean-removed, 1 s smoothed chroma bins against the truth, mean over frames",
-    "beat_f": "F-measure of beats (70 ms) found by librosa's tracker in the output, against the known grid",
-    "judge_beat_f": "the same heard by the judge (its beat activation, tracked as the listener tracks)",
-    "obedience": "share of the prompt's wishes (named instrument heard, forbidden one not heard) granted, by the judge",
-    "named": "share of the named instruments that the judge hears",
-    "forbidden": "share of the forbidden instruments that the judge does not hear",
-    "consonance": "log2 of energy at the sung pitch class over the mean of the twelve (a vocal copy scores highest)",
-    "voice_likeness": "largest normalised correlation with the vocal within 50 ms: 1 is a copy",
-    "chroma_cosine": "mean cosine of unsmoothed chroma against the truth (a flat chroma scores about 0.8)",
-    "onset_correlation": "Pearson r of the onset envelopes against the truth",
-    "si_sdr_db": "scale-invariant signal-to-distortion ratio against the truth in dB (a codec figure)",
-    "clipped_share": "share of samples at full scale",
-    "silent_share": "share of 50 ms blocks below -60 dBFS",
-    "rtf": "seconds of generation for a second of audio, loading excluded",
-}
+if TYPE_CHECKING:
+    from accompany.bundles import Bundle, LlambadaBundle
 
 
 @dataclass(frozen=True)
@@ -63,42 +52,105 @@ def obedience(
     sound: metrics.Signal, sample_rate: int, wanted: frozenset[str], forbidden: frozenset[str], judge: Judge
 ) -> dict[str, float]:
     """`named`, `forbidden` and `obedience` of one sound, as far as there are wishes."""
-    families = judge.heard(_at_judge_rate(sound, sample_rate))[0]
+    families = _families(sound, sample_rate, judge)
     named = [family in families for family in sorted(wanted)]
     obeyed = [family not in families for family in sorted(forbidden)]
     parts = {"named": named, "forbidden": obeyed, "obedience": named + obeyed}
     return {name: float(np.mean(part)) for name, part in parts.items() if part}
 
 
+def granted_by_family(
+    sound: metrics.Signal, sample_rate: int, heard: Heard, judge: Judge
+) -> dict[tuple[str, str], bool]:
+    """For each wish, ("named" or "forbidden", family), whether the judge finds it granted."""
+    families = _families(sound, sample_rate, judge)
+    return {("named", family): family in families for family in heard.wanted} | {
+        ("forbidden", family): family not in families for family in heard.forbidden
+    }
+
+
 def measure(output: Output, heard: Heard, judge: Judge | None) -> dict[str, float]:
-    """Every figure that this output allows; figures whose truth is unknown are left out."""
+    """Every figure that this output allows by signal processing and the judge; those without truth are left out."""
     clip, sound, rate = output.clip, output.sound, output.clip.sample_rate
     level = metrics.levels(sound, rate)
+    chroma = metrics.chroma(sound, rate)
     values = {
-        "harmony": metrics.chroma_correlation(metrics.chroma(sound, rate), heard.truth_chroma),
-        "consonance": metrics.consonance(sound, rate, heard.pitch, heard.voiced),
+        "harmony": metrics.chroma_correlation(chroma, heard.truth_chroma),
+        **tonality.chord_scores(chroma, clip.chords),
+        "consonance": metrics.consonance_of(chroma, heard.pitch, heard.voiced),
         "voice_likeness": metrics.voice_likeness(sound, clip.vocal, rate),
-        "chroma_cosine": metrics.chroma_cosine(sound, clip.truth, rate),
+        "chroma_cosine": metrics.mean_cosine(chroma, heard.truth_chroma),
         "onset_correlation": metrics.onset_correlation(sound, clip.truth, rate),
-        "si_sdr_db": metrics.si_sdr(sound, clip.truth),
         "clipped_share": level.clipped_share,
         "silent_share": level.silent_share,
+        **_rhythm(sound, chroma, clip, judge),
     }
-    if clip.beats_s:
-        values["beat_f"] = metrics.beat_f(metrics.track_beats(sound, rate), np.array(clip.beats_s))
+    if level.peak > 0:  # of silence against anything there is no ratio
+        values["si_sdr_db"] = metrics.si_sdr(sound, clip.truth)
+    key = tonality.key_score(chroma, clip.key) if clip.key else None
+    if key is not None:
+        values["key"] = key
     if output.take is not None and output.take.wall_s is not None:
         values["rtf"] = output.take.wall_s / clip.seconds
     if judge is not None:
         values |= obedience(sound, rate, heard.wanted, heard.forbidden, judge)
-        if clip.beats_s:
-            values["judge_beat_f"] = _judged_beats(sound, clip, judge)
     return values
 
 
-def _judged_beats(sound: metrics.Signal, clip: Clip, judge: Judge) -> float:
-    logits = judge.beat_logits(_at_judge_rate(sound, clip.sample_rate))[0].numpy()
-    found = track_beats(logits, BEATS_FRAME_RATE).beats_s
-    return metrics.beat_f(np.asarray(found, dtype=np.float64), np.array(clip.beats_s))
+def seam_figures(sound: metrics.Signal, sample_rate: int, bundle: Bundle | LlambadaBundle) -> dict[str, float]:
+    """`seam_flux` and `seam_level` at the borders of the stages' windows; empty of a sound that fits into one."""
+    from accompany.bundles import Bundle
+
+    if not isinstance(bundle, Bundle):
+        return {}
+    rate = bundle.semantic_codes.frame_rate
+    n_frames = int(np.ceil(len(sound) / sample_rate * rate))
+    borders: set[float] = set()
+    for config in (bundle.semantic.config, bundle.acoustic.config):
+        spans = config.window_frames, config.context_frames, config.lookahead_frames
+        borders |= set(window_borders(n_frames, *spans, rate))
+    if not borders:
+        return {}
+    found = seams(sound[None], sample_rate, sorted(borders))
+    return {"seam_flux": found.flux_ratio, "seam_level": found.level_ratio}
+
+
+def _rhythm(sound: metrics.Signal, chroma: metrics.Matrix, clip: Clip, judge: Judge | None) -> dict[str, float]:
+    """Everything about beats: by the judge where there is one, and by librosa's tracker."""
+    found = metrics.track_beats(sound, clip.sample_rate)
+    truth = np.array(clip.beats_s)
+    values = {"beat_f": metrics.beat_f(found, truth)} if clip.beats_s else {}
+    if judge is not None:
+        found = judged_beats(sound, clip.sample_rate, judge)
+        values |= {"judge_beat_f": metrics.beat_f(found, truth)} if clip.beats_s else {}
+    granted = grants_tempo(clip.prompt, pulse.tempo_bpm(found))
+    if granted is not None:
+        values["tempo_word"] = granted
+    if not clip.beats_s:
+        return values
+    values |= pulse.tempo_figures(found, truth)
+    drift = pulse.drift_ms(found, truth, clip.seconds)
+    if drift is not None:
+        values["drift_ms"] = drift
+    bar = pulse.bar_length(clip.beats_s, clip.downbeats_s)
+    if bar is not None:
+        onsets = metrics.onset_envelope(sound, clip.sample_rate)
+        downbeats = pulse.hear_downbeats(found, chroma, onsets, metrics.ONSET_RATE, bar)
+        values["downbeat_f"] = metrics.beat_f(downbeats, np.array(clip.downbeats_s))
+    return values
+
+
+def judged_beats(sound: metrics.Signal, sample_rate: int, judge: Judge) -> np.ndarray:
+    """Beat times in s that the judge hears, `[N]`; none in silence, which its level-blind ear would fill."""
+    if not sound.any():
+        return np.zeros(0)
+    logits = judge.beat_logits(_at_judge_rate(sound, sample_rate))[0].numpy()
+    return np.asarray(track_beats(logits, BEATS_FRAME_RATE).beats_s, dtype=np.float64)
+
+
+def _families(sound: metrics.Signal, sample_rate: int, judge: Judge) -> frozenset[str]:
+    """The families that the judge hears; none in silence."""
+    return judge.heard(_at_judge_rate(sound, sample_rate))[0] if sound.any() else frozenset()
 
 
 def _at_judge_rate(sound: metrics.Signal, sample_rate: int) -> torch.Tensor:
@@ -106,10 +158,10 @@ def _at_judge_rate(sound: metrics.Signal, sample_rate: int) -> torch.Tensor:
 
 
 def summarise(values: list[dict[str, float]], seed: int = 0) -> dict[str, dict[str, Any]]:
-    """For every figure: mean over clips, 95% bootstrap interval (1,000 resamples of clips) and number of clips."""
+    """For every figure: mean over songs, 95% bootstrap interval (1,000 resamples of songs) and number of songs."""
     summary: dict[str, dict[str, Any]] = {}
     for name in FIGURES:
-        column = np.array([v[name] for v in values if name in v])
+        column = np.array([v[name] for v in values if name in v and name not in FROM_ALL_CLIPS])
         if len(column) == 0:
             continue
         resampled = np.random.default_rng(seed).choice(column, (1000, len(column))).mean(1)

@@ -20,6 +20,8 @@ Matrix = NDArray[np.float64]
 
 CHROMA_RATE = 22050
 CHROMA_HOP = 512
+ONSET_HOP = 256
+ONSET_RATE = CHROMA_RATE / ONSET_HOP
 BEAT_TOLERANCE_S = 0.07
 SILENCE_DBFS = -60.0
 _TINY = 1e-10
@@ -57,7 +59,11 @@ def chroma_correlation(a: Matrix, b: Matrix, smoothing_s: float = 1.0) -> float:
 
 def chroma_cosine(result: Signal, truth: Signal, sample_rate: int) -> float:
     """Mean cosine of unsmoothed chromas: a codec figure (1 is perfect), never one of fit: a flat chroma scores 0.77."""
-    a, b = chroma(result, sample_rate), chroma(truth, sample_rate)
+    return mean_cosine(chroma(result, sample_rate), chroma(truth, sample_rate))
+
+
+def mean_cosine(a: Matrix, b: Matrix) -> float:
+    """`chroma_cosine` of result and truth on chromas `[12, frames]` that are already computed."""
     n = min(a.shape[1], b.shape[1])
     a, b = a[:, :n], b[:, :n]
     loud = np.linalg.norm(b, axis=0) > 0.05 * max(float(np.linalg.norm(b, axis=0).max()), _TINY)
@@ -70,7 +76,7 @@ def onset_envelope(signal: Signal, sample_rate: int) -> Matrix:
     import librosa
 
     resampled = _resample(signal, sample_rate, CHROMA_RATE)
-    return np.asarray(librosa.onset.onset_strength(y=resampled, sr=CHROMA_RATE, hop_length=256), dtype=np.float64)
+    return np.asarray(librosa.onset.onset_strength(y=resampled, sr=CHROMA_RATE, hop_length=ONSET_HOP), dtype=np.float64)
 
 
 def onset_correlation(result: Signal, truth: Signal, sample_rate: int) -> float:
@@ -90,7 +96,7 @@ def track_beats(signal: Signal, sample_rate: int) -> NDArray[np.float64]:
     if envelope.max(initial=0.0) < _TINY:
         return np.zeros(0)
     _, beats = librosa.beat.beat_track(
-        onset_envelope=envelope, sr=CHROMA_RATE, hop_length=256, units="time", trim=False
+        onset_envelope=envelope, sr=CHROMA_RATE, hop_length=ONSET_HOP, units="time", trim=False
     )
     return np.asarray(beats, dtype=np.float64)
 
@@ -114,7 +120,11 @@ def consonance(accompaniment: Signal, sample_rate: int, pitch: Matrix, voiced: N
     Args:
         pitch, voiced: what `sung_pitch` says of the vocal.
     """
-    energy = chroma(accompaniment, sample_rate)
+    return consonance_of(chroma(accompaniment, sample_rate), pitch, voiced)
+
+
+def consonance_of(energy: Matrix, pitch: Matrix, voiced: NDArray[np.bool_]) -> float:
+    """`consonance` on a chroma `[12, frames]` that is already computed."""
     n = min(energy.shape[1], len(pitch))
     energy, pitch, voiced = energy[:, :n], pitch[:n], voiced[:n]
     audible = voiced & (energy.sum(0) > 0.02 * max(float(energy.sum(0).max(initial=0.0)), _TINY))

@@ -76,6 +76,47 @@ def picture_of_take(path: str | os.PathLike[str], take: Take, title: str = "") -
     )
 
 
+OVERVIEW = (
+    "harmony",
+    "chord_majmin",
+    "beat_f",
+    "judge_beat_f",
+    "downbeat_f",
+    "obedience",
+    "clap_score",
+    "voice_leak_db",
+)
+
+
+def picture_of_rows(path: str | os.PathLike[str], report: dict[str, Any]) -> Path:
+    """Draw the main figures of a report (`evaluate`), a panel each: the mean of every row with its interval, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = report["rows"]
+    names = list(reversed(rows))
+    shown = [figure for figure in OVERVIEW if any(figure in row for row in rows.values())]
+    panels = max(1, len(shown))
+    size = (1.5 + 1.6 * panels, 1.2 + 0.26 * len(names))
+    figure, axes = pyplot.subplots(1, panels, figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axis, measured in zip(axes[0], shown, strict=False):
+        for place, name in enumerate(names):
+            value = rows[name].get(measured)
+            if value is not None:
+                colour = "tab:red" if name == "accompany" else "tab:blue"
+                axis.plot([value["low"], value["high"]], [place, place], color=colour, linewidth=2, alpha=0.5)
+                axis.plot(value["mean"], place, "o", color=colour, markersize=4)
+        axis.set_title(measured, fontsize=9)
+        axis.grid(axis="x", alpha=0.3)
+        axis.tick_params(labelsize=8)
+    axes[0][0].set_yticks(range(len(names)), names)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return Path(path)
+
+
 def picture_of_analysis(path: str | os.PathLike[str], vocal: Signal, sample_rate: int, analysis: Analysis) -> Path:
     """Draw what was heard in a vocal: its spectrogram with sections, its chroma with beats and chords, as PNG."""
     import matplotlib

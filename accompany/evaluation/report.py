@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from accompany import audio
-from accompany.config import write_json
+from accompany.audio import replacing
+from accompany.config import read_json, write_json
 from accompany.errors import InputError
-from accompany.evaluation.figures import FIGURES, hear, measure, obedience, summarise, wishes
+from accompany.evaluation.definitions import CATALOGUE, FIGURES, GROUPS
+from accompany.evaluation.ears import Ears, Embedded, clap_score, distance_of_rows, diversity, embed, voice_leak_db
+from accompany.evaluation.figures import (
+    Heard,
+    granted_by_family,
+    hear,
+    judged_beats,
+    measure,
+    obedience,
+    seam_figures,
+    summarise,
+    wishes,
+)
+from accompany.evaluation.folders import Against, read_against
+from accompany.evaluation.metrics import track_beats
+from accompany.evaluation.page import as_table, write_page
 from accompany.evaluation.rows import (
+    DEGENERATE,
     ROWS,
+    Contest,
     Output,
-    Played,
-    applicable_rows,
-    make_output,
+    nearest_clips,
     other_clip,
     plans_known,
     play,
@@ -36,6 +51,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OURS = "accompany"
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -46,6 +63,8 @@ class EvaluationConfig:
         seed: clip i is generated with seed + i.
         judge: folder of a trained judge; empty: the one in the package, if there is one.
         players: clips that the page shows and plays.
+        against: outputs of other systems, each `NAME=DIR`.
+        seeds: takes of every clip; the figures are those of the first, the others say how diverse they are.
     """
 
     seconds: float = 10.0
@@ -53,12 +72,16 @@ class EvaluationConfig:
     seed: int = 0
     judge: str = ""
     players: int = 12
+    against: tuple[str, ...] = ()
+    seeds: int = 1
 
     def __post_init__(self) -> None:
         if not self.seconds >= 2.0:
             raise ValueError("seconds must be at least 2")
         if self.limit < 0 or self.players < 0:
             raise ValueError("limit and players must not be negative")
+        if self.seeds < 1:
+            raise ValueError("seeds must be at least 1")
 
 
 def evaluate(
@@ -73,146 +96,204 @@ def evaluate(
         The content of report.json: rows with each figure's mean, 95% interval and number of clips.
 
     Raises:
-        InputError: no usable song, or `report_dir` is a file.
+        InputError: no usable song, `report_dir` is a file, or a folder of `against` that is none or fits no clip.
     """
     config = config or EvaluationConfig()
     out = Path(report_dir)
     if out.exists() and not out.is_dir():
         raise InputError(f"--report '{out}' is a file; name a folder.")
+    others = read_against(config.against, ROWS)
     clips = load_clips(folders, sample_rate=band.sample_rate, seconds=config.seconds, limit=config.limit or None)
     judge = find_judge(config.judge)
+    clips = [with_beats(clip, judge) for clip in clips]
+    against = {name: Against(name, folder, clips) for name, folder in others.items()}
     tell = band.bundle.plans and plans_known(clips)
     played = [
-        play(band, clip, config.seed + i, tell=tell)
+        play(band, clip, config.seed + i, tell=tell, seeds=config.seeds)
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
-    names = applicable_rows(clips, plans=band.bundle.plans)
-    results = _measure_rows(names, clips, played, band, judge)
-    report = {
-        "model": band.name,
-        "clips": len(clips),
-        "config": dataclasses.asdict(config),
-        "definitions": {"rows": ROWS, "figures": FIGURES},
-        "rows": {name: summarise(values, config.seed) for name, values in results.items()},
-        "prompt of another clip": _floor_of_obedience(clips, played, band, judge),
-        "per_clip": {
-            name: [dict(v, clip=c.name) for v, c in zip(vs, clips, strict=True)] for name, vs in results.items()
-        },
-    }
+    contest = Contest(band, clips, played, against, nearest_clips(clips))
+    report = _report(contest, judge, config)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", report)
-    (out / "report.md").write_text(as_table(report), encoding="utf-8")
-    _write_page(
-        out,
-        report,
-        [
-            {name: make_output(name, i, clips, played, band) for name in names}
-            for i in range(min(config.players, len(clips)))
-        ],
-    )
+    with replacing(out / "report.md") as part:
+        part.write_text(as_table(report), encoding="utf-8")
+    shown = range(min(config.players, len(clips)))
+    write_page(out, report, [{name: contest.output(name, i) for name in report["rows"]} for i in shown])
     return report
+
+
+def _report(contest: Contest, judge: Judge | None, config: EvaluationConfig) -> dict[str, Any]:
+    clips, names = contest.clips, contest.rows()
+    measured = _Measured(contest, judge)
+    for i in tqdm(range(len(clips)), desc="Measuring", unit="clip"):
+        measured.add(i, list(names))
+    rows = {name: summarise(measured.values[name], config.seed) for name in names}
+    for name, distances in measured.distances(config.seed).items():
+        rows[name] |= distances
+    return {
+        "model": contest.band.name,
+        "clips": len(clips),
+        "config": dataclasses.asdict(config),
+        "definitions": {
+            "rows": {**ROWS, **names},
+            "figures": FIGURES,
+            "groups": {group: [name for name, each in CATALOGUE.items() if each.group == group] for group in GROUPS},
+        },
+        "notes": _notes(contest),
+        "rows": rows,
+        "prompt of another clip": _floor_of_obedience(contest, judge),
+        "families": measured.families(),
+        "judge": _judge_figures(config.judge) if judge is not None else {},
+        "degenerate": best_degenerate(rows),
+        "per_clip": measured.values,
+    }
 
 
 def find_judge(folder: str = "") -> Judge | None:
     """The judge in `folder`, or the package's own; None where there is none."""
     from accompany.evaluation.judge import Judge
-    from accompany.pretrained import CHECKPOINTS_DIR, load_module
+    from accompany.pretrained import load_module
 
-    path = Path(folder) if folder else CHECKPOINTS_DIR / "judge"
+    path = _judge_folder(folder)
     if not folder and not path.is_dir():
         logger.warning("No judge of instruments is installed: prompt obedience is left out.")
         return None
     return load_module(Judge, path).eval()
 
 
-def _measure_rows(
-    names: list[str], clips: list[Clip], played: list[Played], band: Band, judge: Judge | None
-) -> dict[str, list[dict[str, float]]]:
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for i, clip in enumerate(tqdm(clips, desc="Measuring", unit="clip")):
-        heard = hear(clip, judge)
+def _judge_folder(folder: str) -> Path:
+    from accompany.pretrained import CHECKPOINTS_DIR
+
+    return Path(folder) if folder else CHECKPOINTS_DIR / "judge"
+
+
+def _judge_figures(folder: str) -> dict[str, Any]:
+    """The judge's own scores on true renders, where its folder has them."""
+    path = _judge_folder(folder) / "figures.json"
+    figures: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return figures
+
+
+def with_beats(clip: Clip, judge: Judge | None) -> Clip:
+    """The clip itself where its beats are known; else with those heard in the true mix, and who heard them."""
+    if clip.beats_s:
+        return clip
+    mix = clip.vocal + clip.truth
+    found = track_beats(mix, clip.sample_rate) if judge is None else judged_beats(mix, clip.sample_rate, judge)
+    by = "librosa" if judge is None else "the judge"
+    return dataclasses.replace(clip, beats_s=tuple(found.tolist()), beats_by=by if len(found) else "")
+
+
+class _Measured:
+    """What is known of every row so far."""
+
+    def __init__(self, contest: Contest, judge: Judge | None) -> None:
+        self.contest, self.judge, self.ears = contest, judge, Ears.of(contest.band.bundle)
+        self.values: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._embedded: dict[str, list[Embedded]] = defaultdict(list)
+        self._granted: dict[str, dict[str, dict[str, list[bool]]]] = {}
+
+    def add(self, index: int, names: list[str]) -> None:
+        """Measure one clip in all rows."""
+        clip = self.contest.clips[index]
+        heard, truth = hear(clip, self.judge), embed(clip.truth, clip.sample_rate, self.ears)
         for name in names:
-            results[name].append(measure(make_output(name, i, clips, played, band), heard, judge))
-    return results
+            output = self.contest.output(name, index)
+            if output is not None:
+                self.values[name].append({**self._one(name, index, output, heard, truth), "clip": clip.name})
+
+    def _one(self, name: str, index: int, output: Output, heard: Heard, truth: Embedded) -> dict[str, float]:
+        clip, sound, rate = output.clip, output.sound, output.clip.sample_rate
+        embedded = embed(sound, rate, self.ears)
+        self._embedded[name].append(embedded)
+        values = measure(output, heard, self.judge)
+        more = {
+            "clap_score": clap_score(embedded, clip.prompt, self.ears),
+            "voice_leak_db": voice_leak_db(sound, rate, self.ears),
+            "diversity": self._diversity(name, index, embedded, truth),
+        }
+        values |= {figure: value for figure, value in more.items() if value is not None}
+        if name == OURS:
+            values |= seam_figures(sound, rate, self.contest.band.bundle)
+        if self.judge is not None:
+            for (kind, family), granted in granted_by_family(sound, rate, heard, self.judge).items():
+                of_row = self._granted.setdefault(name, {})
+                of_row.setdefault(family, defaultdict(list))[kind].append(granted)
+        return values
+
+    def _diversity(self, name: str, index: int, embedded: Embedded, truth: Embedded) -> float | None:
+        takes = self.contest.played[index].again
+        if not takes:
+            return None
+        if name == OURS:
+            rate = self.contest.band.sample_rate
+            return diversity([embedded, *(embed(take.samples.mean(0), rate, self.ears) for take in takes)])
+        return diversity([truth, embedded]) if name in ("codec", "shuffled") else None
+
+    def distances(self, seed: int) -> dict[str, dict[str, Any]]:
+        """`fd_clap` and `fd_mert` of every row but the truth."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, row in self._embedded.items():
+            for figure, part in (("fd_clap", "stretches"), ("fd_mert", "seconds")):
+                mine, true = ([getattr(each, part) for each in side] for side in (row, self._embedded["truth"]))
+                distance = distance_of_rows(mine, true, seed) if name != "truth" else None
+                if distance is not None:
+                    found.setdefault(name, {})[figure] = distance
+        return found
+
+    def families(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        """For each row and family: share of `named` ones heard and of `forbidden` ones not heard, with their clips."""
+        return {
+            name: {
+                family: {kind: {"share": float(np.mean(each)), "clips": len(each)} for kind, each in kinds.items()}
+                for family, kinds in sorted(of_row.items())
+            }
+            for name, of_row in self._granted.items()
+        }
 
 
-def _floor_of_obedience(clips: list[Clip], played: list[Played], band: Band, judge: Judge | None) -> dict[str, Any]:
+def best_degenerate(rows: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """For each figure that has a good and a bad side: the degenerate row that scores best, and whom it beats."""
+    found = {}
+    for figure, definition in CATALOGUE.items():
+        scores = {name: rows[name][figure]["mean"] for name in DEGENERATE if figure in rows.get(name, {})}
+        if not scores or definition.better == 0:
+            continue
+        name = max(scores, key=lambda row: definition.better * scores[row])
+        beaten = [
+            other
+            for other in (OURS, "truth")
+            if figure in rows[other] and definition.better * (scores[name] - rows[other][figure]["mean"]) > 0
+        ]
+        found[figure] = {"row": name, "mean": scores[name], "beats": beaten}
+    return found
+
+
+def _notes(contest: Contest) -> list[str]:
+    """What a reader has to know before the figures."""
+    notes = [each.note for each in contest.against.values() if each.note]
+    for tracker in sorted({clip.beats_by for clip in contest.clips} - {""}):
+        count = sum(clip.beats_by == tracker for clip in contest.clips)
+        notes.append(
+            f"The beats of {count} of {len(contest.clips)} clips are not known but heard by {tracker} in the true mix: "
+            "figures of time are as good as that."
+        )
+    silent = sum(not clip.prompt for clip in contest.clips)
+    if silent:
+        notes.append(f"{silent} of {len(contest.clips)} clips have no prompt.")
+    return notes
+
+
+def _floor_of_obedience(contest: Contest, judge: Judge | None) -> dict[str, Any]:
     """Our outputs judged by the prompts of other clips: what obedience is worth by chance."""
+    clips = contest.clips
     if judge is None or len(clips) < 2:
         return {}
     values = []
     for i in range(len(clips)):
+        output = contest.output(OURS, i)
+        assert output is not None
         stranger = clips[other_clip(i, len(clips))]
-        output = make_output("accompany", i, clips, played, band)
         values.append(obedience(output.sound, output.clip.sample_rate, *wishes(stranger, judge), judge))
     return summarise(values)
-
-
-def as_table(report: dict[str, Any]) -> str:
-    """The report as a Markdown table: a row for each row, a column for each figure, mean and half interval."""
-    columns = [name for name in FIGURES if any(name in row for row in report["rows"].values())]
-    lines = [
-        f"# {report['model']}: {report['clips']} clips of {report['config']['seconds']:g} s",
-        "",
-        "| row | " + " | ".join(columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    rows = dict(report["rows"])
-    if report["prompt of another clip"]:
-        rows["accompany, prompt of another clip"] = report["prompt of another clip"]
-    for name, row in rows.items():
-        lines.append(f"| {name} | " + " | ".join(_cell(row.get(column)) for column in columns) + " |")
-    lines += ["", *(f"- **{name}**: {text}" for name, text in FIGURES.items() if name in columns)]
-    lines += ["", *(f"- *{name}*: {text}" for name, text in ROWS.items() if name in rows)]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: dict[str, Any] | None) -> str:
-    if value is None:
-        return ""
-    return f"{value['mean']:.3f} ± {(value['high'] - value['low']) / 2:.3f}"
-
-
-def _write_page(out: Path, report: dict[str, Any], shown: list[dict[str, Output]]) -> None:
-    from accompany.evaluation.pictures import picture_of_take
-
-    (out / "clips").mkdir(exist_ok=True)
-    parts = [_PAGE_HEAD, f"<h1>{html.escape(report['model'])}</h1>", _html_table(report)]
-    for i, outputs in enumerate(shown):
-        ours = outputs["accompany"]
-        assert ours.take is not None
-        parts.append(f"<h2>{html.escape(ours.clip.name)}</h2><p>“{html.escape(ours.clip.prompt)}”</p>")
-        image = picture_of_take(out / "clips" / f"{i:03d}.png", ours.take)
-        parts.append(f'<img src="clips/{image.name}" alt="voice and accompaniment: spectrograms, chroma, beats">')
-        parts += [_player(out, i, name, output) for name, output in outputs.items()]
-    (out / "report.html").write_text("\n".join(parts) + "\n</main></html>\n", encoding="utf-8")
-
-
-def _player(out: Path, index: int, name: str, output: Output) -> str:
-    clip = output.clip
-    path = out / "clips" / f"{index:03d}_{name.replace(' ', '_')}.flac"
-    mixed = output.sound if name == "vocal copy" else output.sound + clip.vocal
-    audio.write(path, (mixed * min(1.0, 0.98 / max(float(np.abs(mixed).max()), 1e-6)))[None], clip.sample_rate)
-    source = f'<audio controls preload="none" src="clips/{path.name}"></audio>'
-    return f"<label>{name}, with the voice {source}</label>"
-
-
-def _html_table(report: dict[str, Any]) -> str:
-    lines = [line for line in as_table(report).splitlines() if line.startswith("|") and not line.startswith("|---")]
-    rows = [[html.escape(cell.strip()) for cell in line.strip("|").split("|")] for line in lines]
-    head = "".join(f"<th>{cell}</th>" for cell in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows[1:])
-    notes = "".join(f"<li><b>{name}</b>: {html.escape(text)}</li>" for name, text in FIGURES.items())
-    return f"<table><tr>{head}</tr>{body}</table><ul>{notes}</ul>"
-
-
-_PAGE_HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>accompany: evaluation</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
-main { max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums }
-td, th { padding: .3rem .6rem; border-bottom: 1px solid #8884; text-align: left; white-space: nowrap }
-img { max-width: 100%; height: auto }
-label { display: inline-flex; flex-direction: column; margin: .3rem 1rem .3rem 0; font-size: .85rem }
-</style><main>"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,14 @@ import numpy as np
 import torch
 
 from accompany import audio
+from accompany.errors import InputError
 from accompany.evaluation.arranger import arrange
-from accompany.evaluation.metrics import Signal
+from accompany.evaluation.folders import Against
+from accompany.evaluation.metrics import Signal, chroma, track_beats
+from accompany.evaluation.pulse import tempo_bpm
 from accompany.evaluation.testset import Clip
+from accompany.evaluation.tonality import hear_key
+from accompany.stages.harmony import key_index
 from accompany.stages.plan import Plan
 
 if TYPE_CHECKING:
@@ -25,10 +30,20 @@ ROWS = {
     "codec": "the true accompaniment through the model's codec: what the codec leaves",
     "true chords": "true chords and beats played by a rule-based arranger: what perfect listening gives",
     "heard chords": "the chords and beats that the model's listener hears, played by the same arranger",
+    "retrieval": "the true accompaniment of the other song of the test that is nearest in key and tempo, unchanged",
     "shuffled": "the true accompaniment of another song: floor",
     "vocal copy": "the vocal itself, as a degenerate answer",
     "flat": "noise with an even spectrum, as a degenerate answer",
+    "cluster": "all twelve notes, struck twice a second, as a degenerate answer",
+    "silence": "nothing at all, as a degenerate answer",
 }
+
+DEGENERATE = ("vocal copy", "flat", "cluster", "silence")
+"""Rows that play no music: what they score shows which figures can be gamed."""
+
+_CLUSTER_S = 0.5
+_SEED_STEP = 100_003
+"""Between the seeds of one clip: clip i has seed + i, and no test is as long."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +57,55 @@ class Output:
 
 @dataclass(frozen=True)
 class Played:
-    """What the band made of one clip: by ear, and told the truth about beats, chords and key where it is known."""
+    """What the band made of one clip: by ear, told the truth about beats, chords and key, and with other seeds."""
 
     take: Take
     told: Take | None = None
+    again: tuple[Take, ...] = ()
 
 
-def play(band: Band, clip: Clip, seed: int, *, tell: bool) -> Played:
-    """Let the band play for a clip, and again with the clip's own plan where `tell` is asked for."""
+def play(band: Band, clip: Clip, seed: int, *, tell: bool, seeds: int = 1) -> Played:
+    """Let the band play for a clip with `seeds` seeds, and with the clip's own plan where `tell` is asked for."""
     vocal = clip.vocal, clip.sample_rate
     take = band.generate(vocal, clip.prompt, seed=seed)
+    again = tuple(band.generate(vocal, clip.prompt, seed=seed + _SEED_STEP * more) for more in range(1, seeds))
     if not tell:
-        return Played(take)
+        return Played(take, None, again)
     plan = Plan(clip.beats_s, clip.downbeats_s, clip.chords, clip.key or None)
-    return Played(take, band.generate(vocal, clip.prompt, seed=seed, plan=plan))
+    return Played(take, band.generate(vocal, clip.prompt, seed=seed, plan=plan), again)
 
 
-def make_output(name: str, index: int, clips: list[Clip], played: list[Played], band: Band) -> Output:
+@dataclass(frozen=True)
+class Contest:
+    """All that rows are made of: the clips, what the band played for each, and outputs of others by name.
+
+    `nearest` is, for each clip, the other one that retrieval answers with; see `nearest_clips`.
+    """
+
+    band: Band
+    clips: Sequence[Clip]
+    played: Sequence[Played]
+    against: Mapping[str, Against]
+    nearest: Sequence[int]
+
+    def rows(self) -> dict[str, str]:
+        """The rows that there are, with what they mean: ours first, then those of others."""
+        names = applicable_rows(self.clips, plans=self.band.bundle.plans)
+        others = {name: "outputs of another system, read from its folder" for name in self.against}
+        return {names[0]: ROWS[names[0]], **others, **{name: ROWS[name] for name in names[1:]}}
+
+    def output(self, name: str, index: int) -> Output | None:
+        """What row `name` gives for clip `index`; None where another system has no file."""
+        if name not in self.against:
+            return make_output(name, index, self)
+        sound = self.against[name].sound(index, self.clips[index])
+        return None if sound is None else Output(self.clips[index], sound)
+
+
+def make_output(name: str, index: int, contest: Contest) -> Output:
     """What row `name` (a key of `ROWS`) gives for clip `index`, mono at the clip's sample rate."""
-    clip, take, told = clips[index], played[index].take, played[index].told
+    clips, band = contest.clips, contest.band
+    clip, take, told = clips[index], contest.played[index].take, contest.played[index].told
     makers: dict[str, Callable[[], Signal]] = {
         "accompany": lambda: take.samples.mean(0),
         "told": lambda: told.samples.mean(0) if told is not None else np.zeros(0, np.float32),
@@ -68,9 +113,12 @@ def make_output(name: str, index: int, clips: list[Clip], played: list[Played], 
         "codec": lambda: through_codec(band, clip),
         "true chords": lambda: _arranged(clip, clip.chords, clip.beats_s),
         "heard chords": lambda: _arranged(clip, take.plan.chords, take.plan.beats_s),
+        "retrieval": lambda: clips[contest.nearest[index]].truth,
         "shuffled": lambda: clips[other_clip(index, len(clips))].truth,
         "vocal copy": lambda: clip.vocal,
         "flat": lambda: _noise(index, len(clip.vocal)),
+        "cluster": lambda: _cluster(clip),
+        "silence": lambda: np.zeros_like(clip.vocal),
     }
     sound = audio.fit_length(np.asarray(makers[name](), dtype=np.float32), len(clip.vocal))
     return Output(clip, sound, take if name == "accompany" else None)
@@ -81,7 +129,41 @@ def other_clip(index: int, n_clips: int) -> int:
     return (index + n_clips // 2) % n_clips
 
 
-def applicable_rows(clips: list[Clip], *, plans: bool) -> list[str]:
+def nearest_clips(clips: Sequence[Clip]) -> list[int]:
+    """For each clip the other one that is nearest in key (circle of fifths) and tempo, as known or heard in the truth.
+
+    Six fifths count as much as an octave of tempo; a minor key stands where its relative major does, a step away.
+    A single clip has itself.
+    """
+    traits = [_traits(clip) for clip in clips]
+    others = [[other for other in range(len(clips)) if other != index] or [index] for index in range(len(clips))]
+    return [
+        min(rest, key=lambda other, here=here: _distance(here, traits[other]))  # type: ignore[misc]
+        for here, rest in zip(traits, others, strict=True)
+    ]
+
+
+def _traits(clip: Clip) -> tuple[int | None, float]:
+    """Key (0..23; None of a sound or a label without one) and tempo in beats a minute."""
+    label = clip.key or hear_key(chroma(clip.truth, clip.sample_rate))
+    try:
+        key = key_index(label) if label else None
+    except InputError:
+        key = None
+    beats = np.array(clip.beats_s) if len(clip.beats_s) > 1 else track_beats(clip.truth, clip.sample_rate)
+    return key, tempo_bpm(beats) or 120.0
+
+
+def _distance(a: tuple[int | None, float], b: tuple[int | None, float]) -> float:
+    tempo = abs(float(np.log2(a[1] / b[1])))
+    if a[0] is None or b[0] is None:
+        return 1.0 + tempo
+    places = [(key + 3 * (key >= 12)) % 12 * 7 % 12 for key in (a[0], b[0])]
+    fifths = min((places[0] - places[1]) % 12, (places[1] - places[0]) % 12)
+    return (fifths + ((a[0] >= 12) != (b[0] >= 12))) / 6 + tempo
+
+
+def applicable_rows(clips: Sequence[Clip], *, plans: bool) -> list[str]:
     """The rows that there are: some need known chords, a model that plans what it plays, or a second clip."""
     skipped = set()
     if not plans:
@@ -89,13 +171,13 @@ def applicable_rows(clips: list[Clip], *, plans: bool) -> list[str]:
     if not plans_known(clips):
         skipped |= {"told", "true chords"}
     if len(clips) < 2:
-        skipped.add("shuffled")
+        skipped |= {"shuffled", "retrieval"}
     return [name for name in ROWS if name not in skipped]
 
 
-def plans_known(clips: list[Clip]) -> bool:
-    """Whether beats and chords of all clips are known."""
-    return all(clip.chords and clip.beats_s for clip in clips)
+def plans_known(clips: Sequence[Clip]) -> bool:
+    """Whether beats and chords of all clips are known, the beats not only heard."""
+    return all(clip.chords and clip.beats_s and not clip.beats_by for clip in clips)
 
 
 def through_codec(band: Band, clip: Clip) -> Signal:
@@ -113,3 +195,10 @@ def _arranged(clip: Clip, chords: tuple[tuple[float, float, str], ...], beats_s:
 
 def _noise(seed: int, n_samples: int) -> Signal:
     return (0.1 * np.random.default_rng(seed).standard_normal(n_samples)).astype(np.float32)
+
+
+def _cluster(clip: Clip) -> Signal:
+    """Twelve notes from middle C on, decaying, struck every half second."""
+    time_s = np.arange(len(clip.vocal)) / clip.sample_rate
+    notes = np.sum([np.sin(2 * np.pi * 440 * 2 ** ((midi - 69) / 12) * time_s) for midi in range(60, 72)], axis=0)
+    return (0.02 * notes * np.exp(-4 * (time_s % _CLUSTER_S))).astype(np.float32)

@@ -13,14 +13,13 @@ import numpy as np
 
 from accompany import audio
 from accompany.config import read_json
+from accompany.data.sources import Song, find_songs
 from accompany.errors import InputError
 from accompany.evaluation.metrics import Signal
 
 logger = logging.getLogger(__name__)
 
 MIN_SUNG_SHARE = 0.4
-_VOCALS = ("vocals.flac", "vocals.wav")
-_ACCOMPANIMENTS = ("accompaniment.flac", "accompaniment.wav")
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,9 @@ class Clip:
     """One test clip; all times are seconds from its start, audio is mono float32 at `sample_rate`.
 
     `truth` is the true accompaniment, `beats_s` and `chords` are empty where they are not known,
-    `instruments` are those that the song says it has, `absent` those that it says it has not.
+    `instruments` are those that the song says it has, `absent` those that it says it has not. `start_s` is where the
+    clip lies in its song of `song_s` seconds. `beats_by` names the tracker that heard the beats in the true mix; it is
+    empty where they are known.
     """
 
     name: str
@@ -43,6 +44,9 @@ class Clip:
     key: str = ""
     instruments: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    start_s: float = 0.0
+    song_s: float = 0.0
+    beats_by: str = ""
 
     @property
     def seconds(self) -> float:
@@ -59,14 +63,16 @@ def load_clips(
 ) -> list[Clip]:
     """One clip of `seconds` from each song folder below `folders`, the stretch with the most singing.
 
-    A song folder holds `vocals.flac|wav` and `accompaniment.flac|wav`, and may hold `song.json` (as `accompany synth`
-    and `accompany prepare` write it). Songs that are too short or hardly sung are left out with a log line.
+    A song folder holds vocals and either `accompaniment.flac|wav` or other stems that sum up to it, as
+    `accompany synth`, `accompany prepare`, MUSDB18-HQ and MoisesDB have them. `song.json` beside them (as synth and
+    prepare write it) or `song.txt` (a prompt) may say more. Songs that are too short or hardly sung are left out with
+    a log line.
 
     Raises:
         InputError: no usable song folder is found.
     """
     clips: list[Clip] = []
-    for song in _song_folders(folders):
+    for song in _songs(folders):
         if limit is not None and len(clips) >= limit:
             break
         clip = _load_clip(song, sample_rate, seconds)
@@ -76,57 +82,80 @@ def load_clips(
         wanted = " or ".join(str(folder) for folder in folders)
         raise InputError(
             f"There is no song with singing of at least {seconds:g} s in {wanted}; "
-            "give folders that hold vocals.flac and accompaniment.flac, as `accompany synth` writes them."
+            "give folders that hold vocals.flac and accompaniment.flac, as `accompany synth` writes them, "
+            "or the folders of MUSDB18-HQ or MoisesDB."
         )
     return clips
 
 
-def _song_folders(folders: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    found: list[Path] = []
+def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[Song]:
+    found: list[Song] = []
     for folder in folders:
         root = Path(folder)
         if not root.is_dir():
             raise InputError(f"'{root}' is not a folder; give folders of songs, as `accompany synth` writes them.")
-        # Songs of synth lie one folder deep, pairs of prepare two.
-        below = [root, *sorted(root.iterdir()), *sorted(root.glob("[!.]*/*"))]
-        found += [p for p in below if _one_of(p, _VOCALS) and _one_of(p, _ACCOMPANIMENTS)]
+        try:
+            songs = find_songs(root, stems=True)
+        except InputError as error:
+            logger.info("%s", error)
+            continue
+        for hidden, reason in songs.unreadable.items():
+            logger.warning("%s is left out: %s", hidden, reason)
+        found += [song for song in songs.songs if song.vocals and song.others]
     return found
 
 
-def _one_of(folder: Path, names: tuple[str, ...]) -> Path | None:
-    return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
-def _load_clip(folder: Path, sample_rate: int, seconds: float) -> Clip | None:
-    vocals_path, accompaniment_path = _one_of(folder, _VOCALS), _one_of(folder, _ACCOMPANIMENTS)
-    assert vocals_path is not None and accompaniment_path is not None
-    vocal, truth = (_mono(path, sample_rate) for path in (vocals_path, accompaniment_path))
+def _load_clip(song: Song, sample_rate: int, seconds: float) -> Clip | None:
+    vocal, truth = _sum(song.vocals, sample_rate), _sum(song.others, sample_rate)
     n = round(seconds * sample_rate)
     start, sung = most_sung_stretch(vocal, sample_rate, n)
     if len(vocal) < n or sung < MIN_SUNG_SHARE:
-        logger.info("%s is left out: %.0f%% of its best %g s are sung", folder, 100 * sung, seconds)
+        logger.info("%s is left out: %.0f%% of its best %g s are sung", song.source, 100 * sung, seconds)
         return None
-    song: dict[str, Any] = read_json(folder / "song.json") if (folder / "song.json").is_file() else {}
+    facts = _facts(song)
     begin, end = start / sample_rate, (start + n) / sample_rate
-    captions = tuple(song.get("captions", ()))
+    captions = tuple(facts.get("captions", ()))
     return Clip(
-        name=f"{folder.parent.name}/{folder.name}",
+        name=f"{song.source.resolve().parent.name}/{song.source.resolve().name}",
         sample_rate=sample_rate,
         vocal=vocal[start : start + n],
         truth=audio.fit_length(truth, len(vocal))[start : start + n],
         prompt=captions[0] if captions else "",
         captions=captions,
-        beats_s=_within(song.get("beats", ()), begin, end),
-        downbeats_s=_within(song.get("downbeats", ()), begin, end),
+        beats_s=_within(facts.get("beats", ()), begin, end),
+        downbeats_s=_within(facts.get("downbeats", ()), begin, end),
         chords=tuple(
             (max(a, begin) - begin, min(b, end) - begin, label)
-            for a, b, label in song.get("chords", ())
+            for a, b, label in facts.get("chords", ())
             if a < end and b > begin
         ),
-        key=song.get("key", ""),
-        instruments=tuple(song.get("instruments", ())),
-        absent=tuple(song.get("absent", ())),
+        key=facts.get("key", ""),
+        instruments=tuple(facts.get("instruments", ())),
+        absent=tuple(facts.get("absent", ())),
+        start_s=begin,
+        song_s=len(vocal) / sample_rate,
     )
+
+
+def _facts(song: Song) -> dict[str, Any]:
+    """What the files beside a song say of it: `song.json`, and `song.txt` as its prompt where that has none."""
+    facts: dict[str, Any] = {}
+    for path in song.sidecars:
+        if path.suffix == ".json" and path.is_file():
+            facts |= read_json(path)
+        elif path.suffix == ".txt" and path.is_file() and not facts.get("captions"):
+            text = path.read_text(encoding="utf-8", errors="replace").strip()
+            facts["captions"] = [text] if text else []
+    return facts
+
+
+def _sum(paths: tuple[Path, ...], sample_rate: int) -> Signal:
+    """The sum of files, mono; what ends early is silent from there on."""
+    sounds = [_mono(path, sample_rate) for path in paths]
+    total = np.zeros(max(map(len, sounds)), np.float32)
+    for sound in sounds:
+        total[: len(sound)] += sound
+    return total
 
 
 def _mono(path: Path, sample_rate: int) -> Signal:
