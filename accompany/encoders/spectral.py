@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 CHUNK_FRAMES = 1024
+_LOWEST_EXPONENT = -60.0
 
 
 def grid_frames(n_samples: int, sample_rate: int, frame_rate: float) -> int:
@@ -139,8 +140,9 @@ def harmonic_bank(
 
 def _tooth(frequencies: Tensor, centres: Tensor, sample_rate: int, window: int, bins_per_octave: int) -> Tensor:
     widths = torch.clamp(centres * (2 ** (0.5 / bins_per_octave) - 1), min=0.7 * sample_rate / window)
-    # In place: forty of these, each with a tensor for every step of the formula, are a noticeable part of a start.
-    tooth = (frequencies - centres).div_(widths).square_().mul_(-0.5).exp_()
+    # Forty of these are a noticeable part of a start: in place, and no exponents so low that exp falls out of range,
+    # where it is seven times slower.
+    tooth = (frequencies - centres).div_(widths).square_().mul_(-0.5).clamp_min_(_LOWEST_EXPONENT).exp_()
     return tooth.mul_((centres < 0.5 * sample_rate) / tooth.sum(0).clamp_min(1.0))
 
 
