@@ -15,6 +15,7 @@ import numpy as np
 from accompany.errors import InputError
 from accompany.settings import Options, Settings
 from accompany.sound import Sound
+from accompany.starting import collection_rests
 from accompany.take import Edit, Source, Take
 from accompany.vocals import Vocals, read_vocal, source_of
 
@@ -346,20 +347,21 @@ def load(
     Raises:
         InputError: no such model, weights or adapters that do not fit, or a device or precision that is not there.
     """
-    from accompany.pretrained import find_bundle, load_bundle
-    from accompany.stages.precision import choose_precision, set_precision
+    with collection_rests():
+        from accompany.pretrained import find_bundle, load_bundle
+        from accompany.stages.precision import choose_precision, set_precision
 
-    device = choose_device(device)
-    precision = choose_precision(precision, device)
-    bundle = load_bundle(find_bundle(model), device)
-    if lora:
-        from accompany.adapters import add_adapter
+        device = choose_device(device)
+        precision = choose_precision(precision, device)
+        bundle = load_bundle(find_bundle(model), device)
+        if lora:
+            from accompany.adapters import add_adapter
 
-        for folder in lora:
-            _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
-    for stage in bundle.stages:
-        set_precision(stage, precision)
-    return Band(bundle)
+            for folder in lora:
+                _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
+        for stage in bundle.stages:
+            set_precision(stage, precision)
+        return Band(bundle)
 
 
 def choose_device(name: str) -> str:

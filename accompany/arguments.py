@@ -272,9 +272,9 @@ def _add_bench(commands: Any) -> None:
         f"{parser.epilog}\n  accompany bench --model llambada-random --lengths 10 --batches 1 --precision int8"
     )
     add = parser.add_argument
-    lengths, batches = [5.0, 10.0, 30.0], [1, 4]
+    lengths, batches = [5.0, 10.0, 30.0], [1]
     add("--lengths", type=float, nargs="+", default=lengths, metavar="S", help="seconds of vocal (default 5 10 30)")
-    add("--batches", type=_count, nargs="+", default=batches, metavar="N", help="vocals together (default 1 4)")
+    add("--batches", type=_count, nargs="+", default=batches, metavar="N", help="vocals together (default 1)")
     add("--runs", type=_count, default=3, metavar="N", help="of each case; the median counts (default 3)")
     help_ = "compare with: full, no cache; llama, a Llama of the same sizes in transformers"
     add("--against", nargs="+", default=[], choices=("full", "llama"), metavar="NAME", help=help_)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import importlib
 import logging
 import os
@@ -45,7 +46,9 @@ _LORA_RANK = 8
 def run() -> NoReturn:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # Nothing has to be taken apart at the end: that would be most of a second's search for cycles.
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

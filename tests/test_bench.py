@@ -106,7 +106,23 @@ def test_no_cache_costs_more_the_longer_the_piece() -> None:
     loop = stage_loop(stage, stage.config.sampling, 20, batch=1)
     assert loop is not None
     measure.uncached_s(dataclasses.replace(loop, frames=tuple(range(1, 101)), uncached=uncached), "cpu")
-    assert seen[1:] == [7, 19, 32, 44, 57, 69, 82, 94], "a sample spread over all steps, after a first for warmth"
+    assert seen == [1, 12, 51, 89], "three places spread over all steps, after a short one for warmth"
+
+
+def test_three_places_tell_the_time_of_all_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forward's time grows with its length and the square of it; two windows make the lengths uneven."""
+    stage = depth_stage()
+    loop = stage_loop(stage, stage.config.sampling, 20, batch=1)
+    assert loop is not None
+
+    def cost_s(frames: int) -> float:
+        return 1.0 + 0.01 * frames + 1e-5 * frames**2
+
+    seen: list[int] = []
+    monkeypatch.setattr(measure, "_once_s", lambda run, device: cost_s(run.args[0]))
+    for frames in (tuple(range(2755, 5005)), (*range(766, 1266), *range(1166, 1266))):
+        timed = dataclasses.replace(loop, frames=frames, uncached=seen.append)
+        assert measure.uncached_s(timed, "cpu") == pytest.approx(sum(map(cost_s, frames)), rel=0.01)
 
 
 def test_the_floor_under_a_step_off_the_cpu_is_the_reading_of_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 CHUNK_FRAMES = 1024
+_LOWEST_EXPONENT = -60.0
 
 _usable_in_training = torch.inference_mode(mode=False)
 """Filters are made once: those made while a model generates must serve a later training too."""
@@ -133,19 +134,21 @@ def harmonic_bank(
     total = torch.zeros(n_candidates, dtype=torch.float64)
     for harmonic in range(1, n_harmonics + 1):
         weight = decay ** (harmonic - 1)
-        comb += weight * _tooth(frequencies, candidates * harmonic, sample_rate, window, bins_per_octave)
+        comb.add_(_tooth(frequencies, candidates * harmonic, sample_rate, window, bins_per_octave), alpha=weight)
         total += weight * (candidates * harmonic < 0.5 * sample_rate)
         for part in (1 / 2, 1 / 3, 2 / 3):
             between = candidates * (harmonic - part)
-            tooth = _tooth(frequencies, between, sample_rate, window, bins_per_octave)
-            comb -= weight * rejection * (1.0 if part == 1 / 2 else 0.5) * tooth
+            depth = weight * rejection * (1.0 if part == 1 / 2 else 0.5)
+            comb.sub_(_tooth(frequencies, between, sample_rate, window, bins_per_octave), alpha=depth)
     return (comb / total).float()
 
 
 def _tooth(frequencies: Tensor, centres: Tensor, sample_rate: int, window: int, bins_per_octave: int) -> Tensor:
     widths = torch.clamp(centres * (2 ** (0.5 / bins_per_octave) - 1), min=0.7 * sample_rate / window)
-    tooth = torch.exp(-0.5 * ((frequencies - centres) / widths) ** 2)
-    return tooth / tooth.sum(0).clamp_min(1.0) * (centres < 0.5 * sample_rate)
+    # Forty of these are a noticeable part of a start: in place, and no exponents so low that exp falls out of range,
+    # where it is seven times slower.
+    tooth = (frequencies - centres).div_(widths).square_().mul_(-0.5).clamp_min_(_LOWEST_EXPONENT).exp_()
+    return tooth.mul_((centres < 0.5 * sample_rate) / tooth.sum(0).clamp_min(1.0))
 
 
 @lru_cache(maxsize=32)
