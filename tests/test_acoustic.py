@@ -13,7 +13,8 @@ from accompany.config import from_dict, to_dict
 from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
 from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, Conditions, DropRates, make_conditions, stack
-from accompany.stages.depth import DepthConfig, DepthDecoder
+from accompany.stages.decoding import Guidance
+from accompany.stages.depth import DepthConfig, DepthDecoder, _Writer
 from accompany.stages.masked import MaskedDecoder, fill
 from accompany.stages.plan import CONTROL_DIM
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
@@ -352,3 +353,45 @@ def test_noise_on_the_history_is_for_training_alone() -> None:
     noisy, other = logits(1), logits(2)
     assert not torch.equal(noisy[..., 1:, :], other[..., 1:, :])
     assert torch.equal(noisy[..., 0, :], other[..., 0, :]), "nothing lies before the first frame"
+
+
+@torch.inference_mode()
+def test_damping_counts_frames_further_back_for_less() -> None:
+    alone, config = Guidance(told()[0], (1.0,)), TransformerConfig(width=32, depth=1, heads=2)
+    decoders = []
+    for damping in (1.0, 0.5):
+        torch.manual_seed(1)
+        decoders.append(DepthDecoder(config, (20,), DepthConfig(8, 2, 16, 0, damping)).eval())
+    frames = torch.randn(1, 2 * 8, generator=torch.Generator().manual_seed(3))
+    weights = torch.tensor([0.5, 0.25]).repeat_interleave(8)
+    plain, damped = (_Writer(decoder, alone, MaskedSamplingConfig()) for decoder in decoders)
+    for part in (0, 1):
+        assert torch.allclose(damped.recall(frames)[part], plain.recall(frames * weights)[part], atol=1e-6)
+    codes, condition = torch.randint(0, 20, (1, 1, 9)), torch.randn(1, 9, 32)
+    assert torch.equal(*(decoder(codes, condition) for decoder in decoders)), "training knows no damping"
+
+
+@torch.inference_mode()
+def test_a_tone_dies_with_damping_and_goes_on_without() -> None:
+    """Two codes that the linear prediction sends into one another for ever, and a third that is silence."""
+    alone = Guidance(told()[0], (1.0,))
+    made = []
+    for damping in (1.0, 0.8):
+        torch.manual_seed(1)
+        decoder = DepthDecoder(
+            TransformerConfig(width=32, depth=1, heads=2), (3,), DepthConfig(2, 1, 16, 0, damping)
+        ).eval()
+        for parameter in decoder.parameters():
+            parameter.zero_()
+        decoder.embed.weight[:3] = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
+        decoder.past_out.weight.copy_(-torch.eye(2))
+        decoder.heads[0].weight.copy_(50 * decoder.embed.weight[:3])
+        decoder.heads[0].bias.copy_(torch.tensor([0.0, 0.0, 45.0]))
+        forced = torch.full((1, 1, 12), -1)
+        forced[..., 0] = 0
+        noise = torch.full((1, 12, 1), 0.5)
+        made.append(
+            decoder.generate(alone, torch.zeros(1, 12, 32), forced, noise, MaskedSamplingConfig())[0, 0].tolist()
+        )
+    assert made[0] == [0, 1] * 6
+    assert made[1] == [0] + [2] * 11

@@ -40,25 +40,33 @@ class DepthConfig:
         history_noise: training adds normal noise to the frames that lie before, of a deviation drawn for each item
             between 0 and this share of their own. In use a frame stands on frames that the model wrote itself: one
             that was only ever shown true ones trusts them too much, and a tone that once sounds goes on for ever.
+
+        damping: in generation the frame j back counts damping ** j in what the next is predicted from. This is the
+            bandwidth expansion of linear prediction (Tohkura, Itakura and Hashimoto, 1978): it moves the poles of the
+            prediction inwards, so that a tone dies away where nothing asks for it.
     """
 
     code_width: int = 128
     past_frames: int = 6
     hidden: int = 512
     history_noise: float = 0.0
+    damping: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for sizes below 1 and negative noise."""
+        """Raise ValueError for sizes below 1, negative noise, and damping that is none."""
         if min(self.code_width, self.past_frames, self.hidden) < 1:
             raise ValueError("code_width, past_frames and hidden must be at least 1")
         if self.history_noise < 0:
             raise ValueError("history_noise must be at least 0")
+        if not 0.0 < self.damping <= 1.0:
+            raise ValueError("damping must lie above 0 and up to 1")
 
 
 class DepthDecoder(nn.Module):
     """A causal transformer that writes frames, each codebook by codebook."""
 
     offsets: Tensor
+    weights_of_past: Tensor
 
     def __init__(self, config: TransformerConfig, sizes: tuple[int, ...], depth: DepthConfig) -> None:
         """For codebooks of `sizes` codes each, all alike; `config` is causal."""
@@ -84,6 +92,8 @@ class DepthDecoder(nn.Module):
         self.transformer = Transformer(config)
         offsets = torch.arange(self.levels) * (self.vocabulary + 1)
         self.register_buffer("offsets", offsets[:, None], persistent=False)
+        weights_of_past = depth.damping ** (1 + torch.arange(depth.past_frames).repeat_interleave(width))
+        self.register_buffer("weights_of_past", weights_of_past, persistent=False)
 
     @torch.no_grad()
     def start_from(self, vectors: Sequence[Tensor]) -> None:
@@ -166,7 +176,7 @@ class DepthDecoder(nn.Module):
         run = start(self.transformer, condition.shape[0], n_frames)
         frames = self._vectors(codes[..., :first]).sum(dim=1)
         if 0 < first < n_frames:
-            run(guidance.spread(self.past_in(self._past(frames))) + condition[:, :first])
+            run(guidance.spread(self.past_in(self._past(frames) * self.weights_of_past)) + condition[:, :first])
         recent = functional.pad(frames, (0, 0, self.past_frames, 0))[:, first:].flip(1)
         writer = _Writer(self, guidance, sampling)
         for frame in range(first, n_frames):
@@ -214,7 +224,7 @@ class _Writer:
 
     def __init__(self, decoder: DepthDecoder, guidance: Guidance, sampling: SamplingConfig) -> None:
         self._guidance, self._sampling = guidance, sampling
-        self._recall = torch.cat([decoder.past_in.weight, decoder.past_out.weight])
+        self._recall = torch.cat([decoder.past_in.weight, decoder.past_out.weight]) * decoder.weights_of_past
         self._tell = torch.cat([decoder.to_code.weight, decoder.depth_in.weight])
         self._tell_bias = torch.cat([decoder.to_code.bias, decoder.depth_in.bias])
         self._widths = decoder.past_in.out_features, decoder.to_code.out_features
