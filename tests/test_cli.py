@@ -208,7 +208,7 @@ def test_stopping_leaves_nothing_half_written(random_bundle_dir, tmp_path, numbe
     time.sleep(0.3)
     process.send_signal(number)
     told = process.stderr.read()
-    assert process.wait(60) == 128 + number
+    assert process.wait(60) == 128 + number, told
     assert list(out.iterdir()) == [] and sorted(Path(tmp_path).iterdir()) == [vocal, out]
     assert "Traceback" not in told
     if number == signal.SIGINT:
