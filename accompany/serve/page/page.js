@@ -106,8 +106,9 @@ async function follow(job) {
     state.jobs.set(job.id, job);
     showJobs();
     if (job.takes.length > known && job.vocal === state.vocal?.id) {
+      const arrived = job.takes.slice(known);
       known = job.takes.length;
-      await guard(() => arrive(job));
+      await guard(() => arrive(job, arrived));
     }
   }
   state.jobs.delete(job.id);
@@ -116,14 +117,15 @@ async function follow(job) {
   if (job.vocal === state.vocal?.id) await guard(refresh);
 }
 
-async function arrive(job) {
-  const made = job.takes.at(-1);
+async function arrive(job, arrived) {
   state.vocal = await api.vocal(job.vocal);
-  const parent = takeOf(made)?.parent;
-  if (parent && takeOf(parent)) Object.assign(state.slots, { A: parent, B: made });
-  else if (!state.slots.A) state.slots.A = made;
-  else state.slots.B = made;
-  if (parent || job.takes.length === 1) state.active = state.slots.A === made ? "A" : "B";
+  for (const made of arrived) {
+    const parent = takeOf(made)?.parent;
+    if (parent && takeOf(parent)) Object.assign(state.slots, { A: parent, B: made });
+    else if (!state.slots.A) state.slots.A = made;
+    else state.slots.B = made;
+    if (parent || job.takes[0] === made) state.active = state.slots.A === made ? "A" : "B";
+  }
   await show();
 }
 
