@@ -13,9 +13,10 @@ import pytest
 for _library in ("OMP", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
-# numba's cache takes harm from two processes that compile the same functions at once (librosa crashes ever after).
+# numba's cache takes harm from two processes that compile the same functions at once (librosa crashes ever after), so
+# each worker has its own; workers inherit the environment of the process that starts them, hence no setdefault.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "numba" / _WORKER))
+os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "numba" / _WORKER)
 
 VOCAL_RATE = 44100
 
