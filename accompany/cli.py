@@ -127,17 +127,13 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> Any:
-    band = accompany.load(
+    return accompany.load(
         args.model,
         device=args.device,
         precision=args.precision,
         lora=getattr(args, "lora", ()),
         lora_scale=getattr(args, "lora_scale", 1.0),
     )
-    # All that is loaded stays. Without this the first look for garbage goes through a million objects at once, and an
-    # interrupt that falls into it is lost.
-    gc.freeze()
-    return band
 
 
 def _studio(args: argparse.Namespace) -> None:
