@@ -12,8 +12,8 @@ def collection_rests() -> Iterator[None]:
     """Without runs of the cyclic garbage collector, unless it is off already.
 
     Importing torch and transformers makes a million objects that all stay; looking through them again and again for
-    garbage takes a fifth of the imports' time. Afterwards they are put aside for good: the first search would go through
-    all of them at once, and an interrupt that falls into a `__del__` there is lost.
+    garbage takes a fifth of the imports' time. Afterwards they are put aside for good: the first search would go
+    through all of them at once, and an interrupt that falls into a `__del__` there is lost.
     """
     if not gc.isenabled():
         yield
