@@ -97,6 +97,27 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_run_stopped_after_either_part_of_a_step_does_that_step_again_in_full(
+    part: int, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("checkpoint_every=100", "val_every=100", "accumulate=2", "max_steps=4")
+    run("semantic", tokens, tmp_path / "whole", *options)
+    whole_step = StageTraining.training_step
+
+    def step(self: StageTraining, batch: Batch, batch_idx: int) -> torch.Tensor:
+        if batch_idx == 2 + part:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return whole_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(StageTraining, "training_step", step)
+        run("semantic", tokens, tmp_path / "parts", *options)
+    assert torch.load(tmp_path / "parts/checkpoints/last.ckpt", weights_only=True)["global_step"] == 1 + part
+    run("semantic", tokens, tmp_path / "parts", *options)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+
+
 @pytest.mark.timeout(600)
 def test_a_killed_run_goes_on(tokens: Path, tmp_path: Path) -> None:
     options = ["max_steps=100000", "checkpoint_every=1", "val_every=2", "val_items=2"]

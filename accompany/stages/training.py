@@ -225,6 +225,9 @@ class StageTraining(lightning.LightningModule):
         if progress["total"]["processed"] != whole:
             for part in ("total", "current"):
                 progress[part].update(ready=whole, started=whole, processed=whole, completed=whole)
+            # The saved loader stands behind the part of the step that is lost; without its place, the one that is
+            # made for the run begins with the step.
+            checkpoint["loops"]["fit_loop"]["state_dict"].pop("combined_loader", None)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then move the average towards the weights."""
