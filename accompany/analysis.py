@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accompany.config import read_json, write_json
+from accompany.config import read_json, save_json
 from accompany.errors import InputError
 from accompany.generation import listen
 from accompany.planning import Known, hear, make_plan
@@ -93,10 +93,7 @@ class Analysis:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file. InputError when the folder is missing or not writable."""
-        try:
-            write_json(path, self.as_dict())
-        except OSError as error:
-            raise InputError(f"Cannot write {path} ({error.strerror}); choose a folder that is writable.") from error
+        save_json(path, self.as_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Analysis:

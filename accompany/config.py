@@ -112,6 +112,14 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
         raise
 
 
+def save_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write JSON where a user asked for it. InputError when the folder is missing or not writable."""
+    try:
+        write_json(path, value)
+    except OSError as error:
+        raise InputError(f"Cannot write {path} ({error.strerror}); choose a folder that is writable.") from error
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1)

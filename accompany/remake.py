@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import accompany
-from accompany.config import read_json, write_json
+from accompany.config import read_json, save_json
 from accompany.errors import InputError
 from accompany.settings import Settings
 from accompany.sound import Sound
@@ -67,10 +67,7 @@ class Recipe:
             "edits": [edit.as_dict() for edit in self.edits],
             "sound": {name: value for name, value in asdict(self.sound).items() if value != asdict(Sound())[name]},
         }
-        try:
-            write_json(target, content)
-        except OSError as error:
-            raise InputError(f"Cannot write {path} ({error.strerror}); choose a folder that is writable.") from error
+        save_json(target, content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recipe:

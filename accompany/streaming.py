@@ -131,6 +131,7 @@ class _Level:
         self._gain: float | None = None
 
     def set(self, sound: np.ndarray) -> np.ndarray:
+        """The next piece `[..., T]`, at its level; the gain moves in a ramp at its start."""
         if self._gain is None:
             self._gain = gain_for(sound, self._voice, self._rate, self._level_db)
         peak = max(float(np.abs(sound).max(initial=0.0)), 1e-9)

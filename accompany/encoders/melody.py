@@ -122,6 +122,7 @@ class Melody(nn.Module):
             return torch.cat([strength, compressed.mean(-1, keepdim=True)], dim=-1)
 
         def fold(magnitudes: Tensor) -> Tensor:
+            """[B, 2 F, bins] of half frames to [B, F, 37]."""
             halves = listen(magnitudes)
             strength, level = halves.unflatten(1, (-1, 2)).mean(2).split([_CANDIDATES, 1], dim=-1)
             peak = strength.amax(-1, keepdim=True)

@@ -99,6 +99,7 @@ class _Heard:
         self.expected_at = slice(0, _COMPARED)
 
     def describe(self, candidate: Candidate) -> np.ndarray:
+        """What the activations, the spacing and the tempo say of one grid, without the others."""
         beats_s = candidate.beats_s
         periods = np.diff(beats_s)
         period = float(np.median(periods))

@@ -47,6 +47,7 @@ class _Layer:
 
     @classmethod
     def of(cls, block: Block, scale: float) -> _Layer:
+        """The weights of a block, laid out for products with one row."""
         attention = block.attention
         channels = [attention.heads * attention.head_width, 2 * attention.head_width]
         query, pair = products_of(attention.project, channels)
