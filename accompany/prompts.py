@@ -88,7 +88,8 @@ def texts_per_frame(prompt: str, sections: Sequence[Section], n_frames: int, fra
 
 def embed_frames(texts: Sequence[str], embed: Callable[[Sequence[str]], Tensor]) -> tuple[Tensor, Tensor]:
     """Embeddings [1, F, D] of the text of each frame, and where there is any, [1, F] bool."""
-    different = [text for text in dict.fromkeys(texts) if text]
+    # Where no frame is asked for anything, a vector that is masked everywhere still says how wide it would be.
+    different = [text for text in dict.fromkeys(texts) if text] or [""]
     vectors = embed(different)
     place = {text: index for index, text in enumerate(different)}
     index = torch.tensor([place.get(text, 0) for text in texts], device=vectors.device)

@@ -68,6 +68,14 @@ def test_cues_have_times_or_sections():
 def test_texts_are_embedded_frame_by_frame():
     vectors, mask = embed_frames(["a", "", "b"], lambda texts: torch.eye(2)[: len(texts)])
     assert vectors[0].tolist() == [[1, 0], [0, 0], [0, 1]] and mask.tolist() == [[True, False, True]]
+    vectors, mask = embed_frames(["", ""], lambda texts: torch.eye(2)[: len(texts)])
+    assert vectors.tolist() == [[[0, 0], [0, 0]]] and not mask.any()
+
+
+@pytest.mark.parametrize("prompt", ["12.5: full band", "[chorus] loud drums"])
+def test_a_cue_that_never_comes_asks_for_nothing(band, prompt):
+    vocal = sing(1.0, band.sample_rate), band.sample_rate
+    np.testing.assert_array_equal(band.generate(vocal, prompt).samples, band.generate(vocal, "").samples)
 
 
 def test_the_stages_are_told_each_cue_in_its_frames(band):
