@@ -95,6 +95,21 @@ def test_a_prompt_asks_only_for_what_the_song_has():
     assert named_families("a sad song", ("piano",), ("drums",)) == (frozenset(), frozenset())
 
 
+@pytest.mark.parametrize(
+    ("caption", "forbidden"),
+    [
+        ("Grand piano and upright bass.", set()),  # "piano " ends in "no "
+        ("folk with piano, without drums", {"drums"}),  # of all that is missing, what is named
+        ("JAZZ PIANO, WITHOUT ANY STRINGS", {"strings"}),
+        ("folk, no drums and no brass", {"drums", "brass"}),
+        ("synthpop, drumless", {"drums"}),
+        ("unplugged folk", {"drums"}),
+    ],
+)
+def test_only_what_a_caption_denies_is_forbidden(caption, forbidden):
+    assert named_families(caption, ("piano",), ("drums", "strings", "brass"))[1] == forbidden
+
+
 def test_thresholds_separate_what_can_be_separated():
     import torch
 
