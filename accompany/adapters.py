@@ -6,13 +6,13 @@ accompany.json                                   {"part": "semantic", "model": "
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.config import read_json, write_json
 from accompany.errors import InputError
+from accompany.files import sha256
 from accompany.parts import STAGE_PARTS
 from accompany.pretrained import find_bundle, read_bundle
 from accompany.weights import WEIGHTS_NAME, make_folder, resolve_folder
@@ -31,7 +31,7 @@ _MAX_SCALE = 10.0
 def part_hash(model: PathLike, part: str) -> str:
     """SHA-256 of the weights of a model's part."""
     folder = resolve_folder(read_bundle(find_bundle(model)).part(part).source)
-    return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
+    return sha256(folder / WEIGHTS_NAME)
 
 
 def save_adapter(stage: nn.Module, config: LoraConfig, folder: PathLike, *, part: str, model: str, base: str) -> Path:

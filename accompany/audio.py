@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from accompany.errors import InputError
+from accompany.files import replacing
 
 Heard = Callable[[np.ndarray, int], None]
 
@@ -170,32 +171,6 @@ def write(path: str | os.PathLike[str], samples: np.ndarray, sample_rate: int, s
             raise InputError(f"Cannot write {path} ({reason}); check the space on the disk.") from error
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block ends well and deleted when it does not.
-
-    Raises:
-        InputError: the folder is missing or not writable, or `path` is a folder.
-    """
-    if path.is_dir():
-        raise InputError(f"Cannot write {path}: it is a folder; name a file.")
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".part")
-    except OSError as error:
-        raise InputError(
-            f"Cannot write {path} ({error.strerror}); choose a folder that exists and is writable."
-        ) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
 def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
     """Samples that `n_samples` at `from_rate` (Hz) become at `to_rate`: round(N * to / from)."""
     return round(n_samples * to_rate / from_rate)
@@ -220,6 +195,11 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
     return samples.mean(axis=-2, keepdims=True, dtype=np.float32)
 
 
+def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
+    """[C, T] as [channels, T]: as it is where it has as many, else their mean on each."""
+    return samples if len(samples) == channels else np.repeat(to_mono(samples), channels, axis=0)
+
+
 def fit_length(samples: np.ndarray, n_samples: int) -> np.ndarray:
     """Cut or zero-pad the end of [..., T] so that it has exactly `n_samples`."""
     missing = n_samples - samples.shape[-1]
@@ -231,12 +211,6 @@ def fit_length(samples: np.ndarray, n_samples: int) -> np.ndarray:
 def frame_count(n_samples: int, sample_rate: float, frame_rate: float) -> int:
     """Frames of a grid that cover a sound: ceil(T * frame_rate / sample_rate)."""
     return math.ceil(n_samples * frame_rate / sample_rate - 1e-6)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager

@@ -10,12 +10,12 @@ import dataclasses
 import difflib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from accompany.errors import InputError
+from accompany.files import complete
 
 CONFIGS_DIR = Path(__file__).parent / "configs"
 
@@ -98,18 +98,10 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write JSON under a temporary name in the same folder, then rename, so that no half file is ever seen."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(value, stream, indent=2, ensure_ascii=False)
-            stream.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write JSON; no half file is ever seen under the name."""
+    with complete(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
 
 
 def save_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from accompany.config import to_dict
 from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, val_loader
 from accompany.errors import InputError
+from accompany.files import complete
 from accompany.stages.batch import Batch
 from accompany.stages.grids import N_FEATURES, GridJudge, grid_features
 from accompany.stages.listener import BEATS_PER_FRAME, Listener
@@ -211,8 +211,7 @@ def _fingerprint(config: GridTrainingConfig) -> str:
 
 
 def _write_crops(path: Path, config: GridTrainingConfig, made: list[_Crop], batches: list[int]) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    with open(partial, "wb") as stream:
+    with complete(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
             features=np.concatenate([features for features, _ in made]) if made else np.zeros((0, N_FEATURES)),
@@ -221,7 +220,6 @@ def _write_crops(path: Path, config: GridTrainingConfig, made: list[_Crop], batc
             batches=np.array(batches),
             fingerprint=np.array(_fingerprint(config)),
         )
-    os.replace(partial, path)
 
 
 def _read_crops(path: Path, config: GridTrainingConfig) -> tuple[list[_Crop], list[int]]:

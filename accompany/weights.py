@@ -12,7 +12,6 @@ import logging
 import os
 import pickle
 import re
-import tempfile
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from accompany.config import from_dict, read_json, to_dict, write_json
 from accompany.errors import InputError
+from accompany.files import complete
 from accompany.hub import is_hub_id, pull
 
 if TYPE_CHECKING:
@@ -181,17 +181,9 @@ def read_state(path: PathLike) -> dict[str, Tensor]:
 
 
 def save_state(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str, str] | None = None) -> None:
-    """Write safetensors under a temporary name, then rename, so that no half file is ever seen."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    try:
+    """Write safetensors; no half file is ever seen under the name."""
+    with complete(Path(path)) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary, metadata)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def make_folder(folder: PathLike) -> Path:

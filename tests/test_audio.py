@@ -142,6 +142,18 @@ def test_written_files_follow_the_umask(tmp_path):
     assert (tmp_path / "x.wav").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize("name", ["x" * 251 + ".wav", "歌" * 83 + ".wav", "a b 'c'.wav"])
+def test_any_name_that_the_disk_takes_can_be_written(tmp_path, name):
+    audio.write(tmp_path / name, np.zeros((1, 8), np.float32), 8000)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_channels_are_kept_or_averaged():
+    sound = np.array([[0.0, 1.0], [1.0, 3.0]], np.float32)
+    assert audio.to_channels(sound, 2) is sound
+    assert audio.to_channels(sound, 3).tolist() == [[0.5, 2.0]] * 3
+
+
 def test_a_header_without_a_length_is_no_truncation(tmp_path):
     """Programs that stream to a pipe cannot know the length; ffmpeg writes 0xFFFFFFFF then."""
     audio.write(tmp_path / "x.wav", np.full((1, 800), 0.5, np.float32), 8000, subtype="PCM_16")

@@ -14,7 +14,6 @@ import torch
 from accompany.encoders.clap import Clap
 from accompany.encoders.codec import Codec
 from accompany.encoders.mert import Mert
-from accompany.encoders.protocols import FrameEncoder
 from accompany.encoders.semantic_codes import SemanticCodes, SemanticCodesConfig
 from accompany.errors import InputError
 
@@ -179,7 +178,6 @@ def save_mert(name: str, folder: Path, *, normalize: bool = False) -> transforme
 def test_mert_agrees_with_the_published_class(name: str, layer: int | None, tmp_path: Path) -> None:
     model = save_mert(name, tmp_path)
     mert = Mert.from_pretrained(tmp_path, layer=layer)
-    assert isinstance(mert, FrameEncoder)
     samples = noise(2, mert.sample_rate)
     with torch.no_grad():
         states = model(samples, output_hidden_states=True)

@@ -389,17 +389,15 @@ def test_another_model_or_setting_makes_another_version(songs: Path, parts: Toke
 def test_a_full_disk_ends_with_a_sentence_and_keeps_what_is_done(
     songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from accompany.data import storage
+    write, written = Path.write_bytes, []
 
-    write, written = storage._write_local, []
-
-    def fill(path: Path, content: bytes) -> None:
+    def fill(path: Path, content: bytes) -> int:
         if path.parent.name == "work" and len(written) == 2:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         written.extend([path] if path.parent.name == "work" else [])
-        write(path, content)
+        return write(path, content)
 
-    monkeypatch.setattr(storage, "_write_local", fill)
+    monkeypatch.setattr(Path, "write_bytes", fill)
     arguments = ["tokenize", str(songs), str(tmp_path), "--melody-only", "--batch", "1"]
     assert main(arguments) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]

@@ -174,11 +174,8 @@ def _codec_sounds(band: audio.Audio, hearing: Hearing, n_frames: int, variants: 
     quite other ones: for the acoustic stage, more of the same music.
     """
     assert hearing.codec is not None
-    sound = audio.resample(band.samples, band.sample_rate, hearing.codec)
-    if hearing.codec_channels == 1:
-        sound = audio.to_mono(sound)
-    elif sound.shape[0] == 1:
-        sound = np.repeat(sound, hearing.codec_channels, axis=0)
+    resampled = audio.resample(band.samples, band.sample_rate, hearing.codec)
+    sound = audio.to_channels(resampled, hearing.codec_channels)
     rate = hearing.codec_frame_rate
     draws = [np.random.default_rng([*seed, v]) for v in range(1, variants)]
     sounds = [sound, *(moved_in_phase(sound, hearing.codec, rate, rng) for rng in draws)]

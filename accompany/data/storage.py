@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from accompany.errors import InputError
+from accompany.files import PART, complete
 
-_PART = ".part"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SERVICES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 
@@ -57,7 +56,7 @@ class Store:
             self.local.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"Cannot make the folder {self.url} ({error.strerror}); choose another.") from error
-        for leftover in self.local.glob(f".*{_PART}"):
+        for leftover in self.local.glob(f".*{PART}"):
             with suppress(OSError):
                 leftover.unlink()
 
@@ -101,7 +100,8 @@ class Store:
         """
         try:
             if self.local is not None:
-                _write_local(self.local / name, content)
+                with complete(self.local / name) as temporary:
+                    temporary.write_bytes(content)
             else:
                 files, root = self._remote()
                 files.pipe_file(f"{root}/{name}", content)
@@ -140,16 +140,3 @@ class Store:
                 f"{self.url} is no place to write ({error}); give a folder, or s3://bucket/name."
             ) from error
         return files, root.rstrip("/")
-
-
-def _write_local(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise

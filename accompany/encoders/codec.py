@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from accompany.audio import frame_count
 from accompany.encoders.originals import original_file, read_encodec
 from accompany.errors import InputError
 from accompany.weights import PathLike, find_license, load_transformers, log_license
@@ -100,7 +101,7 @@ class Codec(nn.Module):
 
     def n_codes(self, n_samples: int) -> int:
         """Codes A that cover `n_samples`."""
-        return math.ceil(n_samples * self.frame_rate / self.sample_rate - 1e-6)
+        return frame_count(n_samples, self.sample_rate, self.frame_rate)
 
     @torch.no_grad()
     def encode(self, audio: Tensor, *, chunk_s: float = 10.0) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.encoders.spectral import grid_frames, harmonic_bank, map_spectra, mel_bank
+from accompany.audio import frame_count
+from accompany.encoders.spectral import harmonic_bank, map_spectra, mel_bank
 
 SILENCE_RMS = 3e-5
 """Root mean square (about -90 dBFS) below which a clip counts as silent."""
@@ -87,8 +88,7 @@ class Melody(nn.Module):
         audio = audio.float()
         if not torch.isfinite(audio.sum()):
             audio = torch.nan_to_num(audio, posinf=0.0, neginf=0.0)
-        frames = grid_frames(audio.shape[-1], self.sample_rate, self.frame_rate)
-        frames = frames if n_frames is None else n_frames
+        frames = frame_count(audio.shape[-1], self.sample_rate, self.frame_rate) if n_frames is None else n_frames
         if frames == 0:
             return audio.new_zeros(audio.shape[0], 0, self.dim)
         rms = self._frame_rms(audio, frames)

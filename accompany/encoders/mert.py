@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from accompany.audio import frame_count
 from accompany.config import read_json
-from accompany.encoders.spectral import grid_frames, padded_slice
+from accompany.encoders.spectral import padded_slice
 from accompany.errors import InputError
 from accompany.weights import PathLike, load_transformers, resolve_folder
 
@@ -112,7 +113,7 @@ class Mert(nn.Module):
         Returns:
             [B, F, D] at `frame_rate`. A piece of long audio attends to itself and its context only.
         """
-        frames = grid_frames(audio.shape[-1], self.sample_rate, self.frame_rate) if n_frames is None else n_frames
+        frames = frame_count(audio.shape[-1], self.sample_rate, self.frame_rate) if n_frames is None else n_frames
         if frames == 0:
             return audio.new_zeros(audio.shape[0], 0, self.dim)
         centre, spread = audio.new_zeros(()), audio.new_ones(())

@@ -22,11 +22,6 @@ _usable_in_training = torch.inference_mode(mode=False)
 """Filters are made once: those made while a model generates must serve a later training too."""
 
 
-def grid_frames(n_samples: int, sample_rate: int, frame_rate: float) -> int:
-    """Frames that cover `n_samples`: ceil(n_samples * frame_rate / sample_rate)."""
-    return math.ceil(n_samples * frame_rate / sample_rate - 1e-6)
-
-
 def map_spectra(
     audio: Tensor,
     function: Callable[[Tensor], Tensor],

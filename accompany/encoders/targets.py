@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from accompany.audio import frame_count
 from accompany.encoders.spectral import (
-    grid_frames,
     harmonic_bank,
     log_frequency_bank,
     map_spectra,
@@ -120,7 +120,7 @@ def onset_flux(
     Returns:
         [B, F, 5 * steps], band by band, time inside a band; 0 where nothing starts.
     """
-    frames = grid_frames(audio.shape[-1], sample_rate, frame_rate) if n_frames is None else n_frames
+    frames = frame_count(audio.shape[-1], sample_rate, frame_rate) if n_frames is None else n_frames
     window = _window(sample_rate, 0.04)
     bank = mel_bank(sample_rate, window, 40, 30.0, min(11_000.0, sample_rate / 2)).to(audio)
     groups = _mel_groups(bank, sample_rate, window)
@@ -144,7 +144,7 @@ def _map(
     window: int,
     n_bins: int | None = None,
 ) -> Tensor:
-    frames = grid_frames(audio.shape[-1], sample_rate, frame_rate) if n_frames is None else n_frames
+    frames = frame_count(audio.shape[-1], sample_rate, frame_rate) if n_frames is None else n_frames
     return map_spectra(
         audio,
         function,

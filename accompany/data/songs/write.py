@@ -22,6 +22,7 @@ from accompany.data.songs.make import Song, make_song
 from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
 from accompany.errors import InputError
+from accompany.files import PART, complete
 
 _log = logging.getLogger(__name__)
 
@@ -137,8 +138,11 @@ def _prepare_folder(root: Path) -> Path:
 
 
 def _remove_unfinished(root: Path) -> None:
-    for part in root.glob(".*.part"):
-        shutil.rmtree(part, ignore_errors=True)
+    for left in root.glob(f".*{PART}"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _is_finished(order: _Order) -> bool:
@@ -220,14 +224,13 @@ def _write_manifest(root: Path) -> None:
     for path in sorted(root.glob("[0-9]*/song.json")):
         facts = read_json(path)
         lines.append(_line(path.parent.name, facts["seed"], facts["n_samples"] / facts["sample_rate"]))
-    temporary = root / f".{_MANIFEST}.tmp"
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    temporary.replace(root / _MANIFEST)
+    with complete(root / _MANIFEST) as temporary:
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def write_song(song: Song, folder: Path) -> None:
     """Write a song's folder, all or nothing: 16-bit FLAC and `song.json`; the mix is the exact sum of its halves."""
-    part = folder.with_name(f".{folder.name}.part")
+    part = folder.with_name(f".{folder.name}{PART}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     vocals = _to_integers(song.vocals)

@@ -32,6 +32,7 @@ from accompany.encoders.training.clap_text import (
 from accompany.encoders.training.loop import LoopConfig, run_loop
 from accompany.encoders.training.sentence_teacher import SentenceTeacher
 from accompany.errors import InputError
+from accompany.files import complete
 from accompany.weights import save_half
 
 log = logging.getLogger(__name__)
@@ -157,7 +158,8 @@ class TextBench:
             log.info("the teacher embeds %d texts", len(missing))
             known |= dict(zip(missing, self.teacher.embed(missing).half().numpy(), strict=True))
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(path, texts=np.array(list(known)), targets=np.stack(list(known.values())))
+            with complete(path) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, texts=np.array(list(known)), targets=np.stack(list(known.values())))
         return torch.from_numpy(np.stack([known[text] for text in self.texts]))
 
 

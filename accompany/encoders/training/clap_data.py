@@ -13,6 +13,7 @@ from torch import Tensor
 from accompany import audio
 from accompany.config import read_json
 from accompany.errors import InputError
+from accompany.files import save_array
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +129,9 @@ def _cached_mel(song: Path, extractor: Any, cache: Path) -> np.ndarray:
     if path.is_file():
         kept: np.ndarray = np.load(path)
         return kept
-    loaded = audio.read(song / "accompaniment.flac")
-    mono = audio.resample(audio.to_mono(loaded.samples), loaded.sample_rate, extractor.sampling_rate)
-    mel = song_mel(np.asarray(mono).reshape(-1), extractor)
-    np.save(path, mel)
+    heard, _ = audio.read_mono(song / "accompaniment.flac", extractor.sampling_rate)
+    mel = song_mel(heard.samples[0], extractor)
+    save_array(path, mel)
     return mel
 
 

@@ -34,6 +34,7 @@ from accompany.encoders.training.linear_init import init_linear
 from accompany.encoders.training.losses import LossWeights, ReconstructionLoss, rate_bits
 from accompany.encoders.training.quantizer import ResidualCodebooks
 from accompany.errors import InputError
+from accompany.files import complete
 
 logger = logging.getLogger(__name__)
 
@@ -327,7 +328,7 @@ class CodecTrainer:
         return folder
 
     def save(self) -> None:
-        """Write `state.pt` (under another name first)."""
+        """Write `state.pt`."""
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
@@ -335,8 +336,8 @@ class CodecTrainer:
             "optimizer": self.optimizer.state_dict(),
             "position": [self.phase, self.step, self.seconds],
         }
-        torch.save(state, self.folder / "state.pt.part")
-        os.replace(self.folder / "state.pt.part", self.folder / "state.pt")
+        with complete(self.folder / "state.pt") as temporary:
+            torch.save(state, temporary)
 
     def _resume(self) -> bool:
         path = self.folder / "state.pt"

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import librosa
 import torch
 from torch import Tensor
 
@@ -55,7 +56,7 @@ def filter_kernels(config: FilterbankConfig, kernel: int, sample_rate: int) -> T
     tonal = round(config.n_octaves * config.bins_per_octave)
     tones = [config.f_min * 2 ** (index / config.bins_per_octave) for index in range(tonal)]
     windows = [min(kernel, config.cycles * sample_rate / hertz) for hertz in tones]
-    bands = _mel_spaced(60.0, config.band_max_hz, config.n_bands)
+    bands = librosa.mel_frequencies(config.n_bands, fmin=60.0, fmax=config.band_max_hz, htk=True)
     windows += [config.band_window_s * sample_rate] * config.n_bands
     rows = []
     for hertz, window in zip([*tones, *bands], windows, strict=True):
@@ -91,12 +92,3 @@ def _sinusoid(frequency: float, window: float, kernel: int, phase: float) -> Ten
     taper = torch.where(time.abs() < window / 2, 0.5 + 0.5 * torch.cos(2 * math.pi * time / window), 0.0)
     wave = taper * torch.cos(2 * math.pi * frequency * time + phase)
     return (2 * wave / taper.sum()).float()
-
-
-def _mel_spaced(low: float, high: float, count: int) -> list[float]:
-    mels = torch.linspace(_mel(low), _mel(high), count, dtype=torch.float64)
-    return [700 * (10 ** (float(mel) / 2595) - 1) for mel in mels]
-
-
-def _mel(hertz: float) -> float:
-    return 2595 * math.log10(1 + hertz / 700)

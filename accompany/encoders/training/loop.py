@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from accompany.errors import InputError
+from accompany.files import complete
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         """Refuse a loop that cannot run."""
-        if self.steps < 1 or self.lr <= 0 or self.grad_clip <= 0:
-            raise ValueError("steps, lr and grad_clip must be positive")
+        if self.lr <= 0 or self.grad_clip <= 0 or min(self.steps, self.log_every, self.save_every) < 1:
+            raise ValueError("lr and grad_clip must be above 0, steps, log_every and save_every at least 1")
 
 
 def run_loop(
@@ -116,9 +116,8 @@ def _running_mean(means: dict[str, float], new: dict[str, float], keep: float = 
 
 def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     state: dict[str, Any] = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
-    temporary = path.with_suffix(".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    with complete(path) as temporary:
+        torch.save(state, temporary)
 
 
 def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:

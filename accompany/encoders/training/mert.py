@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.config import write_json
+from accompany.encoders.codec import Codec
 from accompany.encoders.training.audio_dataset import find_songs, split_songs
 from accompany.encoders.training.filterbank import PHASES, FilterbankConfig, install_filterbank
 from accompany.encoders.training.loop import LoopConfig, run_loop
-from accompany.encoders.training.mert_data import N_TARGETS, SIZES, Batch, MertSongs
+from accompany.encoders.training.mert_data import N_TARGETS, SIZES, AcousticTeacher, Batch, MertSongs
+from accompany.errors import InputError
+from accompany.files import save_array
 from accompany.weights import save_half
 
 log = logging.getLogger(__name__)
@@ -198,11 +201,11 @@ def span_mask(rng: np.random.Generator, batch: int, n_frames: int, rate: float, 
     return torch.from_numpy(mask[:, :n_frames])
 
 
-def cluster_teacher(frames: np.ndarray, config: MertTrainingConfig) -> Any:
+def cluster_teacher(frames: np.ndarray, config: MertTrainingConfig) -> AcousticTeacher:
     """Residual k-means of log-mel frames [N, M], the codec's stand-in; `out/clusters.npy` keeps it for a resume."""
     path = Path(config.out) / "clusters.npy"
     if not path.is_file():
-        np.save(path, _residual_clusters(frames - frames.mean(1, keepdims=True), config))
+        save_array(path, _residual_clusters(frames - frames.mean(1, keepdims=True), config))
     codebooks: np.ndarray = np.load(path)
 
     def teach(samples: np.ndarray, mel: np.ndarray) -> np.ndarray:
@@ -229,15 +232,12 @@ def _residual_clusters(rest: np.ndarray, config: MertTrainingConfig) -> np.ndarr
     return np.stack(codebooks)
 
 
-def codec_teacher(config: MertTrainingConfig) -> Any:
+def codec_teacher(config: MertTrainingConfig) -> AcousticTeacher:
     """The first `n_codebooks` codebooks of the trained codec, which must share the model's frame rate.
 
     Raises:
         InputError: the codec's rates do not fit.
     """
-    from accompany.encoders.codec import Codec
-    from accompany.errors import InputError
-
     codec = Codec.from_pretrained(str(config.codec), n_codebooks=config.n_codebooks)
     if (codec.sample_rate, codec.hop) != (config.sample_rate, config.hop):
         raise InputError(

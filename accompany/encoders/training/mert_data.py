@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accompany.audio import frame_count
 from accompany.encoders import targets
-from accompany.encoders.spectral import grid_frames
 from accompany.encoders.training.audio_dataset import read_mono
+from accompany.files import save_array
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ SIZES = {"cqt": CQT_BINS, "chroma": 12, "harmony": 12, "bass": 12, "flux": 5 * F
 
 N_TARGETS = sum(SIZES.values())
 
-AcousticTeacher = Callable[[Tensor], Tensor]
-"""audio [1, T] -> codes [K, A] on the model's own frame grid."""
+AcousticTeacher = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Samples [T] int16 of a song and its log-mel [F, N_MELS] to codes [K, F] int16."""
 
 
 def musical_targets(audio: Tensor, sample_rate: int, frame_rate: float) -> Tensor:
@@ -42,7 +43,7 @@ def musical_targets(audio: Tensor, sample_rate: int, frame_rate: float) -> Tenso
         frame_rate: of the result; pitch, which moves slowly, is taken at half of it.
     """
     audio = (audio * (LEVEL / audio.square().mean().sqrt().clamp_min(1e-4)))[None]
-    n_frames = grid_frames(audio.shape[-1], sample_rate, frame_rate)
+    n_frames = frame_count(audio.shape[-1], sample_rate, frame_rate)
     chroma = targets.chroma(audio, sample_rate, frame_rate / 2)
     slow = [
         targets.cqt(audio, sample_rate, frame_rate / 2, n_octaves=CQT_BINS // 12),
@@ -81,8 +82,8 @@ class SongCache:
             wave, said = cache / f"{name}.wave.npy", cache / f"{name}.npy"
             if not said.is_file():
                 mono = torch.from_numpy(read_mono(song / f"{source}.flac", sample_rate))
-                np.save(wave, (mono * 32767).clamp(-32767, 32767).round().short().numpy())
-                np.save(said, musical_targets(mono, sample_rate, frame_rate).half().numpy())
+                save_array(wave, (mono * 32767).clamp(-32767, 32767).round().short().numpy())
+                save_array(said, musical_targets(mono, sample_rate, frame_rate).half().numpy())
             samples[source] = np.load(wave, mmap_mode="r")
             features[source] = np.load(said, mmap_mode="r")
         return cls(samples, features)
@@ -121,8 +122,8 @@ class MertSongs:
                 log.info("%d of %d songs are heard", len(self.songs), len(songs))
         self.codes: list[dict[str, np.ndarray]] = []
 
-    def teach(self, teacher: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
-        """Set the codes of every song: `teacher(samples [T] int16, log-mel [F, N_MELS]) -> codes [K, F]`."""
+    def teach(self, teacher: AcousticTeacher) -> None:
+        """Set the codes of every song."""
         self.codes = [
             {source: teacher(song.samples[source], song.features[source][:, N_TARGETS:]) for source in self.sources}
             for song in self.songs
