@@ -12,9 +12,10 @@ import torch
 from accompany.config import from_dict, to_dict
 from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, Conditions, DropRates, make_conditions, stack
+from accompany.stages.conditions import ConditionConfig, Conditions, make_conditions, stack
 from accompany.stages.decoding import Guidance
 from accompany.stages.depth import DepthConfig, DepthDecoder, _Writer
+from accompany.stages.dropping import DropRates
 from accompany.stages.masked import MaskedDecoder, fill
 from accompany.stages.plan import CONTROL_DIM
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise

@@ -11,17 +11,9 @@ import torch
 from accompany.config import from_dict, load_config, to_dict
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import (
-    ConditionConfig,
-    ConditionEmbedding,
-    Conditions,
-    DropRates,
-    drop,
-    drop_history,
-    make_conditions,
-    stack,
-)
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, make_conditions, stack
 from accompany.stages.decoding import delay, undelay, windows
+from accompany.stages.dropping import DropRates, drop, drop_history
 from accompany.stages.plan import CONTROL_DIM
 from accompany.stages.sampling import SamplingConfig
 from accompany.stages.semantic import SemanticConfig, SemanticStage

@@ -1,7 +1,7 @@
 """What a stage is told, frame by frame: the vocal, the prompt, the plan and codes that are already there.
 
 Every condition may be absent, in any frame, and has a learned vector for that. Training draws absences at
-random (`drop`), so that each condition stays optional and guidance has something to compare with.
+random (`accompany.stages.dropping`).
 """
 
 from __future__ import annotations
@@ -15,43 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.stages.batch import Batch
-from accompany.stages.plan import BAR_PHASE, BEAT_PHASE, CONTROL_DIM, GROUP_SLICES
+from accompany.stages.dropping import DropRates
+from accompany.stages.plan import CONTROL_DIM, GROUP_SLICES
 from accompany.stages.transformer import init_weights
-
-
-@dataclass(frozen=True)
-class DropRates:
-    """How often training hides a condition of an item, each 0..1 and drawn on its own.
-
-    Attributes:
-        vocal: the vocal as a whole, or (half of the draws) a stretch of it.
-        mert: the MERT part of the vocal only; the melody features stay.
-        text: the prompt.
-        beat, chord, key: the groups of the control track, as a whole or (half of the draws) a stretch.
-        phase: of the beat group all but the tempo.
-        bar: of the beat group the bars.
-        known: known codes as a whole; else codes on either side of a gap stay known.
-        history: of the codes that a decoder has written before (semantic stage). Each item draws its own rate, up to
-            twice this. What was written is half wrong when a small model writes it itself, and one that learnt to
-            do without parts of it keeps to its conditions.
-    """
-
-    vocal: float = 0.1
-    mert: float = 0.2
-    text: float = 0.15
-    beat: float = 0.15
-    chord: float = 0.2
-    key: float = 0.3
-    phase: float = 0.05
-    bar: float = 0.1
-    known: float = 0.7
-    history: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a rate outside 0..1."""
-        for name, rate in dataclasses.asdict(self).items():
-            if not 0 <= rate <= 1:
-                raise ValueError(f"drop rate {name}={rate} must be from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -270,75 +236,6 @@ class ConditionEmbedding(nn.Module):
 
     def _present(self, which: int, value: Tensor, mask: Tensor) -> Tensor:
         return torch.where(mask[..., None], value, self.absent.weight[which].to(value.dtype))
-
-
-def drop(
-    conditions: Conditions, rates: DropRates, generator: torch.Generator | None = None, *, gaps: bool = True
-) -> Conditions:
-    """Hide conditions at random, item by item, for training.
-
-    Args:
-        conditions: complete ones.
-        rates: how often each is hidden.
-        generator: where chance comes from, on the CPU.
-        gaps: known codes that stay leave a gap for the stage to fill; False hides stretches of them at the same rate.
-    """
-    shape = conditions.batch_size, conditions.n_frames
-    device = conditions.vocal.device
-
-    def kept(rate: float, stretches: bool = False) -> Tensor:
-        return ~_hidden(shape, rate, stretches, generator).to(device)
-
-    groups = torch.stack([kept(rate, True) for rate in (rates.beat, rates.chord, rates.key)], dim=-1)
-    control = conditions.control.clone()
-    for columns, rate in ((BEAT_PHASE + BAR_PHASE, rates.phase), (BAR_PHASE, rates.bar)):
-        control[..., columns] = control[..., columns] * kept(rate)[..., None]
-    unknown = ~kept(rates.known, not gaps)
-    if gaps:
-        unknown |= ~_flanks(shape, generator).to(device)
-    return dataclasses.replace(
-        conditions,
-        vocal_mask=conditions.vocal_mask & kept(rates.vocal, True),
-        mert_mask=conditions.mert_mask & kept(rates.mert),
-        text_mask=conditions.text_mask & kept(rates.text),
-        control=control,
-        control_mask=conditions.control_mask & groups,
-        known=conditions.known.masked_fill(unknown[:, None], -1),
-    )
-
-
-def drop_history(codes: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:
-    """Hide (-1) some of the codes [B, K, F] that a decoder sees as written before, each on its own."""
-    if not rate:
-        return codes
-    rates = 2 * rate * torch.rand(codes.shape[0], 1, 1, generator=generator)
-    hidden = torch.rand(codes.shape, generator=generator) < rates
-    return codes.masked_fill(hidden.to(codes.device), -1)
-
-
-def _hidden(shape: tuple[int, int], rate: float, stretches: bool, generator: torch.Generator | None) -> Tensor:
-    """[B, F] bool: items hidden at `rate`; with `stretches` half of those in a random stretch of frames only."""
-    batch = shape[0]
-    hidden = torch.rand(batch, generator=generator) < rate
-    if not stretches:
-        return hidden[:, None].expand(shape)
-    whole = torch.rand(batch, generator=generator) < 0.5
-    inside = _stretch(shape, generator)
-    return hidden[:, None] & (whole[:, None] | inside)
-
-
-def _flanks(shape: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    """[B, F] bool: the left and the right of a random gap, each there in two of three items."""
-    gap = _stretch(shape, generator)
-    behind = gap.long().cumsum(dim=1) > 0
-    sides = torch.rand(shape[0], 2, generator=generator) < 2 / 3
-    return ~gap & torch.where(behind, sides[:, 1:], sides[:, :1])
-
-
-def _stretch(shape: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    ends = (torch.rand(shape[0], 2, generator=generator) * (shape[1] + 1)).long().sort(dim=1).values
-    frames = torch.arange(shape[1])
-    return (frames >= ends[:, :1]) & (frames <= ends[:, 1:])
 
 
 def _or_zeros(value: Tensor | None, shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -13,15 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import (
-    ConditionConfig,
-    ConditionEmbedding,
-    Conditions,
-    conditions_of,
-    drop,
-    drop_history,
-    stack,
-)
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, stack
 from accompany.stages.decoding import (
     Progress,
     StreamDecoder,
@@ -32,6 +24,7 @@ from accompany.stages.decoding import (
     stream_losses,
     windows,
 )
+from accompany.stages.dropping import drop, drop_history
 from accompany.stages.sampling import SamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import Transformer, TransformerConfig
