@@ -9,16 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from accompany.evaluation.metrics import Signal
+from accompany.evaluation.tonality import Chords
 from accompany.stages.harmony import chord_pitch_classes
 
-Chords = tuple[tuple[float, float, str], ...]
-
+_DRUM_LEVEL = 0.4
 _PARTIALS = ((1, 1.0), (2, 0.5), (3, 0.25), (4, 0.12))
 
 
-def arrange(
-    chords: Chords, beats_s: tuple[float, ...], n_samples: int, sample_rate: int, *, drums: bool = True
-) -> Signal:
+def arrange(chords: Chords, beats_s: tuple[float, ...], n_samples: int, sample_rate: int) -> Signal:
     """Play `chords` (start s, end s, Harte label) on `beats_s`, `[n_samples]` float32 with a peak of 0.5."""
     out = np.zeros(n_samples)
     seconds = n_samples / sample_rate
@@ -28,8 +26,7 @@ def arrange(
         label = _chord_at(chords, (start + end) / 2)
         if label is not None:
             _play_chord(out, label, start, end, sample_rate)
-        if drums:
-            _strike(out, start, sample_rate, low=index % 2 == 0)
+        _strike(out, start, sample_rate, low=index % 2 == 0)
     return np.asarray(out * (0.5 / max(np.abs(out).max(), 1e-9)), dtype=np.float32)
 
 
@@ -42,7 +39,7 @@ def _play_chord(out: np.ndarray, label: str, start: float, end: float, sample_ra
     if root is None or not pitch_classes:
         return
     for pitch_class in sorted(pitch_classes):
-        _tone(out, 60 + (pitch_class - 60 % 12) % 12, 0.2, start, end, sample_rate)
+        _tone(out, 60 + pitch_class, 0.2, start, end, sample_rate)
     _tone(out, 36 + (bass if bass is not None else root), 0.4, start, end, sample_rate)
 
 
@@ -55,11 +52,12 @@ def _tone(out: np.ndarray, midi: float, level: float, start: float, end: float, 
         out[begin:stop] += level * weight * envelope * np.sin(2 * np.pi * partial * frequency * t)
 
 
-def _strike(out: np.ndarray, at: float, sample_rate: int, *, low: bool, level: float = 0.4) -> None:
+def _strike(out: np.ndarray, at: float, sample_rate: int, *, low: bool) -> None:
+    """A kick (`low`) or a snare."""
     begin = round(at * sample_rate)
     t = np.arange(max(0, min(round(0.12 * sample_rate), len(out) - begin))) / sample_rate
     if low:
         sound = np.sin(2 * np.pi * (50 * t + 4 * (1 - np.exp(-30 * t)))) * np.exp(-25 * t)
     else:
         sound = np.random.default_rng(begin).standard_normal(len(t)) * np.exp(-50 * t)
-    out[begin : begin + len(t)] += level * sound
+    out[begin : begin + len(t)] += _DRUM_LEVEL * sound

@@ -57,7 +57,7 @@ class Embedded:
 
 @torch.inference_mode()
 def embed(sound: Signal, sample_rate: int, ears: Ears) -> Embedded:
-    """Embed a sound `[T]` of at least 2 s."""
+    """Embed a mono sound `[T]` of at least 2 s at `sample_rate` Hz."""
     clap, mert = ears.bundle.clap, ears.bundle.mert
     for_clap = _tensor(sound, sample_rate, clap.sample_rate, ears.bundle.device)
     length = round(CLAP_STRETCH_S * clap.sample_rate)
@@ -133,4 +133,4 @@ def _tensor(sound: Signal, sample_rate: int, wanted: int, device: str) -> torch.
 
 
 def _numbers(tensor: torch.Tensor) -> Matrix:
-    return tensor.double().cpu().numpy()
+    return tensor.cpu().double().numpy()  # Apple's GPUs have no double precision

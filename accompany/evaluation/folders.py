@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from accompany import audio
 from accompany.data.sources import SUFFIXES
 from accompany.errors import InputError
@@ -79,11 +77,10 @@ class Against:
         path = self._files[index]
         if path is None:
             return None
-        heard = audio.read(path)
-        mono = audio.resample(audio.to_mono(heard.samples), heard.sample_rate, clip.sample_rate).reshape(-1)
+        mono = audio.read_mono(path, clip.sample_rate)[0].samples[0]
         if clip.song_s > clip.seconds and len(mono) / clip.sample_rate > clip.seconds + _SLACK_S:
             mono = mono[round(clip.start_s * clip.sample_rate) :]
-        return np.asarray(audio.fit_length(np.asarray(mono, np.float32), len(clip.vocal)), np.float32)
+        return audio.fit_length(mono, len(clip.vocal))
 
 
 def _sounds(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ are dulled, roughened and given a noise floor, so that a tag does not hang on wh
 
 from __future__ import annotations
 
-import logging
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from accompany import audio
-from accompany.config import read_json
+from accompany.config import read_json, write_json
 from accompany.encoders.targets import log_mel
 from accompany.errors import InputError
 from accompany.evaluation.judge import (
@@ -28,8 +28,7 @@ from accompany.evaluation.judge import (
     JudgeConfig,
     best_thresholds,
 )
-
-logger = logging.getLogger(__name__)
+from accompany.weights import save_module
 
 CLIP_FRAMES = 500
 STEM_FLOOR_DB = -45.0
@@ -82,9 +81,7 @@ class _Song:
 
 def train_judge(config: JudgeTrainingConfig) -> Path:
     """Train and save a judge; returns its folder, which also holds `figures.json` with its held-out accuracy."""
-    from accompany.config import write_json
     from accompany.data.songs.instruments import FAMILIES
-    from accompany.pretrained import save_module
 
     torch.manual_seed(config.seed)
     songs = _load_songs(Path(config.songs), FAMILIES, JudgeConfig().n_mels)
@@ -101,14 +98,7 @@ def train_judge(config: JudgeTrainingConfig) -> Path:
     judge = Judge(JudgeConfig(families=families, width=config.width, depth=config.depth))
     _fit(judge, training, kept, config)
     probabilities, present = _held_out_tags(judge, held_out, kept)
-    final = Judge(
-        JudgeConfig(
-            families=families,
-            width=config.width,
-            depth=config.depth,
-            threshold=best_thresholds(probabilities, present),
-        )
-    )
+    final = Judge(dataclasses.replace(judge.config, threshold=best_thresholds(probabilities, present)))
     final.load_state_dict(judge.state_dict())
     out = Path(config.out)
     save_module(final, final.config, out)
@@ -127,12 +117,12 @@ def _load_song(folder: Path, families: tuple[str, ...], n_mels: int) -> _Song:
     from accompany.data.songs.instruments import INSTRUMENTS
 
     song = read_json(folder / "song.json")
-    mel = _mel(_mono(folder / "accompaniment.flac"), n_mels)
+    mel = _mel(_read(folder / "accompaniment.flac"), n_mels)
     stems, of_family, sounding = [], [], []
     for path in sorted((folder / "stems").glob("*.flac")):
         instrument = INSTRUMENTS.get(path.stem.split("_")[0].replace("-", " ")) or INSTRUMENTS.get(path.stem)
         if instrument is not None:
-            stem = _mono(path)
+            stem = _read(path)
             stems.append(functional.pad(_mel(stem, n_mels), (0, 0, 0, len(mel)))[: len(mel)])
             of_family.append(families.index(instrument.family))
             sounding.append(_sounding(stem, len(mel)))
@@ -152,18 +142,15 @@ def _mel(sound: np.ndarray, n_mels: int) -> Tensor:
     return log_mel(torch.from_numpy(sound)[None], SAMPLE_RATE, BEATS_FRAME_RATE, n_mels=n_mels)[0].half()
 
 
-def _mono(path: Path) -> np.ndarray:
-    sound = audio.read(path)
-    return np.ascontiguousarray(
-        audio.resample(audio.to_mono(sound.samples), sound.sample_rate, SAMPLE_RATE).reshape(-1),
-        dtype=np.float32,
-    )
+def _read(path: Path) -> np.ndarray:
+    """A file as mono float32 [T] at the judge's rate."""
+    return audio.read_mono(path, SAMPLE_RATE)[0].samples[0]
 
 
 def _sounding(stem: np.ndarray, n_frames: int) -> Tensor:
+    """In which frames [n_frames] a stem [T] is above the floor."""
     hop = int(SAMPLE_RATE / BEATS_FRAME_RATE)
-    padded = np.zeros(n_frames * hop, dtype=np.float32)
-    padded[: min(len(stem), len(padded))] = stem[: len(padded)]
+    padded = audio.fit_length(stem, n_frames * hop)
     level_db = 10 * np.log10(np.mean(padded.reshape(n_frames, hop) ** 2, axis=1) + 1e-12)
     return torch.from_numpy(level_db > STEM_FLOOR_DB)
 

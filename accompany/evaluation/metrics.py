@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
+from scipy.signal import correlate
 
 from accompany.audio import resample
 
@@ -153,11 +154,9 @@ def voice_likeness(accompaniment: Signal, vocal: Signal, sample_rate: int) -> fl
     norm = np.linalg.norm(a) * np.linalg.norm(b)
     if norm < _TINY:
         return 0.0
-    size = 1 << (2 * n - 1).bit_length()
-    correlation = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
-    reach = int(0.05 * sample_rate)
-    near = np.concatenate([correlation[: reach + 1], correlation[-reach:]])
-    return float(np.abs(near).max() / norm)
+    reach = min(int(0.05 * sample_rate), n - 1)
+    correlation = correlate(a, b, mode="full", method="fft")  # lag 0 at n - 1
+    return float(np.abs(correlation[n - 1 - reach : n + reach]).max() / norm)
 
 
 def si_sdr(result: Signal, truth: Signal) -> float:

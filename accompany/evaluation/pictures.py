@@ -10,12 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accompany.evaluation.metrics import CHROMA_HOP, CHROMA_RATE, Signal, chroma
+from accompany.files import replacing
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from accompany.analysis import Analysis
     from accompany.api import Take
 
 PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+
+OVERVIEW = (
+    "harmony",
+    "chord_majmin",
+    "beat_f",
+    "judge_beat_f",
+    "downbeat_f",
+    "obedience",
+    "clap_score",
+    "voice_leak_db",
+)
+"""Figures that `picture_of_rows` shows."""
 
 
 def picture(
@@ -32,34 +47,33 @@ def picture(
     """Draw the vocal over the accompaniment: two mel spectrograms and two chromas on one time axis, as PNG.
 
     Beats are thin lines, downbeats strong ones, chords stand above the accompaniment's chroma.
+
+    Args:
+        path: of the picture.
+        vocal, accompaniment: mono [T].
+        sample_rate: Hz.
+        beats_s, downbeats_s: in seconds.
+        chords: (start s, end s, label).
+        title: above it all.
+
+    Raises:
+        InputError: the folder is missing or not writable.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(4, 1, figsize=(12, 9), sharex=True, height_ratios=(3, 3, 2, 2), layout="constrained")
+    figure = _figure((12, 9))
+    axes = figure.subplots(4, 1, sharex=True, height_ratios=(3, 3, 2, 2))
     seconds = len(vocal) / sample_rate
     _spectrogram(axes[0], vocal, sample_rate, "voice")
     _spectrogram(axes[1], accompaniment, sample_rate, "accompaniment")
     _chromagram(axes[2], vocal, sample_rate, "voice, chroma")
     _chromagram(axes[3], accompaniment, sample_rate, "accompaniment, chroma")
-    strong = set(np.round(downbeats_s, 3).tolist())
     for axis in axes[1:]:
-        for beat in beats_s:
-            first = round(float(beat), 3) in strong
-            axis.axvline(beat, color="white", linewidth=1.4 if first else 0.6, alpha=0.9 if first else 0.5)
-    for start, end, label in chords:
-        if end - start > seconds / 60:
-            axes[3].text(start, 11.7, label, color="white", fontsize=7, va="top", clip_on=True)
+        _beats(axis, beats_s, downbeats_s)
+    _chords(axes[3], chords, seconds)
     axes[0].set_xlim(0, seconds)
     axes[3].set_xlabel("time in s")
     if title:
         figure.suptitle(title)
-    path = Path(path)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-    return path
+    return _save(figure, path)
 
 
 def picture_of_take(path: str | os.PathLike[str], take: Take, title: str = "") -> Path:
@@ -76,31 +90,14 @@ def picture_of_take(path: str | os.PathLike[str], take: Take, title: str = "") -
     )
 
 
-OVERVIEW = (
-    "harmony",
-    "chord_majmin",
-    "beat_f",
-    "judge_beat_f",
-    "downbeat_f",
-    "obedience",
-    "clap_score",
-    "voice_leak_db",
-)
-
-
 def picture_of_rows(path: str | os.PathLike[str], report: dict[str, Any]) -> Path:
     """Draw the main figures of a report (`evaluate`), a panel each: the mean of every row with its interval, as PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = report["rows"]
     names = list(reversed(rows))
     shown = [figure for figure in OVERVIEW if any(figure in row for row in rows.values())]
     panels = max(1, len(shown))
-    size = (1.5 + 1.6 * panels, 1.2 + 0.26 * len(names))
-    figure, axes = pyplot.subplots(1, panels, figsize=size, sharey=True, squeeze=False, layout="constrained")
+    figure = _figure((1.5 + 1.6 * panels, 1.2 + 0.26 * len(names)))
+    axes = figure.subplots(1, panels, sharey=True, squeeze=False)
     for axis, measured in zip(axes[0], shown, strict=False):
         for place, name in enumerate(names):
             value = rows[name].get(measured)
@@ -112,39 +109,53 @@ def picture_of_rows(path: str | os.PathLike[str], report: dict[str, Any]) -> Pat
         axis.grid(axis="x", alpha=0.3)
         axis.tick_params(labelsize=8)
     axes[0][0].set_yticks(range(len(names)), names)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
-    return Path(path)
+    return _save(figure, path)
 
 
 def picture_of_analysis(path: str | os.PathLike[str], vocal: Signal, sample_rate: int, analysis: Analysis) -> Path:
     """Draw what was heard in a vocal: its spectrogram with sections, its chroma with beats and chords, as PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     plan = analysis.plan
-    figure, axes = pyplot.subplots(2, 1, figsize=(12, 6), sharex=True, layout="constrained")
+    figure = _figure((12, 6))
+    axes = figure.subplots(2, 1, sharex=True)
     _spectrogram(axes[0], vocal, sample_rate, "voice")
     _chromagram(axes[1], vocal, sample_rate, "voice, chroma")
     for start, _, name in analysis.sections:
         axes[0].axvline(start, color="white", linewidth=1.0, linestyle="--")
         axes[0].text(start, 94, f" {name}", color="white", fontsize=8, va="top", clip_on=True)
-    strong = set(np.round(plan.downbeats_s, 3).tolist())
-    for beat in plan.beats_s:
-        first = round(float(beat), 3) in strong
-        axes[1].axvline(beat, color="white", linewidth=1.4 if first else 0.6, alpha=0.9 if first else 0.5)
-    for start, end, label in plan.chords:
-        if end - start > analysis.seconds / 60:
-            axes[1].text(start, 11.7, label, color="white", fontsize=7, va="top", clip_on=True)
+    _beats(axes[1], plan.beats_s, plan.downbeats_s)
+    _chords(axes[1], plan.chords, analysis.seconds)
     axes[0].set_xlim(0, analysis.seconds)
     axes[1].set_xlabel("time in s")
     tempo = f"{plan.tempo_bpm:.1f} beats a minute" if plan.tempo_bpm else "no tempo"
     figure.suptitle(f"{tempo}, {plan.key or 'no key'}")
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    return _save(figure, path)
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    """A figure of its own, in inches: `pyplot` would keep it, and change what a notebook draws with."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, layout="constrained")
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    with replacing(Path(path)) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
     return Path(path)
+
+
+def _beats(axis: Any, beats_s: Sequence[float], downbeats_s: Sequence[float]) -> None:
+    strong = set(np.round(downbeats_s, 3).tolist())
+    for beat in beats_s:
+        first = round(float(beat), 3) in strong
+        axis.axvline(beat, color="white", linewidth=1.4 if first else 0.6, alpha=0.9 if first else 0.5)
+
+
+def _chords(axis: Any, chords: Sequence[tuple[float, float, str]], seconds: float) -> None:
+    """Names at the top of a chroma, where there is room for them."""
+    for start, end, label in chords:
+        if end - start > seconds / 60:
+            axis.text(start, 11.7, label, color="white", fontsize=7, va="top", clip_on=True)
 
 
 def _spectrogram(axis: Any, signal: Signal, sample_rate: int, label: str) -> None:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OURS = "accompany"
+OWN_LICENSE = "Apache-2.0"
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,13 @@ def _report(contest: Contest, judge: Judge | None, config: EvaluationConfig) -> 
 def find_judge(folder: str = "") -> Judge | None:
     """The judge in `folder`, or the package's own; None where there is none."""
     from accompany.evaluation.judge import Judge
-    from accompany.pretrained import load_module
+    from accompany.weights import load_module
 
     path = _judge_folder(folder)
     if not folder and not path.is_dir():
         logger.warning("No judge of instruments is installed: prompt obedience is left out.")
         return None
-    return load_module(Judge, path).eval()
+    return load_module(Judge, path, license=None if folder else OWN_LICENSE)
 
 
 def _judge_folder(folder: str) -> Path:

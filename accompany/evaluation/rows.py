@@ -16,7 +16,7 @@ from accompany.evaluation.folders import Against
 from accompany.evaluation.metrics import Signal, chroma, track_beats
 from accompany.evaluation.pulse import tempo_bpm
 from accompany.evaluation.testset import Clip
-from accompany.evaluation.tonality import hear_key
+from accompany.evaluation.tonality import Chords, hear_key
 from accompany.stages.harmony import key_index
 from accompany.stages.plan import Plan
 
@@ -48,7 +48,7 @@ _SEED_STEP = 100_003
 
 @dataclass(frozen=True)
 class Output:
-    """What one row gives for one clip; `prompt_clip` is the clip whose prompt it should obey."""
+    """What one row gives for one clip: mono `sound` [T] at the clip's rate, and our own `take` where it is one."""
 
     clip: Clip
     sound: Signal
@@ -186,10 +186,10 @@ def through_codec(band: Band, clip: Clip) -> Signal:
     with torch.inference_mode():
         sound = torch.from_numpy(clip.truth)[None, None].expand(1, codec.channels, -1)
         decoded = codec.decode(codec.encode(sound), n_samples=len(clip.truth))
-    return decoded[0].mean(0).numpy()
+    return decoded[0].mean(0).cpu().numpy()
 
 
-def _arranged(clip: Clip, chords: tuple[tuple[float, float, str], ...], beats_s: tuple[float, ...]) -> Signal:
+def _arranged(clip: Clip, chords: Chords, beats_s: tuple[float, ...]) -> Signal:
     return arrange(chords, beats_s, len(clip.vocal), clip.sample_rate)
 
 

@@ -150,19 +150,12 @@ def _facts(song: Song) -> dict[str, Any]:
 
 
 def _sum(paths: tuple[Path, ...], sample_rate: int) -> Signal:
-    """The sum of files, mono; what ends early is silent from there on."""
-    sounds = [_mono(path, sample_rate) for path in paths]
+    """The sum of files, mono float32 [T]; what ends early is silent from there on."""
+    sounds = [audio.read_mono(path, sample_rate)[0].samples[0] for path in paths]
     total = np.zeros(max(map(len, sounds)), np.float32)
     for sound in sounds:
         total[: len(sound)] += sound
     return total
-
-
-def _mono(path: Path, sample_rate: int) -> Signal:
-    sound = audio.read(path)
-    return np.asarray(audio.resample(audio.to_mono(sound.samples), sound.sample_rate, sample_rate), np.float32).reshape(
-        -1
-    )
 
 
 def _within(times_s: Iterable[float], begin: float, end: float) -> tuple[float, ...]:

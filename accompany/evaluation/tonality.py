@@ -11,7 +11,7 @@ import numpy as np
 
 from accompany.errors import InputError
 from accompany.evaluation.metrics import CHROMA_HOP, CHROMA_RATE, Matrix
-from accompany.stages.harmony import NO_CHORD, key_index, key_label, label_of, majmin
+from accompany.stages.harmony import N_CHORDS, NO_CHORD, key_index, key_label, label_of, majmin
 
 Chords = tuple[tuple[float, float, str], ...]
 
@@ -31,8 +31,11 @@ def hear_chords(chroma: Matrix) -> Chords:
     """Major and minor triads, or N in silence, heard in a chroma `[12, frames]` at 43 frames a second.
 
     Binary triad templates (Fujishima, ICMC 1999), compared with the mean-removed chroma and smoothed by Viterbi with
-    one cost for every change of chord (as Sheh and Ellis, ISMIR 2003, smooth theirs).
+    one cost in nats for every change of chord (as Sheh and Ellis, ISMIR 2003, smooth theirs).
     """
+    import librosa
+    from scipy.special import softmax
+
     n = chroma.shape[1] // _HOLD_FRAMES
     if n == 0:
         return ()
@@ -41,11 +44,13 @@ def hear_chords(chroma: Matrix) -> Chords:
     silent = energy <= 0.02 * max(float(energy.max()), 1e-9)
     centred = held - held.mean(0)
     centred = centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-9)
-    scores = np.zeros((NO_CHORD + 1, n))
+    scores = np.zeros((N_CHORDS, n))
     scores[:NO_CHORD] = _SHARPNESS * (_templates() @ centred)
     scores[:, silent] = 0.0
     scores[NO_CHORD, silent] = 2 * _SHARPNESS
-    return _merged(_smoothest(scores))
+    stay = 1.0 / (1.0 + (N_CHORDS - 1) * np.exp(-_CHANGE_COST))
+    path = librosa.sequence.viterbi(softmax(scores, axis=0), librosa.sequence.transition_loop(N_CHORDS, stay))
+    return _merged(path.tolist())
 
 
 def chord_scores(chroma: Matrix, truth: Chords) -> dict[str, float]:
@@ -102,21 +107,6 @@ def _templates() -> Matrix:
         triads[root + 12, [root, (root + 3) % 12, (root + 7) % 12]] = 1.0
     triads -= triads.mean(1, keepdims=True)
     return np.asarray(triads / np.linalg.norm(triads, axis=1, keepdims=True))
-
-
-def _smoothest(scores: Matrix) -> list[int]:
-    """Viterbi over `[states, frames]` scores, every change at the same cost."""
-    n = scores.shape[1]
-    total, came_from = scores[:, 0].copy(), np.zeros(scores.shape, dtype=int)
-    for i in range(1, n):
-        best = int(total.argmax())
-        moves = total[best] - _CHANGE_COST > total
-        came_from[:, i] = np.where(moves, best, np.arange(len(total)))
-        total = np.where(moves, total[best] - _CHANGE_COST, total) + scores[:, i]
-    path = [int(total.argmax())]
-    for i in range(n - 1, 0, -1):
-        path.append(int(came_from[path[-1], i]))
-    return path[::-1]
 
 
 def _merged(path: list[int]) -> Chords:
