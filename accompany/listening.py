@@ -146,7 +146,7 @@ def _level_logits(decoder: MaskedDecoder, tokens: Tensor, condition: Tensor, lev
     """Logits [B, A, V] of a codebook that is wholly masked, as are the finer ones."""
     seen = tokens.clone()
     seen[:, level:] = -1
-    hidden = decoder(seen, condition, torch.full((len(tokens),), level))
+    hidden = decoder(seen, condition, torch.full((len(tokens),), level, device=tokens.device))
     logits: Tensor = decoder.heads[level](hidden)
     return logits
 

@@ -79,7 +79,7 @@ def score(bundle: Bundle, told: Batch, sound: Tensor) -> dict[str, Tensor]:
         "chords": _chords(chroma, told.chord_target),
         "voice": _voice(chroma, smooth(sung, round(_SMOOTHING_S * frame_rate)), vocal[..., Melody.VOICING][..., 0]),
         "beat": _beat(targets.onset_envelope(sound, rate, _ONSET_RATE), told.beat_target),
-        "prompt": torch.zeros(len(sound)) if told.text is None else (heard * _one(told.text)).sum(dim=-1),
+        "prompt": sound.new_zeros(len(sound)) if told.text is None else (heard * _one(told.text)).sum(dim=-1),
         "clean": -flatness(sound),
         "no_voice": -(heard @ voice.T)[:, 0],
     }
@@ -103,7 +103,7 @@ def flatness(sound: Tensor) -> Tensor:
 
 def _chords(chroma: Tensor, chords: Tensor | None) -> Tensor:
     if chords is None:
-        return torch.zeros(len(chroma))
+        return chroma.new_zeros(len(chroma))
     known = (chords >= 0) & (chords < NO_CHORD)
     wanted = triads().to(chroma)[chords.clamp(0, NO_CHORD - 1)]
     return _mean(pearson(chroma, wanted, dim=-1), known)
@@ -115,7 +115,7 @@ def _voice(chroma: Tensor, sung: Tensor, voicing: Tensor) -> Tensor:
 
 def _beat(onsets: Tensor, beats: Tensor | None) -> Tensor:
     if beats is None:
-        return torch.zeros(len(onsets))
+        return onsets.new_zeros(len(onsets))
     n = min(onsets.shape[-1], beats.shape[-1])
     pulses = torch.nn.functional.max_pool1d(beats[:, None, :n].clamp_min(0).float(), 3, stride=1, padding=1)[:, 0]
     return pearson(onsets[:, :n], pulses, dim=-1) * (beats >= 0).any(dim=1)
