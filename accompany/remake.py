@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import accompany
 from accompany.config import read_json, save_json
 from accompany.errors import InputError
+from accompany.files import sha256
 from accompany.settings import Settings
 from accompany.sound import Sound
 from accompany.take import Edit, Take
+from accompany.weights import resolve_folder
 
 if TYPE_CHECKING:
     from accompany.api import Band
@@ -48,7 +50,15 @@ class Recipe:
     def of(
         cls, take: Take, band: Band, vocals: str | os.PathLike[str], model: str, sound: Sound | None = None
     ) -> Recipe:
-        """The recipe of a take that this band made of this file."""
+        """The recipe of a take that this band made of this file.
+
+        Raises:
+            InputError: the model plays with an adapter, of which its name says nothing.
+        """
+        if band.bundle.adapted:
+            raise InputError(
+                "A settings file names the model, not its adapters; save a model that has them (export), and use that."
+            )
         path = Path(vocals)
         plays = band.bundle.plans and not take.edits
         settings = take.settings.playing(take.plan) if plays else take.settings
@@ -107,19 +117,16 @@ class Recipe:
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file. InputError when it cannot be read."""
-    sum_ = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                sum_.update(block)
+        return sha256(path)
     except OSError as error:
         raise InputError(f"Cannot read {path} ({error.strerror}); put it back where the take was made.") from error
-    return sum_.hexdigest()
 
 
 def model_sha256(band: Band) -> str:
     """One sum of all weights of a model."""
-    files = sorted(band.bundle.path.rglob("*.safetensors"))
+    folders = [resolve_folder(part.source) for part in band.bundle.info.parts]  # parts of the hub lie elsewhere
+    files = sorted({file for folder in (band.bundle.path, *folders) for file in folder.rglob("*.safetensors")})
     return hashlib.sha256("".join(file_sha256(file) for file in files).encode()).hexdigest()
 
 

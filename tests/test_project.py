@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from conftest import sing
@@ -100,6 +102,13 @@ def test_a_settings_file_makes_the_same_files_again(band, vocal, tmp_path):
         one.save_mix(tmp_path / name, recipe.sound)
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
     assert audio.info(tmp_path / "a.wav").n_samples == 3 * 44100
+
+
+def test_a_model_with_an_adapter_is_not_written_down_by_its_name(band, vocal, tmp_path):
+    take = band.generate(vocal)
+    adapted = type(band)(dataclasses.replace(band.bundle, adapted={"semantic"}))
+    with pytest.raises(InputError, match="adapters"):
+        Recipe.of(take, adapted, vocal, "random")
 
 
 def test_another_vocal_or_a_broken_file_is_refused(band, vocal, tmp_path):
