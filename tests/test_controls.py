@@ -172,7 +172,9 @@ def test_an_analysis_is_saved_edited_and_locked(band, tmp_path):
 @pytest.mark.parametrize(
     "change",
     [{"chords": [{"start": 1, "end": 0, "chord": "C"}]}, {"chords": [{"start": 0, "end": 1, "chord": "H"}]},
-     {"beats": {"times": [2, 1], "downbeats": []}}, {"key": {"name": "H"}}, {"format": "?"}, {"tempo": 3}],
+     {"beats": {"times": [2, 1], "downbeats": []}}, {"beats": {"times": [1, float("nan")], "downbeats": []}},
+     {"chords": [{"start": float("nan"), "end": 1, "chord": "C"}]},
+     {"key": {"name": "H"}}, {"format": "?"}, {"tempo": 3}],
     ids=str,
 )  # fmt: skip
 def test_a_broken_chord_file_is_refused(change, tmp_path):

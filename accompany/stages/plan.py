@@ -68,10 +68,13 @@ class Plan:
     chord_confidence: float | None = None
 
     def __post_init__(self) -> None:
-        """Raise ValueError for times that do not rise or a tempo that is none."""
+        """Raise ValueError for times that are no numbers or do not rise, or a tempo that is none."""
         for name in ("beats_s", "downbeats_s"):
-            if np.any(np.diff(getattr(self, name)) <= 0):
-                raise ValueError(f"{name} must rise strictly")
+            times = np.asarray(getattr(self, name), np.float64)
+            if not (np.isfinite(times).all() and (np.diff(times) > 0).all()):
+                raise ValueError(f"{name} must be finite and rise strictly")
+        if not all(np.isfinite((start, end)).all() for start, end, _ in self.chords):
+            raise ValueError("the times of the chords must be finite")
         if self.tempo_bpm is not None and not self.tempo_bpm > 0:
             raise ValueError(f"tempo_bpm {self.tempo_bpm} must be above 0")
         if self.beats_per_bar < 1:
