@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from accompany.encoders.melody import Melody
 from accompany.prompts import Section
 from accompany.stages.harmony import chord_pitch_classes
 from accompany.stages.plan import Plan
@@ -31,7 +32,7 @@ def find_sections(melody: np.ndarray, frame_rate: float, plan: Plan) -> tuple[Se
     """Sections (start_s, end_s, name) that cover a song.
 
     Args:
-        melody: melody features [F, 54] of the voice.
+        melody: features [F, 54] of the voice, as `Melody` gives them.
         frame_rate: frames a second.
         plan: with downbeats; without them the song is one verse.
     """
@@ -53,7 +54,7 @@ def find_sections(melody: np.ndarray, frame_rate: float, plan: Plan) -> tuple[Se
 
 def _describe(melody: np.ndarray, frame_rate: float, plan: Plan, edges: np.ndarray) -> np.ndarray:
     """What each bar [N, 24] sings and stands on: sung pitch classes and chord tones, each of norm at most 1."""
-    voiced = melody[:, :36].reshape(len(melody), 12, 3).sum(axis=2) * melody[:, 36:37]
+    voiced = melody[:, Melody.SALIENCE].reshape(len(melody), 12, 3).sum(axis=2) * melody[:, Melody.VOICING]
     chords = np.zeros((len(melody), 12))
     for start_s, end_s, label in plan.chords:
         _, tones, _ = chord_pitch_classes(label)
@@ -68,7 +69,7 @@ def _describe(melody: np.ndarray, frame_rate: float, plan: Plan, edges: np.ndarr
 
 def _sung(melody: np.ndarray, frame_rate: float, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each bar: is there singing, and how loud it is."""
-    energy, voicing = melody[:, 53], melody[:, 36]
+    energy, voicing = melody[:, Melody.ENERGY][:, 0], melody[:, Melody.VOICING][:, 0]
     singing = (energy > _SUNG_ENERGY) & (voicing > 0.2)
     spans = _frames(edges, frame_rate, len(melody))
     share = np.array([singing[start:end].mean() for start, end in spans])

@@ -80,8 +80,8 @@ def error_rate(first: np.ndarray, second: np.ndarray, lag: int) -> float:
     begin, end = max(lag, 0), min(len(first), len(second) + lag)
     if end - begin < _MIN_OVERLAP * min(len(first), len(second)):
         return 1.0
-    differing = np.bitwise_count(first[begin:end] ^ second[begin - lag : end - lag])
-    return float(differing.sum()) / (32 * (end - begin))
+    differing = np.unpackbits((first[begin:end] ^ second[begin - lag : end - lag]).view(np.uint8))
+    return float(differing.mean())
 
 
 def _meetings(prints: Sequence[np.ndarray]) -> list[tuple[int, int, int]]:

@@ -11,7 +11,6 @@ from typing import Any
 from accompany.config import read_json
 from accompany.data.captioning.wording import Facts
 from accompany.errors import InputError
-from accompany.stages.harmony import key_index
 
 _TAGS = {
     "artist": ("artist", "tpe1", "\xa9art", "author", "albumartist"),
@@ -142,6 +141,4 @@ def _key(text: str) -> str | None:
     if match is None:
         return None
     tonic = match[1].upper() + match[2].replace("♯", "#").replace("♭", "b")
-    mode = "min" if (match[3] or "").startswith(("m", "mo")) and not (match[3] or "").startswith("maj") else "maj"
-    label = f"{tonic}:{mode}"
-    return label if key_index(label) >= 0 else None
+    return f"{tonic}:{'min' if match[3] in ('m', 'min', 'minor', 'moll') else 'maj'}"

@@ -126,7 +126,7 @@ def _play(
 
 def _perform(role: str, instrument: Instrument, events: list[Event], form: Form, dice: Dice) -> Part:
     notes = _humanise(events, role, instrument, form, dice) if events else ()
-    centred = role in ("bass",) or instrument.is_drums
+    centred = role == "bass" or instrument.is_drums
     pan = dice.between(-0.1, 0.1) if centred else dice.between(0.1, 0.6) * dice.pick((-1, 1))
     gain = instrument.gain_db + dice.between(-3.0, 2.0) - (3.0 if role in ("pad", "arp") else 0.0)
     dry = 0.05 if role == "bass" else 0.12

@@ -22,6 +22,7 @@ _ALIKE = {
     "clavinet": ("piano",),
     "synth": ("strings",),
 }
+_COUNT = 8
 _SUPPORT = ("accompaniment", "backing", "backing track", "arrangement", "band", "instrumental")
 # What a pattern is called, put before the instrument that plays it.
 _PLAYING = {
@@ -90,15 +91,15 @@ def absent_families(parts: tuple[Part, ...], dice: Dice) -> tuple[str, ...]:
     return tuple(name for name in absent if name in FAMILIES)
 
 
-def write_captions(known: dict[str, object], absent: tuple[str, ...], dice: Dice, *, count: int = 8) -> tuple[str, ...]:
-    """`count` different captions, long and short, in several manners of writing."""
+def write_captions(known: dict[str, object], absent: tuple[str, ...], dice: Dice) -> tuple[str, ...]:
+    """Up to eight different captions, long and short, in several manners of writing."""
     makers = (_sentence, _telegraph, _instruments_only, _one_instrument, _style_only, _band_of, _with_absence, _request)
     captions: list[str] = []
     for maker in makers * 3:
         text = _finish(maker(known, absent, dice), dice)
         if text and text not in captions:
             captions.append(text)
-        if len(captions) == count:
+        if len(captions) == _COUNT:
             break
     return tuple(captions)
 

@@ -107,7 +107,7 @@ def _invent(moves: dict[str, dict[str, float]], dice: Dice) -> list[str]:
     home = next(iter(moves))
     name = home if dice.chance(0.7) else dice.pick(list(moves))
     names = [name]
-    for _ in range(dice.pick((3, 3, 3, 7)) - 0):
+    for _ in range(dice.pick((3, 3, 3, 7))):
         name = dice.choose(moves[name])
         names.append(name)
     return names

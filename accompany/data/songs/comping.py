@@ -42,7 +42,7 @@ def play_comp(form: Form, instrument: Instrument, name: str, dice: Dice, *, alon
             if section.intensity < 0.32 and name not in ("skank", "bossa"):
                 hits = table["whole"][0]
             events += _bar(form, section, bar, hits, hand, dice)
-    if alone or (instrument.family in ("piano",) and dice.chance(0.3)):
+    if alone or (instrument.family == "piano" and dice.chance(0.3)):
         events += _left_hand(form, instrument, dice)
     return sorted(events)
 

@@ -66,8 +66,8 @@ def plan_form(style: Style, dice: Dice, seconds: float) -> Form:
     bar_s = metre.beats * 60 / tempo
     lead_s = -dice.between(0, bar_s) if dice.chance(0.7) else 0.0
     n_bars = int(np.ceil((seconds - lead_s) / bar_s)) + 2
-    sections = _sections(style, dice, n_bars, tonic, mode, bar_s)
-    end_beat = _ending(metre, sections, seconds, lead_s, bar_s, dice)
+    sections = _sections(dice, n_bars, tonic, mode, bar_s)
+    end_beat = _ending(metre, seconds, lead_s, bar_s, dice)
     spans = write_chords(style, metre, sections, dice)
     if end_beat is not None:
         spans = close_on_tonic(spans, end_beat, float(metre.beats), sections)
@@ -75,9 +75,7 @@ def plan_form(style: Style, dice: Dice, seconds: float) -> Form:
     return Form(style, metre, tempo, time, tuple(sections), Harmony(spans), tonic, mode, seconds, end_beat)
 
 
-def _ending(
-    metre: Metre, sections: list[Section], seconds: float, lead_s: float, bar_s: float, dice: Dice
-) -> float | None:
+def _ending(metre: Metre, seconds: float, lead_s: float, bar_s: float, dice: Dice) -> float | None:
     """The downbeat on which the song ends, in its last third; None (mostly) for a song that goes on."""
     last = int((seconds - lead_s - 1.0) / bar_s)
     first = max(4, int(0.7 * last))
@@ -124,7 +122,7 @@ def _drift(n_beats: int, depth: float, dice: Dice) -> np.ndarray:
     return depth * (waves[0] + waves[1]) / 1.4
 
 
-def _sections(style: Style, dice: Dice, n_bars: int, tonic: int, mode: str, bar_s: float) -> list[Section]:
+def _sections(dice: Dice, n_bars: int, tonic: int, mode: str, bar_s: float) -> list[Section]:
     names = dice.pick(_FORMS).split()
     start = 0 if dice.chance(0.35) else dice.integer(0, len(names) - 2)
     short = bar_s > 3.2 or dice.chance(0.2)

@@ -36,7 +36,7 @@ class Event(NamedTuple):
     lag_s: float = 0.0
 
 
-_VELOCITY = {"x": 92.0, "X": 112.0, "g": 42.0, "s": 70.0, "o": 85.0}
+_VELOCITY = {"x": 92.0, "X": 112.0, "g": 42.0, "s": 70.0}
 
 
 def play_drums(form: Form, base: str, dice: Dice, *, soft: bool) -> list[Event]:
