@@ -87,7 +87,8 @@ class SemanticFigures:
 
     def _streams(self, codes: Tensor) -> list[Tensor]:
         """What each stream [B, F, d] says; residual streams say one thing together."""
-        decoded = self.codes.decode(codes)
+        place = next(self.codes.buffers()).device  # not where the stage is
+        decoded = self.codes.decode(codes.to(place)).to(codes.device)
         widths = self.codes.config.widths
         return [decoded] if self.codes.residual else list(decoded.split(list(widths), dim=-1))
 
