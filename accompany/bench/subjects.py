@@ -197,7 +197,7 @@ def find_subject(name: str, device: str, precision: str = "auto") -> Subject:
     Raises:
         InputError: there is none, or no such device or precision.
     """
-    from accompany.api import choose_device
+    from accompany.devices import choose_device
     from accompany.stages.precision import choose_precision
 
     build, device = SUBJECTS.get(name, partial(_band, name)), choose_device(device)
