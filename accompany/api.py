@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from accompany.devices import choose_device
 from accompany.errors import InputError
 from accompany.settings import Options, Settings
 from accompany.sound import Sound
-from accompany.starting import collection_rests
 from accompany.take import Edit, Source, Take
 from accompany.vocals import Vocals, read_vocal, source_of
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from accompany.analysis import Analysis
     from accompany.bundles import Bundle, LlambadaBundle
     from accompany.generation import Made
-    from accompany.pretrained import BundleInfo
     from accompany.streaming import Stream
 
 _log = logging.getLogger(__name__)
@@ -38,7 +37,6 @@ __all__ = [
     "Source",
     "Take",
     "choose_device",
-    "describe_models",
     "load",
     "read_vocal",
 ]
@@ -347,55 +345,17 @@ def load(
     Raises:
         InputError: no such model, weights or adapters that do not fit, or a device or precision that is not there.
     """
-    with collection_rests():
-        from accompany.pretrained import find_bundle, load_bundle
-        from accompany.stages.precision import choose_precision, set_precision
+    from accompany.pretrained import find_bundle, load_bundle
+    from accompany.stages.precision import choose_precision, set_precision
 
-        device = choose_device(device)
-        precision = choose_precision(precision, device)
-        bundle = load_bundle(find_bundle(model), device)
-        if lora:
-            from accompany.adapters import add_adapter
+    device = choose_device(device)
+    precision = choose_precision(precision, device)
+    bundle = load_bundle(find_bundle(model), device)
+    if lora:
+        from accompany.adapters import add_adapter
 
-            for folder in lora:
-                _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
-        for stage in bundle.stages:
-            set_precision(stage, precision)
-        return Band(bundle)
-
-
-def choose_device(name: str) -> str:
-    """The device for `name`; "auto" takes a GPU where there is one. InputError when it is not there."""
-    import torch
-
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if present[device])
-    if not present.get(name):
-        there = ", ".join(["auto", *(device for device, is_there in present.items() if is_there)])
-        raise InputError(f"The device '{name}' is not available here; use one of {there}.")
-    return name
-
-
-def describe_models() -> list[dict[str, Any]]:
-    """What the package carries: name, licence, bytes, and for each part its licence, bytes and rates."""
-    from accompany.pretrained import find_bundle, list_bundles, read_bundle
-
-    return [*(_describe(read_bundle(find_bundle(name))) for name in list_bundles()), *_describe_separator()]
-
-
-def _describe_separator() -> list[dict[str, Any]]:
-    """The separator of `accompany prepare`, where it is there: no model that plays, so no bundle of its own."""
-    from accompany.pretrained import CHECKPOINTS_DIR
-
-    files = sorted((CHECKPOINTS_DIR / "separator").glob("*.safetensors"))
-    size = sum(file.stat().st_size for file in files)
-    part = {"name": "htdemucs", "license": "Apache-2.0", "bytes": size, "rates": ("24000 Hz",)}
-    name = "separator (accompany prepare --separator tiny)"
-    return [{"name": name, "license": "Apache-2.0", "bytes": size, "parts": [part]}] if files else []
-
-
-def _describe(info: BundleInfo) -> dict[str, Any]:
-    names = ("name", "license", "bytes", "rates")
-    parts = [{name: getattr(part, name) for name in names} for part in info.parts]
-    return {"name": info.name, "license": info.license, "bytes": info.bytes, "parts": parts}
+        for folder in lora:
+            _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
+    for stage in bundle.stages:
+        set_precision(stage, precision)
+    return Band(bundle)

@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +25,9 @@ from accompany.commands.console import bar as _bar
 from accompany.commands.console import print_json as _print_json
 from accompany.commands.console import say as _say
 from accompany.errors import InputError
+from accompany.starting import collection_rests
+
+Loading = Callable[[], AbstractContextManager[None]]
 
 _RECIPES = {
     "codec": ("accompany.encoders.training.codec", "train_codec", "CodecTrainingConfig"),
@@ -46,17 +49,17 @@ _LORA_RANK = 8
 def run() -> NoReturn:
     """Entry point of the console script."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    code = main()
+    code = main(loading=collection_rests)
     gc.freeze()  # Nothing has to be taken apart at the end: that would be most of a second's search for cycles.
     sys.exit(code)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; never raises for wrong input."""
+def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> int:
+    """Run one command and return its exit code; never raises for wrong input. Models load inside of `loading`."""
     _log_to_stderr()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        return _run(argv)
+        return _run(argv, loading)
     except InputError as error:
         _say(f"accompany: {error}")
         return _INPUT
@@ -92,7 +95,7 @@ def _fault() -> int:
     return _OURS
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, loading: Loading) -> int:
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     # argparse hands back positional arguments that follow an option; the command says where they belong.
@@ -101,6 +104,7 @@ def _run(argv: Sequence[str] | None) -> int:
         parser.error(f"unknown argument {unknown[0]!r}")
     if rest:
         getattr(args, args.more).extend(rest)
+    args.loading = loading
     run_, extra = _COMMANDS[args.command]
     with _extra(extra):
         return run_(args) or 0
@@ -127,13 +131,14 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace) -> Any:
-    return accompany.load(
-        args.model,
-        device=args.device,
-        precision=args.precision,
-        lora=getattr(args, "lora", ()),
-        lora_scale=getattr(args, "lora_scale", 1.0),
-    )
+    with args.loading():
+        return accompany.load(
+            args.model,
+            device=args.device,
+            precision=args.precision,
+            lora=getattr(args, "lora", ()),
+            lora_scale=getattr(args, "lora_scale", 1.0),
+        )
 
 
 def _studio(args: argparse.Namespace) -> None:
@@ -160,10 +165,10 @@ def _synth(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from accompany.api import choose_device
     from accompany.config import from_dict
     from accompany.data.pair_making import PrepareConfig
     from accompany.data.prepare import prepare
+    from accompany.devices import choose_device
 
     limits = {"segment_s": args.segment, "min_voiced_share": args.min_voiced}
     given = {"separator": args.separator, "captions": args.captions, "clap": args.clap, "captioner": args.captioner}
@@ -177,9 +182,9 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _tokenize(args: argparse.Namespace) -> None:
-    from accompany.api import choose_device
     from accompany.data.encode import EncodeConfig
     from accompany.data.tokenize import tokenize
+    from accompany.devices import choose_device
 
     options = {name: getattr(args, name) for name in ("val_share", "batch", "workers", "ray")}
     # The nodes of a cluster have devices of their own.
@@ -261,8 +266,8 @@ def _recipe(args: argparse.Namespace) -> None:
 
 
 def _bench_loader(args: argparse.Namespace) -> None:
-    from accompany.api import choose_device
     from accompany.bench.loader import LoaderBenchConfig, bench_loader, loader_table
+    from accompany.devices import choose_device
 
     with _bar("loader") as progress:
         report = bench_loader(args.loader, LoaderBenchConfig(tuple(args.train)), choose_device(args.device), progress)
@@ -304,7 +309,7 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
-    from accompany.api import describe_models
+    from accompany.models import describe_models
 
     models = describe_models()
     if args.json:

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def collection_rests() -> Iterator[None]:
-    """Without runs of the cyclic garbage collector, unless it is off already.
+    """Without runs of the cyclic garbage collector, unless it is off already; for a process that is ours alone.
 
     Importing torch and transformers makes a million objects that all stay; looking through them again and again for
     garbage takes a fifth of the imports' time. Afterwards they are put aside for good: the first search would go
-    through all of them at once, and an interrupt that falls into a `__del__` there is lost.
+    through all of them at once, and an interrupt that falls into a `__del__` there is lost. That changes the
+    collector of the whole process, so the package itself leaves it alone when a program loads a model.
     """
     if not gc.isenabled():
         yield

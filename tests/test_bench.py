@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from accompany.bench import measure
+from accompany.bench import clock, measure
 from accompany.bench.random_llambada import RandomLlambada
 from accompany.bench.run import BenchConfig, as_table, bench
 from accompany.bench.subjects import SUBJECTS, BandSubject, Loop, Part, find_subject, stage_loop
@@ -64,13 +64,16 @@ def test_the_figures_of_a_row_fit_together(report: dict[str, Any]) -> None:
     for row in loops:
         assert row["steps"] == 25 * row["length_s"]
         assert row["codes_per_s"] == pytest.approx(2 * row["steps"] * row["batch"] / row["wall_s"])
-        assert row["step_ms"] == pytest.approx(1000 * row["wall_s"] / row["steps"])
+        assert 0 < row["step_ms"] * row["steps"] < 1000 * row["wall_s"], "what comes before the steps is not theirs"
         assert row["floor_share"] == pytest.approx(row["floor_ms"] / row["step_ms"])
         assert 0 < row["floor_ms"] < row["step_ms"]
         assert row["full_s"] > 0 and row["llama_step_ms"] > 0
     assert not any("steps" in row for row in report["rows"] if row["part"] != "semantic"), "the others have no steps"
     total = sum(row["wall_s"] for row in loops)
     assert report["speedup_against_full"] == pytest.approx(sum(row["full_s"] for row in loops) / total)
+    ours, theirs = (sum(row[key] * row["steps"] for row in loops) for key in ("step_ms", "llama_step_ms"))
+    assert report["speedup_against_llama"] == pytest.approx(theirs / ours)
+    assert not any("late_share" in row for row in loops), "the pieces are too short for it"
 
 
 def test_the_table_has_a_line_for_each_row(report: dict[str, Any]) -> None:
@@ -87,13 +90,42 @@ def test_a_loop_counts_its_windows_weights_and_bytes() -> None:
     loop = stage_loop(stage, stage.config.sampling, 30, batch=2, ratio=2)
     assert isinstance(loop, Loop) and loop.rows == 4 and loop.vocabulary == 3 * 20
     # Two windows: frames 0 to 17 of 0 to 19, then 18 to 29 of 10 to 29.
-    assert loop.frames == (*range(1, 37), *range(17, 41))
+    assert loop.frames == (*range(1, 37), *range(17, 41)) and loop.windows == (36, 24)
     counted = sum(weight.numel() for weight in loop.matrices)
     transformer = sum(p.numel() for p in stage.decoder.transformer.parameters() if p.dim() == 2)
     assert counted == transformer + 24 * 32 + 24 * 8 + 32 * 8 + 32 * 16 + 3 * (8 * 16 + 16 * 8 + 8 * 20)
     cached = 2 * 2 * 32 * 4 * sum(loop.frames) / 60
     assert loop.step_bytes == pytest.approx(4 * (counted + cached))
     assert loop.uncached(7).shape == (4, 3, 7, 20)
+
+
+def test_the_clock_leaves_out_what_comes_before_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    now = [0.0]
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    watch = clock.StepClock((1500, 1000), lambda: waits.append(now[0]))
+    for call in range(2500):
+        now[0] += 5.0 if call in (0, 1500) else 0.001 + 1e-6 * call  # windows begin slowly, steps become slower
+        watch(call, 2500)
+    counted = [call for call in range(2500) if call not in (0, 1500)]
+    assert watch.mean_s() == pytest.approx(0.001 + 1e-6 * sum(counted) / len(counted))
+    assert watch.near_s(100) == pytest.approx(0.0011, rel=1e-3) and watch.near_s(2000) == pytest.approx(0.003, rel=1e-3)
+    assert len(waits) == 2 * 2 + 2 * 2, "at both ends of windows and places only"
+
+
+def test_a_clock_of_a_short_piece_knows_no_late_steps() -> None:
+    watch = clock.StepClock((1,), lambda: None)
+    watch(1, 1)
+    assert watch.mean_s() is None and watch.near_s(100) is None
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+def test_stages_call_as_often_as_their_loops_say(band: Any, seconds: float) -> None:
+    for part in BandSubject(band).parts(seconds, 2):
+        if part.loop is not None:
+            heard: list[int] = []
+            part.run(lambda done, total, heard=heard: heard.append(done))
+            assert len(heard) == sum(part.loop.windows)
 
 
 def test_no_cache_costs_more_the_longer_the_piece() -> None:
@@ -161,7 +193,7 @@ def test_a_named_subject_is_built_for_the_device(monkeypatch: pytest.MonkeyPatch
         def parts(self, length_s: float, batch: int) -> list[Part]:
             return [Part("count", self.count, codes=batch)]
 
-        def count(self) -> None:
+        def count(self, progress: Any) -> None:
             self.runs += 1
 
     monkeypatch.setitem(SUBJECTS, "counting", Counting)
@@ -189,7 +221,11 @@ def test_llambada_of_random_weights_writes_what_its_lengths_ask_for() -> None:
     assert parts["semantic"].codes == 2 * 600 and parts["acoustic"].codes == 2 * 2700
     made = semantic.uncached(9)
     assert isinstance(made, torch.Tensor) and made.shape == (2, 31)
-    parts["semantic"].run()
+    for part in (parts["semantic"], parts["acoustic"]):
+        heard: list[int] = []
+        part.run(lambda done, total, heard=heard: heard.append(done))
+        assert part.loop is not None and len(heard) == sum(part.loop.windows)
+        assert part.loop.steps_per_call * len(heard) == len(part.loop.frames)
 
 
 def test_the_published_sizes_are_as_large_as_they_are_said_to_be() -> None:

@@ -1,22 +1,58 @@
-"""The start: the garbage collector rests while a model loads, and no longer."""
+"""The start: the garbage collector rests while the command loads a model, and no longer; a program's is left alone."""
 
 import gc
-from pathlib import Path
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 import accompany
-from accompany.errors import InputError
+from accompany import cli
 from accompany.starting import collection_rests
 
 
 def test_collection_rests_and_goes_on_after_an_error() -> None:
-    with collection_rests():
+    with pytest.raises(ZeroDivisionError), collection_rests():
         assert not gc.isenabled()
+        1 / 0  # noqa: B018
     assert gc.isenabled()
-    with pytest.raises(InputError, match="no model"):
-        accompany.load(Path("no") / "such" / "folder")
-    assert gc.isenabled()
+    gc.unfreeze()
+
+
+def test_a_library_leaves_the_collector_alone(random_bundle_dir: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched: list[str] = []
+    for name in ("disable", "enable", "freeze", "set_threshold"):
+        monkeypatch.setattr(gc, name, lambda *_, name=name: touched.append(name))
+    accompany.load(random_bundle_dir, device="cpu")
+    assert cli.main(["generate", "missing.wav", "--model", str(random_bundle_dir)]) == 2
+    assert touched == []
+
+
+def test_the_command_loads_models_while_collection_rests(
+    random_bundle_dir: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested: list[bool] = []
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        with collection_rests():
+            yield
+            rested.append(not gc.isenabled() and "accompany.bundles" in sys.modules)
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    vocal = tmp_path / "voice.wav"
+    command = ["generate", str(vocal), "--model", str(random_bundle_dir), "--device", "cpu"]
+    soundfile.write(vocal, np.random.default_rng(0).normal(0, 0.1, 24000), 24000)
+    monkeypatch.setattr(accompany.Band, "generate", stopped)
+    assert cli.main(command, loading=watched) == 130
+    assert rested == [True] and gc.isenabled()
+    gc.unfreeze()
 
 
 def test_who_has_switched_it_off_finds_it_off() -> None:

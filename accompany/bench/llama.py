@@ -14,16 +14,19 @@ _STEPS = 64
 
 @torch.inference_mode()
 def llama_step_s(loop: Loop, runs: int, device: str) -> float:
-    """Median time of a step of `generate` with its cache, from random weights, at the loop's sizes and rows.
+    """Median time of a step of `generate` with its cache, from random weights, at the loop's sizes, rows and frames.
+
+    The steps timed see as many frames on average as those of the loop.
 
     Args:
-        loop: whose depth, width, heads and vocabulary count.
+        loop: whose depth, width, heads, vocabulary and frames count.
         runs: generations.
         device: where.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = loop.transformer
+    n_before = max(round(sum(loop.frames) / len(loop.frames)) - _STEPS // 2, 1)
     config = LlamaConfig(
         hidden_size=sizes.width,
         num_hidden_layers=sizes.depth,
@@ -32,10 +35,10 @@ def llama_step_s(loop: Loop, runs: int, device: str) -> float:
         head_dim=sizes.width_of_head,
         intermediate_size=sizes.width_of_feed,
         vocab_size=loop.vocabulary,
-        max_position_embeddings=sizes.max_frames,
+        max_position_embeddings=max(sizes.max_frames, n_before + _STEPS + 2),
     )
     model = LlamaForCausalLM(config).eval().to(device)
-    prompt = torch.zeros(loop.rows, 1, dtype=torch.long, device=device)
+    prompt = torch.zeros(loop.rows, n_before, dtype=torch.long, device=device)
     mask = torch.ones_like(prompt)
 
     def generate(steps: int) -> float:

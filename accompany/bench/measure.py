@@ -122,14 +122,15 @@ def _repeated_s(run: Callable[[], object]) -> float:
 
 
 def _once_s(run: Callable[[], object], device: str) -> float:
-    _wait(device)
+    wait(device)
     started = time.perf_counter()
     run()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - started
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
+    """Until the device has done all that it was given; a CPU always has."""
     if device == "cuda":
         torch.cuda.synchronize()
     if device == "mps":

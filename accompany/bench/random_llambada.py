@@ -9,7 +9,7 @@ from torch import Tensor
 
 from accompany.bench.subjects import Loop, Part, matrices_of
 from accompany.llambada import Grid, cover
-from accompany.stages.decoding import Window
+from accompany.stages.decoding import Progress, Window
 from accompany.stages.llambada import TokenStage, TokenStageConfig, published_stages
 from accompany.stages.precision import set_precision
 
@@ -61,20 +61,21 @@ class RandomLlambada:
 def _part(name: str, stage: TokenStage, work: Sequence[tuple[list[Tensor], Tensor, int]], batch: int) -> Part:
     seeds = list(range(batch))
 
-    def run() -> None:
+    def run(progress: Progress | None) -> None:
         for heard, written, n_frames in work:
-            stage.generate(heard, n_frames, seeds=seeds, prefix=written)
+            stage.generate(heard, n_frames, seeds=seeds, prefix=written, progress=progress)
 
     books = stage.config.codebooks[-1]
-    frames = []
+    frames, calls = [], []
     for heard, written, n_frames in work:
         given = written.numel() // batch
         # A start vector before each sequence, an end token behind each condition.
         read = sum(codes.numel() // batch + 2 for codes in heard) + 1 + given
         frames += [read + step for step in range(books * n_frames - given)]
+        calls.append(n_frames - given // books)
     sizes, vocabulary = stage.config.transformer, stage.config.codes[-1]
     matrices = (*matrices_of(stage.transformer.blocks), stage.head[-1][0, :-1])
-    loop = Loop(matrices, tuple(frames), batch, sizes, vocabulary, _uncached(stage, batch))
+    loop = Loop(matrices, tuple(frames), tuple(calls), batch, sizes, vocabulary, _uncached(stage, batch), books)
     return Part(name, run, batch * len(frames), loop)
 
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from accompany.bench.clock import PLACES, StepClock
 from accompany.bench.llama import llama_step_s
-from accompany.bench.measure import floor_s, median_s, peak_memory, uncached_s
+from accompany.bench.measure import floor_s, median_s, peak_memory, uncached_s, wait
 from accompany.bench.subjects import Loop, Part, Subject
 from accompany.errors import InputError
 
 AGAINST = ("full", "llama")
 _WARM_UP_S = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,17 @@ def bench(subject: Subject, config: BenchConfig, progress: Callable[[float], Non
     Returns:
         `model`, `device`, `threads`, `runs`; `rows`, one for each part and case with `part`, `length_s`, `batch`,
         `wall_s` (median), `rtf` (seconds for a second of one vocal), `peak_mb`, and for parts that write codes
-        `codes_per_s`, `steps`, `step_ms`, `floor_ms` (of a step) and `floor_share` (floor over step); `wall_s`, the
-        sum over rows; with `against`, `full_s` or `llama_step_ms` in the rows of loops and `speedup_against_full`
-        or `speedup_against_llama` over all of them.
+        `codes_per_s`, `steps`, `step_ms` (mean, of the steps alone: before a window's first step its conditions are
+        encoded and the frames that it goes on from are read), `floor_ms` (of a step) and `floor_share` (floor over
+        step), in pieces that are long enough `step_ms_at_100` and `step_ms_at_2000` (around the 100th and 2,000th
+        frame of the piece) and `late_share` (the latter over the former); `wall_s`, the sum over rows; with
+        `against`, `full_s` or `llama_step_ms` in the rows of loops, `speedup_against_full` (of whole parts) and
+        `speedup_against_llama` (of steps) over all of them.
     """
     shortest_s = min(config.lengths_s)
     # A GPU's graphs are captured for a length; on a CPU any length finds libraries and memory ready for the others.
     for part in subject.parts(min(_WARM_UP_S, shortest_s) if subject.device == "cpu" else shortest_s, 1):
-        part.run()
+        part.run(None)
     cases = [(length_s, batch) for length_s in config.lengths_s for batch in config.batches]
     rows: list[dict[str, Any]] = []
     for done, (length_s, batch) in enumerate(cases):
@@ -76,38 +79,50 @@ def bench(subject: Subject, config: BenchConfig, progress: Callable[[float], Non
         "rows": rows,
         "wall_s": sum(row["wall_s"] for row in rows),
     }
-    for name, other in (("full", _full_s), ("llama", _llama_s)):
-        loops = [row for row in rows if "steps" in row]
-        if name in config.against and loops:
-            report[f"speedup_against_{name}"] = sum(map(other, loops)) / sum(row["wall_s"] for row in loops)
+    loops = [row for row in rows if "steps" in row]
+    if "full" in config.against and loops:
+        report["speedup_against_full"] = sum(row["full_s"] for row in loops) / sum(row["wall_s"] for row in loops)
+    if "llama" in config.against and loops:
+        theirs, ours = (sum(row[key] * row["steps"] for row in loops) for key in ("llama_step_ms", "step_ms"))
+        report["speedup_against_llama"] = theirs / ours
     return report
 
 
-def _full_s(row: dict[str, Any]) -> float:
-    return float(row["full_s"])
-
-
-def _llama_s(row: dict[str, Any]) -> float:
-    return float(row["llama_step_ms"] * row["steps"] / 1000)
-
-
 def _time(part: Part, length_s: float, batch: int, config: BenchConfig, device: str) -> dict[str, Any]:
+    clocks: list[StepClock] = []
+
+    def run() -> None:
+        if part.loop is not None:
+            clocks.append(StepClock(part.loop.windows, partial(wait, device)))
+        part.run(clocks[-1] if clocks else None)
+
     with peak_memory(device) as peak_mb:
-        wall_s = median_s(part.run, config.runs, device)
+        wall_s = median_s(run, config.runs, device)
         peak = peak_mb()
     row: dict[str, Any] = {"part": part.name, "length_s": length_s, "batch": batch, "wall_s": wall_s}
     row |= {"rtf": wall_s / (length_s * batch), "peak_mb": peak}
     if part.codes:
         row["codes_per_s"] = part.codes / wall_s
     if part.loop is not None:
-        row |= _time_loop(part.loop, wall_s, config, device)
+        row |= _time_loop(part.loop, wall_s, clocks, config, device)
     return row
 
 
-def _time_loop(loop: Loop, wall_s: float, config: BenchConfig, device: str) -> dict[str, Any]:
+def _time_loop(
+    loop: Loop, wall_s: float, clocks: Sequence[StepClock], config: BenchConfig, device: str
+) -> dict[str, Any]:
+    def step_ms_of(calls_s: Sequence[float | None]) -> float | None:
+        heard = [call_s for call_s in calls_s if call_s is not None]
+        return 1000 * statistics.median(heard) / loop.steps_per_call if heard else None
+
     steps = len(loop.frames)
-    step_ms, floor_ms = 1000 * wall_s / steps, 1000 * floor_s(loop, device)
+    step_ms = step_ms_of([clock.mean_s() for clock in clocks]) or 1000 * wall_s / steps
+    floor_ms = 1000 * floor_s(loop, device)
     row = {"steps": steps, "step_ms": step_ms, "floor_ms": floor_ms, "floor_share": floor_ms / step_ms}
+    early_ms, late_ms = (step_ms_of([clock.near_s(place) for clock in clocks]) for place in PLACES)
+    if early_ms is not None and late_ms is not None:
+        keys = [f"step_ms_at_{place}" for place in PLACES]
+        row |= {keys[0]: early_ms, keys[1]: late_ms, "late_share": late_ms / early_ms}
     if "full" in config.against:
         row["full_s"] = uncached_s(loop, device)
     if "llama" in config.against:
@@ -128,6 +143,7 @@ def as_table(report: dict[str, Any]) -> str:
         ("ms/step", "step_ms", ".3f"),
         ("floor ms", "floor_ms", ".3f"),
         ("of floor", "floor_share", ".0%"),
+        *((f"ms at {place}", f"step_ms_at_{place}", ".3f") for place in PLACES),
         ("peak MB", "peak_mb", ".0f"),
         ("uncached s", "full_s", ".1f"),
         ("Llama ms/step", "llama_step_ms", ".3f"),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from accompany.errors import InputError
-from accompany.stages.decoding import StreamDecoder, windows
+from accompany.stages.decoding import Progress, StreamDecoder, windows
 from accompany.stages.depth import DepthDecoder
 from accompany.stages.products import Int8Linear
 
@@ -36,6 +36,8 @@ class Loop:
     Attributes:
         matrices: those [out, in] of a step, each used once.
         frames: for each step, frames that it sees, itself included.
+        windows: how often each window of a piece calls `progress`.
+        steps_per_call: steps from one such call to the next.
         rows: sequences that run together, G * B.
         transformer: sizes of the stack that does most of the work.
         vocabulary: codes that a step chooses among, of all streams together.
@@ -44,10 +46,12 @@ class Loop:
 
     matrices: tuple[Tensor | Int8Linear, ...]
     frames: tuple[int, ...]
+    windows: tuple[int, ...]
     rows: int
     transformer: TransformerConfig
     vocabulary: int
     uncached: Callable[[int], object]
+    steps_per_call: int = 1
 
     @property
     def step_bytes(self) -> float:
@@ -65,13 +69,13 @@ class Part:
 
     Attributes:
         name: such as `semantic`.
-        run: does it once.
+        run: does it once; a part with a loop tells its progress.
         codes: how many it writes; 0 where it writes none.
         loop: None where it does not go step by step.
     """
 
     name: str
-    run: Callable[[], object]
+    run: Callable[[Progress | None], object]
     codes: int = 0
     loop: Loop | None = None
 
@@ -120,20 +124,20 @@ class BandSubject:
         shape = (batch, bundle.codec.n_codebooks, acoustic.config.ratio * conditions.n_frames)
         tokens = codes.new_zeros((batch, acoustic.config.codebooks, shape[-1]))
         return [
-            Part("encode", lambda: [encode() for _ in seeds]),
+            Part("encode", lambda progress: [encode() for _ in seeds]),
             Part(
                 "semantic",
-                lambda: semantic.generate_long(conditions, seeds=seeds),
+                lambda progress: semantic.generate_long(conditions, seeds=seeds, progress=progress),
                 codes.numel(),
                 stage_loop(semantic, semantic.config.sampling, conditions.n_frames, batch),
             ),
             Part(
                 "acoustic",
-                lambda: acoustic.generate_long(conditions, codes, seeds=seeds),
+                lambda progress: acoustic.generate_long(conditions, codes, seeds=seeds, progress=progress),
                 tokens.numel(),
                 stage_loop(acoustic, acoustic.config.sampling, conditions.n_frames, batch, acoustic.config.ratio),
             ),
-            Part("decode", lambda: [bundle.codec.decode(tokens[item : item + 1]) for item in seeds]),
+            Part("decode", lambda progress: [bundle.codec.decode(tokens[item : item + 1]) for item in seeds]),
         ]
 
 
@@ -150,6 +154,9 @@ def stage_loop(
         for part in parts
         for frame in range(ratio * part.keep_from, ratio * part.keep_to)
     ]
+    # The last of delayed streams ends so many steps after the first.
+    extra = len(decoder.sizes) - 1 if isinstance(decoder, StreamDecoder) else 0
+    calls = tuple(ratio * (part.keep_to - part.keep_from) + extra for part in parts)
     branches = 1 + (sampling.guidance != 1) + (sampling.guidance_vocal != 1)
     streams = len(decoder.sizes) if isinstance(decoder, StreamDecoder) else decoder.levels
     device = decoder.embed.weight.device
@@ -159,7 +166,7 @@ def stage_loop(
         return decoder(codes, torch.zeros(branches * batch, count, decoder.transformer.config.width, device=device))
 
     config_of_steps, vocabulary = decoder.transformer.config, streams * decoder.vocabulary
-    return Loop(matrices_of(decoder), tuple(frames), branches * batch, config_of_steps, vocabulary, uncached)
+    return Loop(matrices_of(decoder), tuple(frames), calls, branches * batch, config_of_steps, vocabulary, uncached)
 
 
 def matrices_of(module: nn.Module) -> tuple[Tensor | Int8Linear, ...]:
@@ -190,7 +197,7 @@ def find_subject(name: str, device: str, precision: str = "auto") -> Subject:
     Raises:
         InputError: there is none, or no such device or precision.
     """
-    from accompany.api import choose_device
+    from accompany.devices import choose_device
     from accompany.stages.precision import choose_precision
 
     build, device = SUBJECTS.get(name, partial(_band, name)), choose_device(device)

@@ -7,13 +7,11 @@ feed-forward.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from accompany.stages.transformer import TransformerConfig
+from accompany.stages.transformer_config import TransformerConfig
 
 _SPAN_STEP = 64
 

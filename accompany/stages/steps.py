@@ -1,9 +1,9 @@
 """A causal transformer frame by frame, as fast as the machine allows: what `Transformer.forward` gives, a frame a time.
 
 At the sizes of the stages a step is short of work: next to the matrix products, most of its time goes into starting
-small operations. So here are few of them: one product makes queries, keys and values, one expression turns them all
-(values by angle 0), one copy puts keys and values into the cache, attention runs over the filled slots only and needs
-no mask, and residuals are added by the products themselves.
+small operations. So here are few of them: one product makes queries, keys and values, another turns queries and keys,
+views of the cache are cut for all layers at once, attention runs over the filled slots only and needs no mask, and
+residuals are added by the products themselves.
 
 Shape letters: B batch, F frames, D width, H heads, N cache frames, E inner width of the feed-forward.
 """
@@ -129,40 +129,83 @@ class PackedSteps:
         self._norm = transformer.norm.weight
         self._heads, self._filled = config.heads, 0
         shape = (config.depth, 2, batch_size, config.heads, n_frames, config.width // config.heads)
-        self._cache = list(torch.zeros(shape, device=self._norm.device, dtype=self._norm.dtype))
-        turns = _turns(transformer.cos[:n_frames], transformer.sin[:n_frames])
-        self._cos, self._sin = (table.to(self._norm.dtype) for table in turns)
+        self._cache = torch.zeros(shape, device=self._norm.device, dtype=self._norm.dtype)
+        self._turning = _Turning(transformer.cos[:n_frames], transformer.sin[:n_frames], self._norm.dtype)
+        self._nothing = self._norm.new_zeros(1)
+        # Over one frame PyTorch's attention on a CPU takes up to twice as long as its two products by themselves.
+        self._by_products = self._norm.device.type == "cpu" and self._norm.dtype == torch.float32
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Steps`."""
-        batch, frames, width = x.shape
-        first, self._filled = self._filled, self._filled + frames
-        now = slice(first, self._filled)
-        cos, sin = self._cos[..., now, :], self._sin[..., now, :]
-        rows = x.reshape(-1, width).to(self._norm.dtype)
+        first, self._filled = self._filled, self._filled + x.shape[1]
+        rows = x.reshape(-1, x.shape[-1]).to(self._norm.dtype)
+        made = self._one(rows, first) if x.shape[1] == 1 else self._many(rows, len(x), slice(first, self._filled))
+        return self._normed(made, self._norm).view(x.shape).to(x.dtype)
+
+    def _many(self, rows: Tensor, batch: int, now: slice) -> Tensor:
+        """Rows [B * F, D] at the positions `now`, which see the cache before them and each other."""
+        frames = len(rows) // batch
         for layer, cache in zip(self._layers, self._cache, strict=True):
             heads = layer.project(self._normed(rows, layer.norm_attention))
             heads = heads.view(batch, frames, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-            turned = torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, -1), sin)
-            cache[..., now, :].copy_(turned[1:])
+            query, key = self._turning.many(heads[:2], now)
+            cache[0, ..., now, :], cache[1, ..., now, :] = key, heads[2]
             keys, values = cache[..., : self._filled, :]
-            mixed = functional.scaled_dot_product_attention(turned[0], keys, values, is_causal=frames > 1)
-            rows = layer.out.add(rows, mixed.transpose(1, 2).reshape(rows.shape))
-            gate, up = layer.feed_in(self._normed(rows, layer.norm_feed)).chunk(2, dim=-1)
-            rows = layer.feed_out.add(rows, functional.silu(gate).mul_(up))
-        return self._normed(rows, self._norm).view(x.shape).to(x.dtype)
+            mixed = functional.scaled_dot_product_attention(query, keys, values, is_causal=True)
+            rows = self._fed(layer, layer.out.add(rows, mixed.transpose(1, 2).reshape(rows.shape)))
+        return rows
+
+    def _one(self, rows: Tensor, position: int) -> Tensor:
+        """Rows [B, D] at one position; views of the cache are cut once for all layers."""
+        batch, heads = len(rows), self._heads
+        turn = self._turning.one(position).expand(batch, -1, -1)
+        now = self._cache[..., position, :].unbind(1)
+        seen = self._cache[..., : self._filled, :].flatten(2, 3)
+        views = zip(*(part.unbind() for part in (*now, seen[:, 0].mT, seen[:, 1])), strict=True)
+        for layer, (key_now, value_now, keys, values) in zip(self._layers, views, strict=True):
+            made = layer.project(self._normed(rows, layer.norm_attention)).view(batch, 3 * heads, -1)
+            turned = made[:, : 2 * heads].bmm(turn)
+            key_now.copy_(turned[:, heads:])
+            value_now.copy_(made[:, 2 * heads :])
+            mixed = self._attend(turned[:, :heads].reshape(batch * heads, 1, -1), keys, values)
+            rows = self._fed(layer, layer.out.add(rows, mixed.view(rows.shape)))
+        return rows
+
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """What queries [B * H, 1, D/H] find in keys [B * H, D/H, N] and values [B * H, N, D/H]: [B * H, 1, D/H]."""
+        if not self._by_products:
+            return functional.scaled_dot_product_attention(query, keys.mT, values)
+        shares = torch.baddbmm(self._nothing, query, keys, beta=0, alpha=query.shape[-1] ** -0.5)
+        return shares.softmax(dim=-1).bmm(values)
+
+    def _fed(self, layer: _Layer, rows: Tensor) -> Tensor:
+        gate, up = layer.feed_in(self._normed(rows, layer.norm_feed)).chunk(2, dim=-1)
+        return layer.feed_out.add(rows, functional.silu(gate).mul_(up))
 
     def _normed(self, rows: Tensor, weight: Tensor) -> Tensor:
         return torch.layer_norm(rows, weight.shape, weight, None, 1e-6)
 
 
-def _turns(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """RoPE's tables [F, D/H] as factors [3, 1, 1, F, D/H] for queries, keys and values, the latter left as they are.
+class _Turning:
+    """RoPE from tables [F, C] of cosines and sines, whose halves are alike.
 
-    The factors of the sine have their signs with them: x turns into x * cos + (x moved by half its width) * sin.
+    x turns into x * cos + (x moved by half its width) * sin, the sine with the signs in it. For a single frame that is
+    one product with a matrix, which all heads of all layers share.
     """
-    first, second = (-sin).chunk(2, dim=-1)[0], sin.chunk(2, dim=-1)[1]
-    signed = torch.cat([first, second], dim=-1)
-    cosines = torch.stack([cos, cos, torch.ones_like(cos)])
-    sines = torch.stack([signed, signed, torch.zeros_like(signed)])
-    return cosines[:, None, None], sines[:, None, None]
+
+    def __init__(self, cos: Tensor, sin: Tensor, dtype: torch.dtype) -> None:
+        width = cos.shape[1]
+        self._half = width // 2
+        signs = torch.ones(width, device=cos.device)
+        signs[: self._half] = -1
+        self._cos, self._sin = cos.to(dtype), (sin * signs).to(dtype)
+        self._kept = torch.eye(width, device=cos.device, dtype=dtype)
+        self._moved = self._kept.roll(self._half, 0)
+
+    def many(self, x: Tensor, frames: slice) -> Tensor:
+        """[..., F, C] at these frames."""
+        return torch.addcmul(x * self._cos[frames], x.roll(self._half, -1), self._sin[frames])
+
+    def one(self, frame: int) -> Tensor:
+        """The matrix [C, C] that rows [..., C] at this frame are multiplied with."""
+        return torch.addcmul(self._kept * self._cos[frame], self._moved, self._sin[frame])
