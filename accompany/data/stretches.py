@@ -63,7 +63,7 @@ def song_windows(song: Song, separator: VocalSeparator | None, seconds: float) -
         sides = separator.stream(clipping.stream(song.mix, rate))
     else:
         rate, sides = _stem_sides(song, clipping)
-    yield from _cut(sides, rate, round(seconds * rate), clipping)
+    yield from cut(sides, rate, seconds, clipping)
 
 
 class Clipping:
@@ -78,6 +78,7 @@ class Clipping:
         position = 0
 
         def heard(block: np.ndarray, rate: int) -> None:
+            """Count in a block [C, n] of the file, at its own rate in Hz."""
             nonlocal position
             full = (np.abs(block) >= CLIPPED_LEVEL).any(axis=0)
             seconds = (np.arange(position, position + len(full)) // rate) if full.any() else None
@@ -156,7 +157,9 @@ class _Reader:
         return joined[:, :length]
 
 
-def _cut(sides: Iterator[Sides], rate: int, length: int, clipping: Clipping) -> Iterator[Window]:
+def cut(sides: Iterator[Sides], rate: int, seconds: float, clipping: Clipping) -> Iterator[Window]:
+    """Both sides of a song, in pieces of any length at `rate` Hz, as windows of `seconds`; the last may be shorter."""
+    length = round(seconds * rate)
     kept: list[Sides] = []
     start = held = 0
     for vocals, band in sides:
