@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from s3_server import in_bucket, s3_server
+from small_parts import write_noise
 
 from accompany import audio
 from accompany.cli import main
@@ -20,8 +21,6 @@ from accompany.data.storage import Store
 from accompany.data.tokenize import tokenize
 from accompany.errors import InputError
 
-pytest.importorskip("s3fs", reason="needs s3fs: pip install 'accompany[s3]'")
-
 RATE = 8000
 ALL = Limits(
     segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0, max_likeness=2
@@ -31,41 +30,17 @@ CONFIG = PrepareConfig(stems=True, limits=ALL, clap="none")
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """The file system of an S3 server on this machine, with a bucket in it."""
-    moto = pytest.importorskip("moto.server", reason="needs a local S3 server: pip install 'moto[s3]' flask flask-cors")
-    import s3fs
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    patch = pytest.MonkeyPatch()
-    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    known = {"ACCESS_KEY_ID": "none", "SECRET_ACCESS_KEY": "none", "DEFAULT_REGION": "us-east-1"}
-    for name, value in {**known, "ENDPOINT_URL": f"http://{host}:{port}"}.items():
-        patch.setenv(f"AWS_{name}", value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    files = s3fs.S3FileSystem()
-    files.mkdir("bucket")
-    yield files
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
-    patch.undo()
+    with s3_server() as files:
+        yield files
 
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("songs")
     for number in range(3):
-        (folder / f"{number}").mkdir()
-        for side, draw in (("vocals", 0), ("accompaniment", 1)):
-            noise = 0.1 * np.random.default_rng([number, draw]).standard_normal((1, 4 * RATE)).astype(np.float32)
-            audio.write(folder / f"{number}" / f"{side}.flac", noise, RATE)
+        for side in ("vocals", "accompaniment"):
+            write_noise(folder / f"{number}" / f"{side}.flac", 4.0, RATE)
     return folder
-
-
-def in_bucket(s3: Any, folder: str) -> dict[str, bytes]:
-    s3.invalidate_cache()
-    return {path.removeprefix(f"bucket/{folder}/"): s3.cat_file(path) for path in s3.find(f"bucket/{folder}")}
 
 
 def here(folder: Path) -> dict[str, bytes]:
