@@ -52,7 +52,7 @@ $(VENV)/.accompany-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.accompany-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -e ".[train,data,synth,sound,eval,ui,test]"
+	$(PIP) -e ".[train,data,s3,synth,sound,eval,ui,test]"
 	touch $@
 
 # The one system library that pip cannot bring; without it the tests that render instruments are skipped.

@@ -104,7 +104,7 @@ def _add_synth(commands: Any) -> None:
     example = "accompany synth songs --songs 1000 --seed 1 --workers 4"
     parser = _command(commands, "synth", "make synthetic songs to train on", example)
     add = parser.add_argument
-    add("out_dir", metavar="OUT_DIR", help="gets a folder for each song; a run that was stopped goes on")
+    add("out_dir", metavar="OUT_DIR", help="a folder or URL, gets a folder for each song; a stopped run goes on")
     add("--songs", type=_count, required=True, metavar="N", help="how many")
     add("--seed", type=int, default=0, help="song i is made from this seed and i alone (default 0)")
     add("--seconds", type=float, default=40.0, metavar="X", help="length of each song (default 40)")
@@ -115,12 +115,13 @@ def _add_synth(commands: Any) -> None:
 
 
 def _add_prepare(commands: Any) -> None:
-    example = "accompany prepare my_songs pairs --separator htdemucs --workers 2"
+    example = """accompany prepare my_songs pairs --separator htdemucs --workers 2
+  accompany prepare /mnt/songs s3://bucket/pairs --separator htdemucs --ray 10.0.0.5:6379"""
     help_ = "split songs into pairs of vocals and accompaniment, with captions"
     parser = _command(commands, "prepare", help_, example)
     add = parser.add_argument
     add("songs_dir", metavar="SONGS_DIR", help="audio files, in subfolders too")
-    add("pairs_dir", metavar="PAIRS_DIR", help="gets a folder for each song; a run that was stopped goes on")
+    add("pairs_dir", metavar="PAIRS_DIR", help="a folder or URL, gets a folder for each song; a stopped run goes on")
     help_ = "a Demucs model: name, hf:// id or folder; tiny comes with the package (default tiny)"
     add("--separator", default="tiny", metavar="NAME", help=help_)
     add(
@@ -136,13 +137,15 @@ def _add_prepare(commands: Any) -> None:
     add("--captioner", metavar="MODULE:FUNCTION", help=help_)
     add("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="of the separator")
+    help_ = "work on a Ray cluster: the address of its head, or auto for that of this machine"
+    add("--ray", metavar="ADDRESS|auto", help=help_)
 
 
 def _add_tokenize(commands: Any) -> None:
     example = "accompany tokenize pairs tokens\n  accompany tokenize /mnt/pairs /mnt/tokens --ray 10.0.0.5:6379"
     help_ = "turn pairs into the codes that the stages train on"
     parser = _command(commands, "tokenize", help_, example)
-    help_ = "what synth or prepare wrote (or tokens of the schema before, which are converted)"
+    help_ = "what synth or prepare wrote, a folder or URL (or tokens of the schema before, which are converted)"
     parser.add_argument("pairs_dir", metavar="PAIRS_DIR", help=help_)
     help_ = "a folder or URL; a run that was stopped goes on, other settings make another version in it"
     parser.add_argument("tokens_dir", metavar="TOKENS_DIR", help=help_)

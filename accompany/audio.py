@@ -192,7 +192,12 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
     """Mean of the channels: [C, T] becomes [1, T]."""
-    return samples.mean(axis=-2, keepdims=True, dtype=np.float32)
+    channels = samples.shape[-2]
+    if channels > 2:
+        return samples.mean(axis=-2, keepdims=True, dtype=np.float32)
+    # The same, several times as fast: a mean along so short an axis goes step by step.
+    mono = samples[..., :1, :] if channels == 1 else (samples[..., :1, :] + samples[..., 1:, :]) * np.float32(0.5)
+    return np.asarray(mono, np.float32)
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
@@ -303,10 +308,12 @@ def _blocks(file: Any, path: Path, limit: int) -> Iterator[np.ndarray]:
             break
         if len(block) == 0:
             raise _cut_short(path)
-        if not np.isfinite(block).all():
+        peak = max(float(block.max()), -float(block.min()))  # NaN too, which max and min pass on
+        if not math.isfinite(peak):
             raise InputError(f"{path} has samples that are not numbers (NaN or infinite); export it again.")
         done += len(block)
-        n_clipped += int((np.abs(block).max(axis=1) >= _CLIPPED_LEVEL).sum())
+        if peak >= _CLIPPED_LEVEL:
+            n_clipped += int((np.abs(block).max(axis=1) >= _CLIPPED_LEVEL).sum())
         yield block
     if n_clipped > _CLIPPED_SHARE * done > 0:
         _log.warning("%s is clipped (%.1f%% of it at full scale); going on.", path, 100 * n_clipped / done)

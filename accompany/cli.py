@@ -173,11 +173,13 @@ def _prepare(args: argparse.Namespace) -> None:
     limits = {"segment_s": args.segment, "min_voiced_share": args.min_voiced}
     given = {"separator": args.separator, "captions": args.captions, "clap": args.clap, "captioner": args.captioner}
     config = from_dict(PrepareConfig, {**given, "stems": args.stems, "limits": limits})
-    report = prepare(args.songs_dir, args.pairs_dir, config, workers=args.workers, device=choose_device(args.device))
+    # The nodes of a cluster have devices of their own.
+    device = args.device if args.ray else choose_device(args.device)
+    report = prepare(args.songs_dir, args.pairs_dir, config, workers=args.workers, device=device, ray=args.ray)
     dropped = sum(line["windows"] for line in report.dropped.values())
     _say(
         f"{report.pairs} pairs, {report.hours:.2f} of {report.hours_in:.2f} hours, in {args.pairs_dir}; {dropped} "
-        f"windows dropped, {len(report.set_aside)} songs set aside: {Path(args.pairs_dir) / 'report.html'}"
+        f"windows dropped, {len(report.set_aside)} songs set aside: {args.pairs_dir.rstrip('/')}/report.html"
     )
 
 

@@ -56,7 +56,7 @@ def run_on_cluster(
 
 def _resources(stage: Stage, workers: int) -> dict[str, Any]:
     """What a stage's processes need, and how many there may be: one at least, else as many as fit."""
-    import ray
+    import ray.data
 
     there = ray.cluster_resources()
     cpus, gpus = max(int(there.get("CPU", 1)), 1), int(there.get("GPU", 0))
@@ -66,7 +66,8 @@ def _resources(stage: Stage, workers: int) -> dict[str, Any]:
     # Without GPUs light processes are not counted as load: else they could, when a node dies, hold the last CPU that a
     # heavy one waits for.
     counted = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": 1}
-    return {**(counted if stage.heavy else {"num_cpus": 1 if gpus else 0}), "concurrency": (1, most)}
+    pool = ray.data.ActorPoolStrategy(min_size=1, max_size=most)
+    return {**(counted if stage.heavy else {"num_cpus": 1 if gpus else 0}), "compute": pool}
 
 
 class _Refused:

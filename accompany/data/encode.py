@@ -99,26 +99,29 @@ def hear(
     config: EncodeConfig,
     *,
     move: int = 0,
-    bleed_from: Path | None = None,
+    bleed_from: Source | None = None,
     augment: AugmentConfig | None = None,
 ) -> Heard:
     """Read a pair and make all the sounds that the parts will listen to.
 
     Args:
         move: which copy: 0 the pair as it is, 1 to `config.moves` a moved one.
-        bleed_from: the accompaniment of another song, to bleed into augmented vocals.
+        bleed_from: a pair of another song, whose accompaniment is to bleed into augmented vocals.
 
     Raises:
         InputError: unreadable or silent or too short audio, two sides of different length, or wrong labels.
     """
-    vocals = audio.read(source.folder / VOCALS)
-    _check_vocals(source.folder, vocals)
-    labels = _labels(source.folder)
+    names = (ACCOMPANIMENT,) if source.has_band and hearing.bands else ()
+    with source.files(VOCALS, SONG, *names) as folder:
+        vocals = audio.read(folder / VOCALS)
+        _check_vocals(folder, vocals)
+        labels = _labels(folder)
+        band = audio.read(folder / ACCOMPANIMENT) if names else None
+        if band is not None:
+            _check_aligned(folder, vocals, band)
     pair_seed = zlib.crc32(source.id.encode())
     semitones = semitones_of(move, config.move_semitones, [config.seed, pair_seed, 3])
-    band = audio.read(source.folder / ACCOMPANIMENT) if source.has_band and hearing.bands else None
     if band is not None:
-        _check_aligned(source.folder, vocals, band)
         band = sped(band, semitones)
     vocals = sped(vocals, semitones)
     n_frames = audio.frame_count(vocals.samples.shape[-1], vocals.sample_rate, hearing.frame_rate)
@@ -154,14 +157,15 @@ def _variants(
     sample_rate: int,
     config: EncodeConfig,
     rng: np.random.Generator,
-    bleed_from: Path | None,
+    bleed_from: Source | None,
     augment: AugmentConfig | None,
 ) -> np.ndarray:
     """The vocal as it is, then augmented: [variants, T] at `sample_rate`."""
     dry = audio.resample(audio.to_mono(vocals.samples), vocals.sample_rate, sample_rate)[0]
     bleed = None
     if bleed_from is not None and config.variants > 1:
-        other = audio.read(bleed_from, max_seconds=vocals.seconds)
+        with bleed_from.files(ACCOMPANIMENT) as folder:
+            other = audio.read(folder / ACCOMPANIMENT, max_seconds=vocals.seconds)
         bleed = audio.resample(audio.to_mono(other.samples), other.sample_rate, sample_rate)[0]
     others = [augment_vocal(dry, sample_rate, rng, bleed=bleed, config=augment) for _ in range(config.variants - 1)]
     return np.stack([dry, *others])

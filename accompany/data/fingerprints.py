@@ -25,7 +25,6 @@ _WINDOW = 0.37
 _BANDS = np.geomspace(300, 2000, 34)
 _MIN_OVERLAP = 0.6
 _COMMON = 64
-_BITS = 1 << np.arange(32, dtype=np.uint64)
 
 
 def fingerprint(sound: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -39,8 +38,8 @@ def fingerprint(sound: np.ndarray, sample_rate: int) -> np.ndarray:
     edges = np.round(_BANDS * length / _SOUND_RATE).astype(int)
     bands = np.add.reduceat(spectra[:, : edges[-1]], edges[:-1], axis=1)
     tilted = bands[:, :-1] - bands[:, 1:]
-    bits = (tilted[1:] - tilted[:-1]) > 0
-    words: np.ndarray = (bits * _BITS).sum(axis=1).astype(np.uint32)
+    bits = tilted[1:] > tilted[:-1]
+    words: np.ndarray = np.packbits(bits, axis=1, bitorder="little").view("<u4")[:, 0].astype(np.uint32)
     return words
 
 

@@ -43,20 +43,6 @@ class Stage:
     here: bool = False
 
 
-def run_jobs(
-    jobs: Sequence[JobT],
-    make_worker: Callable[..., Worker],
-    arguments: tuple[Any, ...],
-    *,
-    workers: int = 0,
-    name: str,
-    progress: bool = True,
-) -> Iterator[tuple[JobT, Any]]:
-    """Yield each job with its result, in order: `run_stages` with one stage."""
-    stage = Stage(make_worker, arguments, heavy=True)
-    yield from run_stages(jobs, [stage], workers=workers, name=name, progress=progress)
-
-
 def run_stages(
     jobs: Sequence[JobT],
     stages: Sequence[Stage],
@@ -93,7 +79,8 @@ def run_stages(
         for job, result in _results(jobs, stages, workers, ray):
             if hours is not None:
                 done_h += hours(result)
-                bar.set_postfix_str(f"{done_h:.2f} hours", refresh=False)
+                speed = 3600 * done_h / max(bar.format_dict["elapsed"], 1e-3)
+                bar.set_postfix_str(f"{done_h:.2f} hours, {speed:.1f} x real time", refresh=False)
             bar.update(size(job))
             yield job, result
 

@@ -76,7 +76,7 @@ def _key(chroma: np.ndarray) -> str | None:
     if not chroma.any():
         return None
     profiles = np.stack([np.roll(profile, tonic) for profile in (_MAJOR, _MINOR) for tonic in range(12)])
-    scores = np.array([np.corrcoef(chroma, profile)[0, 1] for profile in profiles])
+    scores = np.corrcoef(chroma, profiles)[0, 1:]
     best = int(np.argmax(scores))
     if not scores[best] >= _MIN_KEY:
         return None

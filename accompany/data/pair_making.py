@@ -10,7 +10,7 @@ import errno
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -82,17 +82,21 @@ class Outcome:
 class PairMaker:
     """Makes the pairs of songs, one after the other; holds the networks.
 
+    Args:
+        config: windows, limits, captions.
+        separator: for songs that come as mixes; stems, and songs whose windows are given, need none.
+
     Raises:
-        InputError: no such separator, CLAP or captioner.
+        InputError: no such CLAP or captioner.
     """
 
-    def __init__(self, config: PrepareConfig, device: str = "cpu") -> None:
+    def __init__(self, config: PrepareConfig, separator: VocalSeparator | None = None) -> None:
         self.config = config
-        self._separator = None if config.stems else VocalSeparator(config.separator, device)
+        self._separator = separator
         self._measurer = Measurer()
         self._writer = CaptionWriter(config.captions, load_listener(config.clap), load_captioner(config.captioner))
 
-    def make(self, song: Song, target: Path, *, run: int = 0) -> Outcome:
+    def make(self, song: Song, target: Path, *, run: int = 0, windows: Iterable[Window] | None = None) -> Outcome:
         """Write the pairs and the record of a song into `target`, which is made; all of them, or an error.
 
         A song that cannot be read gets a record that says why.
@@ -101,6 +105,8 @@ class PairMaker:
             song: what `accompany.data.sources` found.
             target: a folder that nobody looks into yet.
             run: number of the run, for the record: duplicates give way to songs of earlier runs.
+            windows: both sides of the song, where it was separated before; an InputError while they come is told in
+                the record, as that of an unreadable file is.
 
         Raises:
             StopError: nothing can be written, or the captioner failed.
@@ -109,13 +115,11 @@ class PairMaker:
         record: dict[str, Any] = {"format": FORMAT, "song": song.song_id, "source": shown(song.source), "run": run}
         try:
             notes = read_notes(song.mix, song.sidecars, song.known)
-            windows = [
-                self._window(window, song, notes, target)
-                for window in song_windows(song, self._separator, self.config.limits.segment_s)
-            ]
-            if not windows:
+            stretches = windows or song_windows(song, self._separator, self.config.limits.segment_s)
+            lines = [self._window(window, song, notes, target) for window in stretches]
+            if not lines:
                 raise InputError(f"{shown(song.source)} holds no sound (0 samples); leave it out.")
-            record |= {"artist": notes.artist, "title": notes.title, "set_aside": None, "windows": windows}
+            record |= {"artist": notes.artist, "title": notes.title, "set_aside": None, "windows": lines}
         except StopError:
             raise
         except InputError as error:

@@ -6,18 +6,22 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from accompany.data.storage import Store
 from accompany.data.tokens import readable
 from accompany.errors import InputError
 
 VOCALS, ACCOMPANIMENT, SONG = "vocals.flac", "accompaniment.flac", "song.json"
 SIDES = ("train", "val")
+_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -26,26 +30,45 @@ class Source:
 
     Attributes:
         id: its path below the pairs folder.
+        folder: where it is, in a pairs folder that may be a URL.
         song: what it is cut from, so that pairs of one song stay together.
         artist: where known.
         has_band: whether there is an accompaniment.
     """
 
     id: str
-    folder: Path
+    folder: Path | Store
     song: str
     artist: str | None = None
     has_band: bool = True
 
+    @contextmanager
+    def files(self, *names: str) -> Iterator[Path]:
+        """A local folder with these of its files, for as long as the context is held."""
+        store = self.folder if isinstance(self.folder, Store) else Store(str(self.folder))
+        with store.local_copies(names) as folder:
+            try:
+                yield folder
+            except InputError as error:  # A copy's name would tell nobody where the file is.
+                raise InputError(str(error).replace(str(folder), store.url)) from error
 
-def find_sources(pairs_dir: Path) -> list[Source]:
-    """All pairs below a folder, sorted by id.
+
+def find_sources(pairs_dir: str | os.PathLike[str]) -> list[Source]:
+    """All pairs below a folder or URL, sorted by id.
 
     `song.json` may name the `song` that a pair is cut from and its `artist`; without, a pair is a song of its own.
 
     Raises:
         InputError: no such folder, or none in it.
     """
+    store = Store.at(pairs_dir)
+    found = _local_sources(store.local) if store.local is not None else _remote_sources(store)
+    if not found:
+        raise InputError(f"{pairs_dir} holds no {VOCALS}; give the folder that synth or prepare wrote.")
+    return sorted(found, key=lambda source: source.id)
+
+
+def _local_sources(pairs_dir: Path) -> list[Source]:
     if not pairs_dir.is_dir():
         raise InputError(f"There is no folder {pairs_dir}; make one with accompany synth or accompany prepare.")
     found = []
@@ -53,20 +76,29 @@ def find_sources(pairs_dir: Path) -> list[Source]:
         # Hidden folders are pairs that prepare has not finished.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if VOCALS in files:
-            found.append(_source(pairs_dir, Path(root), set(files)))
-    if not found:
-        raise InputError(f"{pairs_dir} holds no {VOCALS}; give the folder that synth or prepare wrote.")
-    return sorted(found, key=lambda source: source.id)
+            name = Path(root).relative_to(pairs_dir).as_posix()
+            found.append(_source(name, Path(root), set(files)))
+    return found
 
 
-def _source(pairs_dir: Path, folder: Path, files: set[str]) -> Source:
+def _remote_sources(store: Store) -> list[Source]:
+    """Those that have their song.json, which goes up after the sounds."""
+    files: dict[str, set[str]] = {}
+    for path in store.remote_names():
+        folder, _, name = path.rpartition("/")
+        files.setdefault(folder, set()).add(name)
+    complete = [folder for folder, names in files.items() if {VOCALS, SONG} <= names]
+    with ThreadPoolExecutor(_READERS) as pool:  # Each is a round trip.
+        return list(pool.map(lambda folder: _source(folder, store.below(folder), files[folder]), complete))
+
+
+def _source(name: str, folder: Path | Store, files: set[str]) -> Source:
     # Names that are no UTF-8 are told apart by their bytes.
-    name = folder.relative_to(pairs_dir).as_posix()
     pair_id = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     said: Any = {}
     if SONG in files:
         try:
-            said = json.loads((folder / SONG).read_text(encoding="utf-8"))
+            said = json.loads(folder.read(SONG) if isinstance(folder, Store) else (folder / SONG).read_bytes())
         except (OSError, ValueError):
             said = {}  # The pair is set aside with its reason when its turn comes.
     said = said if isinstance(said, dict) else {}
@@ -121,13 +153,13 @@ class Bleeds:
         bands = [source for source in sources if source.has_band]
         self.bands = {side: [band for band in bands if sides[band.song] == side] for side in SIDES}
 
-    def of(self, source: Source) -> Path | None:
-        """The file of that accompaniment; None where there is no other song."""
+    def of(self, source: Source) -> Source | None:
+        """The pair with that accompaniment; None where there is no other song."""
         bands = self.bands[self.sides[source.song]]
         rng = np.random.default_rng([self.seed, zlib.crc32(source.id.encode()), 1])
         first = int(rng.integers(max(len(bands), 1)))
         for step in range(len(bands)):
             band = bands[(first + step) % len(bands)]
             if band.song != source.song:
-                return band.folder / ACCOMPANIMENT
+                return band
         return None

@@ -8,10 +8,12 @@
     PAIRS/duplicates.json                     pairs that were taken out because they repeat another
     PAIRS/report.json, report.html            counts, hours, reasons, pictures
 
-A pair is any folder below PAIRS that holds vocals.flac, as `accompany synth` writes them too (there a whole song is one
-pair). <song> is the path of the song below the folder of songs with `/` as `__`, cut and given a hash where it would be
-too long or not its own; <start> is where the pair begins in its song, in milliseconds, eight digits. A song appears
-with all of its pairs at once (one rename), so a folder without a leading dot is complete.
+PAIRS may be a URL that fsspec knows (`accompany.data.pairs_store`). A pair is any folder below PAIRS that holds
+vocals.flac, as `accompany synth` writes them too (there a whole song is one pair). <song> is the path of the song below
+the folder of songs with `/` as `__`, cut and given a hash where it would be too long or not its own; <start> is where
+the pair begins in its song, in milliseconds, eight digits. A song appears with all of its pairs at once (one rename),
+so a folder without a leading dot is complete; in an object store, which has no rename, a song with prepared.json is
+complete, and a pair with song.json.
 
 song.json of a pair has, beside what the song's own sidecar knew (times moved to the pair's start):
 
@@ -30,7 +32,6 @@ song.json of a pair has, beside what the song's own sidecar knew (times moved to
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,6 @@ __all__ = [
     "folder_name",
     "group_of",
     "pair_folders",
-    "records",
 ]
 
 FORMAT = 1
@@ -68,15 +68,6 @@ def pair_folders(pairs_dir: Path) -> Iterator[Path]:
         inside = path.parent.relative_to(pairs_dir).parts
         if not any(part.startswith(".") for part in inside):
             yield path.parent
-
-
-def records(pairs_dir: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The songs' folders that are complete, sorted by name, with their records."""
-    with os.scandir(pairs_dir) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    for name in names:
-        if (pairs_dir / name / RECORD).is_file():
-            yield pairs_dir / name, read_json(pairs_dir / name / RECORD)
 
 
 def group_of(folder: Path, pairs_dir: Path) -> str:

@@ -10,35 +10,27 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
-from accompany.config import read_json, write_json
 from accompany.data.fingerprints import find_duplicates, from_text
-from accompany.data.jobs import run_jobs
-from accompany.data.pair_making import Outcome, PairMaker, PrepareConfig, cannot_write, source_bytes
-from accompany.data.pairs import DUPLICATES, RECORD, SETTINGS, records
+from accompany.data.jobs import Stage, run_stages
+from accompany.data.pair_making import Outcome, PairMaker, PrepareConfig, source_bytes
+from accompany.data.pair_stages import Job, make_finisher, make_reader, make_splitter
+from accompany.data.pairs import RECORD
+from accompany.data.pairs_store import PairsStore
 from accompany.data.prepare_report import Report, write_report
-from accompany.data.sources import Song, find_songs
+from accompany.data.separate import VocalSeparator
+from accompany.data.sources import find_songs
+from accompany.data.storage import Store
 from accompany.errors import InputError
 from accompany.processes import only_one_in
 
 _log = logging.getLogger(__name__)
 
-_PART = ".part"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One song and the folder that its pairs go to: plain data."""
-
-    song: Song
-    target: Path
-    run: int
+_READERS = 16
 
 
 def prepare(
@@ -48,160 +40,116 @@ def prepare(
     *,
     workers: int = 0,
     device: str = "cpu",
+    ray: str | None = None,
     progress: bool = True,
 ) -> Report:
     """Make training pairs of every song under `songs_dir`.
 
     Args:
         songs_dir: any tree of audio files; with `config.stems` one of folders that hold vocals and the other stems.
-        pairs_dir: gets the pairs, in the format of `accompany.data.pairs`, report.json and report.html.
+        pairs_dir: a folder or URL; gets the pairs, in the format of `accompany.data.pairs`, report.json and
+            report.html.
         config: separator, windows, limits, captions.
-        workers: processes beside this one, each with its own networks; 0 works in this one.
-        device: of the separator.
+        workers: processes beside this one, each with its own networks; 0 works in this one. With `ray` the most that
+            separate (0: what fits).
+        device: of the separator. With `ray` also "auto": what each node has.
+        ray: address of a Ray cluster, or "auto", to work on it; all its nodes must see both folders.
         progress: show a bar on stderr.
 
     Raises:
         InputError: no songs, no separator, a folder of pairs made in another way, or no place to write.
     """
-    songs_dir, pairs_dir, config = Path(songs_dir), Path(pairs_dir), config or PrepareConfig()
-    if songs_dir.resolve() == pairs_dir.resolve():
+    config = config or PrepareConfig()
+    songs_dir, store = Path(songs_dir), Store.at(pairs_dir)
+    if ray is not None:
+        songs_dir, store = songs_dir.absolute(), store.absolute()
+    place = PairsStore(store)
+    if place.local is not None and songs_dir.resolve() == place.local.resolve():
         raise InputError(f"{pairs_dir} holds the songs themselves; choose another folder for the pairs.")
-    found = find_songs(songs_dir, stems=config.stems, leave_out=pairs_dir)
-    _make_folder(pairs_dir)
-    with only_one_in(pairs_dir):
-        run = _open_folder(pairs_dir, config)
-        jobs = [Job(song, pairs_dir / song.folder, run) for song in found.songs]
-        missing = [job for job in jobs if not is_done(job)]
+    found = find_songs(songs_dir, stems=config.stems, leave_out=place.local)
+    place.make()
+    with ExitStack() as stack:
+        if place.local is not None:
+            stack.enter_context(only_one_in(place.local))
+        run = place.open(config)
+        jobs = [Job(song, place, run) for song in found.songs]
+        missing = _missing(jobs, place)
         _log.info("%d songs, %d of them done before.", len(jobs), len(jobs) - len(missing))
-        outcomes = _work(missing, config, device, workers, progress)
-        take_out_duplicates(pairs_dir)
-        report = write_report(pairs_dir, config, outcomes, found.unreadable)
-        _set_run(pairs_dir, config, run + 1)
+        stages = _stages(config, device, on_cluster=ray is not None)
+        outcomes = _work(missing, stages, workers, ray, progress)
+        place.tidy()
+        take_out_duplicates(place)
+        report = write_report(place, config, outcomes, found.unreadable)
+        place.set_run(config, run + 1)
     return report
+
+
+def _stages(config: PrepareConfig, device: str, *, on_cluster: bool) -> list[Stage]:
+    """On one machine a song is streamed through all in one process; on a cluster decoding, separation and the rest are
+    stages of their own."""
+    if not on_cluster or config.stems:
+        return [Stage(make_worker, (config, device), heavy=not config.stems)]
+    rate = VocalSeparator(config.separator, "cpu").sample_rate
+    return [
+        Stage(make_reader, (rate,)),
+        Stage(make_splitter, (config, device), heavy=True),
+        Stage(make_finisher, (config,)),
+    ]
 
 
 def make_worker(config: PrepareConfig, device: str = "cpu") -> Callable[[Job], Outcome]:
     """The function that does one job; loads the networks once."""
-    maker = PairMaker(config, device)
-    return lambda job: do_job(maker, job)
+    maker = PairMaker(config, None if config.stems else VocalSeparator(config.separator, device))
+    return lambda job: job.do(maker)
 
 
-def do_job(maker: PairMaker, job: Job) -> Outcome:
-    """Make a song's pairs beside their place, then move them there in one step."""
-    # Of this process alone: one that outlived a killed run may still be at the same song.
-    temporary = job.target.parent / f".{job.target.name}.{os.getpid()}{_PART}"
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        outcome = maker.make(job.song, temporary, run=job.run)
-        if job.target.is_dir():
-            shutil.rmtree(job.target)
-        temporary.replace(job.target)
-    except OSError as error:
-        raise cannot_write(job.target, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return outcome
+def _missing(jobs: Sequence[Job], place: PairsStore) -> list[Job]:
+    """The jobs that need work: without a record, or set aside and of other files since."""
+    there = set(place.complete())
+
+    def is_done(job: Job) -> bool:
+        if job.song.folder not in there:
+            return False
+        try:
+            record = place.read(f"{job.song.folder}/{RECORD}")
+            return record["set_aside"] is None or record["source_bytes"] == source_bytes(job.song)
+        except (InputError, KeyError, TypeError):
+            return False
+
+    with ThreadPoolExecutor(_READERS) as pool:  # In an object store each record is a round trip.
+        return [job for job, done in zip(jobs, pool.map(is_done, jobs), strict=True) if not done]
 
 
-def is_done(job: Job) -> bool:
-    """Whether a song needs no work: its record is there, and if it was set aside its files are as they were."""
-    if not (job.target / RECORD).is_file():
-        return False
-    try:
-        record = read_json(job.target / RECORD)
-        return record["set_aside"] is None or record["source_bytes"] == source_bytes(job.song)
-    except (InputError, KeyError, TypeError):
-        return False
-
-
-def take_out_duplicates(pairs_dir: Path) -> None:
+def take_out_duplicates(place: PairsStore) -> None:
     """Find the pairs that repeat another, write them down in duplicates.json, and delete them.
 
     Of two the one of an earlier run stays, then the one whose song comes first by name.
     """
     kept = [
-        (record["run"], folder.name, window["pair"], window["fingerprint"])
-        for folder, record in records(pairs_dir)
+        (record["run"], folder, window["pair"], window["fingerprint"])
+        for folder, record in place.records()
         for window in record["windows"]
         if window["reason"] is None
     ]
     kept.sort()
     names = [f"{folder}/{pair}" for _, folder, pair, _ in kept]
     found = find_duplicates([from_text(words) for *_, words in kept])
-    repeated = {names[each.index]: {"of": names[each.of], "error_rate": each.error_rate} for each in found}
-    try:
-        write_json(pairs_dir / DUPLICATES, repeated)
-        for name in repeated:
-            if (pairs_dir / name).is_dir():
-                hidden = pairs_dir / f".{name.replace('/', '.')}{_PART}"
-                (pairs_dir / name).replace(hidden)
-                shutil.rmtree(hidden)
-    except OSError as error:
-        raise cannot_write(pairs_dir, error) from error
+    place.take_out({names[each.index]: {"of": names[each.of], "error_rate": each.error_rate} for each in found})
 
 
-def _work(jobs: Sequence[Job], config: PrepareConfig, device: str, workers: int, progress: bool) -> list[Outcome]:
-    from tqdm import tqdm
-
+def _work(jobs: Sequence[Job], stages: Sequence[Stage], workers: int, ray: str | None, progress: bool) -> list[Outcome]:
     outcomes: list[Outcome] = []
-    hours = 0.0
-    with tqdm(total=len(jobs), desc="prepare", unit="song", disable=not progress) as bar:
-        try:
-            for job, outcome in run_jobs(
-                jobs, make_worker, (config, device), workers=workers, name="prepare", progress=False
-            ):
-                if outcome.set_aside is not None:
-                    _log.warning("Set aside %s: %s", job.song.song_id, outcome.set_aside)
-                outcomes.append(outcome)
-                hours += outcome.seconds / 3600
-                elapsed = bar.format_dict["elapsed"]
-                bar.set_postfix_str(f"{hours:.2f} h of sound, {3600 * hours / max(elapsed, 1e-3):.1f} x real time")
-                bar.update()
-        except BrokenProcessPool as error:
-            raise InputError(
-                "A worker process was ended from outside, most often for lack of memory; what was done stays good: "
-                "run again, with fewer --workers."
-            ) from error
+    results = run_stages(
+        jobs,
+        stages,
+        workers=workers,
+        ray=ray,
+        name="prepare",
+        progress=progress,
+        hours=lambda done: done.seconds / 3600,
+    )
+    for job, outcome in results:
+        if outcome.set_aside is not None:
+            _log.warning("Set aside %s: %s", job.song.song_id, outcome.set_aside)
+        outcomes.append(outcome)
     return outcomes
-
-
-def _make_folder(pairs_dir: Path) -> None:
-    """Make the output folder and delete what a killed run left half made."""
-    try:
-        pairs_dir.mkdir(parents=True, exist_ok=True)
-        with os.scandir(pairs_dir) as entries:
-            leftovers = [entry.path for entry in entries if entry.name.startswith(".") and entry.name.endswith(_PART)]
-        for leftover in leftovers:
-            if Path(leftover).is_dir():
-                shutil.rmtree(leftover)
-            else:
-                with suppress(FileNotFoundError):
-                    Path(leftover).unlink()
-    except OSError as error:
-        raise InputError(
-            f"Cannot write to {pairs_dir} ({error.strerror}); choose a folder that is writable."
-        ) from error
-
-
-def _open_folder(pairs_dir: Path, config: PrepareConfig) -> int:
-    """The number of this run; InputError when the folder was made with other settings."""
-    path = pairs_dir / SETTINGS
-    if not path.is_file():
-        _set_run(pairs_dir, config, 0)
-        return 0
-    content = read_json(path)
-    before, now = content.get("settings", {}), asdict(config)
-    changed = sorted(name for name in now if before.get(name) != now[name])
-    if changed:
-        raise InputError(
-            f"{pairs_dir} was made with other {' and '.join(changed)}; choose a new folder, so that two kinds of pairs "
-            "never mix."
-        )
-    return int(content["run"])
-
-
-def _set_run(pairs_dir: Path, config: PrepareConfig, run: int) -> None:
-    try:
-        write_json(pairs_dir / SETTINGS, {"settings": asdict(config), "run": run})
-    except OSError as error:
-        raise cannot_write(pairs_dir, error) from error

@@ -6,16 +6,14 @@ import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from accompany import audio
-from accompany.config import read_json, write_json
 from accompany.data.measures import REASONS
-from accompany.data.pair_making import Outcome, PrepareConfig, cannot_write
-from accompany.data.pairs import DUPLICATES, records
+from accompany.data.pair_making import Outcome, PrepareConfig
+from accompany.data.pairs import DUPLICATES
+from accompany.data.pairs_store import PairsStore, as_json
 
 REPORT, PAGE = "report.json", "report.html"
 _DUPLICATE = "near-duplicate"
@@ -69,7 +67,8 @@ class _Tally:
         self.values: dict[str, list[float]] = {"level_db": [], "tempo_bpm": [], "voiced_share": []}
         self.keys: Counter[str] = Counter()
 
-    def add(self, folder: Path, record: Mapping[str, Any]) -> None:
+    def add(self, folder: str, record: Mapping[str, Any]) -> None:
+        """Count in the record of the song whose pairs are in `folder`."""
         if record["set_aside"] is not None:
             self.set_aside[record["song"]] = record["set_aside"]
             return
@@ -78,7 +77,7 @@ class _Tally:
         for window in record["windows"]:
             self.seconds_in += window["seconds"]
             reason = window["reason"]
-            if reason is None and f"{folder.name}/{window['pair']}" in self.repeated:
+            if reason is None and f"{folder}/{window['pair']}" in self.repeated:
                 reason = _DUPLICATE
             if reason is None:
                 self._keep(window)
@@ -99,11 +98,11 @@ class _Tally:
 
 
 def write_report(
-    pairs_dir: Path, config: PrepareConfig, outcomes: Sequence[Outcome], unreadable: Mapping[str, str]
+    place: PairsStore, config: PrepareConfig, outcomes: Sequence[Outcome], unreadable: Mapping[str, str]
 ) -> Report:
     """Count what is in a pairs folder and write both files."""
-    tally = _Tally(read_json(pairs_dir / DUPLICATES))
-    for folder, record in records(pairs_dir):
+    tally = _Tally(place.read(DUPLICATES))
+    for folder, record in place.records():
         tally.add(folder, record)
     dropped = {
         reason: {"measure": REASONS[reason], "windows": len(seconds), "hours": round(sum(seconds) / 3600, 4)}
@@ -122,12 +121,8 @@ def write_report(
         spread=_spread(tally),
         run=_times(outcomes),
     )
-    try:
-        write_json(pairs_dir / REPORT, asdict(report))
-        with audio.replacing(pairs_dir / PAGE) as temporary:
-            temporary.write_text(_page(report), encoding="utf-8")
-    except OSError as error:
-        raise cannot_write(pairs_dir / REPORT, error) from error
+    place.store.write(REPORT, as_json(asdict(report)))
+    place.store.write(PAGE, _page(report).encode("utf-8"))
     return report
 
 

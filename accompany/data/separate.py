@@ -143,7 +143,8 @@ class _Ahead:
         ahead = self.buffer.shape[-1] - self.past
         while ahead < length and (block := next(self._blocks, None)) is not None:
             piece = _with_channels(block, self.channels)
-            self._energy += float(np.square(piece.mean(0), dtype=np.float64).sum())
+            mono = audio.to_mono(piece)[0]
+            self._energy += float(np.dot(mono, mono))
             self._count += piece.shape[-1]
             ahead += piece.shape[-1]
             pieces.append(piece)

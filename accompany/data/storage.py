@@ -1,4 +1,4 @@
-"""Where tokens lie: a local folder, or any place that fsspec knows (`s3://bucket/tokens`, `memory://tokens`).
+"""Where pairs and tokens lie: a local folder, or any place that fsspec knows (`s3://bucket/tokens`, `memory://tokens`).
 
 A file appears under its name only when complete: locally it is written under another name and renamed, elsewhere it
 is put as one object, which such stores do all at once.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ from accompany.files import PART, complete
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SERVICES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+_CLIENTS = frozenset(("botocore", "aiobotocore", "aiohttp", "google", "gcsfs", "azure"))
+"""Packages whose own errors mean that a store cannot be reached: no route, no credentials."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,10 @@ class Store:
         """The folder, where the store is one."""
         return None if "://" in self.url else Path(self.url)
 
+    def absolute(self) -> Store:
+        """The same place for processes with other current folders."""
+        return self if self.local is None else Store(str(self.local.absolute()))
+
     def below(self, name: str) -> Store:
         """The store of a folder in this one."""
         return Store(f"{self.url}/{name}")
@@ -65,32 +74,33 @@ class Store:
         if self.local is not None:
             found = [entry.name for entry in self.local.iterdir()] if self.local.is_dir() else []
         else:
-            files, root = self._remote()
-            files.invalidate_cache(root)
-            found = [path.rsplit("/", 1)[-1] for path in files.ls(root, detail=False)] if files.exists(root) else []
+            with self._reaching() as (files, root):
+                files.invalidate_cache(root)
+                there = files.ls(root, detail=False) if files.exists(root) else []
+            found = [path.rsplit("/", 1)[-1] for path in there]
         return sorted(name for name in found if name.endswith(suffix) and not name.startswith("."))
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
         if self.local is not None:
             return (self.local / name).is_file()
-        files, root = self._remote()
-        return bool(files.isfile(f"{root}/{name}"))
+        with self._reaching() as (files, root):
+            return bool(files.isfile(f"{root}/{name}"))
 
     def read(self, name: str) -> bytes:
         """The content of a file; FileNotFoundError where there is none."""
         if self.local is not None:
             return (self.local / name).read_bytes()
-        files, root = self._remote()
-        content: bytes = files.cat_file(f"{root}/{name}")
+        with self._reaching() as (files, root):
+            content: bytes = files.cat_file(f"{root}/{name}")
         return content
 
     def open(self, name: str) -> Any:
         """A file to read at random: a path, or an open file object with `seek`."""
         if self.local is not None:
             return str(self.local / name)
-        files, root = self._remote()
-        return files.open(f"{root}/{name}", "rb")
+        with self._reaching() as (files, root):
+            return files.open(f"{root}/{name}", "rb")
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole, over one that is there.
@@ -103,8 +113,8 @@ class Store:
                 with complete(self.local / name) as temporary:
                     temporary.write_bytes(content)
             else:
-                files, root = self._remote()
-                files.pipe_file(f"{root}/{name}", content)
+                with self._reaching() as (files, root):
+                    files.pipe_file(f"{root}/{name}", content)
         except OSError as error:
             where = f"{self.url}/{name}"
             if error.errno in _FULL:
@@ -122,8 +132,56 @@ class Store:
             if self.local is not None:
                 (self.local / name).unlink()
             else:
-                files, root = self._remote()
-                files.rm_file(f"{root}/{name}")
+                with self._reaching() as (files, root):
+                    files.rm_file(f"{root}/{name}")
+
+    def remote_names(self) -> list[str]:
+        """Sorted names of all files below a URL, with `/` between folders."""
+        with self._reaching() as (files, root):
+            files.invalidate_cache(root)
+            found = files.find(root)
+        return sorted(path.removeprefix(root).lstrip("/") for path in found)
+
+    def delete_all(self, name: str) -> None:
+        """Delete a folder with all that is in it; it may be gone already."""
+        with suppress(FileNotFoundError):
+            if self.local is not None:
+                # Out of sight first, so that nobody finds half of it.
+                hidden = self.local / f".{name.replace('/', '.')}{PART}"
+                (self.local / name).replace(hidden)
+                shutil.rmtree(hidden)
+            else:
+                with self._reaching() as (files, root):
+                    files.invalidate_cache(f"{root}/{name}")
+                    files.rm(f"{root}/{name}", recursive=True)
+
+    @contextmanager
+    def local_copies(self, names: Sequence[str]) -> Iterator[Path]:
+        """A local folder with these files in it, as far as they are there: this one, or a copy for so long."""
+        if self.local is not None:
+            yield self.local
+            return
+        with tempfile.TemporaryDirectory(prefix="accompany-") as folder:
+            for name in names:
+                with suppress(FileNotFoundError):
+                    (Path(folder) / name).write_bytes(self.read(name))
+            yield Path(folder)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[tuple[Any, str]]:
+        """`_remote`, and one sentence where its service cannot be reached."""
+        found = self._remote()
+        try:
+            yield found
+        except OSError:
+            raise
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in _CLIENTS:
+                raise
+            raise InputError(
+                f"Cannot reach {self.url} ({str(error).strip().rstrip('.')}); check address and credentials, then run "
+                "again: what was done before stays good."
+            ) from error
 
     def _remote(self) -> tuple[Any, str]:
         """The file system and the path in it. fsspec keeps one of each kind for a process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,10 +61,19 @@ def song_windows(song: Song, separator: VocalSeparator | None, seconds: float) -
     if song.mix is not None:
         assert separator is not None
         rate = separator.sample_rate
-        sides = separator.stream(clipping.stream(song.mix, rate))
+        sides = separator.stream(_ahead(clipping.stream(song.mix, rate)))
     else:
         rate, sides = _stem_sides(song, clipping)
-    yield from _cut(sides, rate, round(seconds * rate), clipping)
+    yield from cut(sides, rate, seconds, clipping)
+
+
+def _ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same blocks, the next of which is decoded in a thread while the separator works on one."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = pool.submit(next, blocks, None)
+            yield block
 
 
 class Clipping:
@@ -78,18 +88,20 @@ class Clipping:
         position = 0
 
         def heard(block: np.ndarray, rate: int) -> None:
+            """Count in a block [C, n] of the file, at its own rate in Hz."""
             nonlocal position
-            full = (np.abs(block) >= CLIPPED_LEVEL).any(axis=0)
-            seconds = (np.arange(position, position + len(full)) // rate) if full.any() else None
-            last = (position + len(full) - 1) // rate
+            length = block.shape[-1]
+            clips = max(block.max(initial=0), -block.min(initial=0)) >= CLIPPED_LEVEL
+            full = (np.abs(block) >= CLIPPED_LEVEL).any(axis=0) if clips else None
+            last = (position + length - 1) // rate
             self._clipped += [0] * (last + 1 - len(self._clipped))
             self._all += [0] * (last + 1 - len(self._all))
             for second in range(position // rate, last + 1):
-                begin, end = max(second * rate, position), min((second + 1) * rate, position + len(full))
+                begin, end = max(second * rate, position), min((second + 1) * rate, position + length)
                 self._all[second] += end - begin
-                if seconds is not None:
+                if full is not None:
                     self._clipped[second] += int(full[begin - position : end - position].sum())
-            position += len(full)
+            position += length
 
         yield from audio.stream(path, sample_rate, heard=heard)
 
@@ -156,7 +168,9 @@ class _Reader:
         return joined[:, :length]
 
 
-def _cut(sides: Iterator[Sides], rate: int, length: int, clipping: Clipping) -> Iterator[Window]:
+def cut(sides: Iterator[Sides], rate: int, seconds: float, clipping: Clipping) -> Iterator[Window]:
+    """Both sides of a song, in pieces of any length at `rate` Hz, as windows of `seconds`; the last may be shorter."""
+    length = round(seconds * rate)
     kept: list[Sides] = []
     start = held = 0
     for vocals, band in sides:

@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ PartsSource = TokenParts | str | os.PathLike[str] | None
 class _Job:
     """Pairs to encode together, each with the band that bleeds into its vocal and its copies: plain data."""
 
-    pairs: tuple[tuple[Source, Path | None, tuple[int, ...]], ...]
+    pairs: tuple[tuple[Source, Source | None, tuple[int, ...]], ...]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -102,8 +101,8 @@ def tokenize(
     """Encode every pair under `pairs_dir`.
 
     Args:
-        pairs_dir: folders with vocals.flac, mostly accompaniment.flac, and song.json; or a tokens folder of the schema
-            before, which is converted (the rest of the arguments then counts for nothing).
+        pairs_dir: below this folder or URL, folders with vocals.flac, mostly accompaniment.flac, and song.json; or a
+            tokens folder of the schema before, which is converted (the rest of the arguments then counts for nothing).
         tokens_dir: a folder or URL, made if it is not there; a run that was stopped goes on.
         parts: the frozen parts, or the bundle (name or folder) that has them; None for the melody features alone,
             which need no model and are all that a listener needs.
@@ -124,12 +123,12 @@ def tokenize(
     if is_old(pairs_dir):
         return convert(pairs_dir, tokens_dir)
     config = replace(config or EncodeConfig(), **settings)
-    store = Store.at(tokens_dir)
+    store = Store.at(tokens_dir) if ray is None else Store.at(tokens_dir).absolute()
     if ray is None and not isinstance(parts, TokenParts):
         parts = _loaded(parts, device) if workers <= 1 or device != "cpu" else parts
     if isinstance(parts, TokenParts) and (ray is not None or (workers > 1 and device == "cpu")):
         raise ValueError("workers need the parts as a bundle's name or folder: each loads its own")
-    sources = find_sources(Path(pairs_dir))
+    sources = find_sources(pairs_dir if ray is None else Store.at(pairs_dir).absolute().url)
     loaded = _loaded(parts, "cpu")
     manifest = plan(loaded, config, val_share)
     with ExitStack() as stack:
@@ -247,6 +246,7 @@ def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 def _hearer(hearing: Hearing, config: EncodeConfig) -> Callable[[_Job], _Sounds]:
     def work(job: _Job) -> _Sounds:
+        """Read and augment a job's pairs."""
         heard: list[Heard] = []
         set_aside: dict[str, str] = {}
         for source, bleed, copies in job.pairs:
@@ -267,6 +267,7 @@ def _encoder(parts: PartsSource, device: str, store: Store, manifest: Manifest) 
     loaded = _loaded(parts, device)
 
     def work(sounds: _Sounds) -> _Done:
+        """Encode a job's pairs and write their file."""
         writer = ShardWriter(manifest, sounds.set_aside)
         for pair in encode(sounds.heard, loaded):
             writer.add(pair)

@@ -95,6 +95,7 @@ def _speak(
 
     @_Callback
     def receive(wave, n_samples, events):  # type: ignore[no-untyped-def]
+        """Keep a block of sound, int16 [n_samples], and the phonemes that begin in it; 0 asks for more."""
         if wave and n_samples > 0:
             blocks.append(np.ctypeslib.as_array(wave, (n_samples,)).copy())
         index = 0
