@@ -52,7 +52,7 @@ class HarmoniserTrainingConfig:
         tokens: tokens folder with melody features, chords and keys; empty for songs on paper alone.
         out: gets `paper.npz` and `heard.npz`, which a run that was stopped need not make again, and the listener with
             its harmoniser in `model`.
-        songs: composed songs of `song_s` seconds; first_seed: of them. Keep clear of the seeds of test songs.
+        composed: songs on paper, of `song_s` seconds; first_seed: of them. Keep clear of the seeds of test songs.
         heard: crops of the tokens of `heard_s` seconds; heard_share: of each batch.
         val_items: validation crops whose figures are logged before and after.
         model: sizes of the harmoniser.
@@ -66,7 +66,7 @@ class HarmoniserTrainingConfig:
     listener: str = ""
     tokens: str = "tokens"
     out: str = "runs/harmoniser"
-    songs: int = 40_000
+    composed: int = 40_000
     song_s: float = 24.0
     first_seed: int = 5_000_000
     heard: int = 3000
@@ -85,8 +85,8 @@ class HarmoniserTrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for counts that are too small."""
-        if min(self.songs, self.steps, self.batch_size, self.model.width, self.workers) < 1 or self.heard < 0:
-            raise ValueError("songs, steps, batch_size, model.width and workers must be at least 1, heard at least 0")
+        if min(self.composed, self.steps, self.batch_size, self.model.width, self.workers) < 1 or self.heard < 0:
+            raise ValueError("composed, steps, batch_size, model.width and workers must be at least 1, heard at least 0")
         if not 0.0 <= self.heard_share < 1.0:
             raise ValueError("heard_share must be from 0 to below 1")
 
@@ -107,7 +107,7 @@ def train_harmoniser(config: HarmoniserTrainingConfig) -> Path:
     listener = load_module(Listener, Path(config.listener)).eval()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    paper = _kept(out / "paper.npz", _known(config, "songs", "song_s", "first_seed"), lambda: _composed(config))
+    paper = _kept(out / "paper.npz", _known(config, "composed", "song_s", "first_seed"), lambda: _composed(config))
     heard: list[Item] = []
     if config.tokens and config.heard:
         made_from = _known(config, "listener", "tokens", "heard", "heard_s", "loading", "seed")
@@ -194,7 +194,7 @@ def _compose(job: tuple[int, float]) -> Item | None:
 
 
 def _composed(config: HarmoniserTrainingConfig) -> list[Item]:
-    jobs = [(config.first_seed + number, config.song_s) for number in range(config.songs)]
+    jobs = [(config.first_seed + number, config.song_s) for number in range(config.composed)]
     with ProcessPoolExecutor(config.workers) as pool:
         made = tqdm(pool.map(_compose, jobs, chunksize=64), total=len(jobs), desc="Composing", unit="song")
         return [item for item in made if item is not None]

@@ -155,7 +155,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HarmoniserT
     write_songs(root / "songs", 6, seconds=12.0)
     tokenize(root / "songs", root / "tokens", small_parts(root / "clap"), val_share=0.2, progress=False)
     training = HarmoniserTrainingConfig(
-        listener=str(root / "listener"), tokens=str(root / "tokens"), out=str(root / "out"), songs=48, heard=4,
+        listener=str(root / "listener"), tokens=str(root / "tokens"), out=str(root / "out"), composed=48, heard=4,
         heard_s=8.0, heard_share=0.25, val_items=2, steps=60, batch_size=12, crop_s=(6.0, 10.0), song_s=16.0,
         model=HarmoniserConfig(width=32, depth=1, key_width=32, key_depth=1),
     )  # fmt: skip
