@@ -17,7 +17,7 @@ from accompany.commands.arguments import (
 from accompany.errors import InputError
 
 TASKS = ("listener", "semantic", "acoustic")
-RECIPES = ("codec", "mert", "clap", "semantic_codes", "grids", "judge", "separator")
+RECIPES = ("codec", "mert", "clap", "semantic_codes", "grids", "harmoniser", "judge", "separator")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -39,6 +39,7 @@ _RECIPES = {
         "SemanticCodesTrainingConfig",
     ),
     "grids": ("accompany.grid_training", "train_grids", "GridTrainingConfig"),
+    "harmoniser": ("accompany.harmoniser_training", "train_harmoniser", "HarmoniserTrainingConfig"),
     "judge": ("accompany.evaluation.judge_training", "train_judge", "JudgeTrainingConfig"),
     "separator": ("accompany.data.separator_training", "train_separator", "SeparatorTrainingConfig"),
 }

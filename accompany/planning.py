@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional
 
 from accompany.errors import InputError
 from accompany.settings import Settings
-from accompany.stages.chord_decoding import Chord, decode_chords, decode_key, overlay
-from accompany.stages.harmony import N_KEYS, chord_pitch_classes, diatonic_chords, key_index, key_label, majmin
+from accompany.stages.chord_decoding import Chord, overlay
+from accompany.stages.harmony import N_KEYS, chord_pitch_classes, diatonic_chords, key_label, majmin
 from accompany.stages.listener import Listener, ListenerOutput
 from accompany.stages.plan import Plan
 
@@ -173,13 +172,8 @@ def _bar_length(plan: Plan) -> float:
 
 def _on_grid(listener: Listener, heard: ListenerOutput, known: Known) -> Plan:
     """As `Listener.plan`, on beats that are known."""
-    chord_log, key_log = (
-        functional.log_softmax(values[0].float(), dim=-1).cpu().numpy() for values in (heard.chord, heard.key)
-    )
-    tonic = decode_key(key_log) if known.key is None else key_index(known.key)
-    beats, downbeats = np.asarray(known.beats_s), np.asarray(known.downbeats_s)
-    config = listener.config
-    chords, sure = decode_chords(chord_log, config.frame_rate, beats, downbeats, tonic, config.chords)
+    beats = np.asarray(known.beats_s)
+    tonic, chords, sure = listener.harmony(heard, beats, np.asarray(known.downbeats_s), key=known.key)
     return Plan(
         beats_s=known.beats_s,
         downbeats_s=known.downbeats_s,

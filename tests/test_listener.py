@@ -184,7 +184,7 @@ def output_of(bpm: float = 100.0, length_s: float = 9.6) -> ListenerOutput:
     key = np.zeros((len(chord), 24))
     key[:, 0] = 1.0
     tensors = [torch.tensor(each, dtype=torch.float32)[None] for each in (beat, downbeat, chord, key)]
-    return ListenerOutput(*tensors, hidden=torch.zeros(1, len(chord), 32))
+    return ListenerOutput(*tensors, hidden=torch.zeros(1, len(chord), 32), melody=torch.zeros(1, len(chord), 54))
 
 
 @pytest.fixture(scope="module")

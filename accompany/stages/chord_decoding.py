@@ -25,6 +25,7 @@ class ChordDecodingConfig:
         fifth_cost: for each step on the circle of fifths that a change takes.
         chromatic_cost: for changing to a chord outside the key.
         silence_cost: for each beat without a chord: a band plays on.
+        heard: weight of the frames' log posteriors, in the mean over a beat, beside what a harmoniser says.
     """
 
     evidence: float = 8.0
@@ -32,6 +33,7 @@ class ChordDecodingConfig:
     fifth_cost: float = 0.25
     chromatic_cost: float = 1.5
     silence_cost: float = 3.0
+    heard: float = 0.5
 
 
 def decode_key(log_posteriors: np.ndarray) -> int:
@@ -68,6 +70,38 @@ def decode_chords(
     path = _chord_path(unary, _change_costs(edges_s[:-1], beats_s, downbeats_s, config), _moves(key, config))
     confidence = float(np.mean(posterior[np.arange(len(path)), path]))
     return _merged(edges_s, path), confidence
+
+
+def harmonised(
+    chances: np.ndarray,
+    log_posteriors: np.ndarray,
+    frame_rate: float,
+    beats_s: np.ndarray,
+    config: ChordDecodingConfig | None = None,
+) -> tuple[tuple[Chord, ...], float]:
+    """The likeliest chord of each beat, by a harmoniser and by what the frames say.
+
+    Args:
+        chances: [T, 25] the harmoniser's probabilities in each beat.
+        log_posteriors: [F, 25] of the frames.
+        frame_rate: frames a second.
+        beats_s: [T] at least two; what is before them has the first beat's chord.
+        config: weights.
+
+    Returns:
+        (start_s, end_s, label) that cover the clip, and the mean probability of what was chosen.
+    """
+    config = config or ChordDecodingConfig()
+    duration_s = len(log_posteriors) / frame_rate
+    inside = (beats_s > 0.5 / frame_rate) & (beats_s < duration_s)
+    edges_s = np.concatenate([[0.0], beats_s[inside], [duration_s]])
+    posterior = _segment_scores(log_posteriors, edges_s * frame_rate)[1]
+    numbers = np.maximum(np.searchsorted(beats_s, edges_s[:-1] + 1e-9, side="right") - 1, 0)
+    scores = np.log(chances[numbers] + 1e-6) + config.heard * np.log(posterior + 1e-4)
+    scores[:, NO_CHORD] -= config.silence_cost
+    path = scores.argmax(axis=1)
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return _merged(edges_s, path), float(np.mean(1.0 / shares.sum(axis=1)))
 
 
 def _segment_scores(log_posteriors: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,14 +6,24 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.stages.batch import Batch
-from accompany.stages.chord_decoding import Chord, ChordDecodingConfig, decode_chords, decode_key, overlay
+from accompany.stages.beat_melody import beats_of_features
+from accompany.stages.chord_decoding import (
+    Chord,
+    ChordDecodingConfig,
+    decode_chords,
+    decode_key,
+    harmonised,
+    overlay,
+)
 from accompany.stages.decoding import windows
 from accompany.stages.grids import GridJudge
+from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig
 from accompany.stages.harmony import N_CHORDS, N_KEYS, key_index, key_label, transpose_majmin
 from accompany.stages.plan import Plan
 from accompany.stages.tracking import BeatTrackingConfig, track_beats
@@ -57,6 +67,7 @@ class ListenerConfig:
     mask_drop: float = 0.2
     transpose: float = 0.7
     grid_width: int = 0
+    harmoniser: HarmoniserConfig = field(default_factory=HarmoniserConfig)
     beats: BeatTrackingConfig = field(default_factory=BeatTrackingConfig)
     chords: ChordDecodingConfig = field(default_factory=ChordDecodingConfig)
 
@@ -83,6 +94,7 @@ class ListenerOutput:
         chord: [B, F, 25] logits of majmin chords.
         key: [B, F, 24] logits of keys.
         hidden: [B, F, D].
+        melody: [B, F, 54] the melody features that it was heard in.
     """
 
     beat: Tensor
@@ -90,6 +102,7 @@ class ListenerOutput:
     chord: Tensor
     key: Tensor
     hidden: Tensor
+    melody: Tensor
 
 
 class Listener(nn.Module):
@@ -114,6 +127,7 @@ class Listener(nn.Module):
         self.apply(init_weights)
         self.transformer = Transformer(config.transformer)
         self.grids = GridJudge(config.grid_width) if config.grid_width else None
+        self.harmoniser = Harmoniser(config.harmoniser) if config.harmoniser.width else None
 
     def forward(
         self,
@@ -136,7 +150,10 @@ class Listener(nn.Module):
             x = x + functional.gelu(convolution((norm(x) * frames).transpose(1, 2)).transpose(1, 2))
         hidden = self.transformer(x, frame_mask)
         beats = self.beat_head(hidden).unflatten(-1, (BEATS_PER_FRAME, 2)).flatten(1, 2)
-        return ListenerOutput(beats[..., 0], beats[..., 1], self.chord_head(hidden), self.key_head(hidden), hidden)
+        melody = vocal[..., : self.config.melody_dim]
+        return ListenerOutput(
+            beats[..., 0], beats[..., 1], self.chord_head(hidden), self.key_head(hidden), hidden, melody
+        )
 
     @torch.inference_mode()
     def listen(self, vocal: Tensor, vocal_mask: Tensor | None = None) -> ListenerOutput:
@@ -181,12 +198,7 @@ class Listener(nn.Module):
         beat_rate = rate * BEATS_PER_FRAME
         choose = None if self.grids is None else self.grids.chooser(beat, downbeat, beat_rate)
         track = track_beats(beat, beat_rate, downbeat, bpm, self.config.beats, choose)
-        chord_log, key_log = (
-            functional.log_softmax(values[item, :n_frames].float(), dim=-1).cpu().numpy()
-            for values in (output.chord, output.key)
-        )
-        tonic = decode_key(key_log) if key is None else key_index(key)
-        heard, sure = decode_chords(chord_log, rate, track.beats_s, track.downbeats_s, tonic, self.config.chords)
+        tonic, heard, sure = self.harmony(output, track.beats_s, track.downbeats_s, n_frames, key=key, item=item)
         return Plan(
             beats_s=tuple(map(float, track.beats_s)),
             downbeats_s=tuple(map(float, track.downbeats_s)),
@@ -197,6 +209,41 @@ class Listener(nn.Module):
             beat_confidence=track.confidence,
             chord_confidence=sure,
         )
+
+    def harmony(
+        self,
+        output: ListenerOutput,
+        beats_s: np.ndarray,
+        downbeats_s: np.ndarray,
+        n_frames: int | None = None,
+        *,
+        key: str | None = None,
+        item: int = 0,
+    ) -> tuple[int, tuple[Chord, ...], float]:
+        """Decide on a key and chords along a grid of beats.
+
+        Args:
+            output, n_frames, key, item: as in `plan`.
+            beats_s, downbeats_s: the grid.
+
+        Returns:
+            The key 0..23, (start_s, end_s, label) that cover the item, and the mean probability of what was chosen.
+        """
+        config, rate = self.config, self.config.frame_rate
+        chord_log, key_log = (
+            functional.log_softmax(values[item, :n_frames].float(), dim=-1).cpu().numpy()
+            for values in (output.chord, output.key)
+        )
+        known = None if key is None else key_index(key)
+        if self.harmoniser is None or len(beats_s) < 2:
+            tonic = decode_key(key_log) if known is None else known
+            return tonic, *decode_chords(chord_log, rate, beats_s, downbeats_s, tonic, config.chords)
+        melody = output.melody[item, :n_frames].float().cpu().numpy()
+        beats = beats_of_features(melody, rate, beats_s, downbeats_s)
+        keys = self.harmoniser.hear_key(beats) + key_log.mean(axis=0)
+        keys = np.eye(N_KEYS)[known] if known is not None else np.exp(keys - keys.max())
+        chances = self.harmoniser.hear_chords(beats, keys / keys.sum())
+        return int(keys.argmax()), *harmonised(chances, chord_log, rate, beats_s, config.chords)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Losses on beats, downbeats, chords and key; in training mode the features are augmented.
@@ -290,7 +337,7 @@ def pulse_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _parts(output: ListenerOutput) -> tuple[Tensor, ...]:
-    return output.beat, output.downbeat, output.chord, output.key, output.hidden
+    return output.beat, output.downbeat, output.chord, output.key, output.hidden, output.melody
 
 
 def _cut(output: ListenerOutput, start: int, stop: int) -> ListenerOutput:
@@ -301,4 +348,5 @@ def _cut(output: ListenerOutput, start: int, stop: int) -> ListenerOutput:
         output.chord[:, start:stop],
         output.key[:, start:stop],
         output.hidden[:, start:stop],
+        output.melody[:, start:stop],
     )
