@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, va
 from accompany.data.songs.compose import compose
 from accompany.data.songs.score import Score
 from accompany.errors import InputError
+from accompany.files import complete
 from accompany.stages.batch import Batch
 from accompany.stages.beat_melody import BEAT_DIM, DOWNBEAT, KNOWN_DOWNBEATS, beats_of_features, beats_of_tracks
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig
@@ -86,7 +86,7 @@ class HarmoniserTrainingConfig:
     def __post_init__(self) -> None:
         """Raise ValueError for counts that are too small."""
         if min(self.composed, self.steps, self.batch_size, self.model.width, self.workers) < 1 or self.heard < 0:
-            raise ValueError("composed, steps, batch_size, model.width and workers must be at least 1, heard at least 0")
+            raise ValueError("composed, steps, batch_size, model.width, workers must be at least 1, heard at least 0")
         if not 0.0 <= self.heard_share < 1.0:
             raise ValueError("heard_share must be from 0 to below 1")
 
@@ -142,8 +142,7 @@ def _kept(path: Path, made_from: str, make: Callable[[], list[Item]]) -> list[It
     items = make()
     if not items:
         raise InputError("No song has enough beats to learn from; use more or longer ones.")
-    partial = path.with_name(f".{path.name}.part")
-    with open(partial, "wb") as stream:
+    with complete(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
             beats=np.concatenate([item.beats for item in items]).astype(np.float32),
@@ -152,7 +151,6 @@ def _kept(path: Path, made_from: str, make: Callable[[], list[Item]]) -> list[It
             counts=np.array([len(item.beats) for item in items]),
             made_from=np.array(made_from),
         )
-    os.replace(partial, path)
     return items
 
 
