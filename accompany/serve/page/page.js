@@ -42,10 +42,16 @@ const levels = () => ({ voice: Number($("level-voice").value), band: Number($("l
 
 // ---------------------------------------------------------------- vocals
 
-async function send(blob, name) {
+async function send(blob, name, isSong = false) {
+  const sent = (share) => {
+    $("upload").value = share;
+    if (share < 1 || !isSong) return;
+    $("upload").removeAttribute("value"); // how long the server takes is not known
+    $("separating").hidden = false;
+  };
   $("upload").hidden = false;
-  await guard(async () => open(await api.upload(blob, name, (share) => ($("upload").value = share))));
-  $("upload").hidden = true;
+  await guard(async () => open(await api.upload(blob, name, isSong, sent)));
+  $("upload").hidden = $("separating").hidden = true;
   $("upload").value = 0;
 }
 
