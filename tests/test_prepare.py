@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from small_separator import RATE, small_htdemucs, write_separator
 
 from accompany import audio
 from accompany.config import read_json
@@ -27,7 +28,6 @@ from accompany.sound.stems import STEMS, split_stems
 
 pytest.importorskip("demucs", reason="separation needs Demucs (accompany[data])")
 
-RATE = 16000
 SHARED = Path(__file__).parents[1].parent / "shared"
 ALL = Limits(
     segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0, max_likeness=2
@@ -37,28 +37,12 @@ ALL = Limits(
 
 @pytest.fixture(scope="module")
 def model() -> object:
-    import torch
-    from demucs.htdemucs import HTDemucs
-
-    torch.manual_seed(0)
-    return HTDemucs(
-        sources=["drums", "bass", "other", "vocals"], channels=8, nfft=1024, depth=3, t_layers=1, t_heads=2,
-        bottom_channels=16, samplerate=RATE, segment=1,
-    )  # fmt: skip
+    return small_htdemucs()
 
 
 @pytest.fixture(scope="module")
 def separator(model: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In the layout of the hub: small.yaml and SIGNATURE.safetensors with class and arguments in its metadata."""
-    from safetensors.torch import save_file
-
-    folder = tmp_path_factory.mktemp("separator")
-    args, kwargs = model._init_args_kwargs  # type: ignore[attr-defined]
-    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": json.dumps(args), "kwargs": json.dumps(kwargs)}
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}  # type: ignore[attr-defined]
-    save_file(state, folder / "abc.safetensors", metadata)
-    (folder / "small.yaml").write_text("models: ['abc']\n")
-    return folder
+    return write_separator(model, tmp_path_factory.mktemp("separator"))
 
 
 def song(path: Path, seconds: float = 2.0, rate: int = 22050, channels: int = 2, level: float = 0.2) -> Path:

@@ -48,6 +48,10 @@ def generate(args: argparse.Namespace, load: Load) -> None:
         _check_files(outputs, sounds, args.format)
     _check_extras(args)
     voices = _Voices(args)
+    if args.stems:
+        from accompany.sound.stems import load_splitter
+
+        args.stems = load_splitter(args.stems)
     started = time.perf_counter()
     band = load(args)
     load_s = time.perf_counter() - started
