@@ -138,6 +138,7 @@ async function arrive(job, arrived) {
 function showJobs() {
   const mine = [...state.jobs.values()].filter((job) => job.vocal === state.vocal?.id && job.kind !== "listen");
   $("jobs").replaceChildren(...mine.map(jobCard));
+  $("none").hidden = mine.length > 0 || state.vocal?.takes.length > 0;
   const listening = [...state.jobs.values()].some((job) => job.vocal === state.vocal?.id && job.kind === "listen");
   $("timeline").toggleAttribute("aria-busy", listening);
   showHeard(listening);
@@ -181,7 +182,6 @@ async function show() {
     midi: api.midiUrl,
     mix: (id) => api.mixUrl(id, $("format").value, levels()),
   });
-  $("none").hidden = vocal.takes.length > 0;
   $("stem").href = api.voiceUrl(vocal.id, $("format").value);
   $("project").href = api.projectUrl(vocal.id);
   choose(state.region);
