@@ -276,7 +276,10 @@ def control(stage: Stage) -> Study:
 
 def _beside(played: Controls, takes: Sequence[Take]) -> dict[str, list[float | None]]:
     """What a control should leave alone, of each take."""
-    scores = [played.stage.band.scored(take).scores for take in takes]
+    scores = [
+        score(played.stage.bundle, take.samples, take.vocals, take.plan, prompt)
+        for take, prompt in zip(takes, played.prompts, strict=True)
+    ]
     return {key: [each.get(key) for each in scores] for key in _ELSE}
 
 
