@@ -244,7 +244,7 @@ def test_a_song_becomes_the_vocal_in_it(client):
     vocals = answer.json(), upload(client, sung)
     voice, song = (sound(client.get(f"/api/vocals/{vocal['id']}/sound")) for vocal in vocals)
     assert len(voice) == len(song) and np.abs(voice).max() > 0.05 and np.abs(voice - song).max() > 0.01
-    refused(client.post("/api/vocals", params={"separate": "true"}, content=b"no song"), 400, "audio")
+    refused(client.post("/api/vocals", params={"separate": "true"}, content=b"no song"), 415, "audio")
 
 
 @pytest.mark.parametrize("name", BROKEN)
