@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c cons
 PROMPT ?= warm acoustic guitar, soft bass, brushed drums
 JOBS ?= 2
 
-.PHONY: demo test test-cluster test-originals lint fluidsynth
+.PHONY: demo docs test test-cluster test-originals lint fluidsynth
 
 demo: $(VENV)/.accompany-demo
 	mkdir -p demo
@@ -16,6 +16,12 @@ demo: $(VENV)/.accompany-demo
 	@echo "The voice:          demo/vocals.wav"
 	@echo "The band:           demo/accompaniment.wav"
 	@echo "Both together:      demo/accompaniment.mix.wav"
+
+# The picture and the sounds that the README opens with.
+docs: $(VENV)/.accompany-test
+	mkdir -p demo
+	$(VENV)/bin/python -c "from accompany.data.songs.write import sung_sample; sung_sample('demo/vocals.wav')"
+	$(VENV)/bin/accompany generate demo/vocals.wav -p "$(PROMPT)" --mix --plot --out docs/take.mp3
 
 test: $(VENV)/.accompany-test fluidsynth lint
 	$(VENV)/bin/python -m pytest -x -q -n $(JOBS)

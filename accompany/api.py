@@ -129,7 +129,11 @@ class Band:
         return Settings(prompt, **given)
 
     def perform(self, vocals: list[Any], settings: list[Settings], progress: Progress | None = None) -> list[Take]:
-        """As `generate` for a list of vocals, each with its settings, which differ in their prompts only."""
+        """As `generate` for a list of vocals, each with its settings.
+
+        These may differ in what is asked for and known (prompt, like, bpm, key, chords, taps, plan), not in how it is
+        drawn (seed, temperature, guidance, follow) or its level: the first one's count for all.
+        """
         if not vocals:
             return []
         started = time.perf_counter()
@@ -168,14 +172,9 @@ class Band:
 
     def scored(self, take: Take) -> Take:
         """The take with its scores (`accompany.fit`); a model that plans nothing gives none."""
-        from accompany.fit import score
+        from accompany.fit import score_take
 
-        if not self.bundle.plans:
-            return take
-        from accompany.prompts import is_timed
-
-        prompt = "" if is_timed(take.settings.prompt) else take.settings.prompt
-        return replace(take, scores=score(self._own(), take.samples, take.vocals, take.plan, prompt))
+        return replace(take, scores=score_take(self._own(), take)) if self.bundle.plans else take
 
     def analyse(self, vocals: Vocals, *, edited: Analysis | None = None, **options: Unpack[Options]) -> Analysis:
         """What is heard in a vocal: beats, bars, chords, key and sections.

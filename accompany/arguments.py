@@ -17,6 +17,7 @@ from accompany.commands.arguments import (
 from accompany.errors import InputError
 
 TASKS = ("listener", "semantic", "acoustic")
+STUDIES = ("controls", "takes", "inputs", "retakes", "length")
 RECIPES = ("codec", "mert", "clap", "semantic_codes", "grids", "harmoniser", "judge", "separator")
 
 
@@ -238,19 +239,25 @@ and, so that nothing is downloaded, the folders of three others (each as on the 
 
 
 def _add_evaluate(commands: Any) -> None:
-    example = "accompany evaluate test_songs --against fastsag=outputs/fastsag --seeds 3 --report report"
+    example = """accompany evaluate test_songs --against fastsag=outputs/fastsag --seeds 3 --report report
+  accompany evaluate test_songs --study controls --clips 8 --seconds 8 --report report"""
     help_ = "measure a model on song folders, floor and ceiling beside each figure"
     parser = _command(commands, "evaluate", help_, example, more="songs")
     songs = "song folders, as synth and prepare write them, or of MUSDB18-HQ or MoisesDB"
     parser.add_argument("songs", nargs="+", metavar="SONGS_DIR", help=songs)
     parser.add_argument("--report", required=True, metavar="DIR", help="gets report.html, .md, .json and sounds")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="X", help="length of a clip (default 10)")
+    help_ = "length of a clip (default 10; 240 in a study of length)"
+    parser.add_argument("--seconds", type=float, metavar="X", help=help_)
     parser.add_argument("--clips", type=_count, metavar="N", help="at most this many clips")
     parser.add_argument("--seed", type=int, default=0, help="of the generations (default 0)")
     more = "outputs of another system, files named after the songs; may be given again"
     parser.add_argument("--against", action="append", default=[], metavar="NAME=DIR", help=more)
     takes = "takes of each clip, to see how diverse they are (default 1)"
     parser.add_argument("--seeds", type=_count, default=1, metavar="N", help=takes)
+    help_ = f"answer one question in place of the report: {', '.join(STUDIES)}"
+    parser.add_argument("--study", choices=STUDIES, metavar="NAME", help=help_)
+    help_ = "of each vocal in --study takes (default 4)"
+    parser.add_argument("--takes", type=_count, default=4, metavar="N", help=help_)
     parser.add_argument("--judge", default="", metavar="DIR", help="judge of the prompts (default: the package's own)")
     _add_model(parser)
 

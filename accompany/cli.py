@@ -249,11 +249,23 @@ def _evaluate(args: argparse.Namespace) -> None:
     from accompany.evaluation.page import as_table
     from accompany.evaluation.report import EvaluationConfig, evaluate
 
-    given = {name: getattr(args, name) for name in ("seconds", "seed", "judge", "seeds")}
+    if args.study:
+        _study(args)
+        return
+    given = {name: getattr(args, name) for name in ("seed", "judge", "seeds")}
+    given |= {} if args.seconds is None else {"seconds": args.seconds}
     config = EvaluationConfig(**given, limit=args.clips or 0, against=tuple(args.against))
     report = evaluate(_load(args), args.songs, args.report, config)
     _say(as_table(report))
     _say(f"The page with pictures and players: {Path(args.report) / 'report.html'}")
+
+
+def _study(args: argparse.Namespace) -> None:
+    from accompany.evaluation.studies.run import StudyConfig, study
+
+    config = StudyConfig(args.study, args.seconds, args.clips or 0, args.seed, args.takes, args.judge)
+    _say(study(_load(args), args.songs, args.report, config).as_table())
+    _say(f"The figures of each clip: {Path(args.report) / f'study-{args.study}.json'}")
 
 
 def _recipe(args: argparse.Namespace) -> None:
@@ -344,14 +356,9 @@ def _doctor(args: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int | None], str | None]] = {
     "generate": (_generate, "sound"),
+    **dict.fromkeys(("retake", "vary", "extend", "undo", "remake"), (_studio, "sound")),
+    **dict.fromkeys(("takes", "completion"), (_studio, None)),
     "analyse": (_studio, "eval"),
-    "retake": (_studio, "sound"),
-    "vary": (_studio, "sound"),
-    "extend": (_studio, "sound"),
-    "undo": (_studio, "sound"),
-    "takes": (_studio, None),
-    "remake": (_studio, "sound"),
-    "completion": (_studio, None),
     "synth": (_synth, "synth"),
     "prepare": (_prepare, "data"),
     "tokenize": (_tokenize, "data"),

@@ -6,6 +6,7 @@ No truth is needed, so a wrong plan is not seen: these say how well the band pla
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,17 +15,26 @@ from torch import Tensor
 from accompany.bundles import Bundle
 from accompany.encoders import targets
 from accompany.encoders.melody import Melody
+from accompany.generation import Draft, Heard, listen, tell
+from accompany.prompts import is_timed
+from accompany.settings import Settings
 from accompany.stages.plan import CHORD_SLICE, Plan, control_track
+
+if TYPE_CHECKING:
+    from accompany.take import Take
 
 _FRAME_RATE = 25.0
 _ONSET_RATE = 100.0
 _PULSE_S = 0.03
 _SMOOTHING_S = 1.0
-_WEIGHTS = {"harmony": 1.0, "rhythm": 1.0, "consonance": 0.25, "whistle": -2.0}
+WEIGHTS = {"harmony": 1.0, "rhythm": 0.25, "consonance": 0.5, "whistle": -2.0, "likelihood": 0.05}
+"""Chosen on four takes of 40 synthetic vocals whose truth was known: takes of one vocal share a plan and differ little,
+and neither rhythm nor likelihood says which of them has the truer beat (see notes/experiments.md, "Sessions")."""
+
 _WHISTLE_FROM_HZ = 300.0
 _CHORD_TONES = slice(CHORD_SLICE.start + 12, CHORD_SLICE.start + 24)
 
-SCORES = ("fit", *_WEIGHTS, "prompt")
+SCORES = ("fit", *WEIGHTS, "prompt")
 
 
 @torch.inference_mode()
@@ -36,7 +46,7 @@ def score(bundle: Bundle, samples: np.ndarray, voice: np.ndarray, plan: Plan, pr
         the plan's chords, -1 to 1. `rhythm`: r between its onsets and pulses on the plan's beats. `consonance`: log2 of
         its energy at the sung pitch class over the mean of the twelve. `whistle`: share of one narrow band above 300 Hz
         in the spectrum of the whole: high when a tone locks in. `prompt`: cosine of the CLAP embeddings of sound and
-        prompt, where there is one. `fit`: all but the last in one, to rank by; higher is better.
+        prompt, where there is one. `fit`: all but the last in one (`WEIGHTS`), to rank by; higher is better.
     """
     band = torch.from_numpy(np.ascontiguousarray(samples.mean(axis=0, keepdims=True)))
     rate = bundle.codec.sample_rate
@@ -47,18 +57,40 @@ def score(bundle: Bundle, samples: np.ndarray, voice: np.ndarray, plan: Plan, pr
         "consonance": _consonance(chroma, torch.from_numpy(voice), rate),
         "whistle": _whistle(band[0], rate),
     }
-    figures = {"fit": weigh(figures), **figures}
     if prompt:
         from accompany.audio import resample
 
         heard = torch.from_numpy(resample(band.numpy(), rate, bundle.clap.sample_rate)).to(bundle.device)
         figures["prompt"] = float((bundle.clap.embed_audio(heard) * bundle.clap.embed_text([prompt])).sum())
-    return {name: round(value, 4) for name, value in figures.items()}
+    return ranked(figures)
 
 
-def weigh(figures: Mapping[str, float]) -> float:
-    """The one number to rank by."""
-    return sum(weight * figures[name] for name, weight in _WEIGHTS.items())
+def score_take(bundle: Bundle, take: Take) -> dict[str, float]:
+    """The figures of `score` for a take, with `likelihood` where the codes that were written are known."""
+    prompt = "" if is_timed(take.settings.prompt) else take.settings.prompt
+    figures = score(bundle, take.samples, take.vocals, take.plan, prompt)
+    if take.draft is None:
+        return figures
+    return ranked({**figures, "likelihood": likelihood(bundle, take.vocals, take.plan, take.settings, take.draft)})
+
+
+@torch.inference_mode()
+def likelihood(bundle: Bundle, voice: np.ndarray, plan: Plan, settings: Settings, draft: Draft) -> float:
+    """How likely the semantic stage finds what it wrote: mean log probability of a code in nats, at most 0.
+
+    Teacher forced, with everything that the stage was told and without guidance or temperature; about as costly as
+    listening to the voice [1, T] again, which it does.
+    """
+    heard = Heard(listen(bundle, voice), plan)
+    codes = torch.from_numpy(draft.codes).long()[None].to(bundle.device)
+    return float(bundle.semantic.log_likelihood_long(codes, tell(bundle, heard, settings)).mean())
+
+
+def ranked(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures in order, rounded, with `fit`, the one number to rank by: their weighted sum."""
+    fit = sum(weight * figures[name] for name, weight in WEIGHTS.items() if name in figures)
+    every = {**figures, "fit": fit}
+    return {name: round(every[name], 4) for name in SCORES if name in every}
 
 
 def _harmony(chroma: Tensor, plan: Plan) -> float:

@@ -16,6 +16,7 @@ from accompany.settings import Settings
 from accompany.sound import Sound
 
 if TYPE_CHECKING:
+    from accompany.data.separate import SongSeparator
     from accompany.generation import Draft
     from accompany.stages.plan import Plan
 
@@ -140,7 +141,9 @@ class Take:
         else:
             self._write(path, self.rendered_mix(sound), sound)
 
-    def save_stems(self, path: str | os.PathLike[str], model: str, sound: Sound | None = None) -> list[Path]:
+    def save_stems(
+        self, path: str | os.PathLike[str], model: str | SongSeparator, sound: Sound | None = None
+    ) -> list[Path]:
         """Write drums, bass and other, told apart by a Demucs model, beside `path` as `<stem>.drums.wav` and so on.
 
         Raises:

@@ -17,7 +17,6 @@ from accompany.encoders.mert import Mert
 from accompany.encoders.semantic_codes import SemanticCodes
 
 SAMPLE_RATE = 22050
-SEPARATOR_RATE = 16000
 
 
 def small_mert() -> Mert:
@@ -96,29 +95,6 @@ def save_bundle(folder: Path) -> Path:
     (folder / "bundle.json").write_text(
         json.dumps({"format": 1, "name": folder.name, "license": "Apache-2.0", "parts": content})
     )
-    return folder
-
-
-def small_demucs() -> object:
-    """A real HTDemucs of four stems with random weights."""
-    from demucs.htdemucs import HTDemucs
-
-    torch.manual_seed(0)
-    return HTDemucs(
-        sources=["drums", "bass", "other", "vocals"], channels=8, nfft=1024, depth=3, t_layers=1, t_heads=2,
-        bottom_channels=16, samplerate=SEPARATOR_RATE, segment=1,
-    )  # fmt: skip
-
-
-def write_separator(model: object, folder: Path) -> Path:
-    """In the layout of the hub: small.yaml and SIGNATURE.safetensors with class and arguments in its metadata."""
-    from safetensors.torch import save_file
-
-    args, kwargs = model._init_args_kwargs  # type: ignore[attr-defined]
-    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": json.dumps(args), "kwargs": json.dumps(kwargs)}
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}  # type: ignore[attr-defined]
-    save_file(state, folder / "abc.safetensors", metadata)
-    (folder / "small.yaml").write_text("models: ['abc']\n")
     return folder
 
 

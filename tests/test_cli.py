@@ -20,7 +20,8 @@ from accompany.cli import main
 
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
-    "--like-strength --follow --takes --project --settings --plot --midi --stems --lufs --rate --bits --format --start",
+    "--like-strength --follow --takes --project --settings --plot --midi --separate --separator --stems --lufs "
+    "--rate --bits --format --start",
     "analyse": "vocals --out --no-picture --bpm --key --chords --taps --json",
     "retake": "project --from --to --bars --prompt --seed",
     "vary": "project --strength --prompt --seed",
@@ -37,7 +38,7 @@ COMMANDS = {
     "export": "runs out_dir --from --which --name",
     "bundle": "out_dir parts --from --name --license --card",
     "import": "format checkpoint_dir out_dir",
-    "evaluate": "--report --judge --against --seeds",
+    "evaluate": "--report --judge --against --seeds --study --takes",
     "recipe": "recipe --work --scale --steps --from --dry-run",
     "bench": "--lengths --batches --runs --against --plot --model --device --json",
     "serve": "--host --port --token --max-mb --max-minutes --max-queue --job-minutes --keep-minutes --model --device",

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from s3_server import BUCKET, in_bucket, s3_server
-from small_parts import SEPARATOR_RATE, small_demucs, write_noise, write_separator, write_song, write_songs
+from small_parts import write_noise, write_song, write_songs
+from small_separator import RATE, small_htdemucs, write_separator
 
 from accompany.data.encode import EncodeConfig
 from accompany.data.jobs import Stage, run_stages
@@ -137,11 +138,11 @@ def pairs_of(there: dict[str, bytes]) -> dict[str, bytes]:
 def test_pairs_of_a_cluster_are_those_of_one_machine(cluster: Any, s3: Any, kind: str, tmp_path: Path) -> None:
     songs = tmp_path / "songs"
     for number in range(16):
-        write_noise(songs / f"{number:02d}.wav", 6.0, SEPARATOR_RATE, level=0.2)
+        write_noise(songs / f"{number:02d}.wav", 6.0, RATE, level=0.2)
     (songs / "again.wav").write_bytes((songs / "03.wav").read_bytes())
     (songs / "bad.wav").write_text("no sound")
     (tmp_path / "separator").mkdir()
-    separator = write_separator(small_demucs(), tmp_path / "separator")
+    separator = write_separator(small_htdemucs(), tmp_path / "separator")
     limits = Limits(
         segment_s=2.0, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0, max_likeness=2
     )
@@ -170,15 +171,15 @@ def test_pairs_of_a_cluster_are_those_of_one_machine(cluster: Any, s3: Any, kind
 
 def test_a_song_too_long_to_carry_is_streamed(tmp_path: Path) -> None:
     """The steps alone, without a cluster."""
-    write_noise(tmp_path / "songs" / "a.wav", 5.0, SEPARATOR_RATE, level=0.2)
+    write_noise(tmp_path / "songs" / "a.wav", 5.0, RATE, level=0.2)
     (tmp_path / "separator").mkdir()
-    config = PrepareConfig(separator=str(write_separator(small_demucs(), tmp_path / "separator")), clap="none")
+    config = PrepareConfig(separator=str(write_separator(small_htdemucs(), tmp_path / "separator")), clap="none")
     (song,) = find_songs(tmp_path / "songs", stems=False).songs
     made = {}
     for longest_s in (4.0, 6.0):
         place = PairsStore(Store(str(tmp_path / f"{longest_s:g}")))
         place.make()
-        carried = make_reader(SEPARATOR_RATE, longest_s)(Job(song, place, 0))
+        carried = make_reader(RATE, longest_s)(Job(song, place, 0))
         assert carried.too_long == (longest_s < 5.0) and bool(carried.blocks) != carried.too_long
         outcome = make_finisher(config)(make_splitter(config, "cpu")(carried))
         assert outcome.seconds == 5.0 and outcome.separation_s > 0

@@ -11,7 +11,7 @@ from conftest import sing
 from accompany import InputError
 from accompany.bars import bars_as_seconds, longer_plan
 from accompany.evaluation.seams import seams
-from accompany.fit import score
+from accompany.fit import WEIGHTS, likelihood, score
 from accompany.stages.plan import Plan
 
 RATE = 24000
@@ -113,6 +113,10 @@ def test_takes_are_ranked_by_fit(band):
     fits = [take.scores["fit"] for take in takes]
     assert fits == sorted(fits, reverse=True) and {take.seed for take in takes} == {5, 6, 7}
     best = takes[0]
+    assert best.scores["likelihood"] < 0
+    strange = replace(best.draft, codes=np.roll(best.draft.codes, 1, axis=1))
+    likely = [likelihood(band.bundle, best.vocals, best.plan, best.settings, each) for each in (best.draft, strange)]
+    assert likely[0] == pytest.approx(best.scores["likelihood"], abs=1e-3) and likely[0] > likely[1]
     np.testing.assert_array_equal(best.samples, band.generate(VOCAL, "warm piano", seed=best.seed).samples)
     with pytest.raises(InputError, match="takes"):
         band.takes(VOCAL, count=0)
@@ -137,6 +141,7 @@ def test_scores_prefer_the_right_chords_and_beats(band):
     late = score(band.bundle, np.roll(pulses(), RATE // 4, axis=1), voice, PLAN)
     assert good["harmony"] > 0.6 > 0.2 > wrong_chords["harmony"] and good["fit"] > wrong_chords["fit"]
     assert good["rhythm"] > 0.4 > late["rhythm"] + 0.3 and good["fit"] > late["fit"]
+    assert good["fit"] == pytest.approx(sum(weight * good.get(name, 0) for name, weight in WEIGHTS.items()), abs=1e-3)
     whistling = pulses() + 0.3 * np.sin(2 * np.pi * 1500 * np.arange(6 * RATE) / RATE).astype(np.float32)
     assert score(band.bundle, whistling, voice, PLAN)["whistle"] > good["whistle"] + 0.2
 

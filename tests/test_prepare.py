@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from small_parts import SEPARATOR_RATE, small_demucs, write_noise, write_separator
+from small_parts import write_noise
+from small_separator import RATE, small_htdemucs, write_separator
 
 from accompany import audio
 from accompany.config import read_json
@@ -28,7 +29,6 @@ from accompany.sound.stems import STEMS, split_stems
 
 pytest.importorskip("demucs", reason="separation needs Demucs (accompany[data])")
 
-RATE = SEPARATOR_RATE
 SHARED = Path(__file__).parents[1].parent / "shared"
 ALL = Limits(
     segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0, max_likeness=2
@@ -38,7 +38,7 @@ ALL = Limits(
 
 @pytest.fixture(scope="module")
 def model() -> object:
-    return small_demucs()
+    return small_htdemucs()
 
 
 @pytest.fixture(scope="module")

@@ -330,3 +330,18 @@ def test_the_config_survives_json_and_checks_itself() -> None:
     for changes in ({"window_frames": 500}, {"context_frames": 40}, {"encoder": CONFIG.decoder}):
         with pytest.raises(ValueError):
             dataclasses.replace(CONFIG, **changes)  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def test_the_likelihood_is_that_of_the_forward_pass_window_by_window(stage: SemanticStage) -> None:
+    told = conditions(100, batch=2)
+    codes = stage.generate_long(told, SamplingConfig(), [1, 2])
+    likely = stage.log_likelihood_long(codes, told)
+    assert likely.shape == codes.shape and bool((likely <= 0).all())
+    first = windows(100, CONFIG.window_frames, CONFIG.context_frames, CONFIG.lookahead_frames)[0]
+    part = told.window(first.start, first.stop)
+    logits = stage(codes[..., first.start : first.stop], part).log_softmax(dim=-1)
+    expected = logits.gather(-1, codes[..., first.start : first.stop, None])[..., 0][..., : first.keep_to]
+    torch.testing.assert_close(likely[..., : first.keep_to], expected)
+    strangers = codes.roll(1, dims=0)
+    assert float(stage.log_likelihood_long(strangers, told).mean()) < float(likely.mean())

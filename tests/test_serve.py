@@ -235,6 +235,18 @@ BROKEN: dict[str, tuple[bytes, int, str]] = {
 }
 
 
+def test_a_song_becomes_the_vocal_in_it(client):
+    pytest.importorskip("demucs")
+    assert client.get("/api/about").json()["separates"]
+    sung = wav(3.0)
+    answer = client.post("/api/vocals", params={"name": "song.wav", "separate": "true"}, content=sung)
+    assert answer.status_code == 201, answer.text
+    vocals = answer.json(), upload(client, sung)
+    voice, song = (sound(client.get(f"/api/vocals/{vocal['id']}/sound")) for vocal in vocals)
+    assert len(voice) == len(song) and np.abs(voice).max() > 0.05 and np.abs(voice - song).max() > 0.01
+    refused(client.post("/api/vocals", params={"separate": "true"}, content=b"no song"), 415, "audio")
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_uploads_are_told_in_one_sentence_and_leave_nothing(client, name):
     data, status, words = BROKEN[name]

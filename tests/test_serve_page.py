@@ -206,3 +206,14 @@ def test_nothing_sticks_out(page, song, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.click("#theme")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_a_song_is_sent_and_its_voice_is_taken_out(page, song):
+    pytest.importorskip("demucs")
+    page.check("#song")
+    upload(page, song)
+    page.click("#another")
+    page.uncheck("#song")
+    upload(page, song)
+    cover, plain = page.evaluate("fetch('/api/vocals').then((answer) => answer.json())")
+    assert cover["waveform"] != plain["waveform"] and cover["seconds"] == plain["seconds"]

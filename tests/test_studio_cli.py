@@ -164,3 +164,20 @@ def test_bash_completes():
         "cpu",
         "cuda",
     ]
+
+
+def test_stems_of_the_band_sum_up_to_it(run, tmp_path):
+    pytest.importorskip("demucs")
+    from small_separator import small_htdemucs, write_separator
+
+    (tmp_path / "separator").mkdir()
+    separator = write_separator(small_htdemucs(), tmp_path / "separator")
+    code, stdout, stderr = run("generate", "song.wav", "--stems", separator, "--json")
+    assert code == 0, stderr
+    (file,) = json.loads(stdout)["files"]
+    assert file["stems"] == [f"song.accompaniment.{name}.wav" for name in ("drums", "bass", "other")]
+    band, *stems = (audio.read(name).samples for name in (file["accompaniment"], *file["stems"]))
+    assert all(stem.shape == band.shape and np.abs(stem).max() > 0 for stem in stems)
+    np.testing.assert_allclose(sum(stems), band, atol=3e-5)
+    code, _, stderr = run("generate", "song.wav", "--stems", "tiny", "-o", "two.wav")
+    assert code == 2 and "drums" in stderr and not (tmp_path / "two.wav").exists()

@@ -9,7 +9,8 @@ from typing import Any
 GENERATE_EXAMPLES = """accompany generate vocals.wav -p "warm jazz trio, brushed drums, walking bass" --mix --seed 7
   accompany generate vocals.wav --chords "C G Am F" --bpm 92 --takes 4 --plot --midi
   accompany generate vocals.wav -p "0: solo piano; 12.5: full band; [chorus] loud drums" --project song
-  accompany generate vocals.wav --mix --lufs -14 --rate 48000 --bits 24 --start vocal    # into a DAW"""
+  accompany generate vocals.wav --mix --lufs -14 --rate 48000 --bits 24 --start vocal    # into a DAW
+  accompany generate song.mp3 --separate --mix -p "solo piano"    # a cover"""
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -38,13 +39,17 @@ def add_control_options(parser: argparse.ArgumentParser, seed: bool = False) -> 
 
 def add_take_options(parser: argparse.ArgumentParser) -> None:
     """How many takes, and what is written beside them."""
-    add = parser.add_argument_group("takes and files beside them").add_argument
+    add = parser.add_argument_group("songs, takes, and files beside them").add_argument
     add("--takes", type=_count, default=1, metavar="N", help="make N, the best fit first, the scores shown (default 1)")
     help_ = "keep everything in a new folder, for retake, vary, extend and undo"
     add("--project", metavar="DIR", help=help_)
     add("--settings", action="store_true", help="also write <stem>.settings.json, which accompany remake takes")
     add("--plot", action="store_true", help="also write <stem>.png: voice and band with the beat grid")
     add("--midi", action="store_true", help="also write <stem>.mid: tempo map, chords, beats")
+    help_ = "VOCALS are songs: take the voice out of each, as <stem>.vocals.wav, and make it a new band (a cover)"
+    add("--separate", action="store_true", help=help_)
+    help_ = "with --separate: a Demucs model, its name or folder, such as htdemucs (default tiny, which comes with it)"
+    add("--separator", metavar="NAME", help=help_)
     add("--stems", metavar="NAME", help="also write drums, bass and other: a Demucs model, its name or folder")
 
 

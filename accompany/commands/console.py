@@ -6,17 +6,22 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 
 def say(message: str) -> None:
     """Write a line to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    _write(sys.stderr, message)
 
 
 def print_json(value: dict[str, Any]) -> None:
     """Write a value as one line of JSON to stdout."""
-    print(json.dumps(value), flush=True)
+    _write(sys.stdout, json.dumps(value))
+
+
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(f"{line}\n")
+    stream.flush()
 
 
 @contextmanager

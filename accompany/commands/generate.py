@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +18,15 @@ from accompany.errors import InputError
 if TYPE_CHECKING:
     from accompany.analysis import Analysis
     from accompany.api import Band
+    from accompany.data.separate import VocalSeparator
     from accompany.outputs import Output
     from accompany.sound import Sound
     from accompany.take import Take
 
 Load = Callable[[argparse.Namespace], Any]
+
+VOCALS = ".vocals.wav"
+"""Ending of the voice of a song."""
 
 _CONTROLS = ("seed", "bpm", "key", "temperature", "guidance", "follow", "like_strength")
 
@@ -40,14 +47,22 @@ def generate(args: argparse.Namespace, load: Load) -> None:
         outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, takes=args.takes, beside=_beside(args))
         _check_files(outputs, sounds, args.format)
     _check_extras(args)
+    voices = _Voices(args)
+    if args.stems:
+        from accompany.sound.stems import load_splitter
+
+        args.stems = load_splitter(args.stems)
     started = time.perf_counter()
     band = load(args)
     load_s = time.perf_counter() - started
     if args.project:
-        files = [_into_project(band, args, options, analysis, sounds[0], suffix)]
+        with voices.in_scratch() as vocal:
+            files = [_into_project(band, vocal, args, options, analysis, sounds[0], suffix)]
     else:
-        pairs = zip(outputs, sounds, strict=True)
+        pairs = zip(map(voices.beside, outputs), sounds, strict=True)
         files = [_one(band, output, args, options, analysis, sound) for output, sound in pairs]
+    for told, song in zip(files, args.vocals if args.separate else (), strict=False):
+        told["song"] = song
     if args.json:
         summary = {"files": files, "model": band.name, "device": str(band.device), "load_s": round(load_s, 3)}
         print_json({**summary, "peak_rss_mb": peak_rss_mb()})
@@ -152,7 +167,7 @@ def _start(text: str | None, vocal: str) -> float | None:
 
 
 def _beside(args: argparse.Namespace) -> list[str]:
-    wanted = {".settings.json": args.settings, ".png": args.plot, ".mid": args.midi}
+    wanted = {VOCALS: args.separate, ".settings.json": args.settings, ".png": args.plot, ".mid": args.midi}
     return [ending for ending, is_wanted in wanted.items() if is_wanted]
 
 
@@ -181,13 +196,55 @@ def _check_project(args: argparse.Namespace) -> None:
 
 def _check_extras(args: argparse.Namespace) -> None:
     """Packages of other extras that will be needed at the end are looked for at the beginning."""
-    for wanted, names, extra in ((args.plot, ("matplotlib", "librosa"), "eval"), (args.stems, ("demucs",), "data")):
+    demucs = args.stems or args.separate
+    for wanted, names, extra in ((args.plot, ("matplotlib", "librosa"), "eval"), (demucs, ("demucs",), "data")):
         for name in names if wanted else ():
             try:
                 importlib.import_module(name)
             except ModuleNotFoundError as error:
                 line = f'pip install "accompany[{extra}]"'
                 raise InputError(f"This option needs the package {name}, which is not installed: {line}") from error
+
+
+class _Voices:
+    """The vocals to play to: the files given, or with --separate the voices of these songs."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        """Load the separator, where one is wanted. InputError for one that is not, or is not there."""
+        self._args = args
+        self._separator: VocalSeparator | None = None
+        if args.separate:
+            from accompany.api import choose_device
+            from accompany.data.separate import BUNDLED, VocalSeparator
+
+            self._separator = VocalSeparator(args.separator or BUNDLED, choose_device(args.device))
+        elif args.separator:
+            raise InputError("--separator says how --separate takes the voice out of a song; give both, or neither.")
+
+    def beside(self, output: Output) -> Output:
+        """The output with its vocal, which is written now where it has to be separated."""
+        if self._separator is None:
+            return output
+        target = dict(output.beside)[VOCALS]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return dataclasses.replace(output, vocals=self._separated(output.vocals, target))
+
+    @contextmanager
+    def in_scratch(self) -> Iterator[Path]:
+        """The one vocal of a project, which keeps a copy of it."""
+        vocal = Path(self._args.vocals[0])
+        if self._separator is None:
+            yield vocal
+            return
+        with tempfile.TemporaryDirectory(prefix="accompany-") as folder:
+            yield self._separated(vocal, Path(folder) / f"{vocal.stem}.wav")
+
+    def _separated(self, song: Path, target: Path) -> Path:
+        from accompany.covers import separate_vocal
+
+        assert self._separator is not None
+        with bar(f"{song.name}: voice") as progress:
+            return separate_vocal(song, target, self._separator, progress)
 
 
 def _make(
@@ -253,6 +310,8 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
         if ending == ".settings.json":
             Recipe.of(take, band, output.vocals, model_name(args.model), sound).save(path)
             told["settings"] = str(path)
+        elif ending == VOCALS:
+            continue  # is there already
         elif ending == ".mid":
             take.save_midi(path)
             told["midi"] = str(path)
@@ -267,6 +326,7 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
 
 def _into_project(
     band: Band,
+    vocal: Path,
     args: argparse.Namespace,
     options: dict[str, Any],
     analysis: Analysis | None,
@@ -276,7 +336,6 @@ def _into_project(
     from accompany.project import Project
 
     started = time.perf_counter()
-    vocal = Path(args.vocals[0])
     takes = _make(band, vocal, args, options, analysis)
     project = Project.create(args.project, vocal, model_name(args.model))
     names = [project.add(take) for take in takes]

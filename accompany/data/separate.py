@@ -61,6 +61,11 @@ class SongSeparator:
         """Of the stems, in Hz."""
         return int(self._separator.samplerate)
 
+    @property
+    def channels(self) -> int:
+        """Of the stems."""
+        return int(self._separator.audio_channels)
+
     def stems(self, samples: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
         """The stems of [C, T] by name, each float32 [C', round(T * own rate / sample_rate)], aligned with it."""
         import torch

@@ -103,16 +103,22 @@ def seam_figures(sound: metrics.Signal, sample_rate: int, bundle: Bundle | Llamb
 
     if not isinstance(bundle, Bundle):
         return {}
+    borders = stage_borders(bundle, len(sound) / sample_rate)
+    if not borders:
+        return {}
+    found = seams(sound[None], sample_rate, borders)
+    return {"seam_flux": found.flux_ratio, "seam_level": found.level_ratio}
+
+
+def stage_borders(bundle: Bundle, seconds: float) -> list[float]:
+    """Where windows of either stage meet in a song, in seconds."""
     rate = bundle.semantic_codes.frame_rate
-    n_frames = int(np.ceil(len(sound) / sample_rate * rate))
+    n_frames = int(np.ceil(seconds * rate))
     borders: set[float] = set()
     for config in (bundle.semantic.config, bundle.acoustic.config):
         spans = config.window_frames, config.context_frames, config.lookahead_frames
         borders |= set(window_borders(n_frames, *spans, rate))
-    if not borders:
-        return {}
-    found = seams(sound[None], sample_rate, sorted(borders))
-    return {"seam_flux": found.flux_ratio, "seam_level": found.level_ratio}
+    return sorted(borders)
 
 
 def _rhythm(sound: metrics.Signal, chroma: metrics.Matrix, clip: Clip, judge: Judge | None) -> dict[str, float]:

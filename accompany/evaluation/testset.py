@@ -26,10 +26,10 @@ MIN_SUNG_SHARE = 0.4
 class Clip:
     """One test clip; all times are seconds from its start, audio is mono float32 at `sample_rate`.
 
-    `truth` is the true accompaniment, `beats_s` and `chords` are empty where they are not known,
-    `instruments` are those that the song says it has, `absent` those that it says it has not. `start_s` is where the
-    clip lies in its song of `song_s` seconds. `beats_by` names the tracker that heard the beats in the true mix; it is
-    empty where they are known.
+    `truth` is the true accompaniment, `beats_s`, `chords` and `notes` (start, end, MIDI pitch of the melody) are empty
+    where they are not known, `instruments` are those that the song says it has, `absent` those that it says it has not.
+    `start_s` is where the clip lies in its song of `song_s` seconds. `beats_by` names the tracker that heard the beats
+    in the true mix; it is empty where they are known.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Clip:
     downbeats_s: tuple[float, ...] = ()
     chords: tuple[tuple[float, float, str], ...] = ()
     key: str = ""
+    notes: tuple[tuple[float, float, float], ...] = ()
     instruments: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     start_s: float = 0.0
@@ -60,13 +61,14 @@ def load_clips(
     sample_rate: int,
     seconds: float = 10.0,
     limit: int | None = None,
+    min_sung: float = MIN_SUNG_SHARE,
 ) -> list[Clip]:
     """One clip of `seconds` from each song folder below `folders`, the stretch with the most singing.
 
     A song folder holds vocals and either `accompaniment.flac|wav` or other stems that sum up to it, as
     `accompany synth`, `accompany prepare`, MUSDB18-HQ and MoisesDB have them. `song.json` beside them (as synth and
-    prepare write it) or `song.txt` (a prompt) may say more. Songs that are too short or hardly sung are left out with
-    a log line.
+    prepare write it) or `song.txt` (a prompt) may say more. Songs that are too short, or that sing in less than
+    `min_sung` of the clip, are left out with a log line.
 
     Raises:
         InputError: no usable song folder is found.
@@ -75,7 +77,7 @@ def load_clips(
     for song in _songs(folders):
         if limit is not None and len(clips) >= limit:
             break
-        clip = _load_clip(song, sample_rate, seconds)
+        clip = _load_clip(song, sample_rate, seconds, min_sung)
         if clip is not None:
             clips.append(clip)
     if not clips:
@@ -105,11 +107,11 @@ def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[Song]:
     return found
 
 
-def _load_clip(song: Song, sample_rate: int, seconds: float) -> Clip | None:
+def _load_clip(song: Song, sample_rate: int, seconds: float, min_sung: float) -> Clip | None:
     vocal, truth = _sum(song.vocals, sample_rate), _sum(song.others, sample_rate)
     n = round(seconds * sample_rate)
     start, sung = most_sung_stretch(vocal, sample_rate, n)
-    if len(vocal) < n or sung < MIN_SUNG_SHARE:
+    if len(vocal) < n or sung < min_sung:
         logger.info("%s is left out: %.0f%% of its best %g s are sung", song.source, 100 * sung, seconds)
         return None
     facts = _facts(song)
@@ -130,6 +132,11 @@ def _load_clip(song: Song, sample_rate: int, seconds: float) -> Clip | None:
             if a < end and b > begin
         ),
         key=facts.get("key", ""),
+        notes=tuple(
+            (max(a, begin) - begin, min(b, end) - begin, pitch)
+            for a, b, pitch, *_ in facts.get("notes", ())
+            if a < end and b > begin
+        ),
         instruments=tuple(facts.get("instruments", ())),
         absent=tuple(facts.get("absent", ())),
         start_s=begin,

@@ -79,11 +79,23 @@ def chord_scores(chroma: Matrix, truth: Chords) -> dict[str, float]:
 
 def hear_key(chroma: Matrix) -> str | None:
     """The key whose profile correlates best with the mean chroma (Krumhansl 1990); None of silence or a flat chroma."""
+    fits = _key_fits(chroma)
+    return None if fits is None else key_label(int(np.argmax(fits)))
+
+
+def key_fit(chroma: Matrix, key: str) -> float:
+    """Pearson's r of the mean chroma and the profile of a key, -1 to 1; 0 of silence or a flat chroma."""
+    fits = _key_fits(chroma)
+    return 0.0 if fits is None else float(fits[key_index(key)])
+
+
+def _key_fits(chroma: Matrix) -> Matrix | None:
+    """r of the mean chroma and the profiles of the 24 keys; None of silence or a flat chroma."""
     mean = chroma.mean(1) if chroma.shape[1] else np.zeros(12)
     if float(np.ptp(mean)) < 1e-3 * max(float(mean.max()), 1e-9):
         return None
     profiles = [np.roll(profile, tonic) for profile in (_MAJOR_PROFILE, _MINOR_PROFILE) for tonic in range(12)]
-    return key_label(int(np.argmax([np.corrcoef(profile, mean)[0, 1] for profile in profiles])))
+    return np.array([np.corrcoef(profile, mean)[0, 1] for profile in profiles])
 
 
 def key_score(chroma: Matrix, truth: str) -> float | None:

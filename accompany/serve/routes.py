@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from typing import Annotated, Any, Literal, TypeVar
@@ -91,6 +92,7 @@ async def about(server: Asked) -> AboutAnswer:
         device=band.device,
         plans=band.bundle.plans,
         ffmpeg=which("ffmpeg") is not None,
+        separates=find_spec("demucs") is not None,
         formats=list(downloads.FORMATS),
         limits=asdict(server.limits),
         waiting=waiting,
@@ -109,15 +111,16 @@ async def upload_vocal(
     response: Response,
     server: Asked,
     name: Annotated[str, Query(max_length=300, description="what to call it")] = "vocal",
+    separate: Annotated[bool, Query(description="it is a song: take the voice out of it (takes longer)")] = False,
 ) -> VocalAnswer:
-    """Send a vocal. The answer sets a cookie: only who sends it back can reach what is made here."""
+    """Send a vocal, or a song to cover. The answer sets a cookie: only who sends it back reaches what is made."""
     visitor_id = request.cookies.get(cookie_name(request))
     _check_room(server, visitor_id)
     with server.uploading(), tempfile.TemporaryDirectory(dir=server.store.root) as folder:
         declared = request.headers.get("content-length", "")
         size = int(declared) if declared.isdecimal() else None
         path = await receive(request.stream(), size, Path(folder), server.limits)
-        visitor, vocal = await _aside(request, server.take_in, visitor_id, path, name)
+        visitor, vocal = await _aside(request, server.take_in, visitor_id, path, name, separate)
     response.set_cookie(
         cookie_name(request), visitor.id, httponly=True, samesite="strict", secure=request.url.scheme == "https"
     )

@@ -105,6 +105,7 @@ class AboutAnswer(BaseModel):
     device: str
     plans: bool
     ffmpeg: bool
+    separates: bool = Field(description="whether songs can be sent, whose voice is then taken out")
     formats: list[str]
     limits: dict[str, float]
     waiting: int

@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accompany import audio
 from accompany.api import Band
@@ -23,6 +24,9 @@ from accompany.serve.store import Store, StoredTake, Visitor, Vocal
 from accompany.serve.uploads import Sound, decode, display_name
 from accompany.settings import Settings
 
+if TYPE_CHECKING:
+    from accompany.data.separate import VocalSeparator
+
 
 class BusyVisitorError(InputError):
     """One visitor has as many jobs as he may have."""
@@ -35,6 +39,8 @@ class Server:
         """Start the queues; files go into a new folder in `root`, or in the system's temporary one."""
         self.band, self.limits = band, limits
         self._n_uploads = 0
+        self._separating = threading.Lock()
+        self._separator: VocalSeparator | None = None
         self.store = Store(limits, root)
         self.making = JobQueue("band", limits.max_queue, limits.job_minutes * 60)
         self.listening = JobQueue("listener", 2 * limits.max_queue, limits.job_minutes * 60)
@@ -60,10 +66,11 @@ class Server:
         """The queue that a job is in."""
         return self.listening if job.kind == "listen" else self.making
 
-    def take_in(self, visitor_id: str | None, upload: Path, name: str) -> tuple[Visitor, Vocal]:
+    def take_in(self, visitor_id: str | None, upload: Path, name: str, separate: bool = False) -> tuple[Visitor, Vocal]:
         """Decode an upload, keep it as a vocal and queue the listening; `upload` stays the caller's to delete.
 
-        Who is not known yet becomes a visitor here, once his upload has turned out to be a vocal.
+        With `separate` it is a song, and the vocal is the voice in it. Who is not known yet becomes a visitor here,
+        once his upload has turned out to be a vocal.
 
         Raises:
             InputError: unusable (see `accompany.serve.uploads.decode`), or one vocal too many.
@@ -71,6 +78,8 @@ class Server:
         """
         shown = display_name(name)
         sound = decode(upload, shown, self.band.sample_rate, self.limits)
+        if separate:
+            sound = self._separated(sound, shown)
         visitor = self.store.welcome(visitor_id)
         vocal = self._store_vocal(visitor, sound, shown)
         try:
@@ -111,6 +120,16 @@ class Server:
         """Forget a vocal, its files and its jobs."""
         for job in self.store.delete_vocal(visitor, vocal_id):
             self.cancel(job)
+
+    def _separated(self, song: Sound, name: str) -> Sound:
+        """The voice of a song, one song at a time. InputError where Demucs is not installed, or for silence."""
+        from accompany.covers import vocal_of
+        from accompany.data.separate import BUNDLED, VocalSeparator
+
+        with self._separating:
+            if self._separator is None:
+                self._separator = VocalSeparator(BUNDLED)
+            return Sound(vocal_of(song.samples, song.sample_rate, self._separator, name), song.sample_rate)
 
     def _submit(self, visitor: Visitor, job: Job) -> Job:
         active = [old for old in list(visitor.jobs.values()) if old.active and old.kind != "listen"]

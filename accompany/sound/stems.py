@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from accompany.audio import fit_length, resample
+
+if TYPE_CHECKING:
+    from accompany.data.separate import SongSeparator
 
 STEMS = ("drums", "bass", "other")
 
@@ -19,7 +23,14 @@ class Stems:
     sample_rate: int
 
 
-def split_stems(samples: np.ndarray, sample_rate: int, model: str, device: str = "cpu") -> Stems:
+def load_splitter(model: str, device: str = "cpu") -> SongSeparator:
+    """A Demucs model that tells drums and bass. InputError for none, or one that has no drums or bass."""
+    from accompany.data.separate import SongSeparator
+
+    return SongSeparator(model, device, needed=STEMS[:2])
+
+
+def split_stems(samples: np.ndarray, sample_rate: int, model: str | SongSeparator) -> Stems:
     """Split a band [C, T] into drums, bass and other; what the model takes for singing counts as other.
 
     Other is what the two leave of the band, so that the three sum to it.
@@ -27,15 +38,12 @@ def split_stems(samples: np.ndarray, sample_rate: int, model: str, device: str =
     Args:
         samples: the band.
         sample_rate: Hz.
-        model: a Demucs model as in `accompany.data.separate.SongSeparator`.
-        device: torch device.
+        model: a Demucs model, loaded or as in `accompany.data.separate.SongSeparator`.
 
     Raises:
         InputError: no such model, or one that has no drums or bass.
     """
-    from accompany.data.separate import SongSeparator
-
-    separator = SongSeparator(model, device, needed=STEMS[:2])
+    separator = load_splitter(model) if isinstance(model, str) else model
     found = separator.stems(samples, sample_rate)
     sounds = {}
     for name in STEMS[:2]:

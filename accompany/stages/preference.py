@@ -58,9 +58,8 @@ class Pairs:
 
 def log_likelihood(stage: SemanticStage, told: Batch, codes: Tensor) -> Tensor:
     """Log likelihood [B] of takes [B, K, F], all conditions there and nothing dropped."""
-    logits = stage(codes, conditions_of(stage.config.conditions, told, codes.shape[-1]))
-    picked = functional.log_softmax(logits.float(), dim=-1).gather(-1, codes[..., None])[..., 0]
-    return picked.sum(dim=(1, 2))
+    conditions = conditions_of(stage.config.conditions, told, codes.shape[-1])
+    return stage.log_likelihood(codes, conditions).sum(dim=(1, 2))
 
 
 def preference_losses(

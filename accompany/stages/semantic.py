@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, stack
@@ -108,6 +109,23 @@ class SemanticStage(nn.Module):
         hits = (logits.argmax(dim=-1) == codes)[codes >= 0].float().mean()
         named = {f"stream_{k}": part.detach() for k, part in enumerate(parts)}
         return {"loss": torch.stack(parts).mean(), **named, "accuracy": hits}
+
+    def log_likelihood(self, codes: Tensor, conditions: Conditions) -> Tensor:
+        """Log of the probability [B, K, F] (nats) of each code of [B, K, F], given the conditions and those before."""
+        logits = functional.log_softmax(self(codes, conditions).float(), dim=-1)
+        return logits.gather(-1, codes[..., None])[..., 0]
+
+    @torch.inference_mode()
+    def log_likelihood_long(self, codes: Tensor, conditions: Conditions) -> Tensor:
+        """`log_likelihood` of a song of any length, in the windows that `generate_long` would write it in."""
+        config = self.config
+        parts = windows(codes.shape[-1], config.window_frames, config.context_frames, config.lookahead_frames)
+        found = []
+        for part in parts:
+            seen = functional.pad(codes[..., part.start : part.keep_to], (0, part.stop - part.keep_to), value=0)
+            likely = self.log_likelihood(seen, conditions.window(part.start, part.stop))
+            found.append(likely[..., part.keep_from - part.start : part.keep_to - part.start])
+        return torch.cat(found, dim=-1)
 
     @torch.inference_mode()
     def generate(

@@ -47,10 +47,10 @@ export async function sound(url) {
 }
 
 // fetch tells nothing of an upload under way, so this is the one request made the older way.
-export function upload(blob, name, onShare) {
+export function upload(blob, name, isSong, onShare) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("POST", `/api/vocals?name=${encodeURIComponent(name.slice(-200))}`);
+    request.open("POST", `/api/vocals?name=${encodeURIComponent(name.slice(-200))}${isSong ? "&separate=true" : ""}`);
     request.responseType = "json";
     request.upload.onprogress = (event) => event.lengthComputable && onShare(event.loaded / event.total);
     request.onload = () =>

@@ -13,7 +13,7 @@ export function wireIntake(about, { send, say, guard }) {
   const offer = (file) =>
     file.size > max_mb * 1e6
       ? say(`${file.name} is larger than ${max_mb} MB; send a shorter recording, or FLAC or MP3 in place of WAV.`)
-      : send(file, file.name);
+      : send(file, file.name, $("song").checked);
   $("file").onchange = async ({ target }) => {
     if (target.files[0]) await offer(target.files[0]);
     target.value = "";
@@ -26,6 +26,7 @@ export function wireIntake(about, { send, say, guard }) {
     });
   $("record").onclick = () => guard(() => (recorder ? finish(send) : begin(max_minutes * 60, send, say)));
   window.addEventListener("beforeunload", (event) => recorder && event.preventDefault());
+  $("song").parentElement.hidden = !about.separates;
   $("limits").textContent =
     `WAV, FLAC, MP3, OGG or AIFF${about.ffmpeg ? ", M4A or WebM" : ""}, up to ${max_minutes} minutes and ${max_mb} MB. ` +
     `Only you can reach your files; they are deleted ${keep_minutes} minutes after you were last here.`;

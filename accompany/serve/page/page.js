@@ -42,10 +42,16 @@ const levels = () => ({ voice: Number($("level-voice").value), band: Number($("l
 
 // ---------------------------------------------------------------- vocals
 
-async function send(blob, name) {
+async function send(blob, name, isSong = false) {
+  const sent = (share) => {
+    $("upload").value = share;
+    if (share < 1 || !isSong) return;
+    $("upload").removeAttribute("value"); // how long the server takes is not known
+    $("separating").hidden = false;
+  };
   $("upload").hidden = false;
-  await guard(async () => open(await api.upload(blob, name, (share) => ($("upload").value = share))));
-  $("upload").hidden = true;
+  await guard(async () => open(await api.upload(blob, name, isSong, sent)));
+  $("upload").hidden = $("separating").hidden = true;
   $("upload").value = 0;
 }
 
@@ -132,6 +138,7 @@ async function arrive(job, arrived) {
 function showJobs() {
   const mine = [...state.jobs.values()].filter((job) => job.vocal === state.vocal?.id && job.kind !== "listen");
   $("jobs").replaceChildren(...mine.map(jobCard));
+  $("none").hidden = mine.length > 0 || state.vocal?.takes.length > 0;
   const listening = [...state.jobs.values()].some((job) => job.vocal === state.vocal?.id && job.kind === "listen");
   $("timeline").toggleAttribute("aria-busy", listening);
   showHeard(listening);
@@ -175,7 +182,6 @@ async function show() {
     midi: api.midiUrl,
     mix: (id) => api.mixUrl(id, $("format").value, levels()),
   });
-  $("none").hidden = vocal.takes.length > 0;
   $("stem").href = api.voiceUrl(vocal.id, $("format").value);
   $("project").href = api.projectUrl(vocal.id);
   choose(state.region);

@@ -1,0 +1,1 @@
+"""Questions that `accompany evaluate --study NAME` answers beside the report: a small table each."""

@@ -1,0 +1,322 @@
+"""Does each control do what it says? Takes with it and without it, by the figure that it names, and what else moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from accompany import audio
+from accompany.evaluation import metrics, tonality
+from accompany.evaluation.figures import obedience, wishes
+from accompany.evaluation.judge import SAMPLE_RATE as JUDGE_RATE
+from accompany.evaluation.metrics import Signal
+from accompany.evaluation.rows import other_clip
+from accompany.evaluation.studies.play import Stage, mono
+from accompany.evaluation.studies.table import Study
+from accompany.evaluation.testset import Clip
+from accompany.fit import score
+from accompany.planning import lay_chords
+from accompany.stages.harmony import key_index, key_label
+from accompany.stages.plan import Plan
+from accompany.take import Take
+
+_FASTER = 1.15
+_FIFTH = 7
+_LOUD, _SOFT = "full band, loud drums", "solo piano, no drums"
+_TEMPI = (40.0, 220.0)
+_ELSE = ("harmony", "rhythm", "prompt")
+
+DEFINITIONS = {
+    "without, with": "the row's figure in takes without and with the control; same vocals, prompts and seed",
+    "truth": "the same figure of the true band against what is true of it: as high as the figure goes; for `like` "
+    "the likeness of the vocal's own true band to that reference: what a stranger has",
+    "+harmony, +rhythm, +prompt": "what else moved: change of the band's fit to its own plan's chords and beats, and "
+    "of the CLAP score of its prompt",
+}
+
+Figure = Callable[[int, Take], float | None]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One control.
+
+    Attributes:
+        text: its figure.
+        figure: of the take of a clip by its number.
+        takes: with the control.
+        without: takes without it; None for those of the prompt alone.
+        truth: the figure of the true bands, where it has one.
+    """
+
+    text: str
+    figure: Figure
+    takes: Sequence[Take]
+    without: Sequence[Take] | None = None
+    truth: Sequence[float | None] = field(default_factory=tuple)
+
+
+class Controls:
+    """The trials of a set of clips, each made when it is asked for."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Play all clips by ear first."""
+        self._kept: dict[str, list[Take]] = {}
+        self.stage, self.clips = stage, stage.clips
+        self.prompts = [clip.prompt for clip in stage.clips]
+        self.base = stage.play(self.prompts, [{}] * len(self.prompts))
+
+    def trials(self) -> dict[str, Callable[[], Trial]]:
+        """All of them, by name."""
+        found: dict[str, Callable[[], Trial]] = {
+            "bpm": self.bpm,
+            "taps": self.taps,
+            "key": self.key,
+            "chords": self.chords,
+            "follow": lambda: self.follow(1.0),
+            "follow 2": lambda: self.follow(2.0),
+            "temperature 0.4": lambda: self.temperature(0.4),
+            "temperature 2": lambda: self.temperature(2.0),
+            "like": lambda: self.like(None),
+            "like 0.5": lambda: self.like(0.5),
+            "vary 0.3": lambda: self.vary(0.3),
+            "vary 0.8": lambda: self.vary(0.8),
+        }
+        if self.stage.judge is not None:
+            found |= {"prompt": self.prompt, "guidance 6": self.guidance, "prompt with times": self.times}
+        return found
+
+    def bpm(self) -> Trial:
+        """Another tempo than the one heard."""
+        asked = [float(np.clip(_FASTER * (take.plan.tempo_bpm or 100.0), *_TEMPI)) for take in self.base]
+
+        def figure(i: int, take: Take) -> float:
+            return _tempo_fit(self.stage.beats(mono(take)), asked[i])
+
+        truth = [_tempo_fit(self.stage.beats(clip.truth), _tempo(clip.beats_s)) for clip in self.clips]
+        text = f"1 where the band's tempo is within 4% of the one asked for, {_FASTER:g} times the one heard"
+        return Trial(text, figure, self._play([{"bpm": bpm} for bpm in asked]), truth=truth)
+
+    def taps(self) -> Trial:
+        """Beats halfway between those that were heard."""
+        asked = [_between(take.plan.beats_s, clip.seconds) for take, clip in zip(self.base, self.clips, strict=True)]
+
+        def figure(i: int, take: Take) -> float:
+            return metrics.beat_f(self.stage.beats(mono(take)), np.array(asked[i]))
+
+        truth = [self.stage.beat_f(clip.truth, clip) for clip in self.clips]
+        text = "F of the band's beats against the taps, which lie halfway between the beats heard"
+        return Trial(text, figure, self._play([{"taps": taps} for taps in asked]), truth=truth)
+
+    def key(self) -> Trial:
+        """The key a fifth above the one heard."""
+        asked = [_fifth_above(take.plan.key or "C:maj") for take in self.base]
+        truth = [
+            tonality.key_fit(metrics.chroma(clip.truth, clip.sample_rate), clip.key) if clip.key else None
+            for clip in self.clips
+        ]
+        text = "Pearson r of the band's mean chroma and the profile of the key asked for, a fifth above the one heard"
+        return Trial(text, lambda i, take: _key_fit(take, asked[i]), self._play([{"key": key} for key in asked]),
+                     truth=truth)  # fmt: skip
+
+    def chords(self) -> Trial:
+        """I, V, vi, IV in the key heard, one a bar."""
+        asked = [_four_chords(take.plan.key or "C:maj") for take in self.base]
+
+        def figure(i: int, take: Take) -> float:
+            laid = lay_chords(asked[i], take.plan, take.seconds)
+            return self._fit(mono(take), self.clips[i], Plan(take.plan.beats_s, chords=laid))["harmony"]
+
+        truth = [
+            self._fit(clip.truth, clip, Plan(clip.beats_s, chords=clip.chords))["harmony"] if clip.chords else None
+            for clip in self.clips
+        ]
+        text = "Pearson r of the band's chroma and the chords asked for: I, V, vi, IV of the key heard, one a bar"
+        return Trial(text, figure, self._play([{"chords": chords} for chords in asked]), truth=truth)
+
+    def follow(self, weight: float) -> Trial:
+        """The plan followed, against not at all."""
+        without = self._play([{"follow": 0.0}] * len(self.clips), "follow 0")
+        takes = self.base if weight == 1.0 else self._play([{"follow": weight}] * len(self.clips))
+
+        def figure(i: int, take: Take) -> float:
+            found = self._fit(mono(take), self.clips[i], take.plan)
+            return (found["harmony"] + found["rhythm"]) / 2
+
+        text = "mean of harmony and rhythm of the band against its own plan; without is 0"
+        return Trial(text, figure, takes, without)
+
+    def temperature(self, value: float) -> Trial:
+        """How far two seeds lie apart."""
+        others = {
+            each: self._play([{"temperature": each, "seed": self.stage.seed + 1}] * len(self.clips), f"again {each}")
+            for each in (value, None)
+        }
+        takes = self._play([{"temperature": value}] * len(self.clips))
+        again = zip((*takes, *self.base), (*others[value], *others[None]), strict=True)
+        pairs = {id(take): other for take, other in again}
+
+        def figure(i: int, take: Take) -> float:
+            return _changed(take, pairs[id(take)])
+
+        text = "share of the semantic codes in which two seeds differ; without is the model's own temperature"
+        return Trial(text, figure, takes)
+
+    def like(self, strength: float | None) -> Trial:
+        """The true band of another song as the style."""
+        clips = self.clips
+        references = [clips[other_clip(i, len(clips))].truth for i in range(len(clips))]
+        heard = [self._embedded(reference) for reference in references]
+        rate = clips[0].sample_rate
+        options: list[dict[str, Any]] = [{"like": (reference, rate)} for reference in references]
+        prompts = self.prompts
+        without: Sequence[Take] | None = None
+        if strength is None:
+            prompts, without = [""] * len(clips), self._play([{}] * len(clips), "silent", [""] * len(clips))
+        else:
+            options = [{**each, "like_strength": strength} for each in options]
+        takes = self.stage.play(prompts, options)
+        truth = [float(self._embedded(clip.truth) @ heard[i]) for i, clip in enumerate(clips)]
+        text = "cosine of the CLAP embeddings of the band and the reference, another song's true band; "
+        text += "without a prompt" if strength is None else f"halfway between it and the prompt (strength {strength:g})"
+        return Trial(text, lambda i, take: float(self._embedded(mono(take)) @ heard[i]), takes, without, truth)
+
+    def vary(self, strength: float) -> Trial:
+        """A part of the beats composed anew."""
+        band = self.stage.band
+        takes, still = ([band.vary(take, each) for take in self.base] for each in (strength, 0.0))
+        text = "1 minus the correlation of the onsets with those of the take that was varied; without is strength 0"
+        rate = band.sample_rate
+
+        def figure(i: int, take: Take) -> float:
+            return 1 - metrics.onset_correlation(mono(take), mono(self.base[i]), rate)
+
+        return Trial(text, figure, takes, still)
+
+    def prompt(self) -> Trial:
+        """The clip's own prompt, against none."""
+        without = self._play([{}] * len(self.clips), "silent", [""] * len(self.clips))
+        truth = [self._obeyed(i, clip.truth) for i, clip in enumerate(self.clips)]
+        text = "share of the prompt's wishes that the judge hears granted; without is no prompt"
+        return Trial(text, lambda i, take: self._obeyed(i, mono(take)), self.base, without, truth)
+
+    def guidance(self) -> Trial:
+        """The prompt's weight, against none."""
+        without = self._play([{"guidance": 1.0}] * len(self.clips))
+        truth = [self._obeyed(i, clip.truth) for i, clip in enumerate(self.clips)]
+        text = "the same with guidance 6; without is guidance 1 (the prompt is told, its weight is not raised)"
+        takes = self._play([{"guidance": 6.0}] * len(self.clips))
+        return Trial(text, lambda i, take: self._obeyed(i, mono(take)), takes, without, truth)
+
+    def times(self) -> Trial:
+        """Drums from the middle on, against drums throughout."""
+        half_s = self.clips[0].seconds / 2
+        changing, steady = (
+            self._play([{}] * len(self.clips), prompt, [prompt] * len(self.clips))
+            for prompt in (f"0: {_SOFT}; {half_s:g}: {_LOUD}", _LOUD)
+        )
+
+        def figure(i: int, take: Take) -> float:
+            cut = round(half_s * take.sample_rate)
+            return self._drums(mono(take)[cut:]) - self._drums(mono(take)[:cut])
+
+        text = f"how much surer the judge is of drums in the second half: '{_SOFT}', then '{_LOUD}'; "
+        return Trial(text + f"without is '{_LOUD}' throughout", figure, changing, steady)
+
+    def _play(self, options: list[dict[str, Any]], name: str = "", prompts: list[str] | None = None) -> list[Take]:
+        """Takes with options; those that have a name are made once."""
+        if name in self._kept:
+            return self._kept[name]
+        takes = self.stage.play(self.prompts if prompts is None else prompts, options)
+        if name:
+            self._kept[name] = takes
+        return takes
+
+    def _fit(self, sound: Signal, clip: Clip, plan: Plan) -> dict[str, float]:
+        return score(self.stage.bundle, sound[None], clip.vocal[None], plan)
+
+    def _obeyed(self, index: int, sound: Signal) -> float | None:
+        judge = self.stage.judge
+        assert judge is not None
+        return obedience(sound, self.stage.band.sample_rate, *wishes(self.clips[index], judge), judge).get("obedience")
+
+    def _drums(self, sound: Signal) -> float:
+        judge = self.stage.judge
+        assert judge is not None
+        at_rate = audio.resample(sound, self.stage.band.sample_rate, JUDGE_RATE)
+        tags = judge.tag(torch.from_numpy(np.ascontiguousarray(at_rate, np.float32))[None])[0]
+        return float(tags[judge.config.families.index("drums")])
+
+    def _embedded(self, sound: Signal) -> np.ndarray:
+        return np.asarray(self.stage.band.settings(like=(sound, self.stage.band.sample_rate)).like)
+
+
+def control(stage: Stage) -> Study:
+    """All trials as a table."""
+    played = Controls(stage)
+    beside = _beside(played, played.base)
+    rows: dict[str, dict[str, Sequence[float | None]]] = {}
+    definitions = dict(DEFINITIONS)
+    for name, make in played.trials().items():
+        trial = make()
+        definitions[name] = trial.text
+        with_, without = (
+            [trial.figure(i, take) for i, take in enumerate(takes)]
+            for takes in (trial.takes, played.base if trial.without is None else trial.without)
+        )
+        rows[name] = {"without": without, "with": with_, "change": _minus(with_, without), "truth": trial.truth}
+        moved = _beside(played, trial.takes)
+        rows[name] |= {f"+{key}": _minus(moved[key], beside[key]) for key in _ELSE}
+    return Study(f"Each control against its absence: {len(stage.clips)} vocals", rows, definitions)
+
+
+def _beside(played: Controls, takes: Sequence[Take]) -> dict[str, list[float | None]]:
+    """What a control should leave alone, of each take."""
+    scores = [
+        score(played.stage.bundle, take.samples, take.vocals, take.plan, prompt)
+        for take, prompt in zip(takes, played.prompts, strict=True)
+    ]
+    return {key: [each.get(key) for each in scores] for key in _ELSE}
+
+
+def _minus(a: Sequence[float | None], b: Sequence[float | None]) -> list[float | None]:
+    return [None if x is None or y is None else x - y for x, y in zip(a, b, strict=True)]
+
+
+def _tempo(beats_s: Sequence[float]) -> float:
+    return 60.0 / float(np.median(np.diff(beats_s))) if len(beats_s) > 1 else 0.0
+
+
+def _tempo_fit(beats_s: np.ndarray, asked_bpm: float) -> float:
+    return float(asked_bpm > 0 and abs(_tempo(beats_s.tolist()) / asked_bpm - 1) <= 0.04)
+
+
+def _between(beats_s: Sequence[float], seconds: float) -> tuple[float, ...]:
+    beats = np.asarray(beats_s) if len(beats_s) > 2 else np.arange(0.25, seconds, 0.5)
+    return tuple(((beats[1:] + beats[:-1]) / 2).tolist())
+
+
+def _fifth_above(key: str) -> str:
+    index = key_index(key)
+    return key_label(12 * (index // 12) + (index + _FIFTH) % 12)
+
+
+def _four_chords(key: str) -> str:
+    """I, V, vi, IV of a major key; of a minor one those of its relative major."""
+    index = key_index(key)
+    tonic = index if index < 12 else (index + 3) % 12
+    names = [key_label(step % 12).split(":")[0] for step in (tonic, tonic + 7, tonic + 9, tonic + 5)]
+    return f"{names[0]} {names[1]} {names[2]}m {names[3]}"
+
+
+def _key_fit(take: Take, key: str) -> float:
+    return tonality.key_fit(metrics.chroma(mono(take), take.sample_rate), key)
+
+
+def _changed(take: Take, other: Take) -> float:
+    assert take.draft is not None and other.draft is not None
+    return float((take.draft.codes != other.draft.codes).mean())

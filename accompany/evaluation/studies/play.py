@@ -1,0 +1,84 @@
+"""Takes and figures that studies share: many clips in one batch, measured against their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from accompany.errors import InputError
+from accompany.evaluation import metrics
+from accompany.evaluation.figures import judged_beats
+from accompany.evaluation.metrics import Signal
+from accompany.evaluation.testset import Clip
+
+if TYPE_CHECKING:
+    from accompany.api import Band
+    from accompany.bundles import Bundle
+    from accompany.evaluation.judge import Judge
+    from accompany.take import Take
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Who plays, who judges, and how: the arguments that every study has.
+
+    Attributes:
+        band: the model under test.
+        judge: hears beats and instruments; None lets librosa hear the beats.
+        clips: what is played to.
+        seed: of the generations.
+    """
+
+    band: Band
+    judge: Judge | None
+    clips: Sequence[Clip]
+    seed: int = 0
+
+    @property
+    def bundle(self) -> Bundle:
+        """The parts of the model; InputError for one that plans nothing."""
+        from accompany.bundles import Bundle
+
+        if not isinstance(self.band.bundle, Bundle):
+            raise InputError(
+                f"{self.band.name} plans nothing, so there is nothing to study; choose a model such as tiny."
+            )
+        return self.band.bundle
+
+    def beats(self, sound: Signal) -> np.ndarray:
+        """Beat times in s heard in a sound [T] at the band's rate."""
+        rate = self.band.sample_rate
+        return metrics.track_beats(sound, rate) if self.judge is None else judged_beats(sound, rate, self.judge)
+
+    def play(
+        self, prompts: Sequence[str], options: Sequence[dict[str, Any]], vocals: Sequence[Signal] | None = None
+    ) -> list[Take]:
+        """A take of each clip (or of other vocals), in batches; options beyond what is known are equal for all."""
+        sung = [clip.vocal for clip in self.clips] if vocals is None else vocals
+        settings = [
+            self.band.settings(prompt, **{"seed": self.seed, **each})
+            for prompt, each in zip(prompts, options, strict=True)
+        ]
+        rate, made = self.band.sample_rate, []
+        for first in range(0, len(sung), _BATCH):
+            part = slice(first, first + _BATCH)
+            made += self.band.perform([(each, rate) for each in sung[part]], settings[part])
+        return made
+
+    def harmony(self, sound: Signal, clip: Clip) -> float:
+        """Harmony of a sound against the clip's truth."""
+        return metrics.harmony(sound, clip.truth, clip.sample_rate)
+
+    def beat_f(self, sound: Signal, clip: Clip) -> float | None:
+        """Beat F of a sound against the clip's grid; None where that is not known."""
+        return metrics.beat_f(self.beats(sound), np.array(clip.beats_s)) if clip.beats_s else None
+
+
+def mono(take: Take) -> Signal:
+    """A take [T]."""
+    return np.asarray(take.samples.mean(0), np.float32)

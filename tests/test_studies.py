@@ -1,0 +1,149 @@
+"""Studies: what `accompany evaluate --study` measures, on a random model and on sounds whose answer is known."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("librosa")
+pytest.importorskip("mir_eval")
+
+from conftest import sing
+
+from accompany import InputError, audio
+from accompany.cli import main
+from accompany.config import write_json
+from accompany.evaluation import metrics, tonality
+from accompany.evaluation.arranger import arrange
+from accompany.evaluation.seams import edges
+from accompany.evaluation.studies.length import load_long
+from accompany.evaluation.studies.run import StudyConfig, study
+from accompany.evaluation.studies.table import Study
+
+RATE, SECONDS = 24000, 6.0
+CHORDS = ((0.0, 3.0, "C:maj"), (3.0, 6.0, "G:maj"))
+BEATS = tuple(np.arange(0.0, SECONDS, 0.5).tolist())
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    """Two songs with everything known about them."""
+    root = tmp_path_factory.mktemp("songs")
+    for index in range(2):
+        folder = root / f"{index:06d}"
+        folder.mkdir()
+        audio.write(folder / "vocals.flac", 0.5 * sing(SECONDS, RATE, seed=index), RATE)
+        audio.write(folder / "accompaniment.flac", arrange(CHORDS, BEATS, round(SECONDS * RATE), RATE), RATE)
+        facts = {"captions": ["warm piano"], "beats": BEATS, "downbeats": BEATS[::4], "chords": CHORDS, "key": "C:maj",
+                 "notes": [[0.5 * n, 0.5 * n + 0.4, 57 + n, "la"] for n in range(12)],
+                 "instruments": ["piano"], "absent": ["drums"]}  # fmt: skip
+        write_json(folder / "song.json", facts)
+    return root
+
+
+def run(band, songs, tmp_path, name, **more):
+    found = study(band, [str(songs)], tmp_path / "report", StudyConfig(name, 6.0, **more))
+    content = json.loads((tmp_path / "report" / f"study-{name}.json").read_text())
+    assert content["rows"].keys() == found.rows.keys()
+    assert (tmp_path / "report" / f"study-{name}.md").read_text() == found.as_table()
+    return found
+
+
+def test_controls_move_what_they_name(band, songs, tmp_path):
+    found = run(band, songs, tmp_path, "controls")
+    named = {"bpm", "taps", "key", "chords", "follow", "temperature 2", "like", "vary 0.8", "prompt", "guidance 6"}
+    assert named < found.rows.keys()
+    summary = found.summary()
+    assert summary["temperature 2"]["with"]["mean"] > summary["temperature 0.4"]["with"]["mean"]
+    assert summary["chords"]["truth"]["mean"] > 0.5  # the true band plays the true chords
+    assert summary["taps"]["truth"]["mean"] > summary["taps"]["without"]["mean"]
+    for row in found.rows.values():
+        assert len(row["with"]) == 2 and "+rhythm" in row
+
+
+def test_ranking_lies_between_chance_and_the_best_there_is(band, songs, tmp_path):
+    rows = run(band, songs, tmp_path, "takes", takes=3).summary()
+    for column in ("harmony", "beat F"):
+        best = rows["best there is"][column]["mean"]
+        assert all(rows[way][column]["mean"] <= best + 1e-9 for way in ("first", "mean", "by fit", "by likelihood"))
+
+
+def test_retakes_leave_the_rest_alone(band, songs, tmp_path):
+    found = run(band, songs, tmp_path, "retakes")
+    assert found.rows["region"]["outside"] == [0.0] * 4
+    assert all(share > 0.5 for share in found.rows["region"]["changed"])
+    assert all(0 <= rank <= 1 for rank in found.rows["left end"]["flux rank"])
+
+
+def test_melodies_are_hummed_whistled_and_played(band, songs, tmp_path):
+    pytest.importorskip("fluidsynth")
+    pytest.importorskip("demucs")
+    found = run(band, songs, tmp_path, "inputs")
+    assert list(found.rows)[:4] == ["sung", "separated", "hummed", "whistled"] and "flute" in found.rows
+
+
+def test_a_hum_and_a_whistle_have_the_pitch_of_the_notes():
+    from accompany.data.songs.score import Note
+    from accompany.evaluation.studies.inputs import hum, whistle
+
+    notes = (Note(0.2, 1.8, 57.0, 96),)
+    for make, pitch in ((hum, 57.0), (whistle, 81.0)):
+        sound = make(notes, 2.0, RATE)
+        heard, voiced = metrics.sung_pitch(sound, RATE)
+        assert len(sound) == 2 * RATE and np.abs(sound).max() == pytest.approx(0.5, abs=1e-3)
+        assert np.median(heard[voiced]) == pytest.approx(pitch, abs=0.3)
+
+
+def test_long_songs_and_recordings_sung_again_and_again(band, tmp_path):
+    audio.write(tmp_path / "voice.wav", sing(5.0, RATE), RATE)
+    (clip,) = load_long([str(tmp_path)], RATE, 60.0, None)
+    assert clip.seconds == 60.0
+    np.testing.assert_allclose(clip.vocal[: 5 * RATE], clip.vocal[13 * RATE : 18 * RATE])
+    assert not clip.vocal[5 * RATE + 10 : 13 * RATE].any()
+    found = study(band, [str(tmp_path)], tmp_path / "report", StudyConfig("length", 60.0))
+    row = {name: values[0] for name, values in found.rows["by ear"].items()}
+    assert row["first sound"] > 0 and row["seam flux"] > 0 and row["peak MB"] > 50 and row["rests"] is not None
+    assert row["beat F first 30 s"] is None
+
+
+def test_a_click_is_an_edge_and_its_surroundings_are_not():
+    sound = 0.1 * np.random.default_rng(0).standard_normal((1, 4 * RATE)).astype(np.float32)
+    sound[:, 2 * RATE :] *= 4
+    seam, elsewhere = edges(sound, RATE, (2.0, 3.0))
+    assert seam.level > 3 * elsewhere.level and seam.level_rank > 0.95 and seam.flux_rank > 0.95
+    assert edges(sound, RATE, (0.01, 3.99)) == []
+
+
+def test_a_key_fits_its_own_chords_best():
+    cadence = ((0.0, 2.0, "C:maj"), (2.0, 4.0, "F:maj"), (4.0, 5.0, "G:maj"), (5.0, 6.0, "C:maj"))
+    chroma = metrics.chroma(arrange(cadence, BEATS, round(SECONDS * RATE), RATE), RATE)
+    fits = [tonality.key_fit(chroma, key) for key in ("C:maj", "G:maj", "F#:maj")]
+    assert fits[0] > fits[1] > fits[2] and tonality.key_fit(np.zeros((12, 40)), "C:maj") == 0.0
+
+
+def test_tables_have_means_intervals_and_gaps():
+    table = Study("title", {"a": {"x": [1.0, 3.0, None], "y": []}}, {"x": "what it is"}, ["a note"])
+    assert table.summary() == {"a": {"x": {"mean": 2.0, "low": 1.0, "high": 3.0, "values": 2}}}
+    assert "| a | 2.00 ± 1.00 |  |" in table.as_table() and "> a note" in table.as_table()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--study", "beauty"], "beauty"),
+        (["--study", "length", "--seconds", "20"], "at least 60"),
+        (["--study", "takes", "--takes", "1"], "at least 2"),
+        (["--study", "inputs", "--seconds", "2"], "at least 4"),
+    ],
+)
+def test_studies_that_cannot_be_are_refused(songs, tmp_path, capsys, arguments, sentence):
+    assert main(["evaluate", str(songs), "--report", str(tmp_path / "r"), *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_model_that_plans_nothing_is_not_studied(songs, tmp_path):
+    class Other:
+        name, sample_rate, bundle = "other", RATE, None
+
+    with pytest.raises(InputError, match="plans nothing"):
+        study(Other(), [str(songs)], tmp_path, StudyConfig("takes", 6.0))
