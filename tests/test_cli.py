@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -16,7 +17,8 @@ from conftest import sing
 import accompany
 from accompany import audio
 from accompany.arguments import build_parser
-from accompany.cli import main
+from accompany.cli import _RECIPES, main
+from accompany.config import CONFIGS_DIR
 
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
@@ -129,6 +131,24 @@ def test_models_and_doctor(capsys):
     found = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
     assert {"python", "torch", "transformers", "models", "ffmpeg", "libfluidsynth", "soundfont", "disk"} <= set(found)
     assert all(finding["advice"] for finding in found.values() if finding["status"] != "ok")
+
+
+@pytest.mark.parametrize("part", [*_RECIPES, "tune"])
+def test_the_configs_of_the_other_parts_have_every_key(part):
+    pytest.importorskip("lightning")
+    from omegaconf import OmegaConf
+
+    module, _, name = _RECIPES.get(part, ("accompany.tune", "tune", "TuneConfig"))
+
+    def keys(config, prefix=""):
+        for key in config:
+            yield prefix + key
+            if not OmegaConf.is_missing(config, key) and OmegaConf.is_dict(config[key]):
+                yield from keys(config[key], f"{prefix}{key}.")
+
+    known = set(keys(OmegaConf.structured(getattr(importlib.import_module(module), name))))
+    written = OmegaConf.load(CONFIGS_DIR / f"{part}.yaml")
+    assert known == set(keys(written))
 
 
 @pytest.mark.parametrize("config", ["typo_sizes", "missing.yaml"])

@@ -1,6 +1,7 @@
 """`accompany evaluate` on two small songs and a model with random weights: rows, table, page and refusals."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from accompany import audio
 from accompany.errors import InputError
 from accompany.evaluation.arranger import arrange
 from accompany.evaluation.figures import summarise
+from accompany.evaluation.pictures import picture
 from accompany.evaluation.report import EvaluationConfig, evaluate
 
 RATE = 24000
@@ -94,6 +96,13 @@ def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
     assert "Source: mir_eval" in table
     assert (report_dir / "clips" / "overview.png").stat().st_size > 10_000
     assert (report_dir / "clips" / "000.png").stat().st_size > 10_000
+
+
+def test_drawing_leaves_the_matplotlib_of_a_notebook_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it raises
+    sound = sing(1.0, RATE)
+    path = picture(tmp_path / "take.png", sound, sound, RATE, beats_s=(0.2, 0.7), chords=((0.0, 1.0, "C"),))
+    assert path.read_bytes()[:4] == b"\x89PNG" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_report_folder_that_is_a_file_is_refused(band, songs, tmp_path):
