@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,6 +100,21 @@ def test_codec_in_pieces_equals_whole(name: str) -> None:
     assert torch.equal(codec.encode(audio, chunk_s=1.1), whole)
     decoded = codec.decode(whole, chunk_s=100)
     assert (codec.decode(whole, chunk_s=0.7) - decoded).abs().max() < 1e-5
+
+
+def test_codec_widens_without_onednn_and_leaves_it_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = Codec(build_encodec("24 kHz tiny"))
+    seen: dict[str, set[bool]] = {"Conv1d": set(), "ConvTranspose1d": set()}
+    for kind in (torch.nn.Conv1d, torch.nn.ConvTranspose1d):
+        plain = kind.forward
+
+        def watched(self: Any, *given: Any, plain: Any = plain, name: str = kind.__name__) -> torch.Tensor:
+            seen[name].add(torch._C._get_mkldnn_enabled())
+            return plain(self, *given)
+
+        monkeypatch.setattr(kind, "forward", watched)
+    codec.decode(torch.zeros(1, 2, 30, dtype=torch.long))
+    assert seen == {"Conv1d": {True}, "ConvTranspose1d": {False}} and torch._C._get_mkldnn_enabled()
 
 
 def test_codec_keeps_the_level_of_a_normalised_model() -> None:

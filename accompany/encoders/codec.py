@@ -7,7 +7,9 @@ their receptive field, and the recurrent layers carry their state from piece to 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _LEVEL_STEP_DB = 0.1
 _LEVEL_FLOOR_DB = -100.0
+_ONEDNN = threading.Lock()
 
 
 class Codec(nn.Module):
@@ -199,7 +202,7 @@ class Codec(nn.Module):
             return before(self._dequantize(codes[..., begin:end]))[..., first - begin : last - begin]
 
         states = _Recurrent(lstm, embed, n_frames, piece)
-        return _in_pieces(lambda begin, end: after(states(begin, end)), n_frames, piece, context, self.hop)
+        return _in_pieces(lambda begin, end: _upsampled(after, states(begin, end)), n_frames, piece, context, self.hop)
 
     def _quantize(self, latents: Tensor) -> Tensor:
         """Latents [B, D, A] to residual codes [B, K, A]."""
@@ -249,6 +252,31 @@ class Codec(nn.Module):
 def _split_at_lstm(layers: nn.ModuleList) -> tuple[nn.Sequential, nn.Module, nn.Sequential]:
     index = next(i for i, layer in enumerate(layers) if isinstance(getattr(layer, "lstm", None), nn.LSTM))
     return nn.Sequential(*layers[:index]), layers[index], nn.Sequential(*layers[index + 1 :])
+
+
+def _upsampled(layers: nn.Sequential, latents: Tensor) -> Tensor:
+    """What the layers give, transposed convolutions by PyTorch's own kernel on a CPU.
+
+    That is as fast as oneDNN's, which prepares itself anew for every length: up to 0.6 s on several threads.
+    """
+    for layer in layers:
+        widens = any(isinstance(part, nn.ConvTranspose1d) for part in layer.modules())
+        with _without_onednn() if widens and latents.device.type == "cpu" else nullcontext():
+            latents = layer(latents)
+    return latents
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Switch oneDNN off, for the whole process; one thread at a time, so that each finds it as it was."""
+    with _ONEDNN:
+        before = torch._C._get_mkldnn_enabled()
+        # torch.backends.mkldnn.flags would set the precision too, and warn of that.
+        torch._C._set_mkldnn_enabled(False)
+        try:
+            yield
+        finally:
+            torch._C._set_mkldnn_enabled(before)
 
 
 class _Recurrent:

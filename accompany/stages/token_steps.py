@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from accompany.stages.cache import KVCache
 from accompany.stages.products import Product, product_of, products_of
 from accompany.stages.transformer import Block, Transformer, TransformerConfig
 
@@ -31,13 +32,12 @@ def is_token_profile(config: TransformerConfig) -> bool:
 
 @dataclass(frozen=True)
 class _Layer:
-    """The weights of one block; queries and keys share the factor of their products between them."""
+    """The weights of one block; `scales` [H + 1, C] are of queries, with the factor of their products, and keys."""
 
     norm_attention: Tensor
     query: Product
     pair: Product
-    query_scale: Tensor
-    key_scale: Tensor
+    scales: Tensor
     out: Product
     norm_feed: Tensor
     feed_in: Product
@@ -52,12 +52,12 @@ class _Layer:
         channels = [attention.heads * attention.head_width, 2 * attention.head_width]
         query, pair = products_of(attention.project, channels)
         assert block.feed_conv is not None and block.feed_norm is not None
+        scales = [attention.query_scale * scale] * attention.heads + [attention.key_scale]
         return cls(
             block.norm_attention.weight,
             query,
             pair,
-            attention.query_scale * scale,
-            attention.key_scale,
+            torch.stack(scales),
             product_of(attention.out),
             block.norm_feed.weight,
             product_of(block.feed_in),
@@ -76,11 +76,10 @@ class TokenSteps:
         self._transformer, self._heads, self._eps = transformer, config.heads, config.norm_eps
         self._layers = [_Layer.of(block, config.qk_scale) for block in transformer.blocks if isinstance(block, Block)]
         self._norm = transformer.norm.weight
-        self._cache = transformer.new_cache(batch_size, n_frames)
+        self._cache: KVCache | None = transformer.new_cache(batch_size, n_frames)
         assert self._cache.bias is not None
         self._far_first = self._cache.bias.flip(1)
-        self._keys = [keys[:, 0] for keys in self._cache.keys]
-        self._values = [values[:, 0] for values in self._cache.values]
+        self._keys = self._values = self._cache.values
         self._recent: list[list[Tensor]] = []
         self._filled = 0
 
@@ -91,23 +90,33 @@ class TokenSteps:
             [B, F', D]: of a long first call the last frames only.
         """
         first, self._filled = self._filled, self._filled + x.shape[1]
-        if first == 0:
+        if self._cache is not None:
             made = self._transformer.prefill_long(x, self._cache)
-            self._recent = [list(recent.unbind(1)) for recent in self._cache.recent]
+            self._go_on_from(self._cache)
+            self._cache = None
             return made
         return self._step(x[:, 0].to(self._norm.dtype), first)[:, None].to(x.dtype)
 
+    def _go_on_from(self, cache: KVCache) -> None:
+        """Keep keys [depth, B, C, N] and values [depth, B, N, C]: so each frame's sums run over what lies together."""
+        self._keys = cache.keys[:, :, 0].mT.contiguous()
+        self._values = cache.values[:, :, 0]
+        self._recent = [list(recent.unbind(1)) for recent in cache.recent]
+
     def _step(self, rows: Tensor, position: int) -> Tensor:
         """Rows [B, D] at the position to [B, D]."""
-        bias = self._far_first[:, -position - 1 :]
-        for layer, keys, values, recent in zip(self._layers, self._keys, self._values, self._recent, strict=True):
-            query = layer.query(self._normed(rows, layer.norm_attention)).view(len(rows), self._heads, -1)
-            key, value = layer.pair(rows).chunk(2, dim=-1)
-            keys[:, position] = _unit(key) * layer.key_scale
-            values[:, position] = value
-            seen = keys[:, : position + 1].transpose(1, 2)
-            shares = torch.baddbmm(bias, _unit(query) * layer.query_scale, seen).softmax(dim=-1)
-            mixed = shares.bmm(values[:, : position + 1])
+        bias, channels = self._far_first[:, -position - 1 :], self._keys.shape[2]
+        now = self._keys[..., position], self._values[:, :, position]
+        seen = self._keys[..., : position + 1], self._values[:, :, : position + 1]
+        views = zip(*(part.unbind() for part in (*now, *seen)), self._recent, strict=True)
+        for layer, (key_now, value_now, keys, values, recent) in zip(self._layers, views, strict=True):
+            query = layer.query(self._normed(rows, layer.norm_attention))
+            heads = torch.cat([query, layer.pair(rows)], dim=1).view(len(rows), -1, channels)
+            pointing = _unit(heads[:, :-1]).mul_(layer.scales)
+            key_now.copy_(pointing[:, -1])
+            value_now.copy_(heads[:, -1])
+            shares = torch.baddbmm(bias, pointing[:, :-1], keys).softmax(dim=-1)
+            mixed = shares.bmm(values)
             rows = layer.out.add(rows, mixed.view(len(rows), -1))
             fed = layer.feed_in(self._normed(rows, layer.norm_feed))
             recent.append(fed)
