@@ -258,6 +258,8 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--study", choices=STUDIES, metavar="NAME", help=help_)
     help_ = "of each vocal in --study takes (default 4)"
     parser.add_argument("--takes", type=_count, default=4, metavar="N", help=help_)
+    help_ = "only these rows of --study controls or inputs, such as --only bpm chords"
+    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help=help_)
     parser.add_argument("--judge", default="", metavar="DIR", help="judge of the prompts (default: the package's own)")
     _add_model(parser)
 

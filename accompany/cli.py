@@ -263,7 +263,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _study(args: argparse.Namespace) -> None:
     from accompany.evaluation.studies.run import StudyConfig, study
 
-    config = StudyConfig(args.study, args.seconds, args.clips or 0, args.seed, args.takes, args.judge)
+    config = StudyConfig(args.study, args.seconds, args.clips or 0, args.seed, args.takes, args.judge, (*args.only,))
     _say(study(_load(args), args.songs, args.report, config).as_table())
     _say(f"The figures of each clip: {Path(args.report) / f'study-{args.study}.json'}")
 

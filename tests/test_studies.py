@@ -59,6 +59,8 @@ def test_controls_move_what_they_name(band, songs, tmp_path):
     assert summary["taps"]["truth"]["mean"] > summary["taps"]["without"]["mean"]
     for row in found.rows.values():
         assert len(row["with"]) == 2 and "+rhythm" in row
+    with pytest.raises(InputError, match=r"no row 'volume'; there are: bpm"):
+        run(band, songs, tmp_path, "controls", only=("volume",))
 
 
 def test_ranking_lies_between_chance_and_the_best_there_is(band, songs, tmp_path):
@@ -134,6 +136,7 @@ def test_tables_have_means_intervals_and_gaps():
         (["--study", "length", "--seconds", "20"], "at least 60"),
         (["--study", "takes", "--takes", "1"], "at least 2"),
         (["--study", "inputs", "--seconds", "2"], "at least 4"),
+        (["--study", "takes", "--only", "first"], "no rows to choose"),
     ],
 )
 def test_studies_that_cannot_be_are_refused(songs, tmp_path, capsys, arguments, sentence):

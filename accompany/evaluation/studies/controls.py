@@ -15,7 +15,7 @@ from accompany.evaluation.figures import obedience, wishes
 from accompany.evaluation.judge import SAMPLE_RATE as JUDGE_RATE
 from accompany.evaluation.metrics import Signal
 from accompany.evaluation.rows import other_clip
-from accompany.evaluation.studies.play import Stage, mono
+from accompany.evaluation.studies.play import Stage, chosen, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip
 from accompany.fit import score
@@ -255,13 +255,14 @@ class Controls:
         return np.asarray(self.stage.band.settings(like=(sound, self.stage.band.sample_rate)).like)
 
 
-def control(stage: Stage) -> Study:
-    """All trials as a table."""
+def control(stage: Stage, only: Sequence[str] = ()) -> Study:
+    """All trials as a table, or only those of some controls. InputError for a control that there is not."""
     played = Controls(stage)
+    trials = chosen(played.trials(), only)
     beside = _beside(played, played.base)
     rows: dict[str, dict[str, Sequence[float | None]]] = {}
     definitions = dict(DEFINITIONS)
-    for name, make in played.trials().items():
+    for name, make in trials.items():
         trial = make()
         definitions[name] = trial.text
         with_, without = (

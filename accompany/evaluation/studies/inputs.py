@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from accompany.data.songs.score import Note, Part
 from accompany.data.songs.soundfont import find_soundfont
 from accompany.errors import InputError
 from accompany.evaluation.metrics import Signal, beat_f
-from accompany.evaluation.studies.play import Stage, mono
+from accompany.evaluation.studies.play import Stage, chosen, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip
 
@@ -42,17 +42,21 @@ _WHISTLE_UP = 24
 _SHORTEST_S, _VELOCITY = 0.03, 96
 
 
-def inputs(stage: Stage) -> Study:
+def inputs(stage: Stage, only: Sequence[str] = ()) -> Study:
     """Harmony and beats of the band when the melody of each clip comes as something else than singing.
 
+    Args:
+        stage: synthetic songs, whose melodies are known.
+        only: these rows alone.
+
     Raises:
-        InputError: melodies are not known, or FluidSynth or a soundfont is missing.
+        InputError: melodies are not known, there is no such row, or FluidSynth or a soundfont is missing.
     """
     notes = [melody_of(clip) for clip in stage.clips]
     rate = stage.band.sample_rate
     prompts = [clip.prompt for clip in stage.clips]
     rows: dict[str, dict[str, list[float | None]]] = {}
-    for name, make in _makers(rate).items():
+    for name, make in chosen(_makers(rate), only).items():
         vocals = [_as_loud(make(clip, tune), clip.vocal) for clip, tune in zip(stage.clips, notes, strict=True)]
         takes = [stage.band.scored(take) for take in stage.play(prompts, [{}] * len(prompts), vocals)]
         pairs = list(zip(takes, stage.clips, strict=True))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from accompany.bundles import Bundle
     from accompany.evaluation.judge import Judge
     from accompany.take import Take
+
+T = TypeVar("T")
 
 _BATCH = 8
 
@@ -77,6 +79,14 @@ class Stage:
     def beat_f(self, sound: Signal, clip: Clip) -> float | None:
         """Beat F of a sound against the clip's grid; None where that is not known."""
         return metrics.beat_f(self.beats(sound), np.array(clip.beats_s)) if clip.beats_s else None
+
+
+def chosen(rows: Mapping[str, T], only: Sequence[str]) -> dict[str, T]:
+    """The rows called so, all of them without names. InputError for a name that is none."""
+    for name in only:
+        if name not in rows:
+            raise InputError(f"This study has no row '{name}'; there are: {', '.join(rows)}.")
+    return {name: row for name, row in rows.items() if not only or name in only}
 
 
 def mono(take: Take) -> Signal:

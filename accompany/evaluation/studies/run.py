@@ -40,6 +40,7 @@ class StudyConfig:
         limit: number of clips, 0 for all.
         seed: of the generations.
         takes: of each vocal, for the study of that name.
+        only: the rows wanted of a study of controls or inputs; empty for all.
         judge: folder of a judge; empty: the one in the package.
     """
 
@@ -49,6 +50,7 @@ class StudyConfig:
     seed: int = 0
     takes: int = 4
     judge: str = ""
+    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be studied."""
@@ -60,6 +62,8 @@ class StudyConfig:
             raise InputError("A study needs --seconds of at least 4.")
         if self.study == "takes" and self.takes < 2:
             raise InputError("A study of takes needs --takes of at least 2.")
+        if self.only and self.study not in ("controls", "inputs"):
+            raise InputError(f"A study of {self.study} has no rows to choose; leave --only out.")
 
     @property
     def length_s(self) -> float:
@@ -100,7 +104,7 @@ def _controls(stage: Stage, config: StudyConfig) -> Study:
 
     if len(stage.clips) < 2:
         raise InputError("A study of controls needs two songs: one of them says what the other shall sound like.")
-    return control(stage)
+    return control(stage, config.only)
 
 
 def _takes(stage: Stage, config: StudyConfig) -> Study:
@@ -112,7 +116,7 @@ def _takes(stage: Stage, config: StudyConfig) -> Study:
 def _inputs(stage: Stage, config: StudyConfig) -> Study:
     from accompany.evaluation.studies.inputs import inputs
 
-    return inputs(stage)
+    return inputs(stage, config.only)
 
 
 def _retakes(stage: Stage, config: StudyConfig) -> Study:
