@@ -62,7 +62,7 @@ def bench(subject: Subject, config: BenchConfig, progress: Callable[[float], Non
         `speedup_against_llama` (of steps) over all of them.
     """
     shortest_s = min(config.lengths_s)
-    # A GPU's graphs are captured for a length; on a CPU any length finds libraries and memory ready for the others.
+    # A GPU chooses its kernels by length; on a CPU any length finds libraries and memory ready for the others.
     for part in subject.parts(min(_WARM_UP_S, shortest_s) if subject.device == "cpu" else shortest_s, 1):
         part.run(None)
     cases = [(length_s, batch) for length_s in config.lengths_s for batch in config.batches]
