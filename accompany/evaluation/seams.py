@@ -29,12 +29,33 @@ class Seams:
 
 def seams(samples: np.ndarray, sample_rate: int, borders_s: Sequence[float]) -> Seams:
     """Measure borders (seconds) in a sound [C, T]; borders within 0.1 s of the ends count not."""
-    mono = samples.mean(axis=0)
-    flux, step = _flux(mono, sample_rate), _level_steps(mono, sample_rate)
-    n = min(len(flux), len(step))
-    inside = [border for border in borders_s if _SPAN_S < border < n * _HOP_S - _SPAN_S]
-    places = np.round(np.asarray(inside) / _HOP_S).astype(int)
-    return Seams(_ratio(flux[:n], places), _ratio(step[:n], places))
+    return Moves.of(samples, sample_rate).seams(borders_s)
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How far spectrum and level move at each hop of a sound: `flux` and `step`, both [N]."""
+
+    flux: np.ndarray
+    step: np.ndarray
+
+    @classmethod
+    def of(cls, samples: np.ndarray, sample_rate: int) -> Moves:
+        """Those of a sound [C, T]."""
+        mono = samples.mean(axis=0)
+        flux, step = _flux(mono, sample_rate), _level_steps(mono, sample_rate)
+        n = min(len(flux), len(step))
+        return cls(flux[:n], step[:n])
+
+    def places(self, times_s: Sequence[float]) -> np.ndarray:
+        """The hops of times that are not within 0.1 s of the ends."""
+        inside = [time for time in times_s if _SPAN_S < time < len(self.flux) * _HOP_S - _SPAN_S]
+        return np.round(np.asarray(inside) / _HOP_S).astype(int)
+
+    def seams(self, borders_s: Sequence[float]) -> Seams:
+        """What borders (seconds) are like."""
+        places = self.places(borders_s)
+        return Seams(_ratio(self.flux, places), _ratio(self.step, places))
 
 
 def window_borders(n_frames: int, window: int, context: int, lookahead: int, frame_rate: float) -> list[float]:
@@ -62,11 +83,8 @@ class Edge:
 
 def edges(samples: np.ndarray, sample_rate: int, places_s: Sequence[float]) -> list[Edge]:
     """Places (seconds) in a sound [C, T], each on its own; those within 0.1 s of the ends say nothing and are left."""
-    mono = samples.mean(axis=0)
-    flux, step = _flux(mono, sample_rate), _level_steps(mono, sample_rate)
-    n = min(len(flux), len(step))
-    flux, step = _largest_near(flux[:n]), _largest_near(step[:n])
-    inside = [round(place / _HOP_S) for place in places_s if _SPAN_S < place < n * _HOP_S - _SPAN_S]
+    moves = Moves.of(samples, sample_rate)
+    flux, step = _largest_near(moves.flux), _largest_near(moves.step)
     return [
         Edge(
             float(flux[place] / max(flux.mean(), 1e-9)),
@@ -74,7 +92,7 @@ def edges(samples: np.ndarray, sample_rate: int, places_s: Sequence[float]) -> l
             float((flux < flux[place]).mean()),
             float((step < step[place]).mean()),
         )
-        for place in inside
+        for place in moves.places(places_s)
     ]
 
 

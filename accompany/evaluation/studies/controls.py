@@ -86,6 +86,10 @@ class Controls:
             "vary 0.3": lambda: self.vary(0.3),
             "vary 0.8": lambda: self.vary(0.8),
         }
+        if all(len(clip.beats_s) > 1 for clip in self.clips):
+            found |= {"true bpm": self.true_bpm}
+        if all(clip.key for clip in self.clips):
+            found |= {"true key": self.true_key}
         if self.stage.judge is not None:
             found |= {"prompt": self.prompt, "guidance 6": self.guidance, "prompt with times": self.times}
         return found
@@ -122,6 +126,19 @@ class Controls:
         text = "Pearson r of the band's mean chroma and the profile of the key asked for, a fifth above the one heard"
         return Trial(text, lambda i, take: _key_fit(take, asked[i]), self._play([{"key": key} for key in asked]),
                      truth=truth)  # fmt: skip
+
+    def true_bpm(self) -> Trial:
+        """The tempo that the song has."""
+        takes = self._play([{"bpm": float(np.clip(_tempo(clip.beats_s), *_TEMPI))} for clip in self.clips])
+        truth = [self.stage.beat_f(clip.truth, clip) for clip in self.clips]
+        text = "F of the band's beats against the song's, told its tempo"
+        return Trial(text, lambda i, take: self.stage.beat_f(mono(take), self.clips[i]), takes, truth=truth)
+
+    def true_key(self) -> Trial:
+        """The key that the song has."""
+        takes = self._play([{"key": key_label(key_index(clip.key))} for clip in self.clips])
+        text = "Pearson r of the band's smoothed chroma and the true band's, told the song's key"
+        return Trial(text, lambda i, take: self.stage.harmony(mono(take), self.clips[i]), takes, truth=[1.0])
 
     def chords(self) -> Trial:
         """I, V, vi, IV in the key heard, one a bar."""

@@ -12,9 +12,9 @@ from accompany import audio
 from accompany.bench.measure import peak_memory
 from accompany.errors import InputError
 from accompany.evaluation import metrics, tonality
-from accompany.evaluation.figures import seam_figures, stage_borders
+from accompany.evaluation.figures import stage_borders
 from accompany.evaluation.metrics import Signal
-from accompany.evaluation.seams import seams
+from accompany.evaluation.seams import Moves
 from accompany.evaluation.studies.play import Stage, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip, load_clips
@@ -24,6 +24,7 @@ _END_S = 30.0
 _REST_S = 8.0
 _LEAST_SUNG = 0.1
 _SILENT_DB = -50.0
+_DRAWS = 20
 
 DEFINITIONS = {
     "beat F first 30 s, last 30 s": "of the beats that the judge hears in the band, against the known grid",
@@ -32,7 +33,7 @@ DEFINITIONS = {
     "key fit first, last": "Pearson r of the band's mean chroma and the profile of the plan's key, first and last 30 s",
     "seam flux, seam level": "largest rise of the spectrum (and step of level) within 30 ms of the windows' borders, "
     "over that elsewhere; 1: no seam",
-    "other places": "the same of as many places drawn at random, largest of 20 draws: how far chance goes",
+    "other places": f"the same of as many places drawn at random, largest of {_DRAWS} draws: how far chance goes",
     "rests": "level of the band in dB while the voice rests for 2 s and more, against the rest of the song",
     "rtf": "seconds of work for a second of song",
     "first sound": "seconds until `band.stream` gives its first piece",
@@ -127,17 +128,18 @@ def _key(take: Take, sound: Signal) -> dict[str, float | None]:
 
 
 def _seams(stage: Stage, sound: Signal) -> dict[str, float | None]:
-    rate = stage.band.sample_rate
-    found = seam_figures(sound, rate, stage.bundle)
-    if not found:
+    seconds = len(sound) / stage.band.sample_rate
+    borders = stage_borders(stage.bundle, seconds)
+    if not borders:
         return {}
+    moves = Moves.of(sound[None], stage.band.sample_rate)
     rng = np.random.default_rng(stage.seed)
-    count = len(stage_borders(stage.bundle, len(sound) / rate))
-    draws = [seams(sound[None], rate, rng.uniform(1.0, len(sound) / rate - 1.0, count).tolist()) for _ in range(20)]
+    found = moves.seams(borders)
+    draws = [moves.seams(rng.uniform(1.0, seconds - 1.0, len(borders)).tolist()) for _ in range(_DRAWS)]
     return {
-        "seam flux": found["seam_flux"],
+        "seam flux": found.flux_ratio,
         "other places flux": max(draw.flux_ratio for draw in draws),
-        "seam level": found["seam_level"],
+        "seam level": found.level_ratio,
         "other places level": max(draw.level_ratio for draw in draws),
     }
 
