@@ -293,8 +293,16 @@ def _add_bench(commands: Any) -> None:
     add("--plot", metavar="FILE", help="draw the report: .png, .svg or .pdf")
     help_ = "time loading from these tokens against training instead: accompany bench --loader tokens --train semantic"
     add("--loader", metavar="TOKENS_DIR", help=help_)
-    help_ = "with --loader: configs of training (default semantic acoustic)"
+    help_ = "time training on these tokens against a plain loop: accompany bench --training tokens --train semantic"
+    add("--training", metavar="TOKENS_DIR", help=help_)
+    add("--steps", type=_count, default=6, metavar="N", help="with --training: steps that are timed (default 6)")
+    help_ = "with --training: as in train, such as loading.batch_size=2"
+    add("--set", nargs="+", default=[], metavar="KEY=VALUE", help=help_)
+    help_ = "with --loader and --training: configs of training (default semantic acoustic)"
     add("--train", nargs="+", default=["semantic", "acoustic"], metavar="CONFIG", help=help_)
+    help_ = "measure a separator on mixes of these songs instead: accompany bench --separation songs --separator tiny"
+    add("--separation", metavar="SONGS_DIR", help=help_)
+    add("--separator", default="tiny", metavar="NAME", help="with --separation: as in prepare (default tiny)")
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 

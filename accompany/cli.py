@@ -280,21 +280,18 @@ def _recipe(args: argparse.Namespace) -> None:
     _say(times(run_recipe(steps, work, scale=args.scale, chosen=chosen)))
 
 
-def _bench_loader(args: argparse.Namespace) -> None:
-    from accompany.bench.loader import LoaderBenchConfig, bench_loader, loader_table
-    from accompany.devices import choose_device
-
-    with _bar("loader") as progress:
-        report = bench_loader(args.loader, LoaderBenchConfig(tuple(args.train)), choose_device(args.device), progress)
-    _say(loader_table(report))
-    if args.json:
-        _print_json(report)
-
-
 def _bench(args: argparse.Namespace) -> None:
-    if args.loader:
+    if args.separation:
+        with _extra("data"):
+            from accompany.commands.bench import bench_separation
+
+            bench_separation(args)
+        return
+    if args.loader or args.training:
         with _extra("train"):
-            _bench_loader(args)
+            from accompany.commands.bench import bench_on_tokens
+
+            bench_on_tokens(args)
         return
     from accompany.bench.picture import check_picture, draw
     from accompany.bench.run import BenchConfig, as_table, bench

@@ -65,10 +65,11 @@ class Stream:
         lead, held = round(_LEAD_IN_S * codec.frame_rate), round(_HELD_BACK_S * codec.frame_rate)
         for tokens, n_written in _played(self.bundle, told, self.settings):
             is_last = n_written == tokens.shape[-1]
-            last = n_samples if is_last else min(round((n_written - held) * hop), n_samples)
+            ready = (n_written - held) // codec.chunk_codes * codec.chunk_codes
+            last = n_samples if is_last else min(round(ready * hop), n_samples)
             if last <= done:
                 continue
-            begin = max(int(done / hop) - lead, 0)
+            begin = max(int(done / hop) - lead, 0) // codec.chunk_codes * codec.chunk_codes
             offset = round(begin * hop)
             part = tokens[..., begin:n_written]
             length = (n_samples if is_last else round(n_written * hop)) - offset

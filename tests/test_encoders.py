@@ -81,7 +81,9 @@ def test_codec_agrees_with_the_published_class(saved_codec: tuple[str, Path]) ->
     model, codec = build_encodec(name), Codec.from_pretrained(folder)
     config = CODECS[name]
     assert codec.sample_rate == config.get("sampling_rate", 24_000)
-    audio = noise(2, codec.channels, int(2.6 * codec.sample_rate) + 77)
+    # Of a chunked model one chunk: there longer sound is cut in another way.
+    seconds = 0.9 if model.config.chunk_length_s else 2.6
+    audio = noise(2, codec.channels, int(seconds * codec.sample_rate) + 77)
     with torch.no_grad():
         expected = model(audio, bandwidth=model.config.target_bandwidths[-1]).audio_values[..., : audio.shape[-1]]
     codes = codec.encode(audio)
@@ -122,6 +124,28 @@ def test_codec_keeps_the_level_of_a_normalised_model() -> None:
     audio = noise(1, 2, 48_000)
     loud, soft = codec.decode(codec.encode(audio), 48_000), codec.decode(codec.encode(audio * 0.01), 48_000)
     assert torch.allclose(soft * 100, loud, rtol=0.02, atol=1e-4)
+
+
+def test_chunks_lie_on_an_even_grid_and_fade_into_each_other() -> None:
+    codec = Codec(build_encodec("48 kHz stereo"))
+    assert codec.frame_rate == 150.0 and codec.n_codebooks == len(codec.codebooks) == 17
+    audio = noise(1, 2, 150_000) * torch.linspace(0.2, 1.0, 150_000)
+    codes = codec.encode(audio)
+    assert codes.shape == (1, 17, 469) and codes[0, 0].unique(return_counts=True)[1].tolist() == [150, 150, 150, 19]
+    with torch.no_grad():
+        alone = Codec(build_encodec("48 kHz stereo")).decode(codes[..., 150:300])
+    whole = codec.decode(codes)
+    assert whole.shape == (1, 2, 469 * 320)
+    middle = slice(48_000 + 16_000, 96_000 - 16_000)
+    inside = (whole[..., middle] - alone[..., 16_000:-16_000]).abs().max()
+    assert inside < 0.2 * alone.abs().max(), "what is far from the seams is (nearly) the chunk's own"
+    steps = whole.diff(dim=-1).abs()
+    seams = torch.stack([steps[..., place - 3 : place + 3].max() for place in (48_000, 96_000, 144_000)])
+    assert (seams < steps.max()).all(), "no click where chunks meet"
+    coarse = codec.decode(codes[:, :3])
+    assert coarse.shape == whole.shape and not torch.allclose(coarse, whole)
+    with pytest.raises(InputError, match="17 streams"):
+        codec.decode(codes[:, :1])
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 479, 480, 481, 47_520, 48_000, 48_001])

@@ -248,6 +248,8 @@ def test_the_shipped_configs_fill_every_key_of_their_runs(task: str, name: str) 
     for key in ("", "loading", "optimizer", "lora"):
         section = getattr(config, key) if key else config
         assert set(section.__dataclass_fields__) == set(written[key] if key else written)
+    if task == "acoustic" and config.model.mode == "depth":
+        assert set(config.model.depth.__dataclass_fields__) == set(written["model"]["depth"])
 
 
 def test_a_run_of_an_older_version_goes_on(tokens: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ from accompany.errors import InputError
 
 SOURCES = ("vocals", "accompaniment")
 SIGNATURE = "tiny-separator"
+
+Progress = Callable[[float], None]
+"""Told the share that is done."""
 
 _FLOOR = 1e-3
 _log = logging.getLogger(__name__)
@@ -169,14 +172,31 @@ def export_separator(model: nn.Module, config: SeparatorModelConfig, folder: Pat
     return folder
 
 
-def separation_figures(separator: VocalSeparator, songs: Sequence[Path], *, clip_s: float) -> dict[str, Any]:
+def bench_separator(
+    name: str, songs_dir: str, *, clip_s: float = 10.0, device: str = "cpu", progress: Progress | None = None
+) -> dict[str, Any]:
+    """`separation_figures` of a separator by its name, on the song folders (as `accompany synth` writes them) of one.
+
+    Raises:
+        InputError: no such separator, no songs, or none with both sides.
+    """
+    separator = VocalSeparator(name, device)
+    figures = separation_figures(separator, find_songs([songs_dir]), clip_s=clip_s, progress=progress)
+    return {"separator": name, "clip_s": clip_s, **figures}
+
+
+def separation_figures(
+    separator: VocalSeparator, songs: Sequence[Path], *, clip_s: float, progress: Progress | None = None
+) -> dict[str, Any]:
     """Mean SI-SDR (dB) of both sides on the songs' own mixes, and the gain over the mix itself.
 
     Songs that do not sing or play in the clip's middle `clip_s` seconds count not at all.
     """
     rows = []
-    for song in songs:
+    for done, song in enumerate(songs):
         rows += [row] if (row := _song_figures(separator, song, clip_s)) else []
+        if progress is not None:
+            progress((done + 1) / len(songs))
     if not rows:
         raise InputError("None of the held-out songs has both sides in its clip; hold out more songs.")
     means = {name: round(float(np.mean([row[name] for row in rows])), 3) for name in rows[0]}

@@ -26,15 +26,20 @@ if TYPE_CHECKING:
 _LEVEL_STEP_DB = 0.1
 _LEVEL_FLOOR_DB = -100.0
 _ONEDNN = threading.Lock()
+_SEAM_CODES = 8
+"""Codes of its neighbours that a chunk is coded and decoded with."""
 
 
 class Codec(nn.Module):
     """Any EnCodec as codes [B, K, A]: 24 and 32 kHz mono, 48 kHz stereo.
 
-    The 48 kHz model works on overlapping chunks of a second and brings each to unit level first. Both are hidden:
-    the codes of the chunks follow each other on one grid (150 codes every 0.99 s: 151.5 a second), and one more
-    stream, the last, holds the level of the chunk in steps of 0.1 dB from -100 dB, so that codes alone
-    decode to the right loudness (to within 0.05 dB) and a model can predict levels as it predicts sound.
+    The 48 kHz model works on chunks of a second and brings each to unit level first. Both are hidden: one more stream,
+    the first, holds the level of the chunk in steps of 0.1 dB from -100 dB, so that codes alone decode to the right
+    loudness (to within 0.05 dB) and a model can predict levels as it predicts sound. The published way lays chunks
+    0.99 s apart and fades between them, which makes 151.5 codes a second and two codings of every seam. Here they lie a
+    whole second apart, 150 codes each, a multiple of any slower grid: a chunk is coded and decoded with a little of its
+    neighbours on either side, and the decoded chunks fade into each other around the seam. A single chunk comes out as
+    published.
     """
 
     def __init__(self, model: EncodecModel, *, n_codebooks: int | None = None) -> None:
@@ -49,8 +54,8 @@ class Codec(nn.Module):
         self._n_residual = available if n_codebooks is None else n_codebooks
         if not 1 <= self._n_residual <= available:
             raise InputError(f"n_codebooks must be 1 to {available} for this codec, not {n_codebooks}.")
-        self._chunk: int | None = model.config.chunk_length
-        self._chunk_stride = int(model.config.chunk_stride or model.config.chunk_length or 0)
+        chunk = model.config.chunk_length
+        self._chunk: int | None = None if chunk is None else int(chunk) // self.hop  # codes
 
     @classmethod
     def from_pretrained(
@@ -83,9 +88,12 @@ class Codec(nn.Module):
     @property
     def frame_rate(self) -> float:
         """Codes a second in each stream."""
-        if self._chunk is None:
-            return self.sample_rate / self.hop
-        return self.sample_rate * self._codes_per_chunk / self._chunk_stride
+        return self.sample_rate / self.hop
+
+    @property
+    def chunk_codes(self) -> int:
+        """Codes that are decoded together: sound may be decoded from a multiple of them on."""
+        return self._chunk or 1
 
     @property
     def n_codebooks(self) -> int:
@@ -94,8 +102,9 @@ class Codec(nn.Module):
 
     @property
     def codebooks(self) -> list[Tensor]:
-        """The vectors [V, d] of the residual codebooks in use."""
-        return [layer.codebook.embed for layer in self.model.quantizer.layers[: self._n_residual]]
+        """What the codes of each stream stand for, vectors [V, d] that add up to a frame: of a level, nothing."""
+        books = [layer.codebook.embed for layer in self.model.quantizer.layers[: self._n_residual]]
+        return [torch.zeros_like(books[0])] * int(self.model.config.normalize) + books
 
     @property
     def codebook_size(self) -> int:
@@ -122,20 +131,16 @@ class Codec(nn.Module):
             return torch.zeros(audio.shape[0], self.n_codebooks, 0, dtype=torch.long, device=audio.device)
         if self._chunk is None:
             return self._encode_long(audio, chunk_s)
-        codes = [
-            self._encode_chunk(audio[..., start : start + self._chunk])
-            for start in range(0, audio.shape[-1], self._chunk_stride)
-        ]
-        whole = torch.cat([part[..., : self._codes_per_chunk] for part in codes], dim=-1)
-        missing = self.n_codes(audio.shape[-1]) - whole.shape[-1]
-        return torch.cat([whole, whole[..., -1:].expand(-1, -1, max(missing, 0))], dim=-1)
+        n_codes = self.n_codes(audio.shape[-1])
+        chunks = [self._encode_chunk(audio, first, n_codes) for first in range(0, n_codes, self._chunk)]
+        return torch.cat(chunks, dim=-1)
 
     @torch.no_grad()
     def decode(self, codes: Tensor, n_samples: int | None = None, *, chunk_s: float = 10.0) -> Tensor:
         """Audio of codes.
 
         Args:
-            codes: [B, K, A]; fewer streams than `n_codebooks` decode coarsely (not where one is the level).
+            codes: [B, K, A]; fewer streams than `n_codebooks` decode coarsely.
             n_samples: length wanted, cut or filled with zeros (default: all that the codes cover).
             chunk_s: seconds in memory at a time; the result does not depend on it.
 
@@ -149,8 +154,7 @@ class Codec(nn.Module):
         codes = codes.to(self._device)
         if codes.shape[-1] == 0:
             return torch.zeros(codes.shape[0], self.channels, n_samples or 0, device=codes.device)
-        long = self._chunk is None
-        audio = self._decode_long(codes, chunk_s) if long else self._decode_chunks(codes, n_samples)
+        audio = self._decode_long(codes, chunk_s) if self._chunk is None else self._decode_chunks(codes, self._chunk)
         missing = 0 if n_samples is None else n_samples - audio.shape[-1]
         return nn.functional.pad(audio, (0, missing)) if missing > 0 else audio[..., :n_samples]
 
@@ -158,19 +162,14 @@ class Codec(nn.Module):
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    @property
-    def _codes_per_chunk(self) -> int:
-        return math.ceil((self._chunk or 0) / self.hop)
-
     def _fit_channels(self, audio: Tensor) -> Tensor:
         if audio.shape[1] == self.channels:
             return audio
         return audio.mean(1, keepdim=True).expand(-1, self.channels, -1)
 
     def _check_codes(self, codes: Tensor) -> None:
-        streams = codes.shape[1]
-        if streams > self.n_codebooks or (self.model.config.normalize and streams < self.n_codebooks):
-            raise InputError(f"The codec decodes {self.n_codebooks} streams of codes, not {streams}.")
+        if not int(self.model.config.normalize) < codes.shape[1] <= self.n_codebooks:
+            raise InputError(f"The codec decodes {self.n_codebooks} streams of codes, not {codes.shape[1]}.")
         if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size):
             raise InputError(f"Codes must lie in 0 to {self.codebook_size - 1}.")
 
@@ -218,28 +217,44 @@ class Codec(nn.Module):
 
     # --- in chunks with levels: 48 kHz ---
 
-    def _encode_chunk(self, audio: Tensor) -> Tensor:
-        """Codes [B, K, a] of one chunk [B, C, t]."""
+    def _encode_chunk(self, audio: Tensor, first: int, n_codes: int) -> Tensor:
+        """Codes [B, K, a] of the chunk of [B, C, T] that begins at the code `first`."""
+        assert self._chunk is not None
+        last = min(first + self._chunk, n_codes)
+        begin = max(first - _SEAM_CODES, 0)
+        heard = audio[..., begin * self.hop : (last + _SEAM_CODES) * self.hop]
         if not self.model.config.normalize:
-            return self._quantize(self.model.encoder(audio))
-        level = audio.mean(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() + 1e-8
-        codes = self._quantize(self.model.encoder(audio / level))
-        return torch.cat([codes, self._level_codes(level).expand(-1, 1, codes.shape[-1])], dim=1)
+            return self._quantize(self.model.encoder(heard))[..., first - begin :][..., : last - first]
+        own = audio[..., first * self.hop : last * self.hop]
+        level = own.mean(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() + 1e-8
+        codes = self._quantize(self.model.encoder(heard / level))[..., first - begin :][..., : last - first]
+        return torch.cat([self._level_codes(level).expand(-1, 1, codes.shape[-1]), codes], dim=1)
 
-    def _decode_chunks(self, codes: Tensor, n_samples: int | None) -> Tensor:
-        chunks = list(codes.split(self._codes_per_chunk, dim=-1))
-        if n_samples is not None:
-            rest = n_samples - (len(chunks) - 1) * self._chunk_stride
-            chunks[-1] = chunks[-1][..., : max(1, math.ceil(rest / self.hop))]
-        parts = [self._decode_chunk(chunk) for chunk in chunks]
-        return self.model._linear_overlap_add(parts, self._chunk_stride)
-
-    def _decode_chunk(self, codes: Tensor) -> Tensor:
-        if not self.model.config.normalize:
-            return self.model.decoder(self._dequantize(codes))
-        audio = self.model.decoder(self._dequantize(codes[:, :-1]))
+    def _decode_chunks(self, codes: Tensor, chunk: int) -> Tensor:
+        """Audio [B, C, A * hop] of codes [B, K, A]: chunks, each with some of its neighbours, faded at the seams."""
+        n_codes, leveled = codes.shape[-1], int(self.model.config.normalize)
+        audio = torch.zeros(codes.shape[0], self.channels, n_codes * self.hop, device=codes.device)
+        for first in range(0, n_codes, chunk):
+            begin, end = max(first - _SEAM_CODES, 0), min(first + chunk + _SEAM_CODES, n_codes)
+            made = self.model.decoder(self._dequantize(codes[:, leveled:, begin:end]))[..., : (end - begin) * self.hop]
+            audio[..., begin * self.hop : end * self.hop] += made * self._fades(first, begin, end, n_codes).to(made)
+        if not leveled:
+            return audio
         # The stream repeats one level per chunk; a model that predicts it may waver, so the median decides.
-        return audio * self._levels(codes[:, -1:].median(-1, keepdim=True).values)
+        levels = [part.median(-1).values for part in codes[:, 0].split(chunk, dim=-1)]
+        gain = self._levels(torch.stack(levels, dim=-1)).repeat_interleave(chunk * self.hop, dim=-1)
+        return audio * gain[:, None, : audio.shape[-1]]
+
+    def _fades(self, first: int, begin: int, end: int, n_codes: int) -> Tensor:
+        """What a decoded chunk counts over its codes `begin` to `end`: those of neighbours add up with it to 1."""
+        assert self._chunk is not None
+        place = (torch.arange(begin * self.hop, end * self.hop) + 0.5) / self.hop
+        weight = torch.ones_like(place)
+        if first > 0:
+            weight = weight * (0.5 + (place - first) / 2).clamp(0, 1)
+        if first + self._chunk < n_codes:
+            weight = weight * (0.5 - (place - first - self._chunk) / 2).clamp(0, 1)
+        return weight
 
     def _level_codes(self, level: Tensor) -> Tensor:
         steps = (20 * torch.log10(level) - _LEVEL_FLOOR_DB) / _LEVEL_STEP_DB

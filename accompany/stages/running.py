@@ -214,7 +214,9 @@ def _loggers(run: RunConfig, run_dir: Path) -> list[Any]:
         try:
             loggers.append(WandbLogger(project=run.wandb, name=run_dir.name, save_dir=run_dir))
         except ModuleNotFoundError as error:
-            raise InputError("wandb=... needs the package wandb, which is not installed: pip install wandb") from error
+            raise InputError(
+                "wandb=... needs the package wandb, which is not installed: pip install 'accompany[wandb]'"
+            ) from error
     return loggers
 
 

@@ -1,0 +1,59 @@
+"""Options of training that are seldom on: compiled blocks, Weights & Biases, the share of a device's peak."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from small_parts import small_parts, write_songs
+
+from accompany.data.tokenize import tokenize
+from accompany.stages import watching
+from accompany.train import train
+
+SMALL = [
+    "model.encoder.width=32", "model.encoder.heads=2", "model.encoder.depth=1", "model.decoder.width=32",
+    "model.decoder.heads=2", "model.decoder.depth=1", "loading.crop_s=2", "loading.batch_size=2", "device=cpu",
+    "precision=float32", "log_every=1", "val_every=100", "max_steps=2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("options")
+    write_songs(root / "songs", 3, seconds=3.0)
+    tokenize(root / "songs", root / "tokens", small_parts(root / "clap"), variants=1, val_share=0.4, progress=False)
+    return root / "tokens"
+
+
+def logged(tokens: Path, run_dir: Path, name: str, *options: str) -> list[float]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train("semantic", None, [f"tokens={tokens}", f"run_dir={run_dir}", *SMALL, *options], progress=False)
+    events = EventAccumulator(str(run_dir / "logs"))
+    events.Reload()
+    return [event.value for event in events.Scalars(name)]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_compiled_blocks_learn_the_same(tokens: Path, tmp_path: Path) -> None:
+    plain = logged(tokens, tmp_path / "plain", "train/loss")
+    compiled = logged(tokens, tmp_path / "compiled", "train/loss", "compile=true")
+    assert compiled == pytest.approx(plain, rel=1e-4) and len(plain) == 2
+
+
+def test_the_share_of_the_peak_is_logged(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "PEAK_BF16_TFLOPS", {"cpu": 0.01})
+    once = logged(tokens, tmp_path / "once", "speed/of_peak", "max_steps=4")
+    assert len(once) >= 2 and all(share > 0 for share in once)
+    monkeypatch.setattr(watching, "PEAK_BF16_TFLOPS", {"cpu": 1e6})
+    assert max(logged(tokens, tmp_path / "more", "speed/of_peak", "max_steps=4")) < 1e-3 * min(once)
+
+
+def test_weights_and_biases_get_the_figures(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb", reason="needs wandb: pip install 'accompany[wandb]'")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train("semantic", None, [f"tokens={tokens}", f"run_dir={tmp_path}", *SMALL, "wandb=songs"], progress=False)
+    (kept,) = tmp_path.rglob("run-*.wandb")
+    assert b"train/loss" in kept.read_bytes()
