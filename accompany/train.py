@@ -44,8 +44,6 @@ _log = logging.getLogger(__name__)
 _NOT_IN_WEIGHTS = ("sampling", "drop", "dropout", "history_noise", "damping", "beats", "chords")
 """Parts of a model's config that a run may go on with other values of: how it is trained and decoded."""
 
-_TINY = {"acoustic": "acoustic_depth"}
-"""Where the config of the bundled model's part has another name than the part."""
 _ENCODERS = {
     "listener": ("melody",),
     "semantic": ("melody", "mert", "clap", "semantic_codes"),
@@ -98,11 +96,9 @@ def train(
 
 
 def config_named(source: str | os.PathLike[str] | None, task: str) -> str | os.PathLike[str]:
-    """The config of a task: its own for none, `semantic_base` for `base`, any other name or file as it is."""
-    if source is None:
+    """The config of a task: its own, that of `tiny`, for none; `semantic_base` for `base`, any other name or file as it is."""
+    if source is None or source == "tiny":
         return task
-    if source == "tiny":
-        return _TINY.get(task, task)
     sized = f"{task}_{source}"
     return sized if (CONFIGS_DIR / f"{sized}.yaml").is_file() else source
 

@@ -43,14 +43,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("task", "steps"), [("semantic", 200), ("acoustic", 250)])
 def test_sixteen_pairs_are_learnt_by_heart(task: str, steps: int, pairs: Path, tmp_path: Path) -> None:
-    config = {"semantic": "semantic", "acoustic": "acoustic_depth"}[task]
     options = [
         f"tokens={pairs}", f"run_dir={tmp_path}", f"max_steps={steps}", f"checkpoint_every={steps}", "device=cpu",
         "precision=float32", "loading.crop_s=1", "loading.batch_size=16", "loading.audio_prompt_rate=0",
         "loading.triad_rate=0", "optimizer.lr=1e-2", "optimizer.warmup_steps=20", "optimizer.weight_decay=0",
         "optimizer.ema_decay=0.9", *NOTHING_DROPPED, *SMALL[task],
     ]  # fmt: skip
-    model = load_module(TASKS[task].model, train(task, config, options, progress=False))
+    model = load_module(TASKS[task].model, train(task, None, options, progress=False))
     dataset = TokenDataset(pairs, "train", LoadingConfig(crop_s=1.0, batch_size=16, audio_prompt_rate=0.0))
     dataset.split = "val"  # the songs of the training, as they are
     (batch,) = (batch.float() for batch in val_loader(dataset, 16))

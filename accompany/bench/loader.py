@@ -27,7 +27,7 @@ class LoaderBenchConfig:
     """What to time.
 
     Attributes:
-        trainings: names (or files) of training configs, such as `semantic` or `acoustic_depth`; the part is the first
+        trainings: names (or files) of training configs, such as `semantic` or `acoustic_delay`; the part is the first
             word.
         batches: that each figure of a loader is taken over.
         steps: of training, likewise; one more warms up.
