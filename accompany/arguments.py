@@ -291,9 +291,7 @@ def _add_bench(commands: Any) -> None:
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help=help_)
     help_ = "with --loader and --training: configs of training (default semantic acoustic)"
     add("--train", nargs="+", default=["semantic", "acoustic"], metavar="CONFIG", help=help_)
-    help_ = (
-        "measure a separator on mixes of these songs instead: accompany bench --separation songs --separator tiny"
-    )
+    help_ = "measure a separator on mixes of these songs instead: accompany bench --separation songs --separator tiny"
     add("--separation", metavar="SONGS_DIR", help=help_)
     add("--separator", default="tiny", metavar="NAME", help="with --separation: as in prepare (default tiny)")
     _add_model(parser)
