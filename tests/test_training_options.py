@@ -14,9 +14,10 @@ from accompany.train import train
 
 SMALL = [
     "model.encoder.width=32", "model.encoder.heads=2", "model.encoder.depth=1", "model.decoder.width=32",
-    "model.decoder.heads=2", "model.decoder.depth=1", "loading.crop_s=2", "loading.batch_size=2", "device=cpu",
-    "precision=float32", "log_every=1", "val_every=100", "max_steps=2",
+    "model.decoder.heads=2", "model.decoder.depth=1",
 ]  # fmt: skip
+RUN = ["loading.crop_s=2", "loading.batch_size=2", "device=cpu", "precision=float32"]
+RUN += ["log_every=1", "val_every=100", "max_steps=2"]
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +28,13 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "tokens"
 
 
-def logged(tokens: Path, run_dir: Path, name: str, *options: str) -> list[float]:
+def logged(tokens: Path, run_dir: Path, name: str, *options: str, task: str = "semantic") -> list[float]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train("semantic", None, [f"tokens={tokens}", f"run_dir={run_dir}", *SMALL, *options], progress=False)
+    sizes = (
+        SMALL if task == "semantic" else [f"model.transformer.{size}" for size in ("width=32", "heads=2", "depth=1")]
+    )
+    train(task, None, [f"tokens={tokens}", f"run_dir={run_dir}", *sizes, *RUN, *options], progress=False)
     events = EventAccumulator(str(run_dir / "logs"))
     events.Reload()
     return [event.value for event in events.Scalars(name)]
@@ -38,8 +42,8 @@ def logged(tokens: Path, run_dir: Path, name: str, *options: str) -> list[float]
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
 def test_compiled_blocks_learn_the_same(tokens: Path, tmp_path: Path) -> None:
-    plain = logged(tokens, tmp_path / "plain", "train/loss")
-    compiled = logged(tokens, tmp_path / "compiled", "train/loss", "compile=true")
+    plain = logged(tokens, tmp_path / "plain", "train/loss", task="listener")
+    compiled = logged(tokens, tmp_path / "compiled", "train/loss", "compile=true", task="listener")
     assert compiled == pytest.approx(plain, rel=1e-4) and len(plain) == 2
 
 
@@ -52,8 +56,9 @@ def test_the_share_of_the_peak_is_logged(tokens: Path, tmp_path: Path, monkeypat
 
 
 def test_weights_and_biases_get_the_figures(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb", reason="needs wandb: pip install 'accompany[wandb]'")
+    wandb = pytest.importorskip("wandb", reason="needs wandb: pip install 'accompany[wandb]'")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    train("semantic", None, [f"tokens={tokens}", f"run_dir={tmp_path}", *SMALL, "wandb=songs"], progress=False)
+    train("semantic", None, [f"tokens={tokens}", f"run_dir={tmp_path}", *SMALL, *RUN, "wandb=songs"], progress=False)
+    wandb.finish()
     (kept,) = tmp_path.rglob("run-*.wandb")
     assert b"train/loss" in kept.read_bytes()

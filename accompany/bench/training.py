@@ -87,7 +87,7 @@ def _row(tokens_dir: str | os.PathLike[str], name: str, config: TrainingBenchCon
         raise InputError(f"'{name}' is no config of a training; its first word must be {', '.join(TASKS)}.")
     n_steps = _WARM + config.steps
     own = [f"tokens={tokens_dir}", f"device={device}", "devices=1", "strategy=auto", f"max_steps={n_steps}"]
-    own += [f"checkpoint_every={_NEVER}", f"val_every={_NEVER}", "codec=" if task == "acoustic" else "init="]
+    own += [f"checkpoint_every={_NEVER}", f"val_every={_NEVER}"]
     chosen: Any = load_config(TASKS[task].config, config_named(name, task), [*config.overrides, *own])
     data = TokenData(chosen, needs_band=TASKS[task].needs_band)
     torch.manual_seed(chosen.seed)
