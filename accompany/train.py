@@ -96,7 +96,7 @@ def train(
 
 
 def config_named(source: str | os.PathLike[str] | None, task: str) -> str | os.PathLike[str]:
-    """The config of a task: its own, that of `tiny`, for none; `semantic_base` for `base`, any other name or file as it is."""
+    """The config of a task: its own (of `tiny`) for none, `semantic_base` for `base`, else a name or file as it is."""
     if source is None or source == "tiny":
         return task
     sized = f"{task}_{source}"
