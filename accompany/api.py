@@ -49,9 +49,10 @@ _MOST_TAKES = 64
 class Band:
     """A loaded model. It keeps no state between calls: a take depends on its arguments only."""
 
-    def __init__(self, bundle: Bundle | LlambadaBundle) -> None:
-        """Wrap the built parts; `load` builds them from a folder."""
+    def __init__(self, bundle: Bundle | LlambadaBundle, precision: str = "auto") -> None:
+        """Wrap the built parts; `load` builds them from a folder, in a precision, which is only told here."""
         self.bundle = bundle
+        self.precision = precision
 
     @property
     def name(self) -> str:
@@ -348,7 +349,7 @@ def load(
     from accompany.stages.precision import choose_precision, set_precision
 
     device = choose_device(device)
-    precision = choose_precision(precision, device)
+    chosen = choose_precision(precision, device)
     bundle = load_bundle(find_bundle(model), device)
     if lora:
         from accompany.adapters import add_adapter
@@ -356,5 +357,5 @@ def load(
         for folder in lora:
             _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
     for stage in bundle.stages:
-        set_precision(stage, precision)
-    return Band(bundle)
+        set_precision(stage, chosen)
+    return Band(bundle, precision)

@@ -1,6 +1,6 @@
 """A project: one vocal and its takes as plain files in a folder.
 
-    project.json             model, name of the vocal, the current take, how files are written
+    project.json             model and its precision, name of the vocal, the current take, how files are written
     vocal.wav                the recording, as it was given
     takes/0001/take.json     settings, edits, seed, plan, scores, and which take it came from
     takes/0001/band.wav      what the band played, 32-bit float: an edit leaves samples outside of it bit by bit
@@ -57,20 +57,26 @@ class Project:
         self._content = content
 
     @classmethod
-    def create(cls, folder: str | os.PathLike[str], vocals: str | os.PathLike[str], model: str) -> Project:
-        """A new project with a copy of the vocal. InputError when the folder holds anything, or is not writable."""
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        vocals: str | os.PathLike[str],
+        model: str,
+        precision: str = "auto",
+    ) -> Project:
+        """A new project with a copy of the vocal; the folder appears when it is complete.
+
+        Raises:
+            InputError: the folder holds anything, or cannot be written.
+        """
         path, source = Path(folder), Path(vocals)
         audio.info(source)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"{path} is there already; name a new folder for the project.")
-        try:
-            (path / _TAKES).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, path / f"vocal{source.suffix}")
-        except OSError as error:
-            raise InputError(f"Cannot write into {path} ({error.strerror}); choose another folder.") from error
         content: dict[str, Any] = {
             "format": FORMAT,
             "model": model,
+            "precision": precision,
             "vocal": f"vocal{source.suffix}",
             "name": source.stem,
             "current": None,
@@ -78,9 +84,15 @@ class Project:
             "suffix": ".wav",
             "mix": False,
         }
-        project = cls(path, content)
-        project._write()
-        return project
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _new_folder(path) as made:
+                (made / _TAKES).mkdir()
+                shutil.copyfile(source, made / str(content["vocal"]))
+                write_json(made / _FILE, content)
+        except OSError as error:
+            raise InputError(f"Cannot write into {path} ({error.strerror}); choose another folder.") from error
+        return cls(path, content)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Project:
@@ -91,12 +103,20 @@ class Project:
         content = read_json(path / _FILE)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{path / _FILE} is not of this version of accompany; make the project anew.")
+        missing = ", ".join(name for name in ("model", "vocal", "current") if name not in content)
+        if missing:
+            raise InputError(f"{path / _FILE} lacks {missing}; put back what accompany wrote.")
         return cls(path, content)
 
     @property
     def model(self) -> str:
         """The model that its takes are made with."""
         return str(self._content["model"])
+
+    @property
+    def precision(self) -> str:
+        """What the model is loaded in, as `accompany.load` takes it."""
+        return str(self._content.get("precision", "auto"))
 
     @property
     def vocals(self) -> Path:
@@ -125,7 +145,7 @@ class Project:
     def entries(self) -> list[Entry]:
         """All takes, oldest first."""
         found = []
-        for name in sorted(path.name for path in (self.folder / _TAKES).glob("[0-9]*")):
+        for name in self._names():
             facts = self._facts(name)
             found.append(Entry(name, facts["parent"], facts["kind"], facts["settings"]["seed"],
                                facts["settings"]["prompt"], facts["scores"]))  # fmt: skip
@@ -135,8 +155,7 @@ class Project:
         """Keep a take, and make it the current one; its name."""
         from safetensors.numpy import save_file
 
-        names = [path.name for path in (self.folder / _TAKES).glob("[0-9]*")]
-        name = f"{max(map(int, names), default=0) + 1:04d}"
+        name = f"{max(map(int, self._names()), default=0) + 1:04d}"
         facts = {
             "kind": take.edits[-1].kind if take.edits else "generate",
             "parent": parent,
@@ -148,7 +167,7 @@ class Project:
             "gain": take.draft.gain if take.draft else None,
             "wall_s": round(take.wall_s, 3),
         }
-        with self._new_folder(name) as folder:
+        with _new_folder(self.folder / _TAKES / name) as folder:
             audio.write(folder / "band.wav", take.samples, take.sample_rate, subtype="FLOAT")
             if take.draft is not None:
                 save_file({"codes": take.draft.codes, "tokens": take.draft.tokens}, folder / "draft.safetensors")
@@ -158,6 +177,8 @@ class Project:
 
     def take(self, name: str | None = None) -> Take:
         """A take, by default the current one. InputError when it is not there, or broken."""
+        from safetensors import SafetensorError
+
         name = name or self._current()
         facts = self._facts(name)
         band = audio.read(self.folder / _TAKES / name / "band.wav")
@@ -176,7 +197,7 @@ class Project:
                 edits=tuple(Edit.from_dict(edit) for edit in facts["edits"]),
                 scores=facts["scores"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, SafetensorError) as error:
             raise InputError(
                 f"Take {name} of {self.folder} cannot be read ({error!r}); undo, or make it anew."
             ) from error
@@ -188,11 +209,17 @@ class Project:
 
     def write_files(self) -> list[Path]:
         """Write the accompaniment of the current take, and the mix where that is wanted."""
-        take, sound = self.take(), Sound(**self._content["sound"])
-        name, suffix = str(self._content["name"]), str(self._content["suffix"])
+        try:
+            sound = Sound(**self._content["sound"])
+            name, suffix, mix = str(self._content["name"]), str(self._content["suffix"]), bool(self._content["mix"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.folder / _FILE} does not say how files are written ({error!r}); put back what accompany wrote."
+            ) from error
+        take = self.take()
         files = [self.folder / f"{name}.accompaniment{suffix}"]
         take.save(files[0], sound)
-        if self._content["mix"]:
+        if mix:
             files.append(self.folder / f"{name}.mix{suffix}")
             take.save_mix(files[1], sound)
         return files
@@ -202,9 +229,13 @@ class Project:
             raise InputError(f"{self.folder} has no take yet; accompany generate --project makes the first.")
         return self.current
 
+    def _names(self) -> list[str]:
+        """Of all takes, oldest first. Folders of other names, such as the copies of a file manager, are none."""
+        return sorted(path.name for path in (self.folder / _TAKES).iterdir() if path.name.isdecimal())
+
     def _facts(self, name: str) -> dict[str, Any]:
         if not (name.isdecimal() and (self.folder / _TAKES / name / "take.json").is_file()):
-            known = ", ".join(sorted(path.name for path in (self.folder / _TAKES).glob("[0-9]*"))) or "none"
+            known = ", ".join(self._names()) or "none"
             raise InputError(f"There is no take {name} in {self.folder}; there are: {known}.")
         facts: dict[str, Any] = read_json(self.folder / _TAKES / name / "take.json")
         return facts
@@ -220,19 +251,24 @@ class Project:
         tensors = load_file(path)
         return Draft(tensors["codes"], tensors["tokens"], gain)
 
-    @contextmanager
-    def _new_folder(self, name: str) -> Iterator[Path]:
-        """A folder that appears under its name when complete, and not at all when it does not get so far."""
-        made = Path(tempfile.mkdtemp(dir=self.folder / _TAKES, prefix=".new-"))
-        try:
-            yield made
-            made.chmod(0o755)
-            made.rename(self.folder / _TAKES / name)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-
     def _write(self) -> None:
         write_json(self.folder / _FILE, self._content)
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears under its name when complete, and not at all when it does not get so far."""
+    is_there = path.is_dir()  # and empty; it stays, since it may be a disk, or where somebody stands
+    made = Path(tempfile.mkdtemp(dir=path if is_there else path.parent, prefix=".new-"))
+    try:
+        yield made
+        made.chmod(0o755)
+        for file in sorted(made.iterdir(), key=lambda each: each.name == _FILE) if is_there else ():
+            file.rename(path / file.name)
+        if not is_there:
+            made.rename(path)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _rested(voice: np.ndarray, before_s: float, band: audio.Audio) -> np.ndarray:

@@ -33,6 +33,7 @@ class Recipe:
         vocals_sha256: of that file.
         model: name, folder or hub id.
         model_sha256: of its weights.
+        precision: that the model was loaded in, as `accompany.load` takes it.
         settings: with the plan that was played.
         edits: in order.
         sound: of the files.
@@ -45,6 +46,7 @@ class Recipe:
     settings: Settings
     edits: tuple[Edit, ...]
     sound: Sound
+    precision: str = "auto"
 
     @classmethod
     def of(
@@ -63,7 +65,7 @@ class Recipe:
         plays = band.bundle.plans and not take.edits
         settings = take.settings.playing(take.plan) if plays else take.settings
         sums = file_sha256(path), model_sha256(band)
-        return cls(path, sums[0], model, sums[1], settings, take.edits, sound or Sound())
+        return cls(path, sums[0], model, sums[1], settings, take.edits, sound or Sound(), band.precision)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file, the vocal's path relative to it. InputError when it cannot be written."""
@@ -72,7 +74,7 @@ class Recipe:
             "format": FORMAT,
             "accompany": accompany.__version__,
             "vocals": {"path": _relative(self.vocals, target.parent), "sha256": self.vocals_sha256},
-            "model": {"name": self.model, "sha256": self.model_sha256},
+            "model": {"name": self.model, "sha256": self.model_sha256, "precision": self.precision},
             "settings": self.settings.as_dict(),
             "edits": [edit.as_dict() for edit in self.edits],
             "sound": {name: value for name, value in asdict(self.sound).items() if value != asdict(Sound())[name]},
@@ -94,6 +96,7 @@ class Recipe:
                 Settings.from_dict(content["settings"]),
                 tuple(Edit.from_dict(edit) for edit in content["edits"]),
                 Sound(**content["sound"]),
+                str(content["model"].get("precision", "auto")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"Cannot read {path} ({error!r}); give it as accompany wrote it.") from error

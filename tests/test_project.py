@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -72,6 +73,52 @@ def test_what_is_no_project_is_refused(vocal, tmp_path):
     for name in ("0009", "../../x"):
         with pytest.raises(InputError, match="no take"):
             project.choose(name)
+
+
+def test_what_a_file_manager_copies_is_no_take(band, vocal, tmp_path):
+    project = Project.create(tmp_path / "p", vocal, "random")
+    project.add(band.generate(vocal))
+    shutil.copytree(tmp_path / "p" / "takes" / "0001", tmp_path / "p" / "takes" / "0001 copy")
+    assert [entry.name for entry in project.entries()] == ["0001"]
+    assert project.add(band.generate(vocal, seed=1)) == "0002"
+
+
+def test_files_broken_by_hand_are_one_sentence(band, vocal, tmp_path):
+    project = Project.create(tmp_path / "p", vocal, "random")
+    project.add(band.generate(vocal))
+    content = read_json(tmp_path / "p" / "project.json")
+    for wrong, says in (
+        ({"sound": {"loud": 1}}, "loud"),
+        ({"sound": {"bits": 7}}, "bits 7"),
+        ({"sound": None}, "how files are written"),
+    ):
+        write_json(tmp_path / "p" / "project.json", {**content, **wrong})
+        with pytest.raises(InputError, match=says):
+            Project.open(tmp_path / "p").write_files()
+    write_json(tmp_path / "p" / "project.json", {"format": content["format"]})
+    with pytest.raises(InputError, match="lacks model, vocal, current"):
+        Project.open(tmp_path / "p")
+    (tmp_path / "p" / "takes" / "0001" / "draft.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"Take 0001 of .* cannot be read"):
+        project.take()
+
+
+def test_a_project_that_fails_leaves_nothing(vocal, tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "empty").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr("accompany.project.write_json", fail)
+        for name in ("p", "empty"):
+            with pytest.raises(KeyboardInterrupt):
+                Project.create(tmp_path / name, vocal, "random")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "song.flac"]
+    assert list((tmp_path / "empty").iterdir()) == []
+    for name in ("p", "empty"):
+        Project.create(tmp_path / name, vocal, "random", "int8")
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["project.json", "takes", "vocal.flac"]
+        assert Project.open(tmp_path / name).precision == "int8"
 
 
 def test_a_take_that_fails_leaves_nothing(band, vocal, tmp_path, monkeypatch):

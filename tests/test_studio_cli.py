@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from conftest import sing
 
+import accompany
 from accompany import audio
 from accompany.arguments import build_parser
 from accompany.cli import main
@@ -99,6 +100,22 @@ def test_a_project_from_first_take_to_undo(run, tmp_path):
     np.testing.assert_array_equal(audio.read(file["accompaniment"]).samples, second)
 
 
+def test_what_was_made_in_a_precision_is_made_again_in_it(run, tmp_path, monkeypatch):
+    real, asked = accompany.load, []
+
+    def load(*args, **options):
+        asked.append(options["precision"])
+        return real(*args, **options)
+
+    monkeypatch.setattr(accompany, "load", load)
+    assert run("generate", "song.wav", "--precision", "int8", "--settings")[0] == 0
+    assert run("remake", "song.settings.json", "-o", "again.wav")[0] == 0
+    assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "song.accompaniment.wav").read_bytes()
+    assert run("generate", "song.wav", "--precision", "bfloat16", "--project", "p")[0] == 0
+    assert run("vary", "p", "--strength", 1)[0] == 0
+    assert asked == ["int8", "int8", "bfloat16", "bfloat16"]
+
+
 def test_analyse_writes_what_generate_takes(run, tmp_path):
     code, stdout, stderr = run("analyse", "song.wav", "--json", "--no-picture")
     assert code == 0 and "sections" in stderr
@@ -123,6 +140,8 @@ def test_analyse_writes_what_generate_takes(run, tmp_path):
         ("generate song.wav --format mp3 -o a.wav", "agree"),
         ("generate song.wav --project . ", "there already"),
         ("generate song.wav --project p --plot", "--plot"),
+        ("generate song.wav --lora a --settings", "--settings does not go with --lora"),
+        ("generate song.wav --lora a --project p", "--project does not go with --lora"),
         ("generate song.wav --start soon", "seconds"),
         ("generate song.wav --chords song.json", "song.json"),
         ("generate song.wav --taps 0.5,1 --bpm 90", "Taps"),

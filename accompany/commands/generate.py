@@ -41,6 +41,7 @@ def generate(args: argparse.Namespace, load: Load) -> None:
     for vocal in args.vocals:
         info(vocal)
     suffix = f".{args.format}" if args.format else ".wav"
+    _check_adapters(args)
     if args.project:
         _check_project(args)
     else:
@@ -180,6 +181,16 @@ def _check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str |
             raise InputError(f"--format {kind} and the name {output.accompaniment} do not agree; leave one out.")
         if not sound.changes_nothing:
             check(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)
+
+
+def _check_adapters(args: argparse.Namespace) -> None:
+    """What is made with adapters cannot be made again from a file that names the model alone."""
+    for option, wanted in (("--settings", args.settings), ("--project", args.project)):
+        if args.lora and wanted:
+            raise InputError(
+                f"{option} does not go with --lora, since it keeps the model without its adapters; "
+                f"work them in with accompany export, and give that model."
+            )
 
 
 def _check_project(args: argparse.Namespace) -> None:
@@ -337,7 +348,7 @@ def _into_project(
 
     started = time.perf_counter()
     takes = _make(band, vocal, args, options, analysis)
-    project = Project.create(args.project, vocal, model_name(args.model))
+    project = Project.create(args.project, vocal, model_name(args.model), band.precision)
     names = [project.add(take) for take in takes]
     project.choose(names[0])
     project.write_with(sound, suffix, args.mix)

@@ -115,7 +115,7 @@ def remake(args: argparse.Namespace, load: Load) -> None:
     recipe = Recipe.load(args.file)
     stem = Path(args.file).name.removesuffix(".json").removesuffix(".settings")
     (output,) = plan_outputs([recipe.vocals], args.out or f"{stem}.remade.wav", args.mix)
-    args.model = recipe.model
+    args.model, args.precision = recipe.model, recipe.precision
     with bar(stem) as progress:
         take = recipe.make(load(args), progress)
     output.accompaniment.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def _edit(args: argparse.Namespace, load: Load, work: Edit) -> None:
     options, _ = read_controls(args)
     project = Project.open(args.project)
     parent, before = project.current, project.take()
-    args.model = project.model
+    args.model, args.precision = project.model, project.precision
     band = load(args)
     with bar(args.command) as progress:
         made = work(band, before, {**options, "progress": progress})

@@ -74,20 +74,20 @@ def midi(vocal: Vocal, take: StoredTake) -> PassingFile:
     return _sent(path, f"{_stem_of(vocal)} - take {take.number}.mid", "mid")
 
 
-def project(vocal: Vocal, model: str) -> PassingFile:
+def project(vocal: Vocal, model: str, precision: str) -> PassingFile:
     """Vocal and every take as a zipped project folder (`accompany.project`), to go on with on the command line."""
     target = _temporary(vocal, "zip")
     with _ONE_BY_ONE, tempfile.TemporaryDirectory(dir=vocal.path.parent) as scratch:
         folder = Path(scratch) / "project"
-        _write_project(folder, vocal, model)
+        _write_project(folder, vocal, model, precision)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for file in sorted(path for path in folder.rglob("*") if path.is_file()):
                 archive.write(file, file.relative_to(folder))
     return _sent(target, f"{_stem_of(vocal)} - project.zip", "zip")
 
 
-def _write_project(folder: Path, vocal: Vocal, model: str) -> None:
-    made = Project.create(folder, vocal.path, model)
+def _write_project(folder: Path, vocal: Vocal, model: str, precision: str) -> None:
+    made = Project.create(folder, vocal.path, model, precision)
     voice, names = audio.read(vocal.path).samples, dict[str, str]()
     for take in sorted(vocal.takes.values(), key=lambda take: take.number):
         whole = dataclasses.replace(take.made, samples=audio.read(take.path).samples, vocals=voice)
