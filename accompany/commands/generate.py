@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands.console import bar, peak_rss_mb, print_json, say
+from accompany.commands.console import bar, print_json, say
 from accompany.errors import InputError
+from accompany.processes import peak_memory_mb
 
 if TYPE_CHECKING:
     from accompany.analysis import Analysis
@@ -66,7 +67,7 @@ def generate(args: argparse.Namespace, load: Load) -> None:
         told["song"] = song
     if args.json:
         summary = {"files": files, "model": band.name, "device": str(band.device), "load_s": round(load_s, 3)}
-        print_json({**summary, "peak_rss_mb": peak_rss_mb()})
+        print_json({**summary, "peak_rss_mb": peak_memory_mb()})
 
 
 def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | None]:
