@@ -53,6 +53,12 @@ def save_adapter(stage: nn.Module, config: LoraConfig, folder: PathLike, *, part
     return folder
 
 
+def check_scale(scale: float) -> None:
+    """InputError for a scale of adapters out of range."""
+    if not -_MAX_SCALE <= scale <= _MAX_SCALE:
+        raise InputError(f"The LoRA scale {scale:g} must be from {-_MAX_SCALE:g} to {_MAX_SCALE:g}.")
+
+
 def add_adapter(bundle: Bundle | LlambadaBundle, folder: PathLike, scale: float = 1.0) -> str:
     """Work an adapter, times `scale`, into a loaded model; returns the part that it changed.
 
@@ -61,8 +67,7 @@ def add_adapter(bundle: Bundle | LlambadaBundle, folder: PathLike, scale: float 
     """
     from accompany.stages.lora import load_lora, merge
 
-    if not -_MAX_SCALE <= scale <= _MAX_SCALE:
-        raise InputError(f"The LoRA scale {scale:g} must be from {-_MAX_SCALE:g} to {_MAX_SCALE:g}.")
+    check_scale(scale)
     folder = Path(folder)
     if not (folder / _ABOUT).is_file():
         raise InputError(f"{folder} is no adapter (it has no {_ABOUT}); name the folder lora of a run with lora.rank.")

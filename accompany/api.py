@@ -161,8 +161,7 @@ class Band:
 
         Each is what `generate` gives for its seed. Options and errors are as there.
         """
-        if not 1 <= count <= _MOST_TAKES:
-            raise InputError(f"The number of takes {count} must be from 1 to {_MOST_TAKES}.")
+        check_takes(count)
         first = self.settings(prompt, **options)
         made = []
         for index in range(count):
@@ -312,6 +311,12 @@ class Band:
         clap = self.bundle.clap
         mono = torch.from_numpy(read_vocal(recording, clap.sample_rate))
         return tuple(clap.embed_audio(mono.to(self.bundle.device))[0].tolist())
+
+
+def check_takes(count: int) -> None:
+    """InputError for a number of takes out of range."""
+    if not 1 <= count <= _MOST_TAKES:
+        raise InputError(f"The number of takes {count} must be from 1 to {_MOST_TAKES}.")
 
 
 def _made(take: Take) -> Made:

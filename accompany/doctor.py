@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _CORE = ("torch", "transformers", "huggingface_hub", "numpy", "soundfile", "soxr", "safetensors", "omegaconf")
-_EXTRAS = ("train", "data", "synth", "eval", "ui", "cluster", "encodec", "laion-clap")
 _LOW_DISK_GB = 2.0
 _HUB_TIMEOUT_S = 4.0
 _NON_COMMERCIAL = re.compile(r"\bNC\b")
@@ -134,13 +133,13 @@ def _licences() -> list[Finding]:
 def _hub() -> list[Finding]:
     """Whether models that are named by a hub id can be downloaded; whether a token is there, never which."""
     import huggingface_hub
-    from huggingface_hub import constants
+    from huggingface_hub import constants, utils
 
     login = "logged in" if huggingface_hub.get_token() else "not logged in"
     if constants.HF_HUB_OFFLINE:
         return [Finding("hub", "note", "switched off by HF_HUB_OFFLINE", "Unset it to download models by hub id.")]
     try:
-        huggingface_hub.utils.get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
+        utils.get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT_S)
     except Exception as error:  # the session's own errors differ between versions
         advice = (
             "Only models by hub id need it: check the network and HTTPS_PROXY, set HF_ENDPOINT for a mirror, or fetch "
@@ -181,7 +180,7 @@ def _soundfont() -> list[Finding]:
 def _extras() -> list[Finding]:
     """Which optional sets of packages are complete, as the installed metadata lists them."""
     findings = []
-    for extra in _EXTRAS:
+    for extra in importlib.metadata.metadata("accompany").get_all("Provides-Extra") or ():
         missing = [name for name in _wanted(extra) if not _installed(name)]
         advice = f'pip install "accompany[{extra}]"' if missing else ""
         found = f"missing {', '.join(missing)}" if missing else "complete"

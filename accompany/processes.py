@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from accompany.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 _LOCK = ".lock"
 _PATIENCE_S = 60
@@ -39,7 +40,7 @@ def run_as_process(words: Sequence[str], folder: Path) -> int:
             process.wait(_PATIENCE_S)
         raise
     finally:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, AttributeError):  # Windows has no process groups
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
@@ -51,15 +52,36 @@ def only_one_in(folder: Path) -> Iterator[None]:
     A command whose starter was killed goes on, and so does its hold.
     """
     with open(folder / _LOCK, "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"Another run works in {folder}; wait for its end, or choose another folder.") from error
+        _hold(lock.fileno(), folder)
         os.set_inheritable(lock.fileno(), True)
         yield
 
 
+def _hold(lock: int, folder: Path) -> None:
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        _log.warning("This system cannot hold %s; see to it that no other run works there.", folder)
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise InputError(f"Another run works in {folder}; wait for its end, or choose another folder.") from error
+
+
 def cpu_seconds() -> float:
     """CPU seconds of this process and of all that it has waited for."""
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in usage)
+    return sum(os.times()[:4])
+
+
+def peak_memory_mb() -> float | None:
+    """Most memory that this process held so far, in MB of a million bytes; None where the system does not tell."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6, 1)
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round((peak if sys.platform == "darwin" else peak * 1024) / 1e6, 1)

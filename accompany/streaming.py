@@ -139,6 +139,17 @@ class _Level:
         wanted = min(self._gain, _PEAK / peak)
         ramp = np.full(sound.shape[-1], wanted, np.float32)
         n = min(round(_RAMP_S * self._rate), len(ramp))
-        ramp[:n] = np.linspace(self._gain, wanted, n)
+        ramp[:n] = _ramp(self._gain, wanted, np.abs(sound[..., :n]).max(axis=0, initial=0.0))
         self._gain = wanted
         return np.clip(sound * ramp, -_PEAK, _PEAK)
+
+
+def _ramp(old: float, wanted: float, peaks: np.ndarray) -> np.ndarray:
+    """A straight line [n] to the gain that is wanted, from the old one or as near to it as no peak [n] has to be cut.
+
+    `wanted` itself cuts none of them.
+    """
+    done = np.linspace(0, 1, len(peaks), endpoint=False)
+    room = (_PEAK / np.maximum(peaks, 1e-9) - wanted * done) / (1 - done)
+    start = min(old, float(room.min(initial=old)))
+    return np.asarray(start + (wanted - start) * done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from email.message import Message
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from accompany import doctor
 from accompany.doctor import Finding
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
+pytest.importorskip("huggingface_hub.utils")
 
 
 def hub(monkeypatch: pytest.MonkeyPatch, answer: Any, token: str | None = None, offline: bool = False) -> Finding:
@@ -61,6 +63,19 @@ def test_a_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, status in ((1e9, "note"), (5e10, "ok")):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: SimpleNamespace(free=free))
         assert [finding.status for finding in doctor._disk()] == [status] * 2
+
+
+def test_every_extra_of_the_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = Message()
+    for extra in ("sound", "later"):
+        metadata["Provides-Extra"] = extra
+    wanted = ['numpy>=1; extra == "sound"', 'no-such-package>=1; extra == "later"']
+    monkeypatch.setattr("importlib.metadata.metadata", lambda name: metadata)
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: wanted)
+    sound, later = doctor._extras()
+    assert (sound.name, sound.status, sound.advice) == ("extra sound", "ok", "")
+    assert (later.name, later.status, later.found) == ("extra later", "note", "missing no-such-package")
+    assert later.advice == 'pip install "accompany[later]"'
 
 
 def test_a_look_that_fails_hides_no_other() -> None:

@@ -10,9 +10,10 @@ from conftest import sing
 
 from accompany import InputError
 from accompany.bars import bars_as_seconds, longer_plan
-from accompany.evaluation.seams import seams
+from accompany.evaluation.seams import Seams, edges, seams
 from accompany.fit import WEIGHTS, likelihood, score
 from accompany.stages.plan import Plan
+from accompany.streaming import _Level
 
 RATE = 24000
 VOCAL = (sing(6.0, RATE), RATE)
@@ -159,6 +160,31 @@ def test_a_stream_plays_what_generate_makes(band):
     for start in range(0, 9 * RATE, RATE):
         a, b = joined[0, start : start + RATE], whole.samples[0, start : start + RATE]
         assert np.corrcoef(a, b)[0, 1] > 0.999
+
+
+def test_a_stream_gets_softer_without_a_cut_peak(band):
+    time_s = np.arange(RATE) / RATE
+    tone = np.sin(2 * np.pi * 220 * time_s).astype(np.float32)[None]
+    level = _Level(band.bundle, sing(1.0, RATE)[None], 0.0)
+    soft = level.set(0.05 * tone)
+    gain = soft[0, 1000] / (0.05 * tone[0, 1000])
+    loud = level.set(3 / gain * tone)
+    heard = np.abs(tone[0]) > 0.2
+    played = loud[0, heard] / (3 / gain * tone[0, heard])
+    n = round(0.05 * RATE)
+    assert played[0] <= gain and np.abs(loud).max() <= 0.98 + 1e-6
+    line = np.polynomial.Polynomial.fit(np.flatnonzero(heard)[: n // 2], played[: n // 2], 1)
+    np.testing.assert_allclose(played[: n // 2], line(np.flatnonzero(heard)[: n // 2]), rtol=1e-3)
+    again = level.set(0.05 * tone)  # nothing is in the way of a slow return
+    assert again[0, 5] / (0.05 * tone[0, 5]) == pytest.approx(played[-1], rel=0.05)
+
+
+def test_sounds_too_short_to_have_seams_have_none():
+    rng = np.random.default_rng(0)
+    assert seams(np.zeros((1, 100), np.float32), RATE, [0.001]) == Seams(1.0, 1.0)
+    assert edges(np.zeros((1, 100), np.float32), RATE, [0.001]) == []
+    noise = rng.standard_normal((1, round(0.3 * RATE))).astype(np.float32)
+    assert seams(noise, RATE, [0.12, 0.15, 0.18]) == Seams(1.0, 1.0), "no place is away from all borders"
 
 
 def test_a_seam_is_seen_where_there_is_one():

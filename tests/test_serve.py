@@ -209,6 +209,29 @@ def test_a_project_goes_on_where_the_page_stopped(client, band, tmp_path_factory
     np.testing.assert_array_equal(again.samples[:, : RATE // 2], take.samples[:, : RATE // 2])
 
 
+def test_a_cue_that_never_comes_is_no_fault(client):
+    vocal = upload(client)
+    for prompt in ("99: loud drums", "[chorus] loud drums", "[bridge] solo piano; 99: x"):
+        (take,) = make(client, vocal, prompt=prompt, seed=1)
+        assert take["prompt"] == prompt and take["seconds"] == vocal["seconds"]
+
+
+def test_a_download_that_fails_leaves_no_file(client, band, monkeypatch):
+    vocal = upload(client)
+    (take,) = make(client, vocal)
+    store = client.app.state.server.store
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise InputError("No room.")
+
+    monkeypatch.setattr("accompany.take.Take.save_midi", fail)
+    monkeypatch.setattr("accompany.serve.downloads.audio.write", fail)
+    monkeypatch.setattr("accompany.serve.downloads._write_project", fail)
+    for address in (f"takes/{take['id']}/midi", f"takes/{take['id']}/mix", f"vocals/{vocal['id']}/project"):
+        refused(client.get(f"/api/{address}"), 400, "No room")
+    assert sorted(path.suffix for path in store.root.rglob("*") if path.is_file()) == [".wav", ".wav"]
+
+
 def test_what_is_sent_is_deleted_after(client):
     vocal = upload(client)
     (take,) = make(client, vocal)

@@ -124,6 +124,14 @@ def test_what_a_format_cannot_be_is_refused(tmp_path, path, rate, bits, start, s
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff"])
+def test_a_file_beyond_what_its_header_counts_is_refused(tmp_path, name):
+    hours = np.broadcast_to(np.zeros((1, 1), np.float32), (2, 3 * 3600 * 96000))
+    with pytest.raises(InputError, match="larger than 4 GB"):
+        write(tmp_path / name, hours, 96000, 32, start_s=1.0 if name == "a.wav" else None)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_broadcast_wav_says_where_it_begins(tmp_path):
     path = tmp_path / "a.wav"
     write(path, tone(440), RATE, 24, start_s=3725.5, description="tiny, seed 7")

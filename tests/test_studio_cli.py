@@ -142,6 +142,8 @@ def test_analyse_writes_what_generate_takes(run, tmp_path):
         ("generate song.wav --project p --plot", "--plot"),
         ("generate song.wav --lora a --settings", "--settings does not go with --lora"),
         ("generate song.wav --lora a --project p", "--project does not go with --lora"),
+        ("generate song.wav --model nowhere --takes 65", "number of takes 65"),
+        ("generate song.wav --lora a --lora-scale 11", "LoRA scale 11"),
         ("generate song.wav --start soon", "seconds"),
         ("generate song.wav --chords song.json", "song.json"),
         ("generate song.wav --taps 0.5,1 --bpm 90", "Taps"),

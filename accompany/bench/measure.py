@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from accompany.bench.subjects import Loop
+from accompany.processes import peak_memory_mb
 from accompany.stages.products import Int8Linear
 
 _FLOOR_S = 0.2
@@ -85,10 +85,11 @@ def uncached_s(loop: Loop, device: str) -> float:
 
 
 @contextmanager
-def peak_memory(device: str) -> Iterator[Callable[[], float]]:
+def peak_memory(device: str) -> Iterator[Callable[[], float | None]]:
     """Hands out a function for the most memory in MB since the start: of the GPU, or of the process on a CPU.
 
-    Where the system cannot forget the process's earlier peak (anything but Linux), it is that of its whole life.
+    Where the system cannot forget the process's earlier peak (anything but Linux), it is that of its whole life; None
+    where the system does not tell.
     """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -96,17 +97,7 @@ def peak_memory(device: str) -> Iterator[Callable[[], float]]:
         return
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    yield _process_peak_mb
-
-
-def _process_peak_mb() -> float:
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        return float(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    yield peak_memory_mb
 
 
 def _repeated_s(run: Callable[[], object]) -> float:

@@ -26,16 +26,14 @@ def draw(report: dict[str, Any], path: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: the suffix is no picture format, or the folder is missing or not writable.
     """
-    import matplotlib
+    from matplotlib.figure import Figure
 
     path = check_picture(path)
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = report["rows"]
     cases = list(dict.fromkeys((row["length_s"], row["batch"]) for row in rows))
     places, below = range(len(cases)), [0.0] * len(cases)
-    figure, axis = pyplot.subplots(figsize=(2 + 0.8 * len(cases), 4.5), layout="constrained")
+    figure = Figure(figsize=(2 + 0.8 * len(cases), 4.5), layout="constrained")
+    axis = figure.subplots()
     for part in dict.fromkeys(row["part"] for row in rows):
         of_case = {(row["length_s"], row["batch"]): row["rtf"] for row in rows if row["part"] == part}
         heights = [of_case.get(case, 0.0) for case in cases]
@@ -47,5 +45,4 @@ def draw(report: dict[str, Any], path: str | os.PathLike[str]) -> Path:
     axis.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=110)
-    pyplot.close(figure)
     return path

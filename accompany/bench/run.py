@@ -100,7 +100,9 @@ def _time(part: Part, length_s: float, batch: int, config: BenchConfig, device: 
         wall_s = median_s(run, config.runs, device)
         peak = peak_mb()
     row: dict[str, Any] = {"part": part.name, "length_s": length_s, "batch": batch, "wall_s": wall_s}
-    row |= {"rtf": wall_s / (length_s * batch), "peak_mb": peak}
+    row["rtf"] = wall_s / (length_s * batch)
+    if peak is not None:
+        row["peak_mb"] = peak
     if part.codes:
         row["codes_per_s"] = part.codes / wall_s
     if part.loop is not None:

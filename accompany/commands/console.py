@@ -32,11 +32,3 @@ def bar(name: str) -> Iterator[Callable[[float], None]]:
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} done, {remaining} left"
     with tqdm(total=1.0, desc=name, bar_format=layout, disable=None, leave=False) as shown:
         yield lambda share: shown.update(share - shown.n) and None
-
-
-def peak_rss_mb() -> float:
-    """Most memory that this process held so far, in MB."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20) if sys.platform == "darwin" else peak / 1024, 1)

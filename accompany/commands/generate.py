@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands.console import bar, peak_rss_mb, print_json, say
+from accompany.commands.console import bar, print_json, say
 from accompany.errors import InputError
+from accompany.processes import peak_memory_mb
 
 if TYPE_CHECKING:
     from accompany.analysis import Analysis
@@ -33,9 +34,11 @@ _CONTROLS = ("seed", "bpm", "key", "temperature", "guidance", "follow", "like_st
 
 def generate(args: argparse.Namespace, load: Load) -> None:
     """Make the accompaniments that the arguments ask for, and their files."""
+    from accompany.api import check_takes
     from accompany.audio import info
     from accompany.outputs import plan_outputs
 
+    check_takes(args.takes)
     options, analysis = read_controls(args)
     sounds = [read_sound(args, vocal) for vocal in args.vocals]
     for vocal in args.vocals:
@@ -66,7 +69,7 @@ def generate(args: argparse.Namespace, load: Load) -> None:
         told["song"] = song
     if args.json:
         summary = {"files": files, "model": band.name, "device": str(band.device), "load_s": round(load_s, 3)}
-        print_json({**summary, "peak_rss_mb": peak_rss_mb()})
+        print_json({**summary, "peak_rss_mb": peak_memory_mb()})
 
 
 def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | None]:
@@ -136,16 +139,6 @@ def describe_scores(take: Take) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in take.scores.items())
 
 
-def draw(path: Path, take: Take) -> None:
-    """Write the picture of a take."""
-    from accompany.audio import replacing
-    from accompany.evaluation.pictures import picture_of_take
-
-    with replacing(path) as temporary:
-        drawn = picture_of_take(temporary.with_suffix(".png"), take)
-        drawn.replace(temporary)
-
-
 def model_name(model: str) -> str:
     """The model as it is found from any folder."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model
@@ -191,6 +184,10 @@ def _check_adapters(args: argparse.Namespace) -> None:
                 f"{option} does not go with --lora, since it keeps the model without its adapters; "
                 f"work them in with accompany export, and give that model."
             )
+    if args.lora:
+        from accompany.adapters import check_scale
+
+        check_scale(args.lora_scale)
 
 
 def _check_project(args: argparse.Namespace) -> None:
@@ -327,7 +324,9 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
             take.save_midi(path)
             told["midi"] = str(path)
         else:
-            draw(path, take)
+            from accompany.evaluation.pictures import picture_of_take
+
+            picture_of_take(path, take)
             told["plot"] = str(path)
     if args.stems:
         stems = take.save_stems(output.accompaniment, args.stems, sound)

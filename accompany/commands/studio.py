@@ -23,7 +23,7 @@ Edit = Callable[["Band", "Take", dict[str, Any]], "Take"]
 def analyse(args: argparse.Namespace, load: Load) -> None:
     """Write what is heard in a vocal as JSON, and as a picture."""
     from accompany.analysis import default_path, shorten
-    from accompany.audio import info, replacing
+    from accompany.audio import info
     from accompany.vocals import read_vocal
 
     options, edited = read_controls(args)
@@ -41,8 +41,7 @@ def analyse(args: argparse.Namespace, load: Load) -> None:
         from accompany.evaluation.pictures import picture_of_analysis
 
         voice = read_vocal(args.vocals, band.sample_rate)[0]
-        with replacing(path.with_suffix(".png")) as temporary:
-            picture_of_analysis(temporary.with_suffix(".png"), voice, band.sample_rate, heard).replace(temporary)
+        picture_of_analysis(path.with_suffix(".png"), voice, band.sample_rate, heard)
         written.append(path.with_suffix(".png"))
     plan = heard.plan
     tempo = f"{plan.tempo_bpm:.1f} beats a minute" if plan.tempo_bpm else "no tempo"

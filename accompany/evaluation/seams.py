@@ -11,6 +11,7 @@ _HOP_S = 0.01
 _WINDOW_S = 0.04
 _NEAR_S = 0.03
 _SPAN_S = 0.1
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -98,19 +99,27 @@ def edges(samples: np.ndarray, sample_rate: int, places_s: Sequence[float]) -> l
 
 def _largest_near(values: np.ndarray) -> np.ndarray:
     """[N]: the largest value within 30 ms of each frame."""
+    if not len(values):
+        return values
     reach = round(_NEAR_S / _HOP_S)
     padded = np.pad(values, reach, mode="edge")
     return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1))
 
 
 def _ratio(values: np.ndarray, places: np.ndarray) -> float:
-    """Mean over places of the largest value near each, over that of all frames away from the places."""
+    """Mean over places of the largest value near each, over that of all frames away from the places.
+
+    1 where there are no places, or nothing but the ends, which say nothing, is away from them.
+    """
     if not len(places):
         return 1.0
     reach, largest = round(_NEAR_S / _HOP_S), _largest_near(values)
     away = np.ones(len(values), bool)
     for place in places:
         away[max(place - 3 * reach, 0) : place + 3 * reach] = False
+    ends = round(_SPAN_S / _HOP_S)
+    if not away[ends:-ends].any():
+        return 1.0
     return float(largest[places].mean() / max(float(largest[away].mean()), 1e-9))
 
 
@@ -120,14 +129,12 @@ def _flux(mono: np.ndarray, rate: int) -> np.ndarray:
     padded = np.pad(mono, (size // 2 + hop, size))
     count = len(mono) // hop
     window = np.hanning(size)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop][: count + 1]
     made = np.zeros(count)
-    before = None
-    for index in range(count + 1):
-        frame = padded[index * hop : index * hop + size] * window
-        spectrum = np.log1p(1000 * np.abs(np.fft.rfft(frame)) / size)
-        if before is not None:
-            made[index - 1] = np.maximum(spectrum - before, 0).sum()
-        before = spectrum
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        spectra = np.log1p(1000 * np.abs(np.fft.rfft(frames[start : stop + 1] * window)) / size)
+        made[start:stop] = np.maximum(np.diff(spectra, axis=0), 0).sum(axis=1)
     return made
 
 

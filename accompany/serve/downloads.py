@@ -7,7 +7,10 @@ import os
 import tempfile
 import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from starlette.responses import FileResponse
@@ -19,7 +22,8 @@ from accompany.generation import mix
 from accompany.project import Project
 from accompany.serve.store import StoredTake, Vocal
 
-FORMATS = ("wav", "flac", "ogg", "mp3")
+Format = Literal["wav", "flac", "ogg", "mp3"]
+FORMATS: tuple[str, ...] = get_args(Format)
 _MEDIA = {
     "wav": "audio/wav",
     "flac": "audio/flac",
@@ -69,15 +73,15 @@ def mixed(vocal: Vocal, take: StoredTake, format_: str, vocal_db: float, band_db
 
 def midi(vocal: Vocal, take: StoredTake) -> PassingFile:
     """Tempo map, chords and beats of a take. InputError for a model that plans nothing."""
-    path = _temporary(vocal, "mid")
-    take.made.save_midi(path)
+    with _temporary(vocal, "mid") as path:
+        take.made.save_midi(path)
     return _sent(path, f"{_stem_of(vocal)} - take {take.number}.mid", "mid")
 
 
 def project(vocal: Vocal, model: str, precision: str) -> PassingFile:
     """Vocal and every take as a zipped project folder (`accompany.project`), to go on with on the command line."""
-    target = _temporary(vocal, "zip")
-    with _ONE_BY_ONE, tempfile.TemporaryDirectory(dir=vocal.path.parent) as scratch:
+    parent = vocal.path.parent
+    with _ONE_BY_ONE, _temporary(vocal, "zip") as target, tempfile.TemporaryDirectory(dir=parent) as scratch:
         folder = Path(scratch) / "project"
         _write_project(folder, vocal, model, precision)
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -95,16 +99,21 @@ def _write_project(folder: Path, vocal: Vocal, model: str, precision: str) -> No
 
 
 def _written(vocal: Vocal, samples: np.ndarray, format_: str) -> Path:
-    path = _temporary(vocal, format_)
-    audio.write(path, samples, vocal.sample_rate)
+    with _temporary(vocal, format_) as path:
+        audio.write(path, samples, vocal.sample_rate)
     return path
 
 
-def _temporary(vocal: Vocal, suffix: str) -> Path:
-    """A new file beside the vocal, so that it goes with it whatever happens."""
+@contextmanager
+def _temporary(vocal: Vocal, suffix: str) -> Iterator[Path]:
+    """A new file beside the vocal, so that it goes with it whatever happens; deleted when writing it fails."""
     handle, name = tempfile.mkstemp(dir=vocal.path.parent, prefix="out-", suffix=f".{suffix}")
     os.close(handle)
-    return Path(name)
+    try:
+        yield Path(name)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _stem_of(vocal: Vocal) -> str:

@@ -57,7 +57,6 @@ class Job:
     share: float = 0.0
     error: str = ""
     started_s: float = 0.0
-    ended_s: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -150,7 +149,8 @@ class JobQueue:
             state, error = self._do(job)
             with self._changed:
                 self._running = None
-                self._took_s.append(time.monotonic() - job.started_s)
+                if state == "done":  # what failed or was cancelled says nothing of how long jobs take
+                    self._took_s.append(time.monotonic() - job.started_s)
                 self._end(job, state, error)
 
     def _do(self, job: Job) -> tuple[str, str]:
@@ -181,7 +181,7 @@ class JobQueue:
     def _end(job: Job, state: str, error: str) -> None:
         # What a job holds (its closure) goes with its end: only its record is kept.
         job.work = _nothing
-        job.error, job.ended_s, job.state = error, time.monotonic(), state
+        job.error, job.state = error, state
 
 
 def _nothing(report: Callable[[float], None]) -> None:

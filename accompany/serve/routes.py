@@ -9,7 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -33,7 +33,7 @@ from accompany.serve.store import NotFoundError, Visitor, Vocal
 from accompany.serve.uploads import receive
 
 T = TypeVar("T")
-Format = Literal["wav", "flac", "ogg", "mp3"]
+Format = downloads.Format
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "wrong input"},

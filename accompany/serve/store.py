@@ -164,8 +164,9 @@ class Store:
         with self._lock:
             vocal = self.vocal(visitor, vocal_id)
             del visitor.vocals[vocal_id]
+            jobs = [job for job in visitor.jobs.values() if job.vocal == vocal_id and job.active]
         shutil.rmtree(vocal.path.parent, ignore_errors=True)
-        return [job for job in visitor.jobs.values() if job.vocal == vocal_id and job.active]
+        return jobs
 
     def add_job(self, visitor: Visitor, job: Job) -> None:
         """Remember a job, and forget the oldest ended ones when there are many."""

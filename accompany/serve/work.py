@@ -11,6 +11,7 @@ import numpy as np
 
 from accompany import audio
 from accompany.api import Band
+from accompany.edits import SHORTEST_S
 from accompany.errors import InputError
 from accompany.serve.pitch import outline, track_pitch
 from accompany.serve.store import Store, StoredTake, Vocal
@@ -22,7 +23,6 @@ Progress = Callable[[float], None]
 OUTLINE_POINTS = 3000
 _PITCH_FRAMES, _PITCH_HOP_S = 6000, 0.02
 _TOLD = ("prompt", "seed", "bpm", "key", "chords", "temperature", "guidance")
-_SHORTEST_RETAKE_S = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Region:
     def fitted(self, seconds: float) -> Region:
         """The region inside a song of this length. InputError when too little of it is."""
         inside = Region(max(self.start_s, 0.0), min(self.end_s, seconds))
-        if not inside.end_s - inside.start_s >= _SHORTEST_RETAKE_S:
+        if not inside.end_s - inside.start_s >= SHORTEST_S:
             raise InputError(
-                f"The region {self.start_s:g} to {self.end_s:g} s must cover at least {_SHORTEST_RETAKE_S:g} s of the "
+                f"The region {self.start_s:g} to {self.end_s:g} s must cover at least {SHORTEST_S:g} s of the "
                 f"{seconds:.2f} s of the song."
             )
         return inside

@@ -21,6 +21,8 @@ _BLOCK = 1 << 18
 _BEXT_FIXED = 602
 _TIME_REFERENCE = 338
 _COPIED_AT_ONCE = 1 << 22
+_LARGEST = (1 << 32) - (1 << 16)
+"""Bytes of samples in a WAV or AIFF file, whose header counts them with 32 bits; the rest is for other chunks."""
 
 SUFFIXES = tuple(_DEPTHS)
 
@@ -60,7 +62,8 @@ def write(
         description: what such a file says of itself, 256 ASCII characters at most.
 
     Raises:
-        InputError: the format has no such depth, rate or time stamp, or the folder is missing or not writable.
+        InputError: the format has no such depth, rate or time stamp, the sound is too large for it, or the folder is
+            missing or not writable.
     """
     import soundfile
 
@@ -69,6 +72,8 @@ def write(
     suffix = path.suffix.lower()
     depth = bits or (24 if 24 in _DEPTHS[suffix] else None)
     subtype = _SUBTYPES[depth] if depth else None
+    if suffix in (".wav", ".aiff") and samples.size * int(depth or 0) // 8 > _LARGEST:
+        raise InputError(f"{path} would be larger than 4 GB, which {suffix[1:]} cannot be; write .flac, or fewer bits.")
     with audio.replacing(path) as temporary:
         try:
             with soundfile.SoundFile(

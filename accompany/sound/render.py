@@ -22,7 +22,7 @@ def mix_of(voice: np.ndarray, band: np.ndarray, sound: Sound) -> np.ndarray:
     """Voice [C, T] and band [C', T] together, the voice louder or softer by the balance; mono goes to all channels."""
     channels = max(len(voice), len(band))
     louder = np.float32(10 ** (sound.balance_db / 20))
-    return np.asarray(_spread(voice, channels) * louder + _spread(band, channels), np.float32)
+    return np.asarray(audio.to_channels(voice, channels) * louder + audio.to_channels(band, channels), np.float32)
 
 
 def finish(samples: np.ndarray, sample_rate: int, sound: Sound) -> np.ndarray:
@@ -30,7 +30,3 @@ def finish(samples: np.ndarray, sample_rate: int, sound: Sound) -> np.ndarray:
     if sound.loudness_lufs is not None:
         return normalise(samples, sample_rate, sound.loudness_lufs, sound.peak_dbtp)
     return limit(samples, sample_rate, sound.peak_dbtp) if true_peak_db(samples) > sound.peak_dbtp else samples
-
-
-def _spread(samples: np.ndarray, channels: int) -> np.ndarray:
-    return samples if len(samples) == channels else np.repeat(audio.to_mono(samples), channels, axis=0)

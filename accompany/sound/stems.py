@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accompany.audio import fit_length, resample
+from accompany.audio import fit_length, resample, to_channels
 
 if TYPE_CHECKING:
     from accompany.data.separate import SongSeparator
@@ -48,12 +48,6 @@ def split_stems(samples: np.ndarray, sample_rate: int, model: str | SongSeparato
     sounds = {}
     for name in STEMS[:2]:
         back = resample(found[name], separator.sample_rate, sample_rate)
-        sounds[name] = _channels(fit_length(back, samples.shape[-1]), len(samples))
+        sounds[name] = to_channels(fit_length(back, samples.shape[-1]), len(samples))
     sounds["other"] = samples - sounds["drums"] - sounds["bass"]
     return Stems(sounds, sample_rate)
-
-
-def _channels(samples: np.ndarray, channels: int) -> np.ndarray:
-    if len(samples) == channels:
-        return samples
-    return np.repeat(samples.mean(axis=0, keepdims=True), channels, axis=0).astype(np.float32)
