@@ -41,6 +41,8 @@ _RATE = 100.0
 """Of the tracks that notes are written into: four steps for each frame of melody features, as the features have."""
 
 _FEW_BEATS = 6
+_TRIES = 4
+"""Crops that are listened to for each that is wanted, at most."""
 
 
 @dataclass(frozen=True)
@@ -204,12 +206,13 @@ def _listened(listener: Listener, config: HarmoniserTrainingConfig) -> list[Item
     dataset = TokenDataset(config.tokens, "train", loading, needs_band=False)
     made: list[Item] = []
     with tqdm(total=config.heard, desc="Listening", unit="crop") as progress:
-        for batch in train_loader(dataset):
+        for seen, batch in enumerate(train_loader(dataset)):
             made += _items_of(listener, batch)
             progress.update(min(len(made), config.heard) - progress.n)
-            if len(made) >= config.heard:
-                return made[: config.heard]
-    return made
+            # Tokens without keys or chords, or too short for a beat, would be asked for ever.
+            if len(made) >= config.heard or seen * batch.size > _TRIES * config.heard + len(dataset):
+                break
+    return made[: config.heard]
 
 
 @torch.inference_mode()
@@ -219,14 +222,17 @@ def _items_of(listener: Listener, batch: Batch) -> Iterator[Item]:
     output = listener(batch.need("vocal"), batch.vocal_mask)
     rate = listener.config.frame_rate
     for item in range(batch.size):
-        plan = listener.plan(output, item=item)
-        beats_s, chords = np.array(plan.beats_s), batch.need("chord_target")[item].numpy()
-        key = int(batch.need("key_target")[item])
-        if len(beats_s) < _FEW_BEATS or key < 0 or (chords < 0).any():
+        chords, key = batch.need("chord_target")[item].numpy(), int(batch.need("key_target")[item])
+        n = int(np.append(chords < 0, True).argmax())  # a short song is padded
+        if key < 0 or not n:
             continue
-        melody = batch.need("vocal")[item].numpy()
+        plan = listener.plan(output, n, item=item)
+        beats_s = np.array([beat for beat in plan.beats_s if beat < n / rate])
+        if len(beats_s) < _FEW_BEATS:
+            continue
+        melody = batch.need("vocal")[item, :n].numpy()
         middles = beats_s + float(np.median(np.diff(beats_s))) / 2
-        at_beats = chords[np.minimum((middles * rate).astype(int), len(chords) - 1)]
+        at_beats = chords[np.minimum((middles * rate).astype(int), n - 1)]
         yield Item(beats_of_features(melody, rate, beats_s, np.array(plan.downbeats_s)), at_beats, key)
 
 
