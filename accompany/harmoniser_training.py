@@ -110,10 +110,16 @@ def train_harmoniser(config: HarmoniserTrainingConfig) -> Path:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     paper = _kept(out / "paper.npz", _known(config, "composed", "song_s", "first_seed"), lambda: _composed(config))
+    if not paper:
+        raise InputError(f"Songs of {config.song_s:g} s have too few beats to learn from; raise song_s.")
     heard: list[Item] = []
     if config.tokens and config.heard:
         made_from = _known(config, "listener", "tokens", "heard", "heard_s", "loading", "seed")
         heard = _kept(out / "heard.npz", made_from, lambda: _listened(listener, config))
+        if not heard:
+            _log.warning(
+                "No song of %s has %d beats, chords and a key; learning from paper alone.", config.tokens, _FEW_BEATS
+            )
     torch.manual_seed(config.seed)
     harmoniser = Harmoniser(config.model)
     _fit(harmoniser, paper, heard, config)
@@ -143,7 +149,7 @@ def _kept(path: Path, made_from: str, make: Callable[[], list[Item]]) -> list[It
                 return [Item(*each) for each in zip(*parts, content["keys"].tolist(), strict=True)]
     items = make()
     if not items:
-        raise InputError("No song has enough beats to learn from; use more or longer ones.")
+        return []
     with complete(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,

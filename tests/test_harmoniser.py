@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -212,6 +213,15 @@ def test_the_listener_plans_with_it(trained: tuple[Path, HarmoniserTrainingConfi
     assert hear(listener, features, Known()).chords
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_what_is_missing_is_named(
+    trained: tuple[Path, HarmoniserTrainingConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(InputError, match="listener=DIR"):
         train_harmoniser(HarmoniserTrainingConfig(out=str(tmp_path)))
+    _, config = trained
+    with pytest.raises(InputError, match="raise song_s"):
+        train_harmoniser(dataclasses.replace(config, out=str(tmp_path), song_s=0.5))
+    # Crops of a second never have enough beats: that ends, with a word, and learning goes on without them.
+    with caplog.at_level("WARNING"):
+        train_harmoniser(dataclasses.replace(config, out=str(tmp_path), heard_s=1.0, steps=2))
+    assert "learning from paper alone" in caplog.text and not (tmp_path / "heard.npz").is_file()
