@@ -161,12 +161,14 @@ class Band:
 
         Each is what `generate` gives for its seed. Options and errors are as there.
         """
+        from accompany.generation import share_of
+
         check_takes(count)
         first = self.settings(prompt, **options)
         made = []
         for index in range(count):
             settings = replace(first, seed=first.seed + index)
-            (take,) = self.perform([vocals], [settings], _share(progress, index, count))
+            (take,) = self.perform([vocals], [settings], share_of(progress, index, count))
             made.append(self.scored(take))
         return sorted(made, key=lambda take: -take.scores.get("fit", 0.0))
 
@@ -323,10 +325,6 @@ def _made(take: Take) -> Made:
     from accompany.generation import Made
 
     return Made(take.samples, take.plan, take.draft)
-
-
-def _share(progress: Progress | None, done: int, total: int) -> Progress | None:
-    return None if progress is None else lambda share: progress((done + share) / total)
 
 
 def load(

@@ -18,6 +18,7 @@ from accompany.bars import longer_plan
 from accompany.bundles import Bundle, Progress
 from accompany.errors import InputError
 from accompany.generation import (
+    PEAK,
     Draft,
     Heard,
     Made,
@@ -38,7 +39,6 @@ SHORTEST_S = 0.25
 _LONGEST_EXTENSION_S = 600.0
 _FADE_IN_S, _FADE_OUT_S = 0.02, 0.06
 _LEAD_IN_S = 3.0
-_PEAK = 0.98
 _COMPOSED = 0.5
 
 
@@ -292,7 +292,7 @@ def _decode_part(bundle: Bundle, draft: Draft, first: int, last: int, n_samples:
     sound = codec.decode(tokens, length)[0].float().cpu().numpy()
     part = fit_length(sound[:, first - offset :], last - first) * np.float32(draft.gain)
     peak = float(np.abs(part).max(initial=0.0))
-    return np.asarray(part * np.float32(_PEAK / peak) if peak > _PEAK else part)
+    return np.asarray(part * np.float32(PEAK / peak) if peak > PEAK else part)
 
 
 def _faded(old: np.ndarray, new: np.ndarray, rate: int, fade_in: bool, fade_out: bool) -> np.ndarray:
@@ -310,4 +310,4 @@ def _faded(old: np.ndarray, new: np.ndarray, rate: int, fade_in: bool, fade_out:
         n = min(round(_FADE_OUT_S * rate), new.shape[-1] // 4)
         angle = np.linspace(0, np.pi / 2, n, dtype=np.float32)
         made[:, -n:] = np.cos(angle) * new[:, -n:] + np.sin(angle) * old[:, -n:]
-    return np.clip(made, -_PEAK, _PEAK)
+    return np.clip(made, -PEAK, PEAK)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from accompany.bundles import Bundle
+from accompany.correlation import pearson, smooth
 from accompany.encoders import targets
 from accompany.encoders.melody import Melody
 from accompany.generation import Draft, Heard, listen, tell
@@ -99,10 +100,8 @@ def _harmony(chroma: Tensor, plan: Plan) -> float:
     known = mask[:, 1] & (tones.sum(dim=1) > 0)
     if not bool(known.any()):
         return 0.0
-    window = round(_SMOOTHING_S * _FRAME_RATE) // 2 * 2 + 1
-    padded = torch.nn.functional.pad(chroma.T[None], (window // 2, window // 2), mode="replicate")
-    smooth = torch.nn.functional.avg_pool1d(padded, window, stride=1)[0].T
-    return float(_pearson(smooth[known], tones[known], dim=1).mean())
+    smoothed = smooth(chroma[None], round(_SMOOTHING_S * _FRAME_RATE))[0]
+    return float(pearson(smoothed[known], tones[known].to(chroma), dim=1).mean())
 
 
 def _rhythm(envelope: Tensor, plan: Plan) -> float:
@@ -115,7 +114,7 @@ def _rhythm(envelope: Tensor, plan: Plan) -> float:
         (times_s - beats[(after - 1).clamp_min(0)]).abs(), (beats[after.clamp_max(len(beats) - 1)] - times_s).abs()
     )
     pulses = torch.exp(-0.5 * (near / _PULSE_S) ** 2).float()
-    return float(_pearson(envelope, pulses, dim=0))
+    return float(pearson(envelope, pulses.to(envelope), dim=0))
 
 
 def _consonance(chroma: Tensor, voice: Tensor, rate: int) -> float:
@@ -148,8 +147,3 @@ def _whistle(band: Tensor, rate: int) -> float:
             count += 1
     first = int(_WHISTLE_FROM_HZ * size / rate)
     return float(total[first:].max() / max(count, 1))
-
-
-def _pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
-    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
-    return torch.nn.functional.cosine_similarity(a, b.to(a), dim=dim)

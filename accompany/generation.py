@@ -29,7 +29,7 @@ from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig
 
 _LISTENED, _COMPOSED, _PLAYED = 0.1, 0.5, 0.9
 _DECODED_S = 5.0
-_PEAK = 0.98
+PEAK = 0.98
 _LEVEL_BLOCK_S = 0.05
 _QUIETEST_DB = -45.0
 
@@ -200,7 +200,7 @@ def gain_for(sound: np.ndarray, vocal: np.ndarray, sample_rate: int, level_db: f
     wanted = max(loudness_db(vocal, sample_rate) + level_db, _QUIETEST_DB)
     gain = 10 ** ((wanted - loudness_db(sound, sample_rate)) / 20)
     peak = max(-float(sound.min(initial=0.0)), float(sound.max(initial=0.0)))
-    return min(gain, _PEAK / peak) if 0.0 < peak < np.inf else 1.0
+    return min(gain, PEAK / peak) if 0.0 < peak < np.inf else 1.0
 
 
 def set_level(sound: np.ndarray, vocal: np.ndarray, sample_rate: int, level_db: float) -> np.ndarray:
@@ -236,7 +236,7 @@ def mix(vocals: np.ndarray, accompaniment: np.ndarray) -> np.ndarray:
     """Voice [1, T] and band [C, T] together [C, T], turned down as a whole if the peaks would clip."""
     both = vocals + accompaniment
     peak = float(np.abs(both).max(initial=0.0))
-    return both * np.float32(_PEAK / peak) if peak > _PEAK else both
+    return both * np.float32(PEAK / peak) if peak > PEAK else both
 
 
 def sampling_for(own: SamplingConfig, settings: Settings) -> SamplingConfig:
@@ -268,3 +268,8 @@ def seed_for(seed: int, stage: int) -> int:
 def part_of(report: Progress, low: float, high: float) -> Callable[[int, int], None]:
     """A counter of steps that fills the share from `low` to `high`."""
     return lambda done, total: report(low + (high - low) * done / max(total, 1))
+
+
+def share_of(progress: Progress | None, done: int, total: int) -> Progress | None:
+    """What reports a share of one part out of `total`, of which `done` are over, as a share of all; None for None."""
+    return None if progress is None else lambda share: progress((done + share) / total)

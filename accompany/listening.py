@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.correlation import pearson, smooth
 from accompany.data.tokenize import load_parts
 from accompany.data.tokens import Manifest
 from accompany.encoders import targets
@@ -152,13 +153,6 @@ def _level_logits(decoder: MaskedDecoder, tokens: Tensor, condition: Tensor, lev
     return logits
 
 
-def smooth(values: Tensor, window: int) -> Tensor:
-    """Running mean of [B, F, d] over about `window` frames."""
-    odd = window // 2 * 2 + 1
-    padded = functional.pad(values.transpose(1, 2), (odd // 2, odd // 2), mode="replicate")
-    return functional.avg_pool1d(padded, odd, stride=1).transpose(1, 2)
-
-
 def bin_correlation(a: Tensor, b: Tensor) -> float:
     """Mean over frames of Pearson's r over the bins of [B, F, d]."""
     return float(pearson(a, b, dim=-1).mean())
@@ -185,9 +179,3 @@ def triads() -> Tensor:
         for mode, third in enumerate((4, 3)):
             templates[root + 12 * mode, [root, (root + third) % 12, (root + 7) % 12]] = 1.0
     return templates - templates.mean(dim=1, keepdim=True)
-
-
-def pearson(a: Tensor, b: Tensor, dim: int) -> Tensor:
-    """Pearson's r along an axis."""
-    a, b = a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True)
-    return functional.cosine_similarity(a, b, dim=dim)

@@ -107,14 +107,16 @@ class Recipe:
         Raises:
             InputError: the vocal or the model is another one by now.
         """
+        from accompany.generation import share_of
+
         if file_sha256(self.vocals) != self.vocals_sha256:
             raise InputError(f"{self.vocals} is another recording now; put back the one that the take was made from.")
         if model_sha256(band) != self.model_sha256:
             raise InputError(f"The model {self.model} has other weights now; give the one that made the take.")
         steps = 1 + len(self.edits)
-        (take,) = band.perform([self.vocals], [self.settings], _part(progress, 0, steps))
+        (take,) = band.perform([self.vocals], [self.settings], share_of(progress, 0, steps))
         for done, edit in enumerate(self.edits, 1):
-            take = band.edit(take, edit, _part(progress, done, steps))
+            take = band.edit(take, edit, share_of(progress, done, steps))
         return take
 
 
@@ -138,7 +140,3 @@ def _relative(path: Path, folder: Path) -> str:
         return os.path.relpath(path.resolve(), folder.resolve())
     except ValueError:  # another drive
         return str(path.resolve())
-
-
-def _part(progress: Callable[[float], None] | None, done: int, total: int) -> Callable[[float], None] | None:
-    return None if progress is None else lambda share: progress((done + share) / total)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from accompany.bundles import Bundle
+from accompany.correlation import pearson, smooth
 from accompany.encoders import targets
 from accompany.encoders.melody import Melody
-from accompany.listening import pearson, smooth, triads
+from accompany.listening import triads
 from accompany.stages.batch import Batch
 from accompany.stages.conditions import conditions_of
 from accompany.stages.harmony import NO_CHORD

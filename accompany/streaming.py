@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from accompany.bundles import Bundle
-from accompany.generation import acoustic_sampling, gain_for, hear, sampling_for, seed_for, tell
+from accompany.generation import PEAK, acoustic_sampling, gain_for, hear, sampling_for, seed_for, tell
 from accompany.settings import Settings
 from accompany.stages.conditions import Conditions
 from accompany.stages.decoding import windows
@@ -26,7 +26,6 @@ from accompany.stages.sampling import uniform_noise
 _LEAD_IN_S = 3.0
 _HELD_BACK_S = 0.2
 _RAMP_S = 0.05
-_PEAK = 0.98
 
 
 @dataclass
@@ -136,12 +135,12 @@ class _Level:
         if self._gain is None:
             self._gain = gain_for(sound, self._voice, self._rate, self._level_db)
         peak = max(float(np.abs(sound).max(initial=0.0)), 1e-9)
-        wanted = min(self._gain, _PEAK / peak)
+        wanted = min(self._gain, PEAK / peak)
         ramp = np.full(sound.shape[-1], wanted, np.float32)
         n = min(round(_RAMP_S * self._rate), len(ramp))
         ramp[:n] = _ramp(self._gain, wanted, np.abs(sound[..., :n]).max(axis=0, initial=0.0))
         self._gain = wanted
-        return np.clip(sound * ramp, -_PEAK, _PEAK)
+        return np.clip(sound * ramp, -PEAK, PEAK)
 
 
 def _ramp(old: float, wanted: float, peaks: np.ndarray) -> np.ndarray:
@@ -150,6 +149,6 @@ def _ramp(old: float, wanted: float, peaks: np.ndarray) -> np.ndarray:
     `wanted` itself cuts none of them.
     """
     done = np.linspace(0, 1, len(peaks), endpoint=False)
-    room = (_PEAK / np.maximum(peaks, 1e-9) - wanted * done) / (1 - done)
+    room = (PEAK / np.maximum(peaks, 1e-9) - wanted * done) / (1 - done)
     start = min(old, float(room.min(initial=old)))
     return np.asarray(start + (wanted - start) * done)

@@ -376,7 +376,9 @@ def test_bench_says_whether_loading_keeps_up(tokens: Path) -> None:
     assert row["h100_steps_per_s"] == pytest.approx(989 * 0.4 / row["tflop"])
     assert row["h100_workers"] >= 2 * row["h100_steps_per_s"] / row["loaded_cpu_per_s"]
     text = timing.loader_table({"rows": [row], "device": "cpu", "h100_share": 0.4})
-    assert "H100 at 40%" in text and "semantic (16 crops of 10 s)" in text
+    assert "H100 at 40%" in text and "semantic (16 crops of 10 s)" in text and "for a second of CPU" in text
+    told = timing.loader_table({"rows": [{**row, "loaded_cpu_per_s": None}], "device": "cpu", "h100_share": 0.4})
+    assert "for a second of CPU" not in told
     assert main(["bench", "--loader", str(tokens), "--train", "nothing"]) == 2
 
 

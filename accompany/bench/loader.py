@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable
@@ -55,10 +56,10 @@ def bench_loader(
 
     Returns:
         `tokens`, `device`, and `rows`, one for each training with `training`, `batch_size`, `crop_s`,
-        `loaded_per_s` (batches a second by number of workers), `loaded_cpu_per_s` (by second of CPU, without workers),
-        `steps_per_s` on this device, `times` (loaded without workers over trained), `tflop` of a step,
-        `h100_steps_per_s` (estimated: `tflop` at `H100_SHARE` of `H100_FLOPS`) and `h100_workers`, the loading
-        processes that feed it twice as fast.
+        `loaded_per_s` (batches a second by number of workers), `loaded_cpu_per_s` (by second of CPU, without workers;
+        None if there was no such run), `steps_per_s` on this device, `times` (loaded without workers over trained),
+        `tflop` of a step, `h100_steps_per_s` (estimated: `tflop` at `H100_SHARE` of `H100_FLOPS`) and `h100_workers`,
+        the loading processes that feed it twice as fast.
     """
     rows = []
     for done, name in enumerate(config.trainings):
@@ -78,7 +79,7 @@ def _row(tokens_dir: str | os.PathLike[str], name: str, config: LoaderBenchConfi
     chosen: Any = load_config(TASKS[task].config, name)
     dataset = TokenDataset(tokens_dir, "train", chosen.loading, needs_band=TASKS[task].needs_band)
     loaded: dict[int, float] = {}
-    cpu = 0.0
+    cpu: float | None = None  # told without workers only, whose CPU is not this process's
     for workers in config.workers:
         loaded[workers], spent = _loading(tokens_dir, chosen.loading, workers, config.batches, TASKS[task].needs_band)
         cpu = spent if workers == 0 else cpu
@@ -97,7 +98,7 @@ def _row(tokens_dir: str | os.PathLike[str], name: str, config: LoaderBenchConfi
         "times": loaded[min(loaded)] / steps,
         "tflop": flop / 1e12,
         "h100_steps_per_s": h100,
-        "h100_workers": max(round(2 * h100 / per_worker + 0.5), 1),
+        "h100_workers": max(math.ceil(2 * h100 / per_worker), 1),
     }
 
 
@@ -142,9 +143,11 @@ def loader_table(report: dict[str, Any]) -> str:
     lines = []
     for row in report["rows"]:
         loaded = ", ".join(f"{rate:.1f} with {n} workers" for n, rate in row["loaded_per_s"].items())
+        cpu = row["loaded_cpu_per_s"]
+        of_cpu = "" if cpu is None else f"; {cpu:.1f} for a second of CPU"
         lines += [
             f"{row['training']} ({row['batch_size']} crops of {row['crop_s']:g} s):",
-            f"  batches loaded a second: {loaded}; {row['loaded_cpu_per_s']:.1f} for a second of CPU",
+            f"  batches loaded a second: {loaded}{of_cpu}",
             f"  trained a second on {report['device']}: {row['steps_per_s']:.3f}; "
             f"loading is {row['times']:.0f} times as fast",
             f"  an H100 at {report['h100_share']:.0%} of its peak ({row['tflop']:.2f} TFLOP a step) would take "

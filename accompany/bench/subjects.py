@@ -112,6 +112,7 @@ class BandSubject:
         rate = bundle.codec.sample_rate
         vocal = np.random.default_rng(0).normal(0, 0.1, (1, round(length_s * rate))).astype(np.float32)
 
+        @torch.inference_mode()
         def encode() -> object:
             features = generation.listen(bundle, vocal)
             plan = generation.plan_song(bundle, features, Settings())
@@ -121,8 +122,7 @@ class BandSubject:
             conditions = join([encode()] * batch)  # type: ignore[list-item]
         semantic, acoustic = bundle.semantic, bundle.acoustic
         codes = torch.zeros_like(conditions.known)
-        shape = (batch, bundle.codec.n_codebooks, acoustic.config.ratio * conditions.n_frames)
-        tokens = codes.new_zeros((batch, acoustic.config.codebooks, shape[-1]))
+        tokens = codes.new_zeros((batch, acoustic.config.codebooks, acoustic.config.ratio * conditions.n_frames))
         return [
             Part("encode", lambda progress: [encode() for _ in seeds]),
             Part(

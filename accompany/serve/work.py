@@ -13,6 +13,7 @@ from accompany import audio
 from accompany.api import Band
 from accompany.edits import SHORTEST_S
 from accompany.errors import InputError
+from accompany.generation import share_of
 from accompany.serve.pitch import outline, track_pitch
 from accompany.serve.store import Store, StoredTake, Vocal
 from accompany.settings import Settings
@@ -78,7 +79,7 @@ def make_takes(band: Band, store: Store, vocal: Vocal, wish: Wish, made: list[st
     sung = _read(vocal)
     for index in range(wish.n_takes):
         settings = dataclasses.replace(wish.settings, seed=wish.settings.seed + index)
-        (take,) = band.perform([(sung, vocal.sample_rate)], [settings], _part(report, index, wish.n_takes))
+        (take,) = band.perform([(sung, vocal.sample_rate)], [settings], share_of(report, index, wish.n_takes))
         made.append(_keep(store, vocal, band.scored(take), {}))
 
 
@@ -117,10 +118,6 @@ def told_plan(plan: Any) -> dict[str, Any]:
 
 def _read(vocal: Vocal) -> np.ndarray:
     return audio.read(vocal.path).samples
-
-
-def _part(report: Progress, index: int, total: int) -> Progress:
-    return lambda share: report((index + share) / total)
 
 
 def _keep(store: Store, vocal: Vocal, take: Take, more: dict[str, Any]) -> str:
