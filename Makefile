@@ -22,6 +22,7 @@ docs: $(VENV)/.accompany-test
 	mkdir -p demo
 	$(VENV)/bin/python -c "from accompany.data.songs.write import sung_sample; sung_sample('demo/vocals.wav')"
 	$(VENV)/bin/accompany generate demo/vocals.wav -p "$(PROMPT)" --mix --plot --out docs/take.mp3
+	$(VENV)/bin/python -c "from PIL import Image; Image.open('docs/take.png').quantize(128).save('docs/take.png', optimize=True)"
 
 test: $(VENV)/.accompany-test fluidsynth lint
 	$(VENV)/bin/python -m pytest -x -q -n $(JOBS)
