@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -227,7 +227,7 @@ def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manif
         before = read_json(run_dir / RUN_FILE)
         if before.get("task") == task:  # an older version's config lacks what has been added since
             before["model"] = to_dict(from_dict(type(model_config), before["model"]))
-        changed = [key for key in _FIXED if _fixed(before.get(key)) != _fixed(content.get(key))]
+        changed = [key for key in _FIXED if _fixed(before, key) != _fixed(content, key)]
         if changed:
             raise InputError(
                 f"{run_dir} holds a run with another {' and '.join(changed)}; choose another run_dir, "
@@ -237,8 +237,14 @@ def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manif
     return run_dir
 
 
-def _fixed(value: Any) -> Any:
-    """A part of run.json as JSON gives it back (tuples are lists), without what may change when a run goes on."""
+def _fixed(run: Mapping[str, Any], key: str) -> Any:
+    """What must be equal in a part of run.json; the model that a run started from may lie elsewhere now."""
+    value = run.get(key)
+    return value["hash"] if key == "init" and value else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON gives it back (tuples are lists), without what may change when a run goes on."""
     if isinstance(value, dict):
-        return {key: _fixed(item) for key, item in value.items() if key not in _NOT_IN_WEIGHTS}
-    return [_fixed(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: _plain(item) for key, item in value.items() if key not in _NOT_IN_WEIGHTS}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -184,7 +184,10 @@ def _chosen(config: TuneConfig, bundle: Bundle, batches: list[Batch], takes: Ten
         scores = total(_scored(bundle, batches, takes), config.score)
         return scores.argmax(dim=1), scores.argmin(dim=1)
     better, worse = torch.full((len(takes),), -1), torch.full((len(takes),), -1)
-    for name, choice in read_json(config.choices).items():
+    choices = read_json(config.choices)
+    if not isinstance(choices, dict):
+        raise InputError(f'{config.choices} must hold entries such as "0": {{"better": 2, "worse": 0}} in braces.')
+    for name, choice in choices.items():
         try:
             vocal, first, second = int(name), int(choice["better"]), int(choice["worse"])
         except (TypeError, KeyError, ValueError) as error:
@@ -198,6 +201,8 @@ def _chosen(config: TuneConfig, bundle: Bundle, batches: list[Batch], takes: Ten
                 f"{config.choices} names vocal {vocal}, takes {first} and {second}; there are {len(takes)} vocals "
                 f"with {takes.shape[1]} takes, counted from 0."
             )
+        if first == second:
+            raise InputError(f"{config.choices} calls take {first} of vocal {vocal} both better and worse.")
         better[vocal], worse[vocal] = first, second
     return better, worse
 

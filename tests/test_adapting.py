@@ -68,6 +68,9 @@ def test_fine_tuning_starts_from_the_model(tokens: Path, random_bundle_dir: Path
     assert before.keys() == after.keys()
     assert all(torch.allclose(before[name].float(), after[name].float(), atol=1e-3) for name in before)
     assert json.loads((folder / "config.json").read_text())["decoder"]["dropout"] == 0.1
+    # The run goes on when the model it started from has moved.
+    moved = shutil.copytree(random_bundle_dir, tmp_path / "moved")
+    assert run("semantic", tokens, moved, tmp_path, "model.decoder.dropout=0.1", "max_steps=3") == folder
 
 
 def test_an_adapter_is_small_and_changes_what_is_played(adapter: Path, random_bundle_dir: Path) -> None:
@@ -213,6 +216,10 @@ def test_a_person_may_choose(tokens: Path, random_bundle_dir: Path, tmp_path: Pa
     choices.write_text(json.dumps({"9": {"better": 1, "worse": 0}}))
     with pytest.raises(InputError, match="there are 2 vocals"):
         tune(None, [*items, f"choices={choices}"], progress=False)
+    for wrong, words in (([1], "in braces"), ({"0": {"better": 1, "worse": 1}}, "both better and worse")):
+        choices.write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match=words):
+            tune(None, [*items, f"choices={choices}"], progress=False)
 
 
 def scalars(run_dir: Path, name: str) -> list[float]:

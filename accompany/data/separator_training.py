@@ -26,6 +26,7 @@ from accompany.encoders.training.audio_dataset import find_songs, read_mono
 from accompany.encoders.training.loop import LoopConfig, run_loop
 from accompany.encoders.training.losses import si_sdr_db
 from accompany.errors import InputError
+from accompany.files import complete
 
 SOURCES = ("vocals", "accompaniment")
 SIGNATURE = "tiny-separator"
@@ -166,9 +167,10 @@ def export_separator(model: nn.Module, config: SeparatorModelConfig, folder: Pat
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
     metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(_arguments(config))}
-    with audio.replacing(folder / f"{SIGNATURE}.safetensors") as temporary:
+    with complete(folder / f"{SIGNATURE}.safetensors") as temporary:
         save_file(state, temporary, metadata)
-    (folder / "tiny.yaml").write_text(f"models: ['{SIGNATURE}']\n", encoding="utf-8")
+    with complete(folder / "tiny.yaml") as temporary:
+        temporary.write_text(f"models: ['{SIGNATURE}']\n", encoding="utf-8")
     return folder
 
 

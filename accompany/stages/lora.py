@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from accompany.errors import InputError
+from accompany.weights import save_state
 
 _NAME = "default"
 """What peft calls the one adapter."""
@@ -75,11 +76,10 @@ def merge(model: nn.Module, scale: float = 1.0) -> None:
 def save_lora(model: nn.Module, config: LoraConfig, folder: Path) -> None:
     """Write the adapter of a model as peft does: adapter_config.json and adapter_model.safetensors."""
     import peft
-    from safetensors.torch import save_file
 
+    # The weights last: a folder without them is no adapter.
     _for_peft(config).save_pretrained(str(folder))
-    state = {name: value.cpu().contiguous() for name, value in peft.get_peft_model_state_dict(model).items()}
-    save_file(state, folder / "adapter_model.safetensors", {"format": "pt"})
+    save_state(peft.get_peft_model_state_dict(model), folder / "adapter_model.safetensors", {"format": "pt"})
 
 
 def load_lora(model: nn.Module, folder: Path) -> None:
