@@ -69,6 +69,7 @@ def make_reader(sample_rate: int, longest_s: float = LONGEST_CARRIED_S) -> Calla
     """The first step: decode and resample to the separator's rate in Hz."""
 
     def read(job: Job) -> Carried:
+        """A song in blocks; of one that is too long for the object store only that it is."""
         started, clipping = time.perf_counter(), Clipping()
         blocks: list[np.ndarray] = []
         n_samples, carried = 0, Carried(job, sample_rate, clipping=clipping)
@@ -96,6 +97,7 @@ def make_splitter(config: PrepareConfig, device: str) -> Callable[[Carried], Fin
     alone: list[PairMaker] = []
 
     def split(carried: Carried) -> Finished:
+        """Both sides of a song that was carried; the outcome of one that is too long, made here from end to end."""
         if carried.too_long:
             if not alone:
                 alone.append(PairMaker(config, separator))
@@ -123,6 +125,7 @@ def make_finisher(config: PrepareConfig) -> Callable[[Finished], Outcome]:
             raise InputError(carried.refused)
 
     def finish(carried: Finished) -> Outcome:
+        """The outcome of a song, with the time that all three steps took."""
         if isinstance(carried, Outcome):
             return carried
         outcome = carried.job.do(maker, windows(carried))
