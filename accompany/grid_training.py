@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 MODEL_DIR = "model"
 _FEW_BEATS = 4
 _SAVE_EVERY = 20
+_TRIES = 4
+"""Crops that are listened to for each that is wanted, at most: tokens without beats would be asked for ever."""
 _SHARPNESS = 0.1
 """Candidates whose F is this far below the best count 1/e as much."""
 
@@ -157,6 +159,12 @@ def _collect(listener: Listener, config: GridTrainingConfig, path: Path) -> _Cro
             batches[length] += 1
             progress.update(len(made) - progress.n)
             full = len(made) == config.crops * (length + 1)
+            listened = batches[length] * batch.size
+            if not full and listened > _TRIES * config.crops + len(dataset):
+                found_beats = len(made) - length * config.crops
+                raise InputError(
+                    f"Of {listened} crops of {config.tokens} only {found_beats} have enough beats; use other songs."
+                )
             if full or batches[length] % _SAVE_EVERY == 0:
                 _write_crops(path, config, made, batches)
             if full:

@@ -153,3 +153,8 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
 def test_it_needs_a_listener(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="listener=DIR"):
         train_grids(GridTrainingConfig(out=str(tmp_path)))
+
+
+def test_tokens_without_beats_are_not_asked_for_ever(material: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="only 0 have enough beats"):
+        train_grids(config_of(material, tmp_path, crop_s=[0.5]))

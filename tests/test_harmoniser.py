@@ -11,6 +11,7 @@ import pytest
 import torch
 from small_parts import small_parts, write_songs
 
+from accompany.data.loading import LoadingConfig, TokenDataset, val_loader
 from accompany.data.songs.compose import compose
 from accompany.data.songs.make import make_song
 from accompany.data.tokenize import tokenize
@@ -31,6 +32,7 @@ from accompany.stages.chord_decoding import harmonised
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig, chain_loss, chain_marginals, relative
 from accompany.stages.harmony import N_CHORDS, NO_CHORD
 from accompany.stages.listener import Listener, ListenerConfig
+from accompany.stages.listening_scores import listening_scores
 from accompany.stages.transformer import TransformerConfig
 from accompany.weights import load_module, save_module
 
@@ -225,3 +227,15 @@ def test_what_is_missing_is_named(
     with caplog.at_level("WARNING"):
         train_harmoniser(dataclasses.replace(config, out=str(tmp_path), heard_s=1.0, steps=2))
     assert "learning from paper alone" in caplog.text and not (tmp_path / "heard.npz").is_file()
+
+
+def test_figures_of_a_listener_in_training_are_without_dropout(trained: tuple[Path, HarmoniserTrainingConfig]) -> None:
+    listener = load_module(Listener, trained[0])
+    dataset = TokenDataset(trained[1].tokens, "val", LoadingConfig(crop_s=10.0, batch_size=2), needs_band=False)
+    (batch,) = val_loader(dataset, 2)
+    seen: list[bool] = []
+    assert listener.harmoniser is not None
+    whole = listener.harmoniser.hear_chords
+    listener.harmoniser.hear_chords = lambda *args: (seen.append(listener.harmoniser.training), whole(*args))[1]  # type: ignore
+    listening_scores(listener.train(), batch)
+    assert seen and not any(seen) and listener.training
