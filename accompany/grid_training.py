@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from accompany.config import to_dict
 from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, val_loader
+from accompany.encoders.training.loop import LoopConfig, fingerprint, run_loop
 from accompany.errors import InputError
 from accompany.files import complete
 from accompany.stages.batch import Batch
@@ -49,11 +50,13 @@ class GridTrainingConfig:
     Attributes:
         listener: folder of a trained listener.
         tokens: tokens folder that it was trained on, or another with melody features and beats.
-        out: gets `crops.npz`, from which a run that was stopped goes on, and the listener with its judge in `model`.
+        out: gets `crops.npz` and `checkpoint.pt`, from which a run that was stopped goes on, and the listener with its
+            judge in `model`.
         crops: training crops for each length; crop_s: their lengths in seconds.
         val_items: validation crops of the first length, whose figures are logged.
         width: of the judge.
-        epochs, batch_size, learning_rate, weight_decay: of its training (one cycle of AdamW).
+        loop: length and pace of its training; by default each crop is seen 30 times.
+        batch_size: crops in a step.
         loading: variation of the crops.
         seed: of every draw.
     """
@@ -65,17 +68,17 @@ class GridTrainingConfig:
     crop_s: list[float] = field(default_factory=lambda: [10.0, 20.0])
     val_items: int = 256
     width: int = 64
-    epochs: int = 30
+    loop: LoopConfig = field(
+        default_factory=lambda: LoopConfig(steps=2820, lr=3e-3, weight_decay=0.02, warmup_steps=100, bf16=False)
+    )
     batch_size: int = 64
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.02
     loading: LoadingConfig = field(default_factory=lambda: LoadingConfig(stretch_rate=0.3, dry_rate=0.5))
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise ValueError for counts below 1."""
-        if min(self.crops, self.width, self.epochs, self.batch_size) < 1 or not self.crop_s:
-            raise ValueError("crops, width, epochs and batch_size must be at least 1, and crop_s name a length")
+        if min(self.crops, self.width, self.batch_size) < 1 or not self.crop_s:
+            raise ValueError("crops, width and batch_size must be at least 1, and crop_s name a length")
 
 
 _Crop = tuple[np.ndarray, np.ndarray]
@@ -119,20 +122,16 @@ def chosen_f(judge: GridJudge, crops: _Crops) -> float:
 
 
 def _fit(judge: GridJudge, crops: _Crops, config: GridTrainingConfig) -> None:
+    """Train in place; the crops of a step depend on its number alone."""
     judge.normalise(crops.features[crops.f >= 0])
-    steps = -(-len(crops.f) // config.batch_size)
-    optimizer = torch.optim.AdamW(judge.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, epochs=config.epochs, steps_per_epoch=steps
-    )
-    judge.train()
-    for _ in tqdm(range(config.epochs), desc="Training the judge of grids", unit="epoch"):
-        for chosen in torch.randperm(len(crops.f)).split(config.batch_size):
-            loss = choice_loss(judge(crops.features[chosen]), crops.f[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    size = min(config.batch_size, len(crops.f))
+
+    def make_loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        chosen = np.random.default_rng([config.seed, step]).choice(len(crops.f), size, replace=False)
+        return choice_loss(judge(crops.features[chosen]), crops.f[chosen]), {}
+
+    made_from = fingerprint(config, (crops.features.numpy(), crops.f.numpy()), ("out", "val_items"))
+    run_loop(judge, make_loss, config.loop, Path(config.out), made_from=made_from)
 
 
 def choice_loss(scores: Tensor, f: Tensor) -> Tensor:

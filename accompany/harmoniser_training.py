@@ -24,6 +24,7 @@ from accompany.config import to_dict
 from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, val_loader
 from accompany.data.songs.compose import compose
 from accompany.data.songs.score import Score
+from accompany.encoders.training.loop import LoopConfig, fingerprint, run_loop
 from accompany.errors import InputError
 from accompany.files import complete
 from accompany.stages.batch import Batch
@@ -52,13 +53,14 @@ class HarmoniserTrainingConfig:
     Attributes:
         listener: folder of a trained listener.
         tokens: tokens folder with melody features, chords and keys; empty for songs on paper alone.
-        out: gets `paper.npz` and `heard.npz`, which a run that was stopped need not make again, and the listener with
-            its harmoniser in `model`.
+        out: gets `paper.npz`, `heard.npz` and `checkpoint.pt`, from which a run that was stopped goes on, and the
+            listener with its harmoniser in `model`.
         composed: songs on paper, of `song_s` seconds; first_seed: of them. Keep clear of the seeds of test songs.
         heard: crops of the tokens of `heard_s` seconds; heard_share: of each batch.
         val_items: validation crops whose figures are logged before and after.
         model: sizes of the harmoniser.
-        steps, batch_size, learning_rate, weight_decay: of its training (one cycle of AdamW).
+        loop: length and pace of its training.
+        batch_size: crops in a step.
         crop_s: shortest and longest stretch of a song that is learnt at once.
         workers: processes that compose.
         loading: variation of the crops.
@@ -76,10 +78,10 @@ class HarmoniserTrainingConfig:
     heard_share: float = 0.25
     val_items: int = 256
     model: HarmoniserConfig = field(default_factory=lambda: HarmoniserConfig(width=96))
-    steps: int = 4000
+    loop: LoopConfig = field(
+        default_factory=lambda: LoopConfig(steps=4000, lr=2e-3, weight_decay=0.05, warmup_steps=200, bf16=False)
+    )
     batch_size: int = 48
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
     crop_s: tuple[float, float] = (8.0, 22.0)
     workers: int = 1
     loading: LoadingConfig = field(default_factory=lambda: LoadingConfig(stretch_rate=0.0, dry_rate=0.5))
@@ -87,8 +89,8 @@ class HarmoniserTrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for counts that are too small."""
-        if min(self.composed, self.steps, self.batch_size, self.model.width, self.workers) < 1 or self.heard < 0:
-            raise ValueError("composed, steps, batch_size, model.width, workers must be at least 1, heard at least 0")
+        if min(self.composed, self.batch_size, self.model.width, self.workers) < 1 or self.heard < 0:
+            raise ValueError("composed, batch_size, model.width, workers must be at least 1, heard at least 0")
         if not 0.0 <= self.heard_share < 1.0:
             raise ValueError("heard_share must be from 0 to below 1")
 
@@ -243,27 +245,19 @@ def _items_of(listener: Listener, batch: Batch) -> Iterator[Item]:
 
 
 def _fit(harmoniser: Harmoniser, paper: list[Item], heard: list[Item], config: HarmoniserTrainingConfig) -> None:
-    rng = np.random.default_rng(config.seed)
-    optimizer = torch.optim.AdamW(
-        harmoniser.parameters(), config.learning_rate, (0.9, 0.98), weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.steps + 1, pct_start=0.05
-    )
+    """Train in place; the crops of a step depend on its number alone."""
     n_heard = round(config.heard_share * config.batch_size) if heard else 0
-    harmoniser.train()
-    progress = tqdm(range(config.steps), desc="Training the harmoniser", unit="step")
-    for _ in progress:
-        picks = [(paper, config.batch_size - n_heard), (heard, n_heard)]
+    picks = [(paper, config.batch_size - n_heard), (heard, n_heard)]
+
+    def make_loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([config.seed, step])
         items = [varied(pool[rng.integers(len(pool))], config.crop_s, rng) for pool, n in picks for _ in range(n)]
         losses = harmoniser.loss(*_padded(items))
-        optimizer.zero_grad()
-        losses["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(harmoniser.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        progress.set_postfix(chord=f"{losses['chord']:.2f}", key=f"{losses['key']:.2f}", refresh=False)
-    harmoniser.eval()
+        return losses["loss"], {name: float(losses[name].detach()) for name in ("chord", "key")}
+
+    learnt = (each for item in (*paper, *heard) for each in (item.beats, item.chords, np.array(item.key)))
+    made_from = fingerprint(config, learnt, ("out", "workers", "val_items"))
+    run_loop(harmoniser, make_loss, config.loop, Path(config.out), made_from=made_from)
 
 
 def varied(item: Item, crop_s: tuple[float, float], rng: np.random.Generator) -> Item:

@@ -11,6 +11,7 @@ import torch
 from small_parts import small_parts, write_songs
 
 from accompany.data.tokenize import tokenize
+from accompany.encoders.training.loop import LoopConfig
 from accompany.errors import InputError
 from accompany.grid_training import GridTrainingConfig, _as_tensors, _fit, chosen_f, train_grids
 from accompany.stages.grids import N_FEATURES, GridJudge, grid_features
@@ -48,11 +49,13 @@ def judged(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def judge() -> GridJudge:
+def judge(tmp_path_factory: pytest.TempPathFactory) -> GridJudge:
     torch.manual_seed(0)
     made = GridJudge(16)
-    _fit(made, _as_tensors([judged(seed) for seed in range(40)]), GridTrainingConfig(epochs=20, batch_size=8))
-    return made.eval()
+    loop = LoopConfig(steps=100, lr=3e-3, weight_decay=0.02, warmup_steps=10, bf16=False)
+    config = GridTrainingConfig(out=str(tmp_path_factory.mktemp("judge")), loop=loop, batch_size=8)
+    _fit(made, _as_tensors([judged(seed) for seed in range(40)]), config)
+    return made
 
 
 def test_candidates_hold_the_truth_and_its_relatives() -> None:
@@ -112,7 +115,7 @@ def config_of(material: tuple[Path, Path], out: Path, **changes: object) -> Grid
     tokens, listener = material
     config = GridTrainingConfig(
         listener=str(listener), tokens=str(tokens), out=str(out), crops=20, crop_s=[4.0, 6.0], val_items=2, width=8,
-        epochs=2,
+        loop=LoopConfig(steps=8, bf16=False, save_every=2),
     )  # fmt: skip
     return dataclasses.replace(config, **changes)
 
@@ -148,6 +151,35 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
     parts = train_grids(config_of(material, tmp_path / "parts"))
     first, second = (load_module(Listener, folder).state_dict() for folder in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    material: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import accompany.grid_training as module
+
+    real, steps = module.choice_loss, []
+
+    def until_it_stops(*args: object) -> object:
+        steps.append(args)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "choice_loss", until_it_stops)
+        train_grids(config_of(material, tmp_path / "parts"))
+    monkeypatch.setattr(module, "choice_loss", lambda *args: (steps.append(args), real(*args))[1])
+    parts = train_grids(config_of(material, tmp_path / "parts"))
+    assert len(steps) == 6 + 4, "steps 5 to 8 again"
+    whole = train_grids(config_of(material, tmp_path / "whole"))
+    first, second = (load_module(Listener, folder).state_dict() for folder in (whole, parts))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    # A run of the same settings has nothing left to do; with another batch it is another training.
+    train_grids(config_of(material, tmp_path / "whole"))
+    assert len(steps) == 6 + 4 + 8
+    train_grids(config_of(material, tmp_path / "whole", batch_size=4))
+    assert len(steps) == 6 + 4 + 8 + 8
 
 
 def test_it_needs_a_listener(tmp_path: Path) -> None:

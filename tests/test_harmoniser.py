@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from accompany.data.songs.compose import compose
 from accompany.data.songs.make import make_song
 from accompany.data.tokenize import tokenize
 from accompany.encoders.melody import Melody
+from accompany.encoders.training.loop import LoopConfig
 from accompany.errors import InputError
 from accompany.harmoniser_training import HarmoniserTrainingConfig, Item, item_of_score, train_harmoniser, varied
 from accompany.planning import Known, hear
@@ -159,7 +161,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HarmoniserT
     tokenize(root / "songs", root / "tokens", small_parts(root / "clap"), val_share=0.2, progress=False)
     training = HarmoniserTrainingConfig(
         listener=str(root / "listener"), tokens=str(root / "tokens"), out=str(root / "out"), composed=48, heard=4,
-        heard_s=8.0, heard_share=0.25, val_items=2, steps=60, batch_size=12, crop_s=(6.0, 10.0), song_s=16.0,
+        heard_s=8.0, heard_share=0.25, val_items=2, batch_size=12, crop_s=(6.0, 10.0), song_s=16.0,
+        loop=LoopConfig(steps=60, lr=2e-3, weight_decay=0.05, warmup_steps=3, bf16=False, save_every=20),
         model=HarmoniserConfig(width=32, depth=1, key_width=32, key_depth=1),
     )  # fmt: skip
     return train_harmoniser(training), training
@@ -188,15 +191,34 @@ def test_it_learns_from_paper_and_from_hearing(trained: tuple[Path, HarmoniserTr
     assert losses[1] < 0.7 * losses[0]
 
 
-def test_a_second_run_need_not_compose_again(
-    trained: tuple[Path, HarmoniserTrainingConfig], monkeypatch: pytest.MonkeyPatch
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    trained: tuple[Path, HarmoniserTrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, config = trained
-    before = (folder / "model.safetensors").read_bytes()
+    config = dataclasses.replace(config, out=str(tmp_path / "out"))
+    # What was composed and heard is there, and need not be made again.
+    shutil.copytree(folder.parent, tmp_path / "out", ignore=shutil.ignore_patterns("checkpoint.pt", "model"))
     monkeypatch.setattr("accompany.harmoniser_training._composed", None)
     monkeypatch.setattr("accompany.harmoniser_training._listened", None)
+    real, steps = Harmoniser.loss, []
+
+    def until_it_stops(*args: object) -> object:
+        steps.append(args)
+        if len(steps) == 33:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Harmoniser, "loss", until_it_stops)
+    with pytest.raises(KeyboardInterrupt):
+        train_harmoniser(config)
+    made = train_harmoniser(config)
+    assert len(steps) == 33 + 40, "steps 21 to 60 again"
+    assert (made / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
     train_harmoniser(config)
-    assert (folder / "model.safetensors").read_bytes() == before
+    assert len(steps) == 33 + 40, "nothing is left to do"
+    train_harmoniser(dataclasses.replace(config, loop=dataclasses.replace(config.loop, lr=1e-3)))
+    assert len(steps) == 33 + 40 + 60, "another training begins anew"
+    assert (made / "model.safetensors").read_bytes() != (folder / "model.safetensors").read_bytes()
 
 
 def test_the_listener_plans_with_it(trained: tuple[Path, HarmoniserTrainingConfig]) -> None:
@@ -225,7 +247,8 @@ def test_what_is_missing_is_named(
         train_harmoniser(dataclasses.replace(config, out=str(tmp_path), song_s=0.5))
     # Crops of a second never have enough beats: that ends, with a word, and learning goes on without them.
     with caplog.at_level("WARNING"):
-        train_harmoniser(dataclasses.replace(config, out=str(tmp_path), heard_s=1.0, steps=2))
+        two = LoopConfig(steps=2, bf16=False)
+        train_harmoniser(dataclasses.replace(config, out=str(tmp_path), heard_s=1.0, loop=two))
     assert "learning from paper alone" in caplog.text and not (tmp_path / "heard.npz").is_file()
 
 

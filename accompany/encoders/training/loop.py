@@ -1,22 +1,26 @@
-"""The small training loop that the recipes of the frozen listeners share.
+"""The small training loop that the recipes of the smaller networks share.
 
-A batch depends on its step number alone, and the checkpoint holds the weights, the optimizer and the step, so
-that a resumed run repeats an uninterrupted one.
+A batch depends on its step number alone, and the checkpoint holds the weights, the optimizer, the step and the state
+of torch's generator (dropout draws from it), so that a resumed run repeats an uninterrupted one.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from accompany.config import to_dict
 from accompany.errors import InputError
 from accompany.files import complete
 
@@ -53,7 +57,12 @@ class LoopConfig:
 
 
 def run_loop(
-    module: nn.Module, make_loss: Callable[[int], tuple[Tensor, dict[str, float]]], config: LoopConfig, run_dir: Path
+    module: nn.Module,
+    make_loss: Callable[[int], tuple[Tensor, dict[str, float]]],
+    config: LoopConfig,
+    run_dir: Path,
+    *,
+    made_from: str = "",
 ) -> None:
     """Train `module` in place, resuming from `run_dir/checkpoint.pt` if it is there.
 
@@ -62,10 +71,11 @@ def run_loop(
         make_loss: step number -> (loss scalar, figures for the log); draws its own batch.
         config: length and pace.
         run_dir: folder of the checkpoint; made if missing.
+        made_from: a `fingerprint`; a checkpoint with another one is of another training, which is not gone on with.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(module, config)
-    first = _resume(run_dir / "checkpoint.pt", module, optimizer)
+    first = _resume(run_dir / "checkpoint.pt", module, optimizer, made_from)
     module.train()
     start = time.monotonic()
     means: dict[str, float] = {}
@@ -84,8 +94,24 @@ def run_loop(
             told = " ".join(f"{name} {value:.4f}" for name, value in means.items())
             log.info("step %d/%d %s (%.2f s a step)", done, config.steps, told, pace)
         if done % config.save_every == 0 or done == config.steps:
-            _save(run_dir / "checkpoint.pt", module, optimizer, done)
+            _save(run_dir / "checkpoint.pt", module, optimizer, done, made_from)
     module.eval()
+
+
+def fingerprint(config: Any, arrays: Iterable[np.ndarray], without: tuple[str, ...] = ()) -> str:
+    """What the weights of a training come from, in 64 hexadecimal digits.
+
+    Args:
+        config: of the training, with its LoopConfig as `loop`; how often that logs and saves does not count.
+        arrays: what is learnt from.
+        without: names of further settings that do not count.
+    """
+    known = {name: value for name, value in to_dict(config).items() if name not in without}
+    known["loop"] = {name: value for name, value in known["loop"].items() if name not in ("log_every", "save_every")}
+    found = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def learning_rate_factor(step: int, config: LoopConfig) -> float:
@@ -114,20 +140,31 @@ def _running_mean(means: dict[str, float], new: dict[str, float], keep: float = 
     return {name: keep * means.get(name, value) + (1 - keep) * value for name, value in new.items()}
 
 
-def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    state: dict[str, Any] = {"module": module.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, made_from: str) -> None:
+    state: dict[str, Any] = {
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "generator": torch.get_rng_state(),
+        "made_from": made_from,
+    }
     with complete(path) as temporary:
         torch.save(state, temporary)
 
 
-def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, made_from: str) -> int:
     if not path.is_file():
         return 0
     state = torch.load(path, weights_only=True)
+    if state.get("made_from", "") != made_from:
+        log.info("%s is of other settings or other songs: starting anew", path)
+        return 0
     try:
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path} is of a model of another shape; choose another out, or delete it.") from error
+    if "generator" in state:  # checkpoints of earlier versions have none
+        torch.set_rng_state(state["generator"])
     log.info("resumed at step %d from %s", state["step"], path)
     return int(state["step"])
