@@ -1,8 +1,8 @@
 """Playing while the song is still being made: window by window through both stages and the codec.
 
-The same windows, seeds and noise as in `generate_long`, so the codes are those of `Band.generate`; each window goes on
-to the acoustic stage and the codec as soon as it is there. Only the level differs: it is set by the first sound, since
-the rest is not known yet. Shape letters: F semantic frames, A codec frames, C channels, T samples.
+Both stages write as in `Band.generate`, so the codes are the same; each window goes on to the acoustic stage and the
+codec as soon as it is there. Only the level differs: it is set by the first sound, since the rest is not known yet.
+Shape letters: F semantic frames, A codec frames, C channels, T samples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from accompany.settings import Settings
 from accompany.stages.conditions import Conditions
 from accompany.stages.decoding import windows
 from accompany.stages.plan import Plan
-from accompany.stages.sampling import uniform_noise
 
 _LEAD_IN_S = 3.0
 _HELD_BACK_S = 0.2
@@ -77,50 +76,19 @@ class Stream:
             done = last
 
 
-def _composed(bundle: Bundle, told: Conditions, settings: Settings) -> Iterator[tuple[Tensor, int]]:
-    """The semantic codes [1, K, F] and how many frames of them are written, window by window."""
-    stage, seeds = bundle.semantic, [seed_for(settings.seed, 0)]
-    config, sampling = stage.config, sampling_for(stage.config.sampling, settings)
-    noise = uniform_noise(seeds, told.n_frames + config.window_frames, len(config.conditions.code_sizes))
-    codes = torch.zeros_like(told.known)
-    for part in windows(told.n_frames, config.window_frames, config.context_frames, config.lookahead_frames):
-        made = stage.generate(
-            told.window(part.start, part.stop),
-            sampling,
-            seeds,
-            prefix=codes[..., part.start : part.keep_from],
-            n_frames=part.keep_to - part.start,
-            noise=noise[:, part.start : part.keep_to],
-        )
-        codes[..., part.keep_from : part.keep_to] = made[..., part.keep_from - part.start :]
-        yield codes, part.keep_to
-
-
 def _played(bundle: Bundle, told: Conditions, settings: Settings) -> Iterator[tuple[Tensor, int]]:
     """The codec tokens [1, K, A] and how many frames of them are written, as soon as their codes are there."""
-    stage, seeds = bundle.acoustic, [seed_for(settings.seed, 1)]
-    config, ratio, sampling = stage.config, stage.config.ratio, acoustic_sampling(bundle, settings)
-    total = ratio * told.n_frames
-    noise = uniform_noise(seeds, total + ratio * config.window_frames, stage.noise_per_frame(sampling))
-    tokens = torch.full((1, config.codebooks, total), -1, device=told.known.device)
+    semantic, acoustic, config = bundle.semantic, bundle.acoustic, bundle.acoustic.config
+    codes = torch.zeros_like(told.known)
+    tokens = codes.new_full((1, config.codebooks, config.ratio * told.n_frames), -1)
+    sampling = sampling_for(semantic.config.sampling, settings), acoustic_sampling(bundle, settings)
+    composing = semantic.generate_into(codes, told, sampling[0], [seed_for(settings.seed, 0)])
+    playing = acoustic.generate_into(tokens, told, codes, sampling[1], [seed_for(settings.seed, 1)])
     waiting = windows(told.n_frames, config.window_frames, config.context_frames, config.lookahead_frames)
-    for codes, n_composed in _composed(bundle, told, settings):
-        while waiting and waiting[0].stop <= n_composed:
-            part = waiting.pop(0)
-            seen = slice(ratio * part.start, ratio * part.stop)
-            n_frames = part.keep_to - part.start
-            made = stage.generate(
-                told.window(part.start, part.stop),
-                codes[..., part.start : part.stop],
-                sampling,
-                seeds,
-                known=tokens[..., seen],
-                n_frames=n_frames,
-                noise=noise[:, seen.start : seen.start + ratio * n_frames],
-            )
-            new = slice(ratio * part.keep_from, ratio * part.keep_to)
-            tokens[..., new] = made[..., new.start - seen.start : new.stop - seen.start]
-            yield tokens, new.stop
+    for composed in composing:
+        while waiting and waiting[0].stop <= composed.windows[0].keep_to:
+            next(playing)
+            yield tokens, config.ratio * waiting.pop(0).keep_to
 
 
 class _Level:

@@ -13,7 +13,7 @@ from accompany.config import from_dict, to_dict
 from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
 from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, Conditions, make_conditions, stack
-from accompany.stages.decoding import Guidance
+from accompany.stages.decoding import Guidance, windows
 from accompany.stages.depth import DepthConfig, DepthDecoder, _Writer
 from accompany.stages.dropping import DropRates
 from accompany.stages.masked import MaskedDecoder, fill
@@ -198,6 +198,19 @@ def test_a_long_piece_keeps_known_tokens(stage: AcousticStage) -> None:
     tokens = stage.generate_long(conditions, codes, known=known)
     assert torch.equal(tokens[known >= 0], known[known >= 0])
     assert (known[..., 0] == -1).all(), "the caller's tensor is left alone"
+
+
+def test_a_window_needs_the_codes_that_it_looks_at_only(stage: AcousticStage) -> None:
+    conditions, codes = told(70)
+    whole, coming = stage.generate_long(conditions, codes, seeds=[3]), torch.full_like(codes, -1)
+    parts = windows(70, stage.config.window_frames, stage.config.context_frames, stage.config.lookahead_frames)
+    tokens = torch.full((1, 3, 140), -1)
+    playing = stage.generate_into(tokens, conditions, coming, seeds=[3])
+    for part in parts:
+        coming[..., : part.stop] = codes[..., : part.stop]
+        assert next(playing).windows == (part,)
+        assert torch.equal(tokens[..., : 2 * part.keep_to], whole[..., : 2 * part.keep_to])
+    assert len(parts) > 3 and next(playing, None) is None
 
 
 def test_a_long_piece_of_one_window_is_that_window(stage: AcousticStage) -> None:

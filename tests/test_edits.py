@@ -12,8 +12,9 @@ from accompany import InputError
 from accompany.bars import bars_as_seconds, longer_plan
 from accompany.evaluation.seams import Seams, edges, seams
 from accompany.fit import WEIGHTS, likelihood, score
+from accompany.generation import hear, tell
 from accompany.stages.plan import Plan
-from accompany.streaming import _Level
+from accompany.streaming import _Level, _played
 
 RATE = 24000
 VOCAL = (sing(6.0, RATE), RATE)
@@ -160,6 +161,9 @@ def test_a_stream_plays_what_generate_makes(band):
     for start in range(0, 9 * RATE, RATE):
         a, b = joined[0, start : start + RATE], whole.samples[0, start : start + RATE]
         assert np.corrcoef(a, b)[0, 1] > 0.999
+    told = tell(band.bundle, hear(band.bundle, whole.vocals, whole.settings), whole.settings)
+    *_, (tokens, n_written) = _played(band.bundle, told, whole.settings)
+    np.testing.assert_array_equal(tokens[0, :, :n_written].numpy(), whole.draft.tokens)
 
 
 def test_a_stream_gets_softer_without_a_cut_peak(band):

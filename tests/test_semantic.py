@@ -188,6 +188,17 @@ def test_a_long_piece_carries_its_context(stage: SemanticStage) -> None:
     assert torch.equal(again, long[..., second.start : second.keep_to])
 
 
+def test_a_long_piece_is_there_window_by_window(stage: SemanticStage) -> None:
+    long, written = stage.generate_long(conditions(90), seeds=[8]), 0
+    codes = torch.zeros_like(long)
+    for each in stage.generate_into(codes, conditions(90), seeds=[8]):
+        (part,) = each.windows
+        assert part.keep_from == written and not codes[..., part.keep_to :].any()
+        written = part.keep_to
+        assert torch.equal(codes[..., :written], long[..., :written])
+    assert written == 90
+
+
 def test_a_long_piece_of_one_window_is_that_window(stage: SemanticStage) -> None:
     assert torch.equal(stage.generate_long(conditions(40), seeds=[8]), stage.generate(conditions(40), seeds=[8]))
 

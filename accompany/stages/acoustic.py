@@ -8,7 +8,7 @@ grid (F frames), tokens on the codec's (A = ratio * F frames).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,6 +18,7 @@ from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, stack
 from accompany.stages.decoding import (
     Progress,
+    Round,
     StreamDecoder,
     check_seeds,
     gather,
@@ -208,12 +209,31 @@ class AcousticStage(nn.Module):
         Arguments and result are as in `generate`; a piece of one window comes out the same. Each item has its own
         length, which its `frame_mask` tells, and comes out as it does alone. `progress` counts codec frames.
         """
+        shape = (conditions.batch_size, self.config.codebooks, self.config.ratio * conditions.n_frames)
+        tokens = codes.new_full(shape, -1) if known is None else known.clone()
+        for _ in self.generate_into(tokens, conditions, codes, sampling, seeds, progress=progress):
+            pass
+        return tokens.clamp_min(0)
+
+    @torch.inference_mode()
+    def generate_into(
+        self,
+        tokens: Tensor,
+        conditions: Conditions,
+        codes: Tensor,
+        sampling: MaskedSamplingConfig | None = None,
+        seeds: Sequence[int] = (0,),
+        *,
+        progress: Progress | None = None,
+    ) -> Iterator[Round]:
+        """The work of `generate_long`, which fills `tokens` [B, Kc, A] where they are -1; yields each round once made.
+
+        The codes that the windows of a round look at need not be there before that round is asked for.
+        """
         config, ratio = self.config, self.config.ratio
         check_seeds(seeds, conditions.batch_size)
         total, spare = ratio * conditions.n_frames, ratio * config.window_frames
         noise = uniform_noise(seeds, total + spare, self.noise_per_frame(sampling or config.sampling))
-        shape = (conditions.batch_size, config.codebooks, total)
-        tokens = codes.new_full(shape, -1) if known is None else known.clone()
         lengths = conditions.frame_mask.sum(dim=1).tolist()
         spans = config.window_frames, config.context_frames, config.lookahead_frames
         # Passes of masked decoding share out the frames of a window, so a longer neighbour would change the shares.
@@ -235,7 +255,7 @@ class AcousticStage(nn.Module):
             for row, (item, part) in enumerate(parts):
                 new = slice(ratio * part.keep_from, ratio * part.keep_to)
                 tokens[item, :, new] = made[row, :, new.start - ratio * part.start : new.stop - ratio * part.start]
-        return tokens.clamp_min(0)
+            yield each
 
     def noise_per_frame(self, sampling: MaskedSamplingConfig) -> int:
         """Uniform numbers that `generate` uses up in each codec frame."""

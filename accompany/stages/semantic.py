@@ -6,7 +6,7 @@ transformer writes the codes, one pass a frame, with the encoded condition of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,7 @@ from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, stack
 from accompany.stages.decoding import (
     Progress,
+    Round,
     StreamDecoder,
     check_seeds,
     gather,
@@ -185,11 +186,26 @@ class SemanticStage(nn.Module):
         Arguments and result are as in `generate`; a piece of one window comes out the same. Each item has its own
         length, which its `frame_mask` tells, and comes out as it does alone. `progress` counts frames.
         """
+        codes = torch.zeros_like(conditions.known)
+        for _ in self.generate_into(codes, conditions, sampling, seeds, progress=progress):
+            pass
+        return codes
+
+    @torch.inference_mode()
+    def generate_into(
+        self,
+        codes: Tensor,
+        conditions: Conditions,
+        sampling: SamplingConfig | None = None,
+        seeds: Sequence[int] = (0,),
+        *,
+        progress: Progress | None = None,
+    ) -> Iterator[Round]:
+        """The work of `generate_long`, which fills `codes` [B, K, F]; yields each round once written."""
         config = self.config
         check_seeds(seeds, conditions.batch_size)
         spare = config.window_frames
         noise = uniform_noise(seeds, conditions.n_frames + spare, len(config.conditions.code_sizes))
-        codes = torch.zeros_like(conditions.known)
         lengths = conditions.frame_mask.sum(dim=1).tolist()
         for each in rounds(lengths, spare, config.context_frames, config.lookahead_frames):
             parts = list(zip(each.items, each.windows, strict=True))
@@ -207,4 +223,4 @@ class SemanticStage(nn.Module):
                 codes[item, :, part.keep_from : part.keep_to] = made[
                     row, :, part.keep_from - part.start : part.keep_to - part.start
                 ]
-        return codes
+            yield each
