@@ -15,7 +15,7 @@ from accompany.data.captioning.wording import Facts, key_words, word_captions
 from accompany.data.captioning.write import CaptionWriter, load_captioner, load_listener
 from accompany.data.fingerprints import find_duplicates, fingerprint, from_text, to_text
 from accompany.data.measured import Measured, measure_music
-from accompany.data.measures import Limits, Measurer, likeness, reason_to_drop
+from accompany.data.measures import Limits, Measurer, Measures, likeness, reason_to_drop
 from accompany.data.pair_making import moved_labels
 from accompany.data.pairs import folder_name
 from accompany.data.prepare import PrepareConfig, prepare
@@ -60,6 +60,26 @@ def test_each_reason_has_its_measure() -> None:
         assert reason_to_drop(window, measures, limits) == reason, (reason, measures)
     rest = Window(30 * RATE, voice(2), band(2), RATE, 0.0)
     assert reason_to_drop(rest, measurer.measure(rest), limits) == "short"
+
+
+@pytest.mark.parametrize(
+    ("start_s", "seconds", "limits", "is_short"),
+    [
+        (30, 5.0, Limits(), False),
+        (30, 4.9, Limits(), True),
+        (0, 1.0, Limits(), False),
+        (0, 0.9, Limits(), True),
+        (4, 1.0, Limits(segment_s=2.0), True),
+        (4, 1.0, Limits(segment_s=2.0, min_s=1.0), False),
+        (4, 0.7, Limits(segment_s=2.0, min_s=0.5), False),
+        (0, 0.7, Limits(segment_s=2.0, min_s=0.5), False),
+        (0, 0.4, Limits(segment_s=2.0, min_s=0.5), True),
+    ],
+)
+def test_rests_are_kept_from_min_s_on(start_s: int, seconds: float, limits: Limits, is_short: bool) -> None:
+    window = Window(start_s * RATE, voice(seconds), band(seconds), RATE, 0.0)
+    measures = Measures(-20.0, 0.5, 0.0, -3.0, 0.0, 0.5, 0.1)
+    assert reason_to_drop(window, measures, limits) == ("short" if is_short else None)
 
 
 def test_likeness_is_one_for_copies_at_any_ratio_and_low_for_two_sides() -> None:

@@ -41,7 +41,8 @@ class Limits:
 
     Attributes:
         segment_s: length of a window in seconds, 2 to 120.
-        min_s: a shorter rest of a song is left out, unless it is all of the song (then 1 s is enough).
+        min_s: a shorter rest of a song is left out, unless it is all of the song: then 1 s is enough, or less where
+            this is less.
         min_level_db: dBFS.
         max_clipped_share: of the samples.
         min_band_db: accompaniment against the sum, dB.
@@ -118,7 +119,7 @@ class Measurer:
 
 def reason_to_drop(window: Window, measures: Measures, limits: Limits) -> str | None:
     """The first of `REASONS` that holds for a window, or None when it is worth keeping."""
-    shortest = 1.0 if window.start == 0 else min(limits.min_s, limits.segment_s)
+    shortest = min(limits.min_s, 1.0 if window.start == 0 else limits.segment_s)
     checks = (
         ("short", window.seconds < shortest),
         ("silence", measures.level_db < limits.min_level_db),
