@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as lightning
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -25,6 +26,7 @@ from accompany import audio
 from accompany.bundles import Bundle
 from accompany.config import load_config, read_json, to_dict, write_json
 from accompany.data.loading import LoadingConfig, TokenDataset, val_loader
+from accompany.data.order import Draws, EndlessLoader, Order
 from accompany.data.tokens import read_manifest
 from accompany.errors import InputError
 from accompany.pretrained import find_bundle, load_bundle
@@ -238,13 +240,13 @@ def _joined(parts: list[Pairs]) -> Pairs:
 
 
 class PairData(lightning.LightningDataModule):
-    """Batches of pairs in a random order that the seed and the step's number fix; each rank takes its part."""
+    """Batches of pairs in the order of `data.order`, which the seed fixes; each rank takes its part."""
 
     def __init__(self, pairs: Pairs, config: TuneConfig) -> None:
         super().__init__()
         self.pairs, self.config = pairs, config
 
-    def train_dataloader(self) -> Any:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Batches without end, from the one that comes after `trainer.global_step` steps."""
         trainer = self.trainer
         assert trainer is not None
@@ -254,38 +256,23 @@ class PairData(lightning.LightningDataModule):
                 f"{size * self.config.accumulate} pairs a step cannot be shared; choose another batch_size."
             )
         first = trainer.global_step * self.config.accumulate
-        order = _Order(self.pairs.size, size, first, self.config.seed, trainer.global_rank, trainer.world_size)
-        return DataLoader(_Selected(self.pairs), batch_sampler=order, collate_fn=_only)
+        draws = Draws(size, first, trainer.global_rank, trainer.world_size)
+        return EndlessLoader(_Drawn(self.pairs, self.config.seed), draws, collate_fn=_as_it_is)
 
 
-class _Order:
-    """Lists of the pairs of each batch, without end."""
+class _Drawn(torch.utils.data.Dataset[Pairs]):
+    """Pairs by lists of draws, each pair once an epoch."""
 
-    def __init__(self, n_pairs: int, size: int, first: int, seed: int, rank: int, ranks: int) -> None:
-        self.n_pairs, self.size, self.first, self.seed = n_pairs, size, first, seed
-        self.rank, self.ranks = rank, ranks
-
-    def __iter__(self) -> Any:
-        batch = self.first
-        while True:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + batch)
-            chosen = torch.randperm(self.n_pairs, generator=generator)[: self.size]
-            yield [chosen[self.rank :: self.ranks]]
-            batch += 1
-
-
-class _Selected(torch.utils.data.Dataset[Pairs]):
-    """Pairs by lists of their numbers."""
-
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: Pairs, seed: int) -> None:
         self.pairs = pairs
+        self._order = Order(np.zeros(pairs.size, np.int64), seed, at_once=1)
 
-    def __getitem__(self, items: Any) -> Pairs:
-        return self.pairs.select(items)
+    def __getitems__(self, draws: list[int]) -> Pairs:
+        return self.pairs.select(torch.tensor([self._order.crop_of(draw) for draw in draws]))
 
 
-def _only(items: list[Pairs]) -> Pairs:
-    return items[0]
+def _as_it_is(pairs: Pairs) -> Pairs:
+    return pairs
 
 
 def _trained(start: SemanticStage, pairs: Pairs, config: TuneConfig, run_dir: Path, progress: bool) -> torch.nn.Module:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,16 @@ from small_parts import write_songs
 
 import accompany
 from accompany.cli import main
+from accompany.data.loading import LoadingConfig
 from accompany.data.tokenize import tokenize
 from accompany.errors import InputError
 from accompany.export import export_bundle
+from accompany.stages.batch import Batch
 from accompany.stages.lora import LoraConfig, add_lora, merge, merged
-from accompany.stages.preference import preference_losses
+from accompany.stages.preference import Pairs, preference_losses
 from accompany.stages.transformer import Transformer, TransformerConfig
 from accompany.train import train
-from accompany.tune import tune, variety
+from accompany.tune import PairData, TuneConfig, tune, variety
 from accompany.weights import read_state
 
 pytest.importorskip("peft")
@@ -202,6 +206,24 @@ def test_tuning_learns_the_preferences(tokens: Path, random_bundle_dir: Path, tm
     assert margins[0] == pytest.approx(0, abs=1e-3) and margins[-1] > 0.5
     with pytest.raises(InputError, match="takes of another model"):
         tune(None, [*items, "takes=2"], progress=False)
+
+
+def test_pairs_come_once_an_epoch_and_go_on_anywhere() -> None:
+    numbers = torch.arange(5)
+    pairs = Pairs(Batch(vocal=numbers[:, None, None].float()), numbers, numbers, numbers, numbers)
+    config = TuneConfig(loading=LoadingConfig(batch_size=4), accumulate=2)
+
+    def first_batches(step: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
+        data = PairData(pairs, config)
+        data.trainer = SimpleNamespace(global_step=step, global_rank=rank, world_size=ranks)  # type: ignore[assignment]
+        return [batch.better.tolist() for batch in itertools.islice(data.train_dataloader(), 10)]
+
+    seen = first_batches(0)
+    drawn = [number for batch in seen for number in batch]
+    assert all(sorted(drawn[start : start + 5]) == [0, 1, 2, 3, 4] for start in (0, 5, 10, 15))
+    assert first_batches(3)[:4] == seen[6:], "two batches a step"
+    halves = first_batches(0, 0, 2), first_batches(0, 1, 2)
+    assert [[*one, *other] for one, other in zip(*halves, strict=True)] == seen
 
 
 def test_a_person_may_choose(tokens: Path, random_bundle_dir: Path, tmp_path: Path) -> None:
