@@ -49,10 +49,11 @@ _MOST_TAKES = 64
 class Band:
     """A loaded model. It keeps no state between calls: a take depends on its arguments only."""
 
-    def __init__(self, bundle: Bundle | LlambadaBundle, precision: str = "auto") -> None:
-        """Wrap the built parts; `load` builds them from a folder, in a precision, which is only told here."""
+    def __init__(self, bundle: Bundle | LlambadaBundle, precision: str = "auto", source: str = "") -> None:
+        """Wrap the built parts; `load` builds them from a `source`, in a precision; both are only told here."""
         self.bundle = bundle
         self.precision = precision
+        self.source = source or bundle.name
 
     @property
     def name(self) -> str:
@@ -348,7 +349,7 @@ def load(
     Raises:
         InputError: no such model, weights or adapters that do not fit, or a device or precision that is not there.
     """
-    from accompany.pretrained import find_bundle, load_bundle
+    from accompany.pretrained import find_bundle, lasting_name, load_bundle
     from accompany.stages.precision import choose_precision, set_precision
 
     device = choose_device(device)
@@ -361,4 +362,4 @@ def load(
             _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
     for stage in bundle.stages:
         set_precision(stage, chosen)
-    return Band(bundle, precision)
+    return Band(bundle, precision, lasting_name(model))

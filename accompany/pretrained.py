@@ -106,6 +106,12 @@ def find_bundle(model: PathLike) -> Path:
     return folder
 
 
+def lasting_name(model: PathLike) -> str:
+    """What `find_bundle` finds the same model by from any folder: a folder's whole path, else what was given."""
+    path = Path(model).expanduser()
+    return str(path.resolve()) if str(model) not in list_bundles() and path.is_dir() else str(model)
+
+
 def read_bundle(path: PathLike) -> BundleInfo:
     """Name, licence and parts of the bundle in a folder, checked, without loading any weights.
 

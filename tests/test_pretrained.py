@@ -18,6 +18,7 @@ from accompany.errors import InputError
 from accompany.pretrained import (
     PartInfo,
     find_bundle,
+    lasting_name,
     list_bundles,
     load_bundle,
     load_frozen_parts,
@@ -241,6 +242,11 @@ def test_names_are_found_or_explained(codec_bundle: Path, tmp_path: Path, monkey
     assert find_bundle(codec_bundle) == codec_bundle
     monkeypatch.setattr(pretrained, "CHECKPOINTS_DIR", codec_bundle.parent)
     assert list_bundles() == ["bundle"] and find_bundle("bundle") == codec_bundle
+    assert lasting_name("bundle") == "bundle" and lasting_name("owner/name") == "owner/name"
+    monkeypatch.chdir(codec_bundle.parent.parent)
+    assert lasting_name(codec_bundle.relative_to(Path.cwd())) == str(codec_bundle.resolve())
+    monkeypatch.chdir(codec_bundle.parent)
+    assert lasting_name("bundle") == "bundle", "the carried model is found before a folder of its name"
     with pytest.raises(InputError, match="did you mean 'bundle'"):
         find_bundle("bundel")
     with pytest.raises(InputError, match=r"no bundle\.json"):

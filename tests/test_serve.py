@@ -189,7 +189,7 @@ def test_downloads(client):
     refused(client.get(f"/api/takes/{take['id']}/mix", params={"format": "exe"}), 422, "format")
 
 
-def test_a_project_goes_on_where_the_page_stopped(client, band, tmp_path_factory):
+def test_a_project_goes_on_where_the_page_stopped(client, band, random_bundle_dir, tmp_path_factory):
     from accompany.project import Project
 
     vocal = upload(client)
@@ -201,6 +201,7 @@ def test_a_project_goes_on_where_the_page_stopped(client, band, tmp_path_factory
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         archive.extractall(folder)
     project = Project.open(folder)
+    assert project.model == str(random_bundle_dir.resolve()), "its own name would be that of a bundled model"
     assert [(entry.seed, entry.prompt) for entry in project.entries()] == [(3, "warm piano"), (4, "warm piano")]
     take = project.take()
     played = sound(client.get(f"/api/takes/{second['id']}/accompaniment"))

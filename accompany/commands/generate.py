@@ -139,11 +139,6 @@ def describe_scores(take: Take) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in take.scores.items())
 
 
-def model_name(model: str) -> str:
-    """The model as it is found from any folder."""
-    return str(Path(model).resolve()) if Path(model).is_dir() else model
-
-
 def _start(text: str | None, vocal: str) -> float | None:
     from accompany.sound.files import start_of
 
@@ -316,7 +311,7 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
     told: dict[str, Any] = {}
     for ending, path in output.beside:
         if ending == ".settings.json":
-            Recipe.of(take, band, output.vocals, model_name(args.model), sound).save(path)
+            Recipe.of(take, band, output.vocals, band.source, sound).save(path)
             told["settings"] = str(path)
         elif ending == VOCALS:
             continue  # is there already
@@ -347,7 +342,7 @@ def _into_project(
 
     started = time.perf_counter()
     takes = _make(band, vocal, args, options, analysis)
-    project = Project.create(args.project, vocal, model_name(args.model), band.precision)
+    project = Project.create(args.project, vocal, band.source, band.precision)
     names = [project.add(take) for take in takes]
     project.choose(names[0])
     project.write_with(sound, suffix, args.mix)

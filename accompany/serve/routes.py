@@ -162,7 +162,7 @@ async def get_vocal_sound(
 async def get_project(request: Request, vocal_id: str, server: Asked, visitor: By) -> Response:
     """Vocal and takes with prompts, seeds, settings and plans, as the zip of a folder that `accompany retake` takes."""
     vocal = server.store.vocal(visitor, vocal_id)
-    return await _aside(request, downloads.project, vocal, server.band.name, server.band.precision)
+    return await _aside(request, downloads.project, vocal, server.band.source, server.band.precision)
 
 
 @router.post("/vocals/{vocal_id}/takes", status_code=202, responses=_BUSY)
