@@ -44,6 +44,16 @@ def test_a_worker_that_dies_is_told() -> None:
         list(run_stages([1, 2], [Stage(_die)], workers=2, name="x", progress=False))
 
 
+def _refuse() -> Callable[[int], int]:
+    raise InputError("There is no such model.")
+
+
+def test_a_stage_that_cannot_be_made_says_why() -> None:
+    for workers in (0, 2):
+        with pytest.raises(InputError, match="There is no such model"):
+            list(run_stages([1, 2], [Stage(_refuse)], workers=workers, name="x", progress=False))
+
+
 def test_the_bar_counts_pairs_and_hours(capsys: pytest.CaptureFixture[str]) -> None:
     options: dict[str, Any] = {"unit": "pair", "size": lambda job: job, "hours": lambda result: result / 4}
     list(run_stages([1, 3], [Stage(_add, (0,))], name="tokenize", **options))

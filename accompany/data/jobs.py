@@ -135,7 +135,7 @@ def _pool(jobs: Sequence[Any], stages: Sequence[Stage], workers: int) -> Iterato
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-_chain: Chain | None = None
+_chain: Chain | InputError | None = None
 
 
 def _start(stages: tuple[Stage, ...]) -> None:
@@ -144,7 +144,10 @@ def _start(stages: tuple[Stage, ...]) -> None:
     global _chain
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _chain = Chain(stages)
+    try:
+        _chain = Chain(stages)
+    except InputError as error:  # raised here it would pass for the death of the process
+        _chain = error
 
 
 def _end_with_parent() -> None:
@@ -157,4 +160,6 @@ def _end_with_parent() -> None:
 
 def _work(job: Any) -> Any:
     assert _chain is not None
+    if isinstance(_chain, InputError):
+        raise _chain
     return _chain(job)
