@@ -25,6 +25,7 @@ from accompany.data.prepare import prepare
 from accompany.data.prepare_report import Report
 from accompany.data.separate import VocalSeparator
 from accompany.errors import InputError
+from accompany.processes import only_one_in
 from accompany.sound.stems import STEMS, split_stems
 
 pytest.importorskip("demucs", reason="separation needs Demucs (accompany[data])")
@@ -305,6 +306,20 @@ def test_sides_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert report.pairs == 0 and report.set_aside.keys() == {"a", "b"}
     assert "not as long" in report.set_aside["a"] and "no other stems" in report.set_aside["b"]
     assert report.without_pairs == {"c": "no accompaniment"}
+
+
+def test_what_a_running_prepare_writes_is_left_alone(tmp_path: Path) -> None:
+    for name in ("vocals", "other"):
+        song(tmp_path / "s" / "a" / f"{name}.wav")
+    half = tmp_path / "p" / ".a.123.part"
+    half.mkdir(parents=True)
+    with only_one_in(tmp_path / "p"), pytest.raises(InputError, match="Another run"):
+        from_stems(tmp_path / "s", tmp_path / "p")
+    assert half.is_dir()
+    assert from_stems(tmp_path / "s", tmp_path / "p").pairs == 1 and not half.exists()
+    (tmp_path / "p" / "prepare.json").write_text('{"settings": {}}')
+    with pytest.raises(InputError, match=r"prepare\.json lacks or garbles 'run'"):
+        from_stems(tmp_path / "s", tmp_path / "p")
 
 
 def test_one_gain_keeps_the_balance(tmp_path: Path) -> None:

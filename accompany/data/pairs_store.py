@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from accompany.data.pair_making import PrepareConfig, cannot_write
 from accompany.data.pairs import DUPLICATES, RECORD, SETTINGS, SONG
 from accompany.data.storage import Store
 from accompany.errors import InputError
+from accompany.files import PART
 
-_PART = ".part"
 _READERS = 16
 _AT_ONCE = 1000
 """Records that are asked for before they are taken: what is in memory at once."""
@@ -46,24 +46,29 @@ class PairsStore:
             return
         try:
             self.local.mkdir(parents=True, exist_ok=True)
-            self.tidy()
         except OSError as error:
             raise InputError(
                 f"Cannot write to {self.store.url} ({error.strerror}); choose a folder that is writable."
             ) from error
 
     def tidy(self) -> None:
-        """Delete what a process that was killed left half made."""
+        """Delete what a process that was killed left half made; for the one run that holds the folder.
+
+        Raises:
+            InputError: it cannot be deleted.
+        """
         if self.local is None:
             return
-        with os.scandir(self.local) as entries:
-            leftovers = [entry.path for entry in entries if entry.name.startswith(".") and entry.name.endswith(_PART)]
-        for leftover in leftovers:
-            if Path(leftover).is_dir():
-                shutil.rmtree(leftover)
-            else:
-                with suppress(FileNotFoundError):
-                    Path(leftover).unlink()
+        try:
+            with os.scandir(self.local) as entries:
+                names = [entry.name for entry in entries if entry.name.startswith(".") and entry.name.endswith(PART)]
+            for leftover in (self.local / name for name in names):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                else:
+                    leftover.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.local, error) from error
 
     def open(self, config: PrepareConfig) -> int:
         """The number of this run; InputError when the folder was made with other settings."""
@@ -71,14 +76,19 @@ class PairsStore:
             self.set_run(config, 0)
             return 0
         content = self.read(SETTINGS)
-        before, now = content.get("settings", {}), asdict(config)
+        try:
+            before, now, run = dict(content["settings"]), asdict(config), int(content["run"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.store.url}/{SETTINGS} lacks or garbles {error}; choose a new folder for the pairs."
+            ) from error
         changed = sorted(name for name in now if before.get(name) != now[name])
         if changed:
             raise InputError(
                 f"{self.store.url} was made with other {' and '.join(changed)}; choose a new folder, so that two kinds "
                 "of pairs never mix."
             )
-        return int(content["run"])
+        return run
 
     def set_run(self, config: PrepareConfig, run: int) -> None:
         """Write the settings down, and the number that the next run will have."""
@@ -102,7 +112,7 @@ class PairsStore:
         """
         base = self.local or Path(tempfile.gettempdir())
         # Of this process alone: one that outlived a killed run, or its node, may still be at the same song.
-        temporary = base / f".{name}.{uuid4().hex[:12]}{_PART}"
+        temporary = base / f".{name}.{uuid4().hex[:12]}{PART}"
         try:
             yield temporary
             if self.local is not None:

@@ -71,6 +71,7 @@ def prepare(
     with ExitStack() as stack:
         if place.local is not None:
             stack.enter_context(only_one_in(place.local))
+        place.tidy()
         run = place.open(config)
         jobs = [Job(song, place, run) for song in found.songs]
         missing = _missing(jobs, place)
