@@ -14,7 +14,7 @@ from small_parts import small_parts, write_song, write_songs
 from accompany.data.encode import EncodeConfig
 from accompany.data.index import read_index
 from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, val_loader
-from accompany.data.order import Draws, Order
+from accompany.data.order import Draws, EndlessLoader, Order
 from accompany.data.shards import Shard, ShardWriter, whole
 from accompany.data.stretch import stretched
 from accompany.data.targets import chord_track, control_arrays, key_target, pulse_track
@@ -118,6 +118,22 @@ def test_ranks_share_a_batch_without_overlap() -> None:
     assert sorted(parts[0] + parts[1]) == whole and not set(parts[0]) & set(parts[1])
     with pytest.raises(InputError, match="multiple"):
         Draws(9, ranks=2)
+
+
+class SlowNumbers(torch.utils.data.Dataset[int]):
+    def __getitem__(self, draw: int) -> int:
+        time.sleep(0.03)
+        return draw
+
+
+def test_waiting_is_for_the_batch_alone() -> None:
+    loader = EndlessLoader(SlowNumbers(), Draws(2))
+    batches = iter(loader)
+    for _ in range(3):
+        next(batches)
+        assert 0.06 <= loader.latest_wait_s < 1.0
+        time.sleep(1.0)
+    assert loader.state_dict() == {"draw": 6}
 
 
 def test_ranks_and_their_workers_see_every_crop_once(tokens: Path) -> None:

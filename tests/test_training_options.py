@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_parts import small_parts, write_songs
@@ -53,6 +54,41 @@ def test_the_share_of_the_peak_is_logged(tokens: Path, tmp_path: Path, monkeypat
     assert len(once) >= 2 and all(share > 0 for share in once)
     monkeypatch.setattr(watching, "PEAK_BF16_TFLOPS", {"cpu": 1e6})
     assert max(logged(tokens, tmp_path / "more", "speed/of_peak", "max_steps=4")) < 1e-3 * min(once)
+
+
+@pytest.mark.parametrize(
+    ("device", "tflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA GH200 480GB", 989),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L4", 121),
+        ("NVIDIA GeForce RTX 3090", 71),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA RTX A1000", None),
+    ],
+)
+def test_devices_are_known_by_whole_names(device: str, tflops: float | None) -> None:
+    assert watching.peak_flops(device) == (None if tflops is None else tflops * 1e12)
+
+
+def test_speed_is_of_whole_steps(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+    real = watching.Watch._show
+
+    def show(watch: watching.Watch, trainer: Any, module: Any) -> None:
+        shown.append(trainer.global_step)
+        assert 0 <= watch._waited_s < watch._seconds and watch._batches <= 2
+        real(watch, trainer, module)
+
+    monkeypatch.setattr(watching.Watch, "_show", show)
+    speeds = logged(tokens, tmp_path, "speed/tokens_s", "accumulate=2", "max_steps=3")
+    assert shown == [1, 2, 3] and len(speeds) >= 2
 
 
 def test_weights_and_biases_get_the_figures(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ those few shards are read at once. Nothing is kept from draw to draw, so that an
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -80,7 +81,12 @@ class EndlessLoader(DataLoader[Any]):
 
     Lightning keeps that state in its checkpoints. It counts what was handed out, not what worker processes have made
     ready, and does not depend on their number, nor on the rank.
+
+    Attributes:
+        latest_wait_s: seconds that the latest batch was waited for.
     """
+
+    latest_wait_s = 0.0
 
     def __init__(self, dataset: Any, draws: Draws, **options: Any) -> None:
         super().__init__(dataset, batch_sampler=draws, **options)
@@ -88,9 +94,12 @@ class EndlessLoader(DataLoader[Any]):
 
     def __iter__(self) -> Any:
         """Go on from where the loader stands."""
+        asked = time.perf_counter()
         for batch in super().__iter__():
+            self.latest_wait_s = time.perf_counter() - asked
             self._draws.first_draw += self._draws.batch_size
             yield batch
+            asked = time.perf_counter()
 
     def state_dict(self) -> dict[str, int]:
         """The number of the next draw, of all ranks together."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -23,23 +24,31 @@ _FLOPS_OF_A_STEP = 3
 """A backward pass multiplies twice as much as the forward pass."""
 
 PEAK_BF16_TFLOPS = {
+    "GH200": 989.0,
     "H200": 989.0,
     "H100 PCIe": 756.0,
+    "H100 NVL": 835.0,
     "H100": 989.0,
     "A100": 312.0,
     "L40S": 362.0,
+    "L40": 181.0,
     "L4": 121.0,
     "A10G": 70.0,
     "RTX 5090": 209.5,
     "RTX 4090": 165.2,
     "RTX 3090": 71.0,
 }
-"""Dense bfloat16 peaks with float32 accumulation, as in the makers' data sheets; the first name that fits counts."""
+"""Dense bfloat16 peaks with float32 accumulation, as in the makers' data sheets; the first name counts that is in a
+device's as whole words."""
+
+_OTHERS = r"(?! (?:Ti|D|Laptop)\b)"
+"""What follows the name of another device."""
 
 
 def peak_flops(device_name: str) -> float | None:
     """Dense bfloat16 operations a second of a device; None where they are not known."""
-    return next((1e12 * peak for name, peak in PEAK_BF16_TFLOPS.items() if name in device_name), None)
+    fitting = (peak for name, peak in PEAK_BF16_TFLOPS.items() if re.search(rf"\b{name}\b{_OTHERS}", device_name))
+    return next((1e12 * peak for peak in fitting), None)
 
 
 def count_tokens(model: nn.Module, batch: Batch | Pairs) -> int:
@@ -90,7 +99,8 @@ class Watch(Callback):
             self._flops = _FLOPS_OF_A_STEP * _forward_flops(module.average, batch) if known else 0.0
             self._fresh()
         if self._ended:
-            self._waited_s += time.perf_counter() - self._ended
+            # Not all the time since then: in it checkpoints are saved too, and samples played.
+            self._waited_s += trainer.train_dataloader.latest_wait_s  # type: ignore[union-attr]
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Batch, batch_idx: int
@@ -103,7 +113,8 @@ class Watch(Callback):
             self._tokens += count_tokens(module.model, batch) * trainer.world_size
         self._ended = now
         self.bar.update(trainer.global_step - self.bar.n)
-        if self._batches and trainer.global_step % self.every == 0:
+        stepped = not trainer.fit_loop._should_accumulate()  # else a part of the next step would stand for all
+        if self._batches and stepped and trainer.global_step % self.every == 0:
             self._show(trainer, module)
             self._fresh(now)
 
@@ -121,6 +132,13 @@ class Watch(Callback):
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Close the bar."""
         self.bar.close()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Close the bar, so that what is said of the end has a line of its own."""
+        if self.bar is not None:
+            self.bar.close()
 
     def _show(self, trainer: lightning.Trainer, module: Any) -> None:
         speed = self._tokens / self._seconds
