@@ -13,7 +13,7 @@ import torch
 from transformers import EncodecModel
 
 from accompany.config import load_config
-from accompany.encoders.training.audio_dataset import RandomCrops, find_songs, held_out_clips, split_songs
+from accompany.encoders.training.audio_dataset import RandomCrops, held_out_clips, song_folders, split_songs
 from accompany.encoders.training.codec import (
     CodecModelConfig,
     CodecTrainer,
@@ -81,18 +81,18 @@ def small_config(songs: Path, out: Path, **changes: object) -> CodecTrainingConf
 
 
 def test_songs_are_found_split_by_song_and_read_at_the_codecs_rate(songs: Path) -> None:
-    training, held_out = split_songs(find_songs([songs]), 1)
+    training, held_out = split_songs(song_folders([songs]), 1)
     assert [song.name for song in held_out] == ["000003"]
     assert len(training) == 3
     assert held_out_clips(held_out, sample_rate=RATE, clip_s=2.0, skip_s=1.0).shape == (1, 2 * RATE)
     with pytest.raises(InputError, match="accompany synth"):
-        find_songs([songs / "000000"])
+        song_folders([songs / "000000"])
     with pytest.raises(InputError, match="too few"):
-        split_songs(find_songs([songs]), 4)
+        split_songs(song_folders([songs]), 4)
 
 
 def test_crops_repeat_with_their_seed_and_follow_the_weights(songs: Path) -> None:
-    training = find_songs([songs])
+    training = song_folders([songs])
     crops = RandomCrops(training, {"accompaniment": 1.0, "vocals": 1.0}, sample_rate=RATE, crop_s=0.5)
     first, again, other = (next(crops.batches(4, seed)) for seed in (1, 1, 2))
     assert first.shape == (4, RATE // 2)

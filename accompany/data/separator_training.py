@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from accompany import audio
 from accompany.config import to_dict, write_json
 from accompany.data.separate import VocalSeparator
-from accompany.encoders.training.audio_dataset import find_songs, read_mono
+from accompany.encoders.training.audio_dataset import read_mono, song_folders
 from accompany.encoders.training.loop import LoopConfig, run_loop
 from accompany.encoders.training.losses import si_sdr_db
 from accompany.errors import InputError
@@ -101,7 +101,7 @@ def train_separator(config: SeparatorTrainingConfig) -> Path:
         InputError: there are no songs, or too few.
     """
     torch.manual_seed(config.seed)
-    songs = find_songs(config.songs)
+    songs = song_folders(config.songs)
     held_out, training = songs[: config.held_out], songs[config.held_out :]
     if len(training) < 2:
         raise InputError(
@@ -183,7 +183,7 @@ def bench_separator(
         InputError: no such separator, no songs, or none with both sides.
     """
     separator = VocalSeparator(name, device)
-    figures = separation_figures(separator, find_songs([songs_dir]), clip_s=clip_s, progress=progress)
+    figures = separation_figures(separator, song_folders([songs_dir]), clip_s=clip_s, progress=progress)
     return {"separator": name, "clip_s": clip_s, **figures}
 
 

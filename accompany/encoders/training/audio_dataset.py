@@ -19,7 +19,7 @@ MIN_PEAK = 1e-2
 MAX_TRIES = 20
 
 
-def find_songs(roots: Sequence[str | Path]) -> list[Path]:
+def song_folders(roots: Sequence[str | Path]) -> list[Path]:
     """All song folders (those that hold `accompaniment.flac`) under `roots`, sorted within each root.
 
     Raises:

@@ -28,7 +28,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from accompany.config import to_dict, write_json
 from accompany.encoders.training.amx import guard_strided_convs
-from accompany.encoders.training.audio_dataset import RandomCrops, find_songs, held_out_clips, split_songs
+from accompany.encoders.training.audio_dataset import RandomCrops, held_out_clips, song_folders, split_songs
 from accompany.encoders.training.codec_figures import codec_figures
 from accompany.encoders.training.linear_init import init_linear
 from accompany.encoders.training.losses import LossWeights, ReconstructionLoss, rate_bits
@@ -169,7 +169,7 @@ class CodecTrainer:
         write_json(self.folder / "config.json", to_dict(config))
         torch.manual_seed(config.seed)
         shape = config.model
-        training, held_out = split_songs(find_songs(config.songs), config.held_out)
+        training, held_out = split_songs(song_folders(config.songs), config.held_out)
         self.crops = RandomCrops(training, config.kinds, sample_rate=shape.sample_rate, crop_s=config.crop_s)
         self.held_out = held_out_clips(held_out, sample_rate=shape.sample_rate, clip_s=config.clip_s)
         self.loss = ReconstructionLoss(

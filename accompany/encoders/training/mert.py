@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from accompany.config import write_json
 from accompany.encoders.codec import Codec
-from accompany.encoders.training.audio_dataset import find_songs, split_songs
+from accompany.encoders.training.audio_dataset import song_folders, split_songs
 from accompany.encoders.training.filterbank import PHASES, FilterbankConfig, install_filterbank
 from accompany.encoders.training.loop import LoopConfig, run_loop
 from accompany.encoders.training.mert_data import N_TARGETS, SIZES, AcousticTeacher, Batch, MertSongs
@@ -95,7 +95,7 @@ def train_mert(config: MertTrainingConfig) -> Path:
         InputError: there are no songs, or too few.
     """
     torch.manual_seed(config.seed)
-    training, _ = split_songs(find_songs(config.songs), config.held_out_songs)
+    training, _ = split_songs(song_folders(config.songs), config.held_out_songs)
     training = training[: config.max_songs]
     songs = MertSongs(training, Path(config.out) / "cache", config.sample_rate, config.hop, config.sources)
     frames = songs.sample_frames(60_000, config.seed)

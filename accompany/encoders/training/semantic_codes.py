@@ -22,7 +22,7 @@ from accompany.config import read_json, write_json
 from accompany.encoders import targets
 from accompany.encoders.mert import Mert
 from accompany.encoders.semantic_codes import SemanticCodes
-from accompany.encoders.training.audio_dataset import find_songs, read_mono, split_songs
+from accompany.encoders.training.audio_dataset import read_mono, song_folders, split_songs
 from accompany.encoders.training.mert_data import LEVEL, smooth
 from accompany.errors import InputError
 
@@ -86,7 +86,7 @@ def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:
     Raises:
         InputError: there are no songs, or no MERT.
     """
-    training, held_out = split_songs(find_songs(config.songs), config.held_out_songs)
+    training, held_out = split_songs(song_folders(config.songs), config.held_out_songs)
     chosen = training[config.skip_songs :][: config.max_songs]
     if not chosen:
         raise InputError(
