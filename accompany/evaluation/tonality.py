@@ -11,7 +11,7 @@ import numpy as np
 
 from accompany.errors import InputError
 from accompany.evaluation.metrics import CHROMA_HOP, CHROMA_RATE, Matrix
-from accompany.stages.harmony import N_CHORDS, NO_CHORD, key_index, key_label, label_of, majmin
+from accompany.stages.harmony import N_CHORDS, NO_CHORD, key_fits, key_index, key_label, label_of, majmin
 
 Chords = tuple[tuple[float, float, str], ...]
 
@@ -91,11 +91,7 @@ def key_fit(chroma: Matrix, key: str) -> float:
 
 def _key_fits(chroma: Matrix) -> Matrix | None:
     """r of the mean chroma and the profiles of the 24 keys; None of silence or a flat chroma."""
-    mean = chroma.mean(1) if chroma.shape[1] else np.zeros(12)
-    if float(np.ptp(mean)) < 1e-3 * max(float(mean.max()), 1e-9):
-        return None
-    profiles = [np.roll(profile, tonic) for profile in (_MAJOR_PROFILE, _MINOR_PROFILE) for tonic in range(12)]
-    return np.array([np.corrcoef(profile, mean)[0, 1] for profile in profiles])
+    return key_fits(chroma.mean(1) if chroma.shape[1] else np.zeros(12), _MAJOR_PROFILE, _MINOR_PROFILE)
 
 
 def key_score(chroma: Matrix, truth: str) -> float | None:
