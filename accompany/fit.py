@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accompany.audio import resample
 from accompany.bundles import Bundle
 from accompany.correlation import pearson, smooth
 from accompany.encoders import targets
@@ -24,7 +25,6 @@ from accompany.stages.plan import CHORD_SLICE, Plan, control_track
 if TYPE_CHECKING:
     from accompany.take import Take
 
-_FRAME_RATE = 25.0
 _ONSET_RATE = 100.0
 _PULSE_S = 0.03
 _SMOOTHING_S = 1.0
@@ -51,16 +51,14 @@ def score(bundle: Bundle, samples: np.ndarray, voice: np.ndarray, plan: Plan, pr
     """
     band = torch.from_numpy(np.ascontiguousarray(samples.mean(axis=0, keepdims=True)))
     rate = bundle.codec.sample_rate
-    chroma = targets.chroma(band, rate, _FRAME_RATE)[0]
+    chroma = targets.chroma(band, rate, bundle.melody.frame_rate)[0]
     figures = {
-        "harmony": _harmony(chroma, plan),
+        "harmony": _harmony(chroma, plan, bundle.melody.frame_rate),
         "rhythm": _rhythm(targets.onset_envelope(band, rate, _ONSET_RATE)[0], plan),
-        "consonance": _consonance(chroma, torch.from_numpy(voice), rate),
+        "consonance": _consonance(chroma, _melody(bundle, voice, len(chroma))),
         "whistle": _whistle(band[0], rate),
     }
     if prompt:
-        from accompany.audio import resample
-
         heard = torch.from_numpy(resample(band.numpy(), rate, bundle.clap.sample_rate)).to(bundle.device)
         figures["prompt"] = float((bundle.clap.embed_audio(heard) * bundle.clap.embed_text([prompt])).sum())
     return ranked(figures)
@@ -94,13 +92,19 @@ def ranked(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: round(every[name], 4) for name in SCORES if name in every}
 
 
-def _harmony(chroma: Tensor, plan: Plan) -> float:
-    control, mask = control_track(plan, len(chroma), _FRAME_RATE)
+def _melody(bundle: Bundle, voice: np.ndarray, n_frames: int) -> Tensor:
+    """Melody features [F, d] of a voice [1, T] at the codec's rate."""
+    heard = torch.from_numpy(resample(voice, bundle.codec.sample_rate, bundle.melody.sample_rate))
+    return bundle.melody.encode(heard.to(bundle.device), n_frames)[0].float().cpu()
+
+
+def _harmony(chroma: Tensor, plan: Plan, frame_rate: float) -> float:
+    control, mask = control_track(plan, len(chroma), frame_rate)
     tones = control[:, _CHORD_TONES]
     known = mask[:, 1] & (tones.sum(dim=1) > 0)
     if not bool(known.any()):
         return 0.0
-    smoothed = smooth(chroma[None], round(_SMOOTHING_S * _FRAME_RATE))[0]
+    smoothed = smooth(chroma[None], round(_SMOOTHING_S * frame_rate))[0]
     return float(pearson(smoothed[known], tones[known].to(chroma), dim=1).mean())
 
 
@@ -117,12 +121,7 @@ def _rhythm(envelope: Tensor, plan: Plan) -> float:
     return float(pearson(envelope, pulses.to(envelope), dim=0))
 
 
-def _consonance(chroma: Tensor, voice: Tensor, rate: int) -> float:
-    from accompany.audio import resample
-
-    melody = Melody()
-    heard = torch.from_numpy(resample(voice.numpy(), rate, melody.sample_rate))
-    features = melody.encode(heard, len(chroma))[0]
+def _consonance(chroma: Tensor, features: Tensor) -> float:
     sung = features[:, Melody.SALIENCE].unflatten(1, (12, 3)).sum(dim=2)
     sung = sung / sung.sum(dim=1, keepdim=True).clamp_min(1e-6)
     weight = features[:, Melody.VOICING][:, 0] * (chroma.sum(dim=1) > 1e-3)
