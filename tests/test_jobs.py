@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from accompany.data.cluster import _Step
 from accompany.data.jobs import Stage, run_stages
 from accompany.errors import InputError
 
@@ -52,6 +54,14 @@ def test_a_stage_that_cannot_be_made_says_why() -> None:
     for workers in (0, 2):
         with pytest.raises(InputError, match="There is no such model"):
             list(run_stages([1, 2], [Stage(_refuse)], workers=workers, name="x", progress=False))
+
+
+def test_a_process_of_a_cluster_sends_its_refusal_home() -> None:
+    row = {"number": 7, "content": pickle.dumps(1)}
+    for stage, wanted in ((Stage(_refuse), "There is no such model."), (Stage(_add, (2,)), 3)):
+        made = _Step(stage)(row)
+        content = pickle.loads(made["content"])
+        assert made["number"] == 7 and getattr(content, "sentence", content) == wanted
 
 
 def test_the_bar_counts_pairs_and_hours(capsys: pytest.CaptureFixture[str]) -> None:

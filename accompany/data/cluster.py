@@ -84,7 +84,11 @@ class _Step:
         import torch
 
         torch.set_num_threads(1)
-        self._work = stage.make(*stage.arguments)
+        try:
+            self._work = stage.make(*stage.arguments)
+        except InputError as error:  # raised here, Ray would make the process again and again
+            refused = _Refused(str(error))
+            self._work = lambda job: refused
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         content = pickle.loads(row["content"])
