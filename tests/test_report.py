@@ -35,7 +35,7 @@ def write_song(folder: Path, chords: list[list], seed: int) -> None:
         "downbeats": beats[::4],
         "chords": chords,
         "key": "C:maj",
-        "captions": [f"{('rock', 'not rock')[seed]}, piano, no drums"],
+        "captions": [f"{('rock', 'not rock')[seed % 2]}, piano, no drums"],
     }
     (folder / "song.json").write_text(json.dumps(song | {"instruments": ["piano"], "absent": ["drums"]}))
 
