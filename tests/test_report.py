@@ -30,7 +30,13 @@ def write_song(folder: Path, chords: list[list], seed: int) -> None:
     band = arrange(tuple(map(tuple, chords)), tuple(beats), round(SECONDS * RATE), RATE)
     audio.write(folder / "vocals.flac", sing(SECONDS, RATE, seed)[None], RATE)
     audio.write(folder / "accompaniment.flac", np.stack([band, band]), RATE)
-    song = {"beats": beats, "downbeats": beats[::4], "chords": chords, "key": "C:maj", "captions": ["piano, no drums"]}
+    song = {
+        "beats": beats,
+        "downbeats": beats[::4],
+        "chords": chords,
+        "key": "C:maj",
+        "captions": [f"{('rock', 'not rock')[seed % 2]}, piano, no drums"],
+    }
     (folder / "song.json").write_text(json.dumps(song | {"instruments": ["piano"], "absent": ["drums"]}))
 
 
@@ -82,6 +88,15 @@ def test_every_kind_of_figure_and_row_is_there(report_dir):
     assert "si_sdr_db" not in rows["silence"]
     assert rows["silence"]["tempo_acc2"]["mean"] == 0.0
     assert "named" in report["families"]["truth"]["piano"]
+    asked, heard = report["styles"]["asked"], report["styles"]["heard"]
+    assert [*asked.values()] == [["rock"], []] and set(heard) == set(rows)
+    first = next(iter(asked))
+    assert {row["clip"]: row.get("style") for row in report["per_clip"]["truth"]}[first] == (
+        heard["truth"][first] == "rock"
+    )
+    assert rows["truth"]["style"]["clips"] == 1 and rows["silence"]["style"]["mean"] == 0.0
+    assert heard["silence"][first] == "" and report["prompt of another clip"]["style"]["clips"] == 1
+    assert 0.3 < report["judge"]["styles"]["top1"] <= 1.0
     assert report["degenerate"]["voice_likeness"]["row"] == "silence"
     assert report["judge"]["families"]["drums"]["present"] > 0.5
 
@@ -94,6 +109,7 @@ def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
         assert f"clips/000_{row.replace(' ', '_')}.flac" in page
     assert len(list((report_dir / "clips").glob("*.flac"))) == 13
     assert "Source: mir_eval" in table
+    assert "style ↑" in table and "| rock | 1 |" in table and "Which styles?" in page
     assert (report_dir / "clips" / "overview.png").stat().st_size > 10_000
     assert (report_dir / "clips" / "000.png").stat().st_size > 10_000
 

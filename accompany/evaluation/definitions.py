@@ -130,6 +130,14 @@ CATALOGUE = {
     "forbidden": Figure(
         "prompt", "share of the forbidden instruments that the judge does not hear", _OWN, beware="by playing little"
     ),
+    "style": Figure(
+        "prompt",
+        "1 where the likeliest style of the output, by the judge, is the one that the prompt names (of several, one of "
+        "them); of the clips whose prompt names one",
+        f"{_OWN}; judge: `accompany train judge`; words: those of the synthetic captions",
+        beware="the judge takes styles for one another on true renders too: the row truth is its own accuracy, codec "
+        "what is left of it behind the codec, 'prompt of another clip' what chance gives",
+    ),
     "tempo_word": Figure(
         "prompt",
         "1 where the tempo heard (doubled or halved into 60 to 180) lies in the range of the prompt's tempo words",

@@ -1,4 +1,4 @@
-"""The judge: a small network that hears which instruments play and where the beats are.
+"""The judge: a small network that hears which instruments play, where the beats are and which style it is.
 
 It is trained on true renders alone and never on a model's output, and it is no part of any model that it
 measures. Its own scores on true renders stand beside every figure that it gives.
@@ -7,6 +7,7 @@ measures. Its own scores on true renders stand beside every figure that it gives
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class JudgeConfig:
         n_mels: bands of the log-mel that it hears.
         width, depth: channels and number of its blocks.
         threshold: for each family, the probability from which on it counts as heard; empty: 0.5 for all.
+        styles: the styles that it tells apart, in order; empty: it has no ear for styles.
     """
 
     families: tuple[str, ...] = ()
@@ -36,10 +38,11 @@ class JudgeConfig:
     width: int = 96
     depth: int = 6
     threshold: tuple[float, ...] = ()
+    styles: tuple[str, ...] = ()
 
 
 class Judge(nn.Module):
-    """Dilated residual convolutions over a log-mel at 50 Hz; tags pooled over the clip, beats for each frame."""
+    """Dilated residual convolutions over a log-mel at 50 Hz; tags and styles pooled over the clip, beats by frame."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
@@ -49,14 +52,30 @@ class Judge(nn.Module):
         self.blocks = nn.ModuleList(_Block(width, 2 ** (i % 6)) for i in range(config.depth))
         self.tags = nn.Linear(2 * width, len(config.families))
         self.beats = nn.Conv1d(width, 1, 1)
+        n_features = 3 * width + 2 * config.n_mels
+        self.style = StyleHead(n_features, len(config.styles)) if config.styles else None
 
     def forward(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel [B, frames, n_mels] to tag logits [B, families] and beat logits [B, frames]."""
+        x = self._states(mel)
+        pooled = torch.cat([x.mean(-1), x.amax(-1)], dim=-1)
+        return self.tags(pooled), self.beats(x).squeeze(1)
+
+    def impression(self, mel: Tensor) -> Tensor:
+        """What styles are told by, [B, 3 width + 2 n_mels], of a log-mel [B, frames, n_mels].
+
+        Mean, maximum and deviation over time of what is heard in it, mean and deviation of the log-mel itself.
+        """
+        x = self._states(mel)
+        pooled = x.mean(-1), x.amax(-1), x.std(-1, correction=0), mel.mean(1), mel.std(1, correction=0)
+        return torch.cat(pooled, dim=-1)
+
+    def _states(self, mel: Tensor) -> Tensor:
+        """What is heard in each frame, [B, width, frames]."""
         x = self.inlet(mel.transpose(1, 2))
         for block in self.blocks:
             x = block(x)
-        pooled = torch.cat([x.mean(-1), x.amax(-1)], dim=-1)
-        return self.tags(pooled), self.beats(x).squeeze(1)
+        return typing.cast(Tensor, x)
 
     @torch.inference_mode()
     def tag(self, audio: Tensor) -> Tensor:
@@ -74,6 +93,38 @@ class Judge(nn.Module):
         thresholds = torch.tensor(self.config.threshold or (0.5,) * len(self.config.families))
         present = self.tag(audio) > thresholds
         return [frozenset(f for f, p in zip(self.config.families, row, strict=True) if p) for row in present.tolist()]
+
+    @torch.inference_mode()
+    def heard_style(self, audio: Tensor) -> list[str]:
+        """The likeliest style of each item of audio [B, T] at 24 kHz; the judge must have an ear for styles."""
+        assert self.style is not None, "this judge has no styles"
+        logits = self.style(self.impression(judge_mel(audio, self.config.n_mels)))
+        return [self.config.styles[index] for index in logits.argmax(-1).tolist()]
+
+
+class StyleHead(nn.Module):
+    """From an impression of a clip to its style: linear, on inputs that are brought to one scale."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, n_features: int, n_styles: int) -> None:
+        super().__init__()
+        self.forget = nn.Dropout(0.3)
+        self.outlet = nn.Linear(n_features, n_styles)
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("deviation", torch.ones(n_features))
+
+    @torch.no_grad()
+    def normalise(self, impressions: Tensor) -> None:
+        """Take mean and deviation of the inputs from impressions [N, n_features]."""
+        self.mean.copy_(impressions.mean(0))
+        self.deviation.copy_(impressions.std(0) + 1e-3)
+
+    def forward(self, impressions: Tensor) -> Tensor:
+        """Impressions [B, n_features] to logits [B, n_styles]."""
+        logits: Tensor = self.outlet(self.forget((impressions - self.mean) / self.deviation))
+        return logits
 
 
 class _Block(nn.Module):

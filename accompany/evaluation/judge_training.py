@@ -2,7 +2,8 @@
 
 Instruments are labelled by the stems (a family counts where its stem sounds), beats by the score. Most crops are mixed
 anew from a part of a song's stems, so that an instrument is known by its sound and not by its usual company; and crops
-are dulled, roughened and given a noise floor, so that a tag does not hang on what a codec or a loudspeaker loses.
+are dulled, roughened and given a noise floor, so that a tag does not hang on what a codec or a loudspeaker loses. The
+ear for styles comes last (`style_training`), and can be made anew for a judge that is there: `judge=DIR`.
 """
 
 from __future__ import annotations
@@ -10,29 +11,27 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from accompany import audio
 from accompany.config import read_json, write_json
-from accompany.encoders.targets import log_mel
 from accompany.errors import InputError
-from accompany.evaluation.judge import (
-    BEATS_FRAME_RATE,
-    SAMPLE_RATE,
-    Judge,
-    JudgeConfig,
-    best_thresholds,
+from accompany.evaluation.judge import Judge, JudgeConfig, best_thresholds
+from accompany.evaluation.judge_songs import (
+    CLIP_FRAMES,
+    Song,
+    equalised,
+    load_songs,
+    plain_crop,
+    remixed_crop,
+    worsened,
 )
-from accompany.weights import save_module
-
-CLIP_FRAMES = 500
-STEM_FLOOR_DB = -45.0
-MIN_SOUNDING_S = 1.0
+from accompany.evaluation.style_training import style_figures, with_styles
+from accompany.weights import load_module, save_module
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,11 @@ class JudgeTrainingConfig:
         steps: optimiser steps; batch_size: clips of 10 s in each.
         learning_rate: peak of the one-cycle schedule.
         validation_share: share of the songs held out to set thresholds and tell the judge's own accuracy.
-        min_songs: a family with fewer training songs than this gets no tag.
+        min_songs: a family with fewer training songs than this gets no tag; a style with fewer than a third of it is
+            not among the styles.
         remix: share of crops mixed anew; worsen: share of crops in worse sound.
+        crops: clips that the ear for styles is fitted to.
+        judge: folder of a trained judge; only its ear for styles is made anew, all else stays as it is.
         seed: for the split, the crops and the weights.
     """
 
@@ -61,22 +63,15 @@ class JudgeTrainingConfig:
     worsen: float = 0.6
     width: int = 96
     depth: int = 6
+    crops: int = 10000
+    judge: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError("steps and batch_size must be at least 1")
+        if self.steps < 1 or self.batch_size < 1 or self.crops < 1:
+            raise ValueError("steps, batch_size and crops must be at least 1")
         if not 0 < self.validation_share < 1:
             raise ValueError("validation_share must lie between 0 and 1")
-
-
-@dataclass(frozen=True)
-class _Song:
-    mel: Tensor  # [frames, n_mels] float16, of the accompaniment
-    stems: Tensor  # [stems, frames, n_mels] float16
-    families: Tensor  # [stems], the family of each
-    sounding: Tensor  # [stems, frames] bool
-    beats: Tensor  # [frames] float, 1 at a beat, 0.5 beside it
 
 
 def train_judge(config: JudgeTrainingConfig) -> Path:
@@ -84,9 +79,32 @@ def train_judge(config: JudgeTrainingConfig) -> Path:
     from accompany.data.songs.instruments import FAMILIES
 
     torch.manual_seed(config.seed)
-    songs = _load_songs(Path(config.songs), FAMILIES, JudgeConfig().n_mels)
+    given = load_module(Judge, config.judge) if config.judge else None
+    n_mels = (given.config if given is not None else JudgeConfig()).n_mels
+    songs = load_songs(Path(config.songs), FAMILIES, n_mels)
     n_held_out = max(1, round(config.validation_share * len(songs)))
     held_out, training = songs[:n_held_out], songs[n_held_out:]
+    judge, figures = (
+        _train_ears(config, held_out, training) if given is None else (given, _known_figures(Path(config.judge)))
+    )
+    final = with_styles(judge, training, config)
+    out = Path(config.out)
+    save_module(final, final.config, out)
+    write_json(out / "figures.json", {**figures, "styles": style_figures(final, held_out)})
+    return out
+
+
+def _known_figures(folder: Path) -> dict[str, Any]:
+    path = folder / "figures.json"
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _train_ears(
+    config: JudgeTrainingConfig, held_out: list[Song], training: list[Song]
+) -> tuple[Judge, dict[str, object]]:
+    """A judge of instruments and beats, and its figures."""
+    from accompany.data.songs.instruments import FAMILIES
+
     kept = [
         i
         for i in range(len(FAMILIES))
@@ -100,99 +118,10 @@ def train_judge(config: JudgeTrainingConfig) -> Path:
     probabilities, present = _held_out_tags(judge, held_out, kept)
     final = Judge(dataclasses.replace(judge.config, threshold=best_thresholds(probabilities, present)))
     final.load_state_dict(judge.state_dict())
-    out = Path(config.out)
-    save_module(final, final.config, out)
-    write_json(out / "figures.json", _figures(final, probabilities, present))
-    return out
+    return final, _figures(final, probabilities, present)
 
 
-def _load_songs(root: Path, families: tuple[str, ...], n_mels: int) -> list[_Song]:
-    folders = sorted(p.parent for p in root.glob("*/song.json") if (p.parent / "stems").is_dir())
-    if not folders:
-        raise InputError(f"'{root}' holds no songs with stems; make some with `accompany synth {root} --songs 200`.")
-    return [_load_song(folder, families, n_mels) for folder in tqdm(folders, desc="Reading songs", unit="song")]
-
-
-def _load_song(folder: Path, families: tuple[str, ...], n_mels: int) -> _Song:
-    from accompany.data.songs.instruments import INSTRUMENTS
-
-    song = read_json(folder / "song.json")
-    mel = _mel(_read(folder / "accompaniment.flac"), n_mels)
-    stems, of_family, sounding = [], [], []
-    for path in sorted((folder / "stems").glob("*.flac")):
-        instrument = INSTRUMENTS.get(path.stem.split("_")[0].replace("-", " ")) or INSTRUMENTS.get(path.stem)
-        if instrument is not None:
-            stem = _read(path)
-            stems.append(functional.pad(_mel(stem, n_mels), (0, 0, 0, len(mel)))[: len(mel)])
-            of_family.append(families.index(instrument.family))
-            sounding.append(_sounding(stem, len(mel)))
-    beats = torch.zeros(len(mel))
-    for time_s in song["beats"]:
-        at = int(time_s * BEATS_FRAME_RATE)
-        for frame, weight in ((at - 1, 0.5), (at + 1, 0.5), (at, 1.0)):
-            if 0 <= frame < len(mel):
-                beats[frame] = max(float(beats[frame]), weight)
-    if not stems:
-        raise InputError(f"'{folder}' has no stem of a known instrument; make the songs with `accompany synth`.")
-    return _Song(mel, torch.stack(stems), torch.tensor(of_family), torch.stack(sounding), beats)
-
-
-def _mel(sound: np.ndarray, n_mels: int) -> Tensor:
-    """Log-mel [frames, n_mels] float16; levels are kept, unlike in `judge_mel`, so that stems can be summed."""
-    return log_mel(torch.from_numpy(sound)[None], SAMPLE_RATE, BEATS_FRAME_RATE, n_mels=n_mels)[0].half()
-
-
-def _read(path: Path) -> np.ndarray:
-    """A file as mono float32 [T] at the judge's rate."""
-    return audio.read_mono(path, SAMPLE_RATE)[0].samples[0]
-
-
-def _sounding(stem: np.ndarray, n_frames: int) -> Tensor:
-    """In which frames [n_frames] a stem [T] is above the floor."""
-    hop = int(SAMPLE_RATE / BEATS_FRAME_RATE)
-    padded = audio.fit_length(stem, n_frames * hop)
-    level_db = 10 * np.log10(np.mean(padded.reshape(n_frames, hop) ** 2, axis=1) + 1e-12)
-    return torch.from_numpy(level_db > STEM_FLOOR_DB)
-
-
-def _tags(song: _Song, window: slice, stems: Tensor, kept: list[int]) -> Tensor:
-    """Which of the `kept` families sound in a window, when only `stems` [n] play: [len(kept)] float."""
-    sounds = song.sounding[stems, window].sum(1) >= MIN_SOUNDING_S * BEATS_FRAME_RATE
-    there = set(song.families[stems][sounds].tolist())
-    return torch.tensor([float(family in there) for family in kept])
-
-
-def _crop(song: _Song, start: int, kept: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """A crop as rendered: mel [frames, n_mels], tags, beats."""
-    window = slice(start, start + CLIP_FRAMES)
-    mel = song.mel[window].float()
-    return mel - mel.amax(), _tags(song, window, torch.arange(len(song.stems)), kept), song.beats[window]
-
-
-def _remixed(song: _Song, start: int, kept: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """The same of some of its stems at other levels; powers add up, as those of unrelated sounds do."""
-    window = slice(start, start + CLIP_FRAMES)
-    plays = torch.rand(len(song.stems), generator=generator) < 0.75
-    plays[int(torch.randint(len(plays), (1,), generator=generator))] = True
-    stems = plays.nonzero()[:, 0]
-    gains = 10 ** (torch.randn(len(stems), 1, 1, generator=generator) * 4.0 / 20)
-    magnitudes = gains * torch.expm1(song.stems[stems, window].float())
-    mel = torch.log1p(magnitudes.square().sum(0).sqrt())
-    return mel - mel.amax(), _tags(song, window, stems, kept), song.beats[window]
-
-
-def _worsened(mel: Tensor, generator: torch.Generator) -> Tensor:
-    """Log-mels [B, frames, n_mels] with a dull top, a floor of noise and rough levels, each to a random degree."""
-    n_bands, shape = mel.shape[2], (len(mel), 1, 1)
-    cut = 0.4 + 0.6 * torch.rand(shape, generator=generator)
-    slope = 12.0 * torch.rand(shape, generator=generator)
-    dull = mel - slope * (torch.linspace(0, 1, n_bands) - cut).clamp(min=0)
-    floor = -3.0 - 5.0 * torch.rand(shape, generator=generator) + torch.randn(mel.shape, generator=generator) * 0.5
-    rough = 0.5 * torch.rand(shape, generator=generator) * torch.randn(mel.shape, generator=generator)
-    return torch.logaddexp(dull + rough, floor)
-
-
-def _fit(judge: Judge, songs: list[_Song], kept: list[int], config: JudgeTrainingConfig) -> None:
+def _fit(judge: Judge, songs: list[Song], kept: list[int], config: JudgeTrainingConfig) -> None:
     songs = [song for song in songs if len(song.mel) >= CLIP_FRAMES]
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=config.learning_rate, weight_decay=0.05)
@@ -204,11 +133,10 @@ def _fit(judge: Judge, songs: list[_Song], kept: list[int], config: JudgeTrainin
             start = int(torch.randint(len(songs[index].mel) - CLIP_FRAMES + 1, (1,), generator=generator))
             anew = float(torch.rand(1, generator=generator)) < config.remix
             song = songs[index]
-            crops.append(_remixed(song, start, kept, generator) if anew else _crop(song, start, kept))
+            crops.append(remixed_crop(song, start, kept, generator) if anew else plain_crop(song, start, kept))
         mel, tags, beats = (torch.stack(parts) for parts in zip(*crops, strict=True))
         worse = torch.rand(len(mel), 1, 1, generator=generator) < config.worsen
-        mel = torch.where(worse, _worsened(mel, generator), mel)
-        mel = mel + torch.randn(mel.shape[0], 1, mel.shape[2], generator=generator).cumsum(2) * 0.05  # random EQ
+        mel = equalised(torch.where(worse, worsened(mel, generator), mel), generator)
         tag_logits, beat_logits = judge(mel)
         loss = functional.binary_cross_entropy_with_logits(tag_logits, tags)
         beat_loss = functional.binary_cross_entropy_with_logits(beat_logits, beats, pos_weight=torch.tensor(3.0))
@@ -221,12 +149,12 @@ def _fit(judge: Judge, songs: list[_Song], kept: list[int], config: JudgeTrainin
 
 
 @torch.inference_mode()
-def _held_out_tags(judge: Judge, songs: list[_Song], kept: list[int]) -> tuple[Tensor, Tensor]:
+def _held_out_tags(judge: Judge, songs: list[Song], kept: list[int]) -> tuple[Tensor, Tensor]:
     judge.eval()
     probabilities, present = [], []
     for song in songs:
         for start in range(0, len(song.mel) - CLIP_FRAMES + 1, CLIP_FRAMES):
-            mel, tags, _ = _crop(song, start, kept)
+            mel, tags, _ = plain_crop(song, start, kept)
             probabilities.append(torch.sigmoid(judge(mel[None])[0][0]))
             present.append(tags)
     return torch.stack(probabilities), torch.stack(present)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def _tables(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
             tables.append((title, [head, *cells]))
     families = _families(report)
     tables += [("Which instruments?", families)] if families else []
+    styles = _styles(report)
+    tables += [("Which styles?", styles)] if styles else []
     return [*tables, ("What does a degenerate answer score?", _degenerate(report))]
 
 
@@ -112,6 +115,25 @@ def _families(report: dict[str, Any]) -> list[list[str]]:
         ]
         for family in ours
     ]
+
+
+def _styles(report: dict[str, Any]) -> list[list[str]]:
+    """Per style: in how many clips that ask for it it is heard, and for what it was taken most often in ours."""
+    asked, heard = (report["styles"].get(key, {}) for key in ("asked", "heard"))
+    judge = report["judge"].get("styles", {}).get("by_style", {})
+    lines = []
+    for style in sorted({style for styles in asked.values() for style in styles}):
+        clips = [clip for clip, styles in asked.items() if style in styles]
+        cells = [_times(style, [heard[row][clip] for clip in clips]) for row in ("accompany", "truth", "codec")]
+        taken = Counter(heard["accompany"][clip] or "silence" for clip in clips).most_common(1)[0][0]
+        lines.append([style, str(len(clips)), *cells, taken, _plain(judge.get(style, {}).get("right"))])
+    head = ["style", "clips", "heard: ours", "truth", "codec", "ours most often heard as", "judge on true renders"]
+    return [head, *lines] if lines else []
+
+
+def _times(style: str, heard: list[str]) -> str:
+    """Share of the sounds in which a style is heard."""
+    return f"{heard.count(style) / len(heard):.2f}"
 
 
 def _share(value: dict[str, float] | None) -> str:

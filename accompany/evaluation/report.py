@@ -43,6 +43,7 @@ from accompany.evaluation.rows import (
     plans_known,
     play,
 )
+from accompany.evaluation.style_obedience import StylesHeard
 from accompany.evaluation.testset import Clip, load_clips
 
 if TYPE_CHECKING:
@@ -143,8 +144,9 @@ def _report(contest: Contest, judge: Judge | None, config: EvaluationConfig) -> 
         },
         "notes": _notes(contest),
         "rows": rows,
-        "prompt of another clip": _floor_of_obedience(contest, judge),
+        "prompt of another clip": _floor_of_obedience(contest, judge, measured.styles),
         "families": measured.families(),
+        "styles": measured.styles.report(),
         "judge": _judge_figures(config.judge) if judge is not None else {},
         "degenerate": best_degenerate(rows),
         "per_clip": measured.values,
@@ -194,6 +196,7 @@ class _Measured:
         self.values: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._embedded: dict[str, list[Embedded]] = defaultdict(list)
         self._granted: dict[str, dict[str, dict[str, list[bool]]]] = {}
+        self.styles = StylesHeard(judge)
 
     def add(self, index: int, names: list[str]) -> None:
         """Measure one clip in all rows."""
@@ -208,7 +211,7 @@ class _Measured:
         clip, sound, rate = output.clip, output.sound, output.clip.sample_rate
         embedded = embed(sound, rate, self.ears)
         self._embedded[name].append(embedded)
-        values = measure(output, heard, self.judge)
+        values = measure(output, heard, self.judge) | self.styles.add(name, clip, sound)
         more = {
             "clap_score": clap_score(embedded, clip.prompt, self.ears),
             "voice_leak_db": voice_leak_db(sound, rate, self.ears),
@@ -286,7 +289,7 @@ def _notes(contest: Contest) -> list[str]:
     return notes
 
 
-def _floor_of_obedience(contest: Contest, judge: Judge | None) -> dict[str, Any]:
+def _floor_of_obedience(contest: Contest, judge: Judge | None, styles: StylesHeard) -> dict[str, Any]:
     """Our outputs judged by the prompts of other clips: what obedience is worth by chance."""
     clips = contest.clips
     if judge is None or len(clips) < 2:
@@ -296,5 +299,6 @@ def _floor_of_obedience(contest: Contest, judge: Judge | None) -> dict[str, Any]
         output = contest.output(OURS, i)
         assert output is not None
         stranger = clips[other_clip(i, len(clips))]
-        values.append(obedience(output.sound, output.clip.sample_rate, *wishes(stranger, judge), judge))
+        granted = obedience(output.sound, output.clip.sample_rate, *wishes(stranger, judge), judge)
+        values.append(granted | styles.granted(OURS, clips[i], stranger))
     return summarise(values)
