@@ -17,7 +17,9 @@ from accompany.stages.conditions import conditions_of
 from accompany.train import TASKS, train
 from accompany.weights import load_module
 
-NOTHING_DROPPED = [f"model.conditions.drop.{name}=0" for name in "vocal mert text beat chord key phase bar".split()]
+NOTHING_DROPPED = [
+    f"model.conditions.drop.{name}=0" for name in "vocal mert text beat chord key phase bar splice".split()
+]
 SMALL = {
     "semantic": [
         "model.encoder.width=64", "model.encoder.heads=2", "model.encoder.depth=1", "model.encoder.dropout=0",

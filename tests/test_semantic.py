@@ -13,7 +13,7 @@ from accompany.errors import InputError
 from accompany.stages.batch import Batch
 from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, make_conditions, stack
 from accompany.stages.decoding import delay, undelay, windows
-from accompany.stages.dropping import DropRates, drop, drop_history
+from accompany.stages.dropping import DropRates, draw_splice, drop, drop_history
 from accompany.stages.plan import CONTROL_DIM
 from accompany.stages.sampling import SamplingConfig
 from accompany.stages.semantic import SemanticConfig, SemanticStage
@@ -313,6 +313,40 @@ def test_a_history_with_gaps_is_trained_on_and_not_validated_on(stage: SemanticS
     gappy.train().decoder.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0]))
     gappy.loss(batch(), torch.Generator().manual_seed(0))
     assert (asked[0] == -1).any() and (asked[0] >= 0).any()
+
+
+def test_items_go_over_into_their_neighbours_with_all_that_they_are_told() -> None:
+    told = conditions(40, batch=400)
+    codes = torch.arange(400 * 2 * 80).view(400, 2, 80)
+    splice = draw_splice(told.frame_mask, 0.5, torch.Generator().manual_seed(0))
+    own = torch.arange(400)[:, None]
+    moved = splice.source != own
+    assert 0.42 < float(moved.any(dim=1).float().mean()) < 0.58
+    assert torch.equal(splice.source[moved], ((own + 1) % 400).expand(-1, 40)[moved])
+    assert not moved[:, :10].any() and moved.any(dim=1).equal(moved[:, 30:].all(dim=1))
+    spliced = splice.conditions(told)
+    for item, frame in ((0, 39), (1, 39), (2, 39), (3, 39), (5, 0)):
+        source = splice.source[item, frame]
+        assert torch.equal(spliced.vocal[item, frame], told.vocal[source, frame])
+        assert torch.equal(spliced.text[item, frame], told.text[source, frame])
+        both = slice(2 * frame, 2 * frame + 2)
+        assert torch.equal(splice.streams(codes)[item, :, both], codes[source, :, both])
+    short = told.frame_mask & (torch.arange(40) < 8)
+    assert torch.equal(draw_splice(short, 1.0).source, own.expand(-1, 40))
+
+
+def test_splices_are_trained_on_and_not_validated_on(stage: SemanticStage) -> None:
+    drops = DropRates(*[0.0] * 8, known=1.0, splice=1.0)
+    config = dataclasses.replace(stage.config, conditions=dataclasses.replace(stage.config.conditions, drop=drops))
+    spliced = SemanticStage(config)
+    spliced.load_state_dict(stage.state_dict())
+    whole, seen = (model.eval().loss(batch())["loss"] for model in (stage, spliced))
+    assert torch.equal(whole, seen)
+    asked: list[torch.Tensor] = []
+    spliced.train().decoder.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0]))
+    spliced.loss(batch(), torch.Generator().manual_seed(0))
+    codes = batch().need("codes")
+    assert torch.equal(asked[0][0, :, 0], codes[0, :, 0]) and torch.equal(asked[0][0, :, -1], codes[1, :, -1])
 
 
 def test_absent_conditions_are_the_same_whatever_they_hold() -> None:

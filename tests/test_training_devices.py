@@ -18,7 +18,7 @@ from accompany.stages.checkpoints import averaged_state
 from accompany.train import export
 
 NOTHING_BY_CHANCE = [
-    *(f"model.conditions.drop.{name}=0" for name in "vocal mert text beat chord key phase bar history".split()),
+    *(f"model.conditions.drop.{name}=0" for name in "vocal mert text beat chord key phase bar history splice".split()),
     "model.conditions.drop.known=1",
     "model.encoder.dropout=0", "model.decoder.dropout=0", "loading.audio_prompt_rate=0",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ from accompany.stages.decoding import (
     windows,
 )
 from accompany.stages.depth import DepthConfig, DepthDecoder
-from accompany.stages.dropping import DropRates, drop
+from accompany.stages.dropping import DropRates, draw_splice, drop
 from accompany.stages.masked import MaskedDecoder
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads
@@ -135,8 +135,12 @@ class AcousticStage(nn.Module):
         tokens, codes = batch.need("tokens")[:, : self.config.codebooks], batch.need("codes")
         self._check_grid(tokens, codes)
         conditions = conditions_of(self.config.conditions, batch, codes.shape[-1]).with_known(codes)
+        rates = self.config.conditions.drop
         if self.training:
-            conditions = drop(conditions, self.config.conditions.drop, generator, gaps=False)
+            if rates.splice:
+                splice = draw_splice(conditions.frame_mask, rates.splice, generator)
+                conditions, tokens = splice.conditions(conditions), splice.streams(tokens)
+            conditions = drop(conditions, rates, generator, gaps=False)
         condition = self.encode(conditions)
         if isinstance(self.decoder, MaskedDecoder):
             return self.decoder.loss(tokens, condition, generator)

@@ -31,6 +31,9 @@ class DropRates:
         history: of the codes that a decoder has written before (semantic stage). Each item draws its own rate, up to
             twice this. What was written is half wrong when a small model writes it itself, and one that learnt to
             do without parts of it keeps to its conditions.
+        splice: no absence, but how often an item goes over into another one of its batch at some frame, with its codes.
+            There what was written before says nothing of what comes, so the prompt and the plan have to, and a prompt
+            that changes in the middle of a song is obeyed.
     """
 
     vocal: float = 0.1
@@ -43,6 +46,7 @@ class DropRates:
     bar: float = 0.1
     known: float = 0.7
     history: float = 0.0
+    splice: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for a rate outside 0..1."""
@@ -84,6 +88,47 @@ def drop(
         control_mask=conditions.control_mask & groups,
         known=conditions.known.masked_fill(unknown[:, None], -1),
     )
+
+
+@dataclass(frozen=True)
+class Splice:
+    """For each frame of each item, which item of the batch it is taken from: `source` [B, F]."""
+
+    source: Tensor
+
+    def conditions(self, conditions: Conditions) -> Conditions:
+        """Conditions whose frames change over."""
+        fields = {item.name: getattr(conditions, item.name) for item in dataclasses.fields(conditions)}
+        known = fields.pop("known")
+        moved = {name: self._taken(value, dim=1) for name, value in fields.items()}
+        return dataclasses.replace(conditions, **moved, known=self.streams(known))
+
+    def streams(self, codes: Tensor) -> Tensor:
+        """Codes or tokens [B, K, n * F] whose frames change over, n to each frame."""
+        return self._taken(codes.transpose(1, 2), dim=1).transpose(1, 2)
+
+    def _taken(self, value: Tensor, dim: int) -> Tensor:
+        per_frame = value.shape[dim] // self.source.shape[1]
+        source = self.source.to(value.device).repeat_interleave(per_frame, dim=1)
+        return value[source, torch.arange(value.shape[dim], device=value.device)]
+
+
+def draw_splice(frame_mask: Tensor, rate: float, generator: torch.Generator | None = None) -> Splice:
+    """Let items go over into their neighbour in the batch, each at `rate`, somewhere in their middle half.
+
+    Args:
+        frame_mask: [B, F], False for padding; an item that is over by then stays as it is.
+        rate: 0..1.
+        generator: where chance comes from, on the CPU.
+    """
+    batch, n_frames = frame_mask.shape
+    wanted = torch.rand(batch, generator=generator) < rate
+    cuts = (n_frames * (0.25 + 0.5 * torch.rand(batch, generator=generator))).long().clamp(min=1)
+    lengths = frame_mask.sum(dim=1).cpu()
+    own = torch.arange(batch)
+    other = torch.where(wanted & (cuts <= lengths), (own + 1) % batch, own)
+    behind = torch.arange(n_frames) >= cuts[:, None]
+    return Splice(torch.where(behind, other[:, None], own[:, None]))
 
 
 def drop_history(codes: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:

@@ -26,7 +26,7 @@ from accompany.stages.decoding import (
     stream_losses,
     windows,
 )
-from accompany.stages.dropping import drop, drop_history
+from accompany.stages.dropping import draw_splice, drop, drop_history
 from accompany.stages.sampling import SamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import Transformer, TransformerConfig
@@ -100,9 +100,12 @@ class SemanticStage(nn.Module):
         """
         batch = batch.float()
         codes = batch.need("codes")
-        conditions, history = conditions_of(self.config.conditions, batch, codes.shape[-1]), codes
+        conditions = conditions_of(self.config.conditions, batch, codes.shape[-1])
+        rates, history = self.config.conditions.drop, codes
         if self.training:
-            rates = self.config.conditions.drop
+            if rates.splice:
+                splice = draw_splice(conditions.frame_mask, rates.splice, generator)
+                conditions, codes = splice.conditions(conditions), splice.streams(codes)
             conditions = drop(conditions.with_known(codes), rates, generator)
             history = drop_history(codes, rates.history, generator)
         logits = self(history, conditions)
