@@ -20,7 +20,6 @@ from accompany.config import read_json
 from accompany.data.measures import Limits
 from accompany.data.pair_making import PrepareConfig
 from accompany.data.pair_sources import find_sources
-from accompany.data.pairs import group_of, pair_folders
 from accompany.data.prepare import prepare
 from accompany.data.prepare_report import Report
 from accompany.data.separate import VocalSeparator
@@ -60,6 +59,10 @@ def from_stems(songs: Path, pairs: Path, limits: Limits = ALL) -> Report:
     return prepare(songs, pairs, PrepareConfig(stems=True, limits=limits, clap="none"), progress=False)
 
 
+def pair_folders(pairs: Path) -> list[Path]:
+    return [source.folder for source in find_sources(pairs) if isinstance(source.folder, Path)]
+
+
 def contents(pairs: Path) -> dict[str, bytes]:
     """Every file of the pairs and records, without what tells the time that a run took."""
     names = [path for path in pairs.rglob("*") if path.is_file() and path.parent != pairs]
@@ -74,7 +77,7 @@ def test_a_tree_of_songs_becomes_aligned_pairs(separator: Path, tmp_path: Path) 
     report = separated(tmp_path / "songs", tmp_path / "pairs", separator)
     assert (report.songs, report.pairs, report.set_aside) == (2, 4, {})
     assert report.hours == report.hours_in == pytest.approx(7 / 3600, abs=1e-4)
-    folders = list(pair_folders(tmp_path / "pairs"))
+    folders = pair_folders(tmp_path / "pairs")
     names = [f"first/{start:08d}" for start in (0, 2000, 4000)]
     assert [folder.relative_to(tmp_path / "pairs").as_posix() for folder in folders][-3:] == names
     lengths = []
@@ -153,10 +156,11 @@ def test_stems_are_taken_as_they_are(tmp_path: Path) -> None:
     band = audio.read(made / "accompaniment.flac").samples
     stems = sum(audio.read(folder / f"{name}.wav").samples for name in ("drums", "bass", "other"))
     assert np.allclose(band, stems, atol=1e-4)
-    assert group_of(made, tmp_path / "pairs") == "artist an artist"
+    sources = {source.id: source for source in find_sources(tmp_path / "pairs")}
+    assert sources["train__An Artist - A Song/00000000"].artist == "An Artist"
     second = read_json(tmp_path / "pairs" / "pair" / "00002000" / "song.json")
     assert (second["key"], second["beats"], second["chords"]) == ("C:maj", [0.5], [[0.0, 1.0, "C:maj"]])
-    assert group_of(tmp_path / "pairs" / "pair" / "00002000", tmp_path / "pairs") == "song pair"
+    assert (sources["pair/00002000"].song, sources["pair/00002000"].artist) == ("pair", None)
 
 
 def test_moisesdb_sums_the_tracks_of_each_stem(tmp_path: Path) -> None:
@@ -254,7 +258,7 @@ def test_ten_kills_and_a_clean_finish_give_the_same_pairs(tmp_path: Path) -> Non
     hits, midway = map(int, done.stdout.split())
     assert hits == 10 and midway >= 3, "the run was killed in its middle"
     whole, killed = contents(tmp_path / "whole"), contents(tmp_path / "killed")
-    assert whole.keys() == killed.keys() and len(list(pair_folders(tmp_path / "whole"))) == 12
+    assert whole.keys() == killed.keys() and len(pair_folders(tmp_path / "whole")) == 12
     assert whole == killed
     assert read_json(tmp_path / "killed" / "duplicates.json").keys() == {"again/00000000"}
     assert (tmp_path / "whole" / "duplicates.json").read_bytes() == (

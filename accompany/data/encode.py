@@ -27,10 +27,7 @@ from accompany.data.tokens import Labels
 from accompany.errors import InputError
 
 __all__ = [
-    "ACCOMPANIMENT",
     "DEFAULT_CAPTION",
-    "SONG",
-    "VOCALS",
     "EncodeConfig",
     "Hearing",
     "TokenParts",

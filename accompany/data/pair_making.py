@@ -25,7 +25,8 @@ from accompany.data.captioning.write import CaptionWriter, load_captioner, load_
 from accompany.data.fingerprints import fingerprint, to_text
 from accompany.data.measured import Measured, measure_music
 from accompany.data.measures import Limits, Measurer, Measures, reason_to_drop
-from accompany.data.pairs import ACCOMPANIMENT, FORMAT, RECORD, SONG, VOCALS
+from accompany.data.pair_sources import ACCOMPANIMENT, SONG, VOCALS
+from accompany.data.pairs import FORMAT, RECORD
 from accompany.data.separate import BUNDLED, VocalSeparator
 from accompany.data.sources import Song, shown
 from accompany.data.stretches import Window, song_windows

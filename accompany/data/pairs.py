@@ -32,26 +32,6 @@ song.json of a pair has, beside what the song's own sidecar knew (times moved to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
-
-from accompany.config import read_json
-from accompany.data.encode import ACCOMPANIMENT, SONG, VOCALS
-
-__all__ = [
-    "ACCOMPANIMENT",
-    "CAPTION_SOURCES",
-    "DUPLICATES",
-    "FORMAT",
-    "RECORD",
-    "SETTINGS",
-    "SONG",
-    "VOCALS",
-    "folder_name",
-    "group_of",
-    "pair_folders",
-]
 
 FORMAT = 1
 RECORD, SETTINGS, DUPLICATES = "prepared.json", "prepare.json", "duplicates.json"
@@ -60,22 +40,6 @@ CAPTION_SOURCES = ("sidecar", "tags", "captioner", "clap", "measured", "default"
 measured (tempo and key alone), or nothing at all."""
 
 _LONGEST_NAME = 160  # bytes; file systems end at 255, and temporary names are longer
-
-
-def pair_folders(pairs_dir: Path) -> Iterator[Path]:
-    """Folders of complete pairs below `pairs_dir`, sorted; those with a leading dot are of a run that was stopped."""
-    for path in sorted(pairs_dir.rglob(VOCALS)):
-        inside = path.parent.relative_to(pairs_dir).parts
-        if not any(part.startswith(".") for part in inside):
-            yield path.parent
-
-
-def group_of(folder: Path, pairs_dir: Path) -> str:
-    """What a pair shares with those that must stay on its side of a split: its artist where known, else its song."""
-    song: Mapping[str, Any] = read_json(folder / SONG) if (folder / SONG).is_file() else {}
-    if song.get("artist"):
-        return f"artist {str(song['artist']).strip().casefold()}"
-    return f"song {song.get('song') or folder.relative_to(pairs_dir).as_posix()}"
 
 
 def folder_name(song_id: str, *, taken: bool = False) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 from uuid import uuid4
 
 from accompany.data.pair_making import PrepareConfig, cannot_write
-from accompany.data.pairs import DUPLICATES, RECORD, SETTINGS, SONG
+from accompany.data.pair_sources import SONG
+from accompany.data.pairs import DUPLICATES, RECORD, SETTINGS
 from accompany.data.storage import Store
 from accompany.errors import InputError
 from accompany.files import PART

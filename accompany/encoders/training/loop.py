@@ -92,7 +92,8 @@ def run_loop(
         if done % config.log_every == 0 or done == config.steps:
             pace = (time.monotonic() - start) / (done - first)
             told = " ".join(f"{name} {value:.4f}" for name, value in means.items())
-            log.info("step %d/%d %s (%.2f s a step)", done, config.steps, told, pace)
+            left_min = pace * (config.steps - done) / 60
+            log.info("step %d/%d %s (%.2f s a step, %.1f min left)", done, config.steps, told, pace, left_min)
         if done % config.save_every == 0 or done == config.steps:
             _save(run_dir / "checkpoint.pt", module, optimizer, done, made_from)
     module.eval()
