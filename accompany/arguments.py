@@ -240,7 +240,8 @@ and, so that nothing is downloaded, the folders of three others (each as on the 
 
 def _add_evaluate(commands: Any) -> None:
     example = """accompany evaluate test_songs --against fastsag=outputs/fastsag --seeds 3 --report report
-  accompany evaluate test_songs --study controls --clips 8 --seconds 8 --report report"""
+  accompany evaluate test_songs --study controls --clips 8 --seconds 8 --report report
+  accompany evaluate test_songs --outside fadtk=envs/fadtk/bin/python --report report"""
     help_ = "measure a model on song folders, floor and ceiling beside each figure"
     parser = _command(commands, "evaluate", help_, example, more="songs")
     songs = "song folders, as synth and prepare write them, or of MUSDB18-HQ or MoisesDB"
@@ -260,6 +261,11 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--takes", type=_count, default=4, metavar="N", help=help_)
     help_ = "only these rows of --study controls or inputs, such as --only bpm chords"
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help=help_)
+    help_ = (
+        "figures of a package in another environment: fadtk, audio-metrics, or cocola with "
+        "cocola=PYTHON,checkpoint=FILE,repo=DIR; may be given again"
+    )
+    parser.add_argument("--outside", action="append", default=[], metavar="TOOL=PYTHON", help=help_)
     parser.add_argument("--judge", default="", metavar="DIR", help="judge of the prompts (default: the package's own)")
     _add_model(parser)
 

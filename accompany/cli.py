@@ -254,7 +254,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         return
     given = {name: getattr(args, name) for name in ("seed", "judge", "seeds")}
     given |= {} if args.seconds is None else {"seconds": args.seconds}
-    config = EvaluationConfig(**given, limit=args.clips or 0, against=tuple(args.against))
+    config = EvaluationConfig(**given, limit=args.clips or 0, against=(*args.against,), outside=(*args.outside,))
     report = evaluate(_load(args), args.songs, args.report, config)
     _say(as_table(report))
     _say(f"The page with pictures and players: {Path(args.report) / 'report.html'}")

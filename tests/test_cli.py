@@ -40,7 +40,7 @@ COMMANDS = {
     "export": "runs out_dir --from --which --name",
     "bundle": "out_dir parts --from --name --license --card",
     "import": "format checkpoint_dir out_dir",
-    "evaluate": "--report --judge --against --seeds --study --takes --only",
+    "evaluate": "--report --judge --against --seeds --study --takes --only --outside",
     "recipe": "recipe --work --scale --steps --from --dry-run",
     "bench": "--lengths --batches --runs --against --plot --model --device --json",
     "serve": "--host --port --token --max-mb --max-minutes --max-queue --job-minutes --keep-minutes --model --device",

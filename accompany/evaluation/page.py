@@ -81,12 +81,13 @@ def _is_there(figure: str, rows: dict[str, Any]) -> bool:
 
 
 def _cell(value: dict[str, Any] | None, report: dict[str, Any]) -> str:
-    """Mean and half interval (none of a single clip); the number of clips where it is not all of them."""
+    """Mean, half interval where one is known (of a single clip none is), number of clips where that is not all."""
     if value is None:
         return ""
     of = f" ({value['clips']})" if value["clips"] < report["clips"] else ""
     digits = 0 if abs(value["mean"]) >= 100 else 3 if abs(value["mean"]) < 10 else 1
-    half = f" ± {(value['high'] - value['low']) / 2:.{digits}f}" if value["clips"] > 1 else ""
+    known = value["clips"] > 1 and "low" in value
+    half = f" ± {(value['high'] - value['low']) / 2:.{digits}f}" if known else ""
     return f"{value['mean']:.{digits}f}{half}{of}"
 
 

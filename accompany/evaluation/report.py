@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,9 @@ from accompany.evaluation.figures import (
 )
 from accompany.evaluation.folders import Against, read_against
 from accompany.evaluation.metrics import track_beats
+from accompany.evaluation.outside.asking import Heard as HeardOutside
+from accompany.evaluation.outside.asking import ask_all
+from accompany.evaluation.outside.tools import read_outside
 from accompany.evaluation.page import as_table, write_page
 from accompany.evaluation.rows import (
     DEGENERATE,
@@ -67,6 +70,7 @@ class EvaluationConfig:
         players: clips that the page shows and plays.
         against: outputs of other systems, each `NAME=DIR`.
         seeds: takes of every clip; the figures are those of the first, the others say how diverse they are.
+        outside: packages in other environments that add their figures, each `TOOL=PYTHON[,KEY=VALUE...]`.
     """
 
     seconds: float = 10.0
@@ -76,6 +80,7 @@ class EvaluationConfig:
     players: int = 12
     against: tuple[str, ...] = ()
     seeds: int = 1
+    outside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.seconds >= 2.0:
@@ -98,13 +103,15 @@ def evaluate(
         The content of report.json: rows with each figure's mean, 95% interval and number of clips.
 
     Raises:
-        InputError: no usable song, `report_dir` is a file, or a folder of `against` that is none or fits no clip.
+        InputError: no usable song, `report_dir` is a file, a folder of `against` that is none or fits no clip, or a
+            package of `outside` that cannot be loaded.
     """
     config = config or EvaluationConfig()
     out = Path(report_dir)
     if out.exists() and not out.is_dir():
         raise InputError(f"--report '{out}' is a file; name a folder.")
     others = read_against(config.against, ROWS)
+    tools = read_outside(config.outside, config.seconds)
     clips = load_clips(folders, sample_rate=band.sample_rate, seconds=config.seconds, limit=config.limit or None)
     judge = find_judge(config.judge)
     clips = [with_beats(clip, judge) for clip in clips]
@@ -115,8 +122,11 @@ def evaluate(
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
     contest = Contest(band, clips, played, against, nearest_clips(clips))
-    report = _report(contest, judge, config)
+    measured = _Measured(contest, judge)
+    for i in tqdm(range(len(clips)), desc="Measuring", unit="clip"):
+        measured.add(i, list(contest.rows()))
     out.mkdir(parents=True, exist_ok=True)
+    report = _report(measured, ask_all(tools, contest, out, config.seed), config)
     write_json(out / "report.json", report)
     with replacing(out / "report.md") as part:
         part.write_text(as_table(report), encoding="utf-8")
@@ -125,14 +135,15 @@ def evaluate(
     return report
 
 
-def _report(contest: Contest, judge: Judge | None, config: EvaluationConfig) -> dict[str, Any]:
+def _report(measured: _Measured, outside: HeardOutside, config: EvaluationConfig) -> dict[str, Any]:
+    contest, judge = measured.contest, measured.judge
     clips, names = contest.clips, contest.rows()
-    measured = _Measured(contest, judge)
-    for i in tqdm(range(len(clips)), desc="Measuring", unit="clip"):
-        measured.add(i, list(names))
+    for name, figures in outside.clips.items():
+        measured.add_figures(name, figures)
     rows = {name: summarise(measured.values[name], config.seed) for name in names}
-    for name, distances in measured.distances(config.seed).items():
-        rows[name] |= distances
+    for found in (measured.distances(config.seed), outside.rows):
+        for name, distances in found.items():
+            rows[name] |= distances
     return {
         "model": contest.band.name,
         "clips": len(clips),
@@ -142,7 +153,7 @@ def _report(contest: Contest, judge: Judge | None, config: EvaluationConfig) -> 
             "figures": FIGURES,
             "groups": {group: [name for name, each in CATALOGUE.items() if each.group == group] for group in GROUPS},
         },
-        "notes": _notes(contest),
+        "notes": _notes(contest) + outside.notes,
         "rows": rows,
         "prompt of another clip": _floor_of_obedience(contest, judge, measured.styles),
         "families": measured.families(),
@@ -206,6 +217,13 @@ class _Measured:
             output = self.contest.output(name, index)
             if output is not None:
                 self.values[name].append({**self._one(name, index, output, heard, truth), "clip": clip.name})
+
+    def add_figures(self, name: str, figures: Mapping[str, Sequence[float | None]]) -> None:
+        """Add figures of a row, one for each of its clips in their order; None where a clip has none."""
+        for figure, column in figures.items():
+            for values, value in zip(self.values[name], column, strict=True):
+                if value is not None:
+                    values[figure] = value
 
     def _one(self, name: str, index: int, output: Output, heard: Heard, truth: Embedded) -> dict[str, float]:
         clip, sound, rate = output.clip, output.sound, output.clip.sample_rate
