@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
 from accompany.stages.lora import merged
-from accompany.stages.sharding import compile_blocks, gather_into, recompute_activations, shard
+from accompany.stages.sharding import compile_blocks, gather_into, number_by_module, recompute_activations, shard
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 STRATEGIES = ("auto", "fsdp")
@@ -202,8 +202,11 @@ class StageTraining(lightning.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the checkpoint before, when the loss is no number."""
+        """Keep the checkpoint before, when the loss is no number; make it one for any number of devices."""
         self.check_loss()
+        if not self.sharded:
+            for state, optimizer in zip(checkpoint["optimizer_states"], self.trainer.optimizers, strict=True):
+                number_by_module(state, optimizer, self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with a whole step, when the checkpoint was saved between the parts of one.
