@@ -77,7 +77,7 @@ class RunConfig:
         precision: "float32", or "bfloat16" for autocast.
         device: "cpu", "cuda", "mps" or "auto".
         devices: processes on this machine, one for each device; 0 takes all devices there are (one on the CPU).
-        nodes: machines; their processes are started by torchrun or SLURM.
+        nodes: machines; their processes are started by torchrun, SLURM or Ray Train.
         strategy: "auto" gives each device the whole model (DDP), "fsdp" a share of it (FSDP2).
         checkpoint_activations: run each block again in the backward pass: less memory, a third more work.
         compile: compile the transformers' blocks with torch.compile: a slow start, then faster steps on GPUs.
