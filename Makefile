@@ -41,10 +41,10 @@ $(ORIGINALS)/.installed: pyproject.toml constraints.txt
 	$(ORIGINALS)/bin/python -m pip install -qq --disable-pip-version-check --no-deps encodec==0.1.1 laion-clap==1.1.7
 	touch $@
 
-# A Ray cluster of two nodes on this machine, one of them killed under way: a minute or two.
+# A Ray cluster of two nodes on this machine, one of them, or a worker that trains, killed under way: some minutes.
 test-cluster: $(VENV)/.accompany-test
 	$(PIP) -e ".[cluster]"
-	$(VENV)/bin/python -m pytest -x -q -m cluster tests/test_cluster.py
+	$(VENV)/bin/python -m pytest -x -q -m cluster tests/test_cluster.py tests/test_training_cluster.py
 
 lint: $(VENV)/.accompany-test
 	$(VENV)/bin/ruff check .

@@ -173,6 +173,7 @@ def _add_tokenize(commands: Any) -> None:
 def _add_train(commands: Any) -> None:
     example = """accompany train semantic tokens=tokens max_steps=2000
   accompany train acoustic --config base tokens=tokens devices=8 nodes=2
+  accompany train semantic --ray 10.0.0.5:6379 tokens=/mnt/tokens run_dir=/mnt/run devices=8 nodes=2
   accompany train semantic --lora init=tiny tokens=five_songs max_steps=300"""
     parser = _command(commands, "train", "train a part of a model", example, more="overrides")
     parts = (*TASKS, *RECIPES)
@@ -180,6 +181,8 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--config", metavar="FILE", help="a YAML file, or a name: tiny, base, large")
     help_ = "train an adapter of the model init=NAME|DIR, a few megabytes, in place of the model (lora.rank=8)"
     parser.add_argument("--lora", action="store_true", help=help_)
+    help_ = f"train on a Ray cluster ({', '.join(TASKS)}): the address of its head, or auto for that of this machine"
+    parser.add_argument("--ray", metavar="ADDRESS|auto", help=help_)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
 
 
@@ -304,8 +307,16 @@ def _add_bench(commands: Any) -> None:
     add("--steps", type=_count, default=6, metavar="N", help="with --training: steps that are timed (default 6)")
     help_ = "with --training: as in train, such as loading.batch_size=2"
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help=help_)
-    help_ = "with --loader and --training: configs of training (default semantic acoustic)"
-    add("--train", nargs="+", default=["semantic", "acoustic"], metavar="CONFIG", help=help_)
+    help_ = "with --loader and --training: configs of training (default semantic acoustic; with --plan base and large)"
+    add("--train", nargs="+", default=[], metavar="CONFIG", help=help_)
+    help_ = (
+        "only count what trainings of published sizes would take on a GPU: accompany bench --plan --train semantic_base"
+    )
+    add("--plan", action="store_true", help=help_)
+    add("--gpu", default="H100", metavar="NAME", help="with --plan: such as H100 (default) or A100")
+    help_ = "with --plan: of the GPU's bfloat16 peak that training reaches (default 0.35)"
+    add("--of-peak", type=float, default=0.35, metavar="X", help=help_)
+    add("--price", type=float, default=2.5, metavar="X", help="with --plan: of an hour of the GPU (default 2.5)")
     help_ = "measure a separator on mixes of these songs instead: accompany bench --separation songs --separator tiny"
     add("--separation", metavar="SONGS_DIR", help=help_)
     add("--separator", default="tiny", metavar="NAME", help="with --separation: as in prepare (default tiny)")

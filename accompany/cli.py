@@ -207,7 +207,9 @@ def _train(args: argparse.Namespace) -> None:
 
         if args.lora and not any(item.startswith("lora.rank=") for item in args.overrides):
             args.overrides.append(f"lora.rank={_LORA_RANK}")
-        made = train(args.task, args.config, args.overrides)
+        made = train(args.task, args.config, args.overrides, ray=args.ray)
+    elif args.ray:
+        raise InputError(f"--ray trains {', '.join(TASKS)}; leave it out for {args.task}.")
     else:
         from accompany.config import load_config
 
@@ -287,11 +289,11 @@ def _bench(args: argparse.Namespace) -> None:
 
             bench_separation(args)
         return
-    if args.loader or args.training:
+    if args.loader or args.training or args.plan:
         with _extra("train"):
-            from accompany.commands.bench import bench_on_tokens
+            from accompany.commands.bench import bench_on_tokens, plan_trainings
 
-            bench_on_tokens(args)
+            plan_trainings(args) if args.plan else bench_on_tokens(args)
         return
     from accompany.bench.picture import check_picture, draw
     from accompany.bench.run import BenchConfig, as_table, bench

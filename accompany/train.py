@@ -62,6 +62,7 @@ def train(
     overrides: Sequence[str] = (),
     *,
     progress: bool = True,
+    ray: str | None = None,
 ) -> Path:
     """Train a part of a model, or go on with a run that was stopped.
 
@@ -70,6 +71,7 @@ def train(
         config_source: a YAML file, or the name of one in accompany/configs; None takes the task's own.
         overrides: `key=value` items, such as `tokens=my_tokens max_steps=2000 optimizer.lr=5e-4`.
         progress: show a bar on stderr.
+        ray: address of a Ray cluster, or "auto", to train on it; all its nodes must see tokens and run_dir.
 
     Returns:
         The folder of the trained model: config.json and model.safetensors with the averaged weights.
@@ -77,6 +79,22 @@ def train(
     Raises:
         InputError: a wrong key or value, no tokens, or a run folder of another model.
     """
+    if ray is None:
+        return train_here(task, config_source, overrides, progress=progress)
+    from accompany.cluster_training import train_on_cluster
+
+    return train_on_cluster(task, config_source, overrides, ray)
+
+
+def train_here(
+    task: str,
+    config_source: str | os.PathLike[str] | None,
+    overrides: Sequence[str],
+    *,
+    progress: bool,
+    on_ray: bool = False,
+) -> Path:
+    """`train` in this process, which may be one of several that train together: of torchrun, SLURM, or Ray Train."""
     chosen = find_task(task)
     config = load_config(chosen.config, config_named(config_source, task), overrides)
     manifest = read_manifest(config.tokens)
@@ -91,7 +109,7 @@ def train(
     training = StageTraining(model, config.optimizer, config, listener_for(task, config.bundle, manifest))
     samples = [Samples(task, config, run_dir)] if config.sample_songs else []
     validate = len(data.validation_set) > 0
-    fit(training, data, run_dir, validate=validate, progress=progress, callbacks=samples)
+    fit(training, data, run_dir, validate=validate, progress=progress, callbacks=samples, on_ray=on_ray)
     return export(run_dir)
 
 
@@ -211,18 +229,24 @@ def _with_sizes(config: Any, known: dict[str, Any]) -> Any:
     return dataclasses.replace(config, **changes)
 
 
+def make_run_dir(config: TrainConfig, task: str) -> Path:
+    """Make the run's folder where it is missing; InputError where that cannot be done."""
+    run_dir = Path(config.run_dir or f"runs/{task}")
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {run_dir} ({error.strerror}); choose another run_dir.") from error
+    return run_dir
+
+
 def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manifest) -> Path:
     """Make the run's folder, or check that the run in it is of the same model and tokens."""
-    run_dir = Path(config.run_dir or f"runs/{task}")
+    run_dir = make_run_dir(config, task)
     content = {"task": task, "model": to_dict(model_config), "tokens": manifest.parts, "config": to_dict(config)}
     if config.init:
         content["init"] = {"model": config.init, "hash": part_hash(config.init, task)}
     if config.lora.rank:
         content["lora"] = to_dict(config.lora)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {run_dir} ({error.strerror}); choose another run_dir.") from error
     if usable_checkpoint(run_dir) is not None:
         before = read_json(run_dir / RUN_FILE)
         if before.get("task") == task:  # an older version's config lacks what has been added since

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,13 +24,29 @@ NOTHING_BY_CHANCE = [
     "model.encoder.dropout=0", "model.decoder.dropout=0", "loading.audio_prompt_rate=0",
 ]  # fmt: skip
 OPTIONS = [*NOTHING_BY_CHANCE, "max_steps=3", "checkpoint_every=3", "val_every=3", "optimizer.warmup_steps=0"]
-BOTH = """
-import sys
+SEVERAL = """
+import os, signal, sys
+from accompany.stages.training import StageTraining
 from accompany.train import train
-for strategy in ("auto", "fsdp"):
-    places = [f"strategy={strategy}", f"run_dir={sys.argv[1]}/{strategy}"]
-    train("semantic", None, [*sys.argv[2:], *places], progress=False)
-"""
+whole_step, again = StageTraining.training_step, "AGAIN" in os.environ
+def step(self, batch, batch_idx):
+    if self.trainer.global_step == 3 and self.trainer.default_root_dir.endswith("killed") and not again:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole_step(self, batch, batch_idx)
+def run(name, *more):
+    train("semantic", None, [*items, *more, f"run_dir={root}/{name}"], progress=False)
+StageTraining.training_step = step
+root, *items = sys.argv[1:]
+sharded = ["strategy=fsdp", "max_steps=6", "checkpoint_every=2", "val_every=6"]
+if not again:
+    run("auto", *OPTIONS)
+    run("fsdp", *OPTIONS, "strategy=fsdp")
+    run("whole", *sharded)
+run("killed", *sharded)
+run("more", *OPTIONS, "strategy=fsdp", "max_steps=5")
+""".replace("OPTIONS", repr(OPTIONS))
+
+LAST = Path("checkpoints") / "last.ckpt"
 
 
 def items(tokens: Path, *more: str) -> list[str]:  # noqa: F811
@@ -41,22 +58,48 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def several(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
-    """Runs of two processes that torchrun starts: auto/ (DDP), then fsdp/."""
-    root = tmp_path_factory.mktemp("several")
-    (root / "both.py").write_text(BOTH)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, str(root / "both.py"), str(root), *items(tokens, *OPTIONS, "devices=2")]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return root
-
-
-@pytest.fixture(scope="module")
 def alone(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     folder = tmp_path_factory.mktemp("alone")
     run("semantic", tokens, folder, *OPTIONS)
     return folder
+
+
+@pytest.fixture(scope="module")
+def further(tokens: Path, alone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:  # noqa: F811
+    """Losses of `alone`, and of two more steps."""
+    folder = tmp_path_factory.mktemp("further")
+    shutil.copytree(alone, folder, dirs_exist_ok=True)
+    run("semantic", tokens, folder, *OPTIONS, "max_steps=5")
+    return losses(folder)
+
+
+@pytest.fixture(scope="module")
+def several(tokens: Path, alone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """Runs of two processes that torchrun starts: auto/ (DDP) and fsdp/; whole/ (FSDP), and killed/, which is started
+    a second time; more/, which goes on with what one process saved."""
+    root = tmp_path_factory.mktemp("several")
+    (root / "several.py").write_text(SEVERAL)
+    shutil.copytree(alone, root / "more")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, str(root / "several.py"), str(root), *items(tokens, "devices=2")]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
+    assert done.returncode and "SIGKILL" in done.stderr, done.stderr[-3000:]
+    assert torch.load(root / "killed" / LAST, weights_only=True)["global_step"] == 2
+    done = subprocess.run(command, env=environment(AGAIN="1"), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return root
+
+
+@pytest.mark.timeout(900)
+def test_a_sharded_run_that_was_killed_goes_on_exactly(several: Path) -> None:
+    """By chance too: every process draws what it would have drawn."""
+    whole = losses(several / "whole")
+    assert losses(several / "killed") == whole and len(whole) == 6
+
+
+def test_two_processes_go_on_with_what_one_saved(several: Path, further: dict[int, float]) -> None:
+    two = losses(several / "more")
+    assert all(two[step] == pytest.approx(further[step], rel=2e-5) for step in range(5))
 
 
 @pytest.mark.timeout(900)
@@ -68,15 +111,18 @@ def test_two_processes_give_the_losses_of_one(several: Path, alone: Path, strate
     assert one[2] != pytest.approx(one[0], rel=1e-3)
 
 
-def test_a_single_cpu_loads_what_fsdp_saved(several: Path, alone: Path, tokens: Path) -> None:  # noqa: F811
+def test_a_single_cpu_loads_what_fsdp_saved(
+    several: Path,
+    alone: Path,
+    further: dict[int, float],
+    tokens: Path,  # noqa: F811
+) -> None:
     assert averaged_state(several / "fsdp").keys() == averaged_state(alone).keys()
     assert (export(several / "fsdp") / "model.safetensors").is_file()
     # The optimiser's state comes along: the next losses of a run that goes on alone are those of one that was alone.
-    more = [*OPTIONS, "max_steps=5"]
-    run("semantic", tokens, several / "fsdp", *more)
-    run("semantic", tokens, alone, *more)
-    one, other = losses(alone), losses(several / "fsdp")
-    assert all(other[step] == pytest.approx(one[step], rel=1e-3) for step in (3, 4))
+    run("semantic", tokens, several / "fsdp", *OPTIONS, "max_steps=5")
+    other = losses(several / "fsdp")
+    assert all(other[step] == pytest.approx(further[step], rel=2e-5) for step in (3, 4))
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tokens: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import statistics
 import tempfile
@@ -16,6 +17,8 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from accompany.bench.measure import peak_memory
+from accompany.bench.training_plan import crop_flops
 from accompany.config import load_config
 from accompany.data.loading import train_loader
 from accompany.errors import InputError
@@ -72,6 +75,8 @@ def bench_training(
         `tokens`, `device`, and `rows`, one for each training with `training`, `parameters`, `batch_size`, `crop_s`,
         `steps_per_s` and `tokens_per_s` of `accompany train`, `waiting` (share of its time that goes into waiting for
         batches), `plain_steps_per_s`, and `of_plain`, the first over the last. Speeds are those of the median step.
+        `flops_per_step` are those of the matrix products; `peak_mb` is the most memory that training by Lightning took,
+        of the GPU, or of this process on a CPU.
     """
     rows = []
     for done, name in enumerate(config.trainings):
@@ -92,10 +97,12 @@ def _row(tokens_dir: str | os.PathLike[str], name: str, config: TrainingBenchCon
     data = TokenData(chosen, needs_band=TASKS[task].needs_band)
     torch.manual_seed(chosen.seed)
     model: Any = TASKS[task].model(fit_to_tokens(chosen.model, data.training_set.manifest))  # type: ignore[call-arg]
-    plain, trained = _Times(), _Times()
+    plain, trained, peaks = _Times(), _Times(), list[float | None]()
     for _ in range(config.rounds):
         _plain(copy.deepcopy(model), data, chosen, device, plain, n_steps)
-        _by_lightning(copy.deepcopy(model), data, chosen, trained)
+        with peak_memory(device) as peak_mb:
+            _by_lightning(copy.deepcopy(model), data, chosen, trained)
+            peaks.append(peak_mb())
     step_s, plain_s = statistics.median(trained.steps), statistics.median(plain.steps)
     return {
         "training": name,
@@ -107,6 +114,9 @@ def _row(tokens_dir: str | os.PathLike[str], name: str, config: TrainingBenchCon
         "waiting": sum(trained.waited) / sum(trained.steps),
         "plain_steps_per_s": 1 / plain_s,
         "of_plain": plain_s / step_s,
+        "flops_per_step": chosen.loading.batch_size
+        * crop_flops(model, data.training_set.manifest, chosen.loading.crop_s),
+        "peak_mb": max((peak for peak in peaks if peak is not None), default=None),
     }
 
 
@@ -186,7 +196,8 @@ def training_table(report: dict[str, Any]) -> str:
     return "\n".join(
         f"{row['training']} ({row['parameters'] / 1e6:.0f}M parameters, {row['batch_size']} crops of "
         f"{row['crop_s']:g} s) on {report['device']}: {row['steps_per_s']:.3f} steps a second, "
-        f"{row['tokens_per_s']:.0f} tokens a second, waiting for data {row['waiting']:.1%}; a plain loop makes "
-        f"{row['plain_steps_per_s']:.3f} steps a second, so {row['of_plain']:.0%} of it"
+        f"{row['tokens_per_s']:.0f} tokens a second, waiting for data {row['waiting']:.1%}; a plain loop "
+        f"makes {row['plain_steps_per_s']:.3f} steps a second, so {row['of_plain']:.0%} of it; "
+        f"{row['flops_per_step'] / 1e12:.2f} TFLOP a step, at most {(row['peak_mb'] or math.nan) / 1e3:.1f} GB"
         for row in report["rows"]
     )

@@ -22,7 +22,7 @@ def bench_separation(args: argparse.Namespace) -> None:
 
 def bench_on_tokens(args: argparse.Namespace) -> None:
     """Time loading (`--loader`) or training (`--training`)."""
-    device, trainings = choose_device(args.device), tuple(args.train)
+    device, trainings = choose_device(args.device), tuple(args.train) or ("semantic", "acoustic")
     with bar("loader" if args.loader else "training") as progress:
         if args.loader:
             from accompany.bench.loader import LoaderBenchConfig, bench_loader, loader_table
@@ -36,5 +36,16 @@ def bench_on_tokens(args: argparse.Namespace) -> None:
             report = bench_training(args.training, config, device, progress)
             table = training_table(report)
     say(table)
+    if args.json:
+        print_json(report)
+
+
+def plan_trainings(args: argparse.Namespace) -> None:
+    """Count what trainings would take on a GPU (`--plan`)."""
+    from accompany.bench.training_plan import PlanConfig, plan, plan_table
+
+    trainings = tuple(args.train) or PlanConfig.trainings
+    report = plan(PlanConfig(trainings, args.gpu, args.of_peak, args.price))
+    say(plan_table(report))
     if args.json:
         print_json(report)

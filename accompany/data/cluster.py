@@ -35,7 +35,7 @@ def run_on_cluster(
     Raises:
         InputError: Ray is missing, there is no such cluster, or a stage raised it.
     """
-    _connect(address)
+    connect(address)
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -100,8 +100,21 @@ class _Step:
         return {"number": row["number"], "content": pickle.dumps(content, protocol=5)}
 
 
-def _connect(address: str) -> None:
-    import ray
+def connect(address: str) -> None:
+    """Join a cluster, unless this process is in one.
+
+    Args:
+        address: as in `run_on_cluster`.
+
+    Raises:
+        InputError: Ray is missing, or there is no such cluster.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise InputError(
+            '--ray needs the package ray, which is not installed: pip install "accompany[cluster]"'
+        ) from error
 
     if ray.is_initialized():
         return
@@ -114,7 +127,10 @@ def _connect(address: str) -> None:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError) as error:
         if address != "auto":
-            raise InputError(f"Ray knows no cluster '{address}'; give HOST:PORT of its head, or auto.") from error
+            raise InputError(
+                f"Ray finds no cluster at '{address}'; give HOST:PORT of its head, or auto (and set RAY_AUTH_MODE=token"
+                " where it wants a token)."
+            ) from error
         _log.info("No Ray cluster runs here; one of this machine alone is started.")
         ray.init(**options)
 

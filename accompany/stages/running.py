@@ -15,7 +15,6 @@ from typing import Any, cast
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from accompany.errors import InputError
@@ -29,7 +28,7 @@ from accompany.stages.checkpoints import (
     tidy,
     usable_checkpoint,
 )
-from accompany.stages.masked import MaskedDecoder
+from accompany.stages.places import Place, place_here, place_on_ray
 from accompany.stages.training import PRECISIONS, RunConfig, StageTraining, Trainable
 from accompany.stages.watching import METRICS, Watch
 
@@ -44,6 +43,7 @@ def fit(
     validate: bool = True,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    on_ray: bool = False,
 ) -> None:
     """Train until `max_steps`, from the last checkpoint in `run_dir` where there is one.
 
@@ -54,6 +54,7 @@ def fit(
         validate: whether `data` has something to validate on; without it no best checkpoint is kept.
         progress: show a bar on stderr.
         callbacks: more of them.
+        on_ray: this process is a worker of Ray Train, which has made the group of processes.
 
     Raises:
         InputError: no such device, no room for checkpoints, a batch that does not fit, or a loss that is no number.
@@ -65,7 +66,8 @@ def fit(
         torch.set_num_threads(run.threads)
     check_space(training.model, run_dir)
     resumed = usable_checkpoint(run_dir)
-    trainer = _trainer(training, run_dir, validate, [*callbacks, _Keep(run_dir, resumed)], progress)
+    place = place_on_ray(training) if on_ray else place_here(training)
+    trainer = _trainer(training, run_dir, validate, [*callbacks, _Keep(run_dir, resumed)], progress, place)
     if resumed is not None:
         _log.info("Going on from %s.", resumed)
     try:
@@ -141,15 +143,14 @@ def _lightning_has_sigterm() -> Iterator[None]:
 
 
 def _trainer(
-    training: StageTraining, run_dir: Path, validate: bool, callbacks: list[Callback], progress: bool
+    training: StageTraining, run_dir: Path, validate: bool, callbacks: list[Callback], progress: bool, place: Place
 ) -> lightning.Trainer:
     run, clip = training.run, training.settings.clip_norm
-    device, devices = _devices(run)
     return lightning.Trainer(
-        accelerator=device,
-        devices=devices,
-        num_nodes=run.nodes,
-        strategy=_strategy(training, device, devices * run.nodes),
+        accelerator=place.device,
+        devices=place.devices,
+        num_nodes=place.nodes,
+        strategy=place.strategy,
         precision=cast(Any, PRECISIONS[run.precision]),
         max_steps=run.max_steps,
         max_epochs=-1,
@@ -166,44 +167,12 @@ def _trainer(
             Watch(run_dir / METRICS, progress, run.log_every),
             *callbacks,
         ],
-        plugins=[AtomicCheckpoints()],
+        plugins=[AtomicCheckpoints(), *place.plugins],
         default_root_dir=run_dir,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-
-
-def _devices(run: RunConfig) -> tuple[str, int]:
-    """The kind of device and how many of it, checked."""
-    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    device = run.device
-    if device == "auto":
-        device = next((name for name, count in there.items() if count), "cpu")
-    if device == "cpu":
-        return device, run.devices or 1
-    if not there[device]:
-        also = ", ".join(["cpu", *(name for name, count in there.items() if count)])
-        raise InputError(f"device={device} is not available here; use one of auto, {also}.")
-    if run.devices > there[device]:
-        raise InputError(f"devices={run.devices} is more than the {there[device]} {device} that are here; use fewer.")
-    return device, run.devices or there[device]
-
-
-def _strategy(training: StageTraining, device: str, world_size: int) -> Strategy | str:
-    backend = "gloo" if device == "cpu" else None
-    if training.run.strategy == "fsdp":
-        return ModelParallelStrategy(
-            data_parallel_size=world_size,
-            tensor_parallel_size=1,
-            save_distributed_checkpoint=False,  # one file, which any number of devices can read
-            process_group_backend=backend,
-        )
-    if world_size == 1:
-        return "auto"
-    # Masked decoding leaves the heads of the codebooks that chance did not pick without a gradient.
-    unused = any(isinstance(module, MaskedDecoder) for module in training.model.modules())
-    return DDPStrategy(process_group_backend=backend, find_unused_parameters=unused)
 
 
 def _loggers(run: RunConfig, run_dir: Path) -> list[Any]:

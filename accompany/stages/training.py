@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
 from accompany.stages.lora import merged
-from accompany.stages.sharding import compile_blocks, gather_into, recompute_activations, shard
+from accompany.stages.sharding import compile_blocks, gather_into, number_by_module, recompute_activations, shard
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 STRATEGIES = ("auto", "fsdp")
@@ -77,7 +77,7 @@ class RunConfig:
         precision: "float32", or "bfloat16" for autocast.
         device: "cpu", "cuda", "mps" or "auto".
         devices: processes on this machine, one for each device; 0 takes all devices there are (one on the CPU).
-        nodes: machines; their processes are started by torchrun or SLURM.
+        nodes: machines; their processes are started by torchrun, SLURM or Ray Train.
         strategy: "auto" gives each device the whole model (DDP), "fsdp" a share of it (FSDP2).
         checkpoint_activations: run each block again in the backward pass: less memory, a third more work.
         compile: compile the transformers' blocks with torch.compile: a slow start, then faster steps on GPUs.
@@ -202,8 +202,11 @@ class StageTraining(lightning.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the checkpoint before, when the loss is no number."""
+        """Keep the checkpoint before, when the loss is no number; make it one for any number of devices."""
         self.check_loss()
+        if not self.sharded:
+            for state, optimizer in zip(checkpoint["optimizer_states"], self.trainer.optimizers, strict=True):
+                number_by_module(state, optimizer, self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with a whole step, when the checkpoint was saved between the parts of one.

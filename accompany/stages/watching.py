@@ -20,7 +20,7 @@ from accompany.stages.preference import Pairs
 _log = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
-_FLOPS_OF_A_STEP = 3
+OF_A_STEP = 3
 """A backward pass multiplies twice as much as the forward pass."""
 
 PEAK_BF16_TFLOPS = {
@@ -96,7 +96,7 @@ class Watch(Callback):
         """Take the time that the batch was waited for."""
         if self._flops is None:
             known = peak_flops(_device_name(module.device)) is not None
-            self._flops = _FLOPS_OF_A_STEP * _forward_flops(module.average, batch) if known else 0.0
+            self._flops = OF_A_STEP * forward_flops(module.average, batch) if known else 0.0
             self._fresh()
         if self._ended:
             # Not all the time since then: in it checkpoints are saved too, and samples played.
@@ -150,13 +150,15 @@ class Watch(Callback):
             shown += f", {figures['speed/of_peak']:.0%} of peak"
         module.log_dict(figures, rank_zero_only=True)
         self.bar.set_postfix_str(shown)
+        if self.bar.disable and trainer.is_global_zero:
+            _log.info("Step %d of %d: %s", trainer.global_step, trainer.max_steps, shown)
 
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _forward_flops(model: Any, batch: Batch) -> float:
+def forward_flops(model: Any, batch: Batch) -> float:
     """Floating point operations of the matrix products in a forward pass."""
     from torch.utils.flop_counter import FlopCounterMode
 
