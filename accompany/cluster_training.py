@@ -54,10 +54,13 @@ def train_on_cluster(
     import ray.train
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     count, needs = workers_of(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     run_dir = make_run_dir(config, task).absolute()
-    lines = Queue(actor_options={"num_cpus": 0})
+    # Beside this process: no node of workers that dies takes the lines with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     given = {"task": task, "source": _full_path(config_source), "overrides": list(overrides), "lines": lines}
     trainer = TorchTrainer(
         cast(Any, _work),
@@ -144,7 +147,10 @@ class _Told(logging.Handler):
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.put(record.getMessage())
+        try:
+            self._lines.put(record.getMessage())
+        except Exception:  # what is only said must not end the training
+            self.handleError(record)
 
 
 @contextmanager

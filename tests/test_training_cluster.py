@@ -67,10 +67,6 @@ def workers(cluster: Any) -> list[int]:
     return found
 
 
-def close(one: dict[int, float], other: dict[int, float]) -> bool:
-    return all(other[step] == pytest.approx(one[step], rel=2e-5) for step in range(STEPS))
-
-
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("strategy", ["auto", "fsdp"])
@@ -90,7 +86,10 @@ def test_a_killed_worker_leaves_no_trace(cluster: Any, tokens: Path, tmp_path: P
     assert process.returncode == 0, words[-3000:]
     assert "failed (" in words and "Going on from" in words, words[-3000:]
     run("semantic", tokens, tmp_path / "here", *OPTIONS)
-    assert close(losses(tmp_path / "here"), losses(tmp_path / "there"))
+    here, there = losses(tmp_path / "here"), losses(tmp_path / "there")
+    # A worker that is killed takes along what its log had not written yet: single steps before the checkpoint.
+    assert set(range(STEPS // 2, STEPS)) <= there.keys() and 0 in there
+    assert all(value == pytest.approx(here[step], rel=2e-5) for step, value in there.items())
     assert (tmp_path / "there" / "model" / "model.safetensors").is_file()
 
 
