@@ -439,6 +439,18 @@ def test_deleting_a_vocal_stops_its_jobs(client, held):
     assert ended(client, job)["state"] == "cancelled"
 
 
+def test_jobs_are_cancelled_before_their_files_go(client, held, monkeypatch):
+    vocal = upload(client)
+    job = client.post(f"/api/vocals/{vocal['id']}/takes", json={}).json()
+    (visitor,) = client.app.state.server.store._visitors.values()
+    stopped: list[bool] = []
+    monkeypatch.setattr(
+        "accompany.serve.store.shutil.rmtree", lambda *_, **__: stopped.append(visitor.jobs[job["id"]].stop.is_set())
+    )
+    assert client.delete(f"/api/vocals/{vocal['id']}").status_code == 204
+    assert stopped == [True]
+
+
 def test_a_fault_is_told_as_ours_and_the_queue_goes_on(client, band, monkeypatch):
     vocal = upload(client)
     with monkeypatch.context() as broken:

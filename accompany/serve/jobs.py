@@ -169,10 +169,12 @@ class JobQueue:
             job.work(report)
         except _Stopped as stopped:
             return stopped.args
-        except InputError as error:
+        except Exception as error:
             # A vocal that is deleted under a job fails it in some way or other; the word for that is cancelled.
-            return ("cancelled", "Cancelled.") if job.stop.is_set() else ("failed", str(error))
-        except Exception:
+            if job.stop.is_set():
+                return "cancelled", "Cancelled."
+            if isinstance(error, InputError):
+                return "failed", str(error)
             _log.exception("a %s job failed", job.kind)
             return "failed", _FAULT
         return "done", ""

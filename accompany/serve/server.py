@@ -86,7 +86,7 @@ class Server:
             listen = partial(work.listen, self.band, vocal)
             self._submit(visitor, Job("listen", visitor.id, vocal.id, listen))
         except BaseException:
-            self.store.delete_vocal(visitor, vocal.id)
+            self.store.delete_vocal(visitor, vocal.id, self.cancel)
             raise
         return visitor, vocal
 
@@ -118,8 +118,7 @@ class Server:
 
     def delete_vocal(self, visitor: Visitor, vocal_id: str) -> None:
         """Forget a vocal, its files and its jobs."""
-        for job in self.store.delete_vocal(visitor, vocal_id):
-            self.cancel(job)
+        self.store.delete_vocal(visitor, vocal_id, self.cancel)
 
     def _separated(self, song: Sound, name: str) -> Sound:
         """The voice of a song, one song at a time. InputError where Demucs is not installed, or for silence."""

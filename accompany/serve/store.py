@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,14 +160,15 @@ class Store:
             del vocal.takes[take_id]
         take.path.unlink(missing_ok=True)
 
-    def delete_vocal(self, visitor: Visitor, vocal_id: str) -> list[Job]:
-        """Forget a vocal with its files; returns its jobs that still wait or run, to be cancelled."""
+    def delete_vocal(self, visitor: Visitor, vocal_id: str, cancel: Callable[[Job], None]) -> None:
+        """Forget a vocal; its jobs are cancelled first and its files deleted then, so that no job misses one."""
         with self._lock:
             vocal = self.vocal(visitor, vocal_id)
             del visitor.vocals[vocal_id]
             jobs = [job for job in visitor.jobs.values() if job.vocal == vocal_id and job.active]
+        for job in jobs:
+            cancel(job)
         shutil.rmtree(vocal.path.parent, ignore_errors=True)
-        return jobs
 
     def add_job(self, visitor: Visitor, job: Job) -> None:
         """Remember a job, and forget the oldest ended ones when there are many."""
