@@ -181,6 +181,7 @@ def test_the_report_has_what_was_found_and_says_what_failed(
     assert "fadtk listens to" in capsys.readouterr().err
 
 
+@pytest.mark.timeout(1800)
 def test_the_real_packages(contest, tmp_path):
     options = os.environ.get("ACCOMPANY_OUTSIDE", "").split()
     if not options:
