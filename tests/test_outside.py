@@ -84,10 +84,17 @@ def test_distances_of_every_row_but_the_truth(tools, contest, tmp_path):
 def test_adherence_of_pairs_has_no_interval(tools, contest, tmp_path):
     heard = ask(tools, contest, tmp_path, "audio-metrics")
     apa = {name: figures["apa"] for name, figures in heard.rows.items()}
-    assert apa["truth"] == {"mean": pytest.approx(0.0), "clips": 4}
-    assert apa["shuffled"]["mean"] < -0.3 < 0.05 < apa["vocal copy"]["mean"]
-    assert apa["theirs"] == {"mean": pytest.approx(0.0, abs=0.1), "clips": 3}
+    assert apa["truth"] == {"mean": pytest.approx(1.0), "clips": 4}
+    assert apa["shuffled"]["mean"] < 0.7 < 1.05 < apa["vocal copy"]["mean"]
+    assert apa["theirs"] == {"mean": pytest.approx(1.0, abs=0.1), "clips": 3}
     assert heard.notes == ["audio-metrics gives no apa of silence (the result is nan)."]
+
+
+def test_adherence_of_one_clip_means_nothing_and_is_left_out(tools, contest, tmp_path):
+    alone = SimpleNamespace(clips=contest.clips[:1], rows=contest.rows, output=contest.output)
+    heard = ask(tools, alone, tmp_path, "audio-metrics", "fadtk")
+    assert not any("apa" in figures for figures in heard.rows.values()) and "fad_clap_inf" in heard.rows["shuffled"]
+    assert "audio-metrics failed, its figures are left out: ValueError: too few clips to draw" in heard.notes[0]
 
 
 def test_coherence_of_each_clip(tools, contest, tmp_path):

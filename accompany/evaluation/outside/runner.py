@@ -26,6 +26,7 @@ FAD_MIN_VECTORS = 500
 """Both are the package's own: so many sample sizes, from so many vectors on."""
 COCOLA_RATE = 16000
 COCOLA_CHUNK_S = 5
+REFERENCE_APA = 0.5
 MAX_TEXT = 200
 
 
@@ -76,6 +77,9 @@ def adherence(job: dict[str, Any]) -> dict[str, Any]:
     metrics.add_reference(_pairs(job, job["reference"]))
     for name, score in _each_row(job, answer, "apa", lambda name: metrics.evaluate(_pairs(job, name))["apa"]):
         answer["rows"][name] = {"apa": float(score)}
+    # The reference scores 1, but 0 (as all rows do) where its wrong pairs came out as the right ones.
+    if answer["rows"].get(job["reference"], {"apa": 0.0})["apa"] < REFERENCE_APA:
+        raise ValueError("too few clips to draw wrong pairs from; give more")
     return answer
 
 
