@@ -162,19 +162,34 @@ def _no_space(*_, **__):
     raise InputError("No space left on device.")
 
 
-def test_the_report_has_what_was_found_and_says_what_failed(
-    tools, contest, random_bundle_dir, tmp_path, monkeypatch, capsys
-):
+def command(tools, contest, bundle_dir, tmp_path, *names):
+    """`accompany evaluate` of one song with these packages."""
     from accompany import audio
 
     song = tmp_path / "songs" / "one"
     song.mkdir(parents=True)
     audio.write(song / "vocals.flac", contest.clips[0].vocal, RATE)
     audio.write(song / "accompaniment.flac", contest.clips[0].truth, RATE)
+    asked = [word for name in names for word in ("--outside", option(tools, name))]
+    model = ["--model", str(bundle_dir), "--device", "cpu"]
+    return ["evaluate", str(tmp_path / "songs"), "--seconds", "5", "--report", str(tmp_path / "report"), *asked, *model]
+
+
+def test_who_stops_while_a_package_listens_keeps_the_rest(tools, contest, random_bundle_dir, tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("accompany.evaluation.report.ask_all", stopped)
+    assert main(command(tools, contest, random_bundle_dir, tmp_path, "fadtk")) == 130
+    assert "harmony" in json.loads((tmp_path / "report" / "report.json").read_text())["rows"]["accompany"]
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_the_report_has_what_was_found_and_says_what_failed(
+    tools, contest, random_bundle_dir, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("FAIL_AT", "run")
-    command = ["evaluate", str(tmp_path / "songs"), "--seconds", "5", "--report", str(tmp_path / "report")]
-    command += [word for tool in TOOLS for word in ("--outside", option(tools, tool))]
-    assert main([*command, "--model", str(random_bundle_dir), "--device", "cpu"]) == 0
+    assert main(command(tools, contest, random_bundle_dir, tmp_path, *TOOLS)) == 0
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert "audio-metrics failed, its figures are left out: RuntimeError: out of memory." in report["notes"]
     rows = report["rows"]

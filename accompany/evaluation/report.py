@@ -126,11 +126,19 @@ def evaluate(
     for i in tqdm(range(len(clips)), desc="Measuring", unit="clip"):
         measured.add(i, list(contest.rows()))
     out.mkdir(parents=True, exist_ok=True)
-    report = _report(measured, ask_all(tools, contest, out, config.seed), config)
+    report = _written(measured, HeardOutside(), config, out)
+    if tools:  # They may take hours: what is known by now is kept before.
+        report = _written(measured, ask_all(tools, contest, out, config.seed), config, out)
+    return report
+
+
+def _written(measured: _Measured, outside: HeardOutside, config: EvaluationConfig, out: Path) -> dict[str, Any]:
+    """The content of the report, written into `out` as JSON, table and page."""
+    report, contest = _report(measured, outside, config), measured.contest
     write_json(out / "report.json", report)
     with replacing(out / "report.md") as part:
         part.write_text(as_table(report), encoding="utf-8")
-    shown = range(min(config.players, len(clips)))
+    shown = range(min(config.players, len(contest.clips)))
     write_page(out, report, [{name: contest.output(name, i) for name in report["rows"]} for i in shown])
     return report
 
