@@ -100,17 +100,17 @@ class Splice:
         """Conditions whose frames change over."""
         fields = {item.name: getattr(conditions, item.name) for item in dataclasses.fields(conditions)}
         known = fields.pop("known")
-        moved = {name: self._taken(value, dim=1) for name, value in fields.items()}
+        moved = {name: self._taken(value) for name, value in fields.items()}
         return dataclasses.replace(conditions, **moved, known=self.streams(known))
 
     def streams(self, codes: Tensor) -> Tensor:
         """Codes or tokens [B, K, n * F] whose frames change over, n to each frame."""
-        return self._taken(codes.transpose(1, 2), dim=1).transpose(1, 2)
+        return self._taken(codes.transpose(1, 2)).transpose(1, 2)
 
-    def _taken(self, value: Tensor, dim: int) -> Tensor:
-        per_frame = value.shape[dim] // self.source.shape[1]
-        source = self.source.to(value.device).repeat_interleave(per_frame, dim=1)
-        return value[source, torch.arange(value.shape[dim], device=value.device)]
+    def _taken(self, value: Tensor) -> Tensor:
+        """Of [B, n * F, ...]."""
+        source = self.source.to(value.device).repeat_interleave(value.shape[1] // self.source.shape[1], dim=1)
+        return value[source, torch.arange(value.shape[1], device=value.device)]
 
 
 def draw_splice(frame_mask: Tensor, rate: float, generator: torch.Generator | None = None) -> Splice:
@@ -121,13 +121,12 @@ def draw_splice(frame_mask: Tensor, rate: float, generator: torch.Generator | No
         rate: 0..1.
         generator: where chance comes from, on the CPU.
     """
-    batch, n_frames = frame_mask.shape
-    wanted = torch.rand(batch, generator=generator) < rate
-    cuts = (n_frames * (0.25 + 0.5 * torch.rand(batch, generator=generator))).long().clamp(min=1)
-    lengths = frame_mask.sum(dim=1).cpu()
-    own = torch.arange(batch)
-    other = torch.where(wanted & (cuts <= lengths), (own + 1) % batch, own)
-    behind = torch.arange(n_frames) >= cuts[:, None]
+    (batch, n_frames), device = frame_mask.shape, frame_mask.device
+    wanted = (torch.rand(batch, generator=generator) < rate).to(device)
+    cuts = (n_frames * (0.25 + 0.5 * torch.rand(batch, generator=generator))).long().clamp(min=1).to(device)
+    own = torch.arange(batch, device=device)
+    other = torch.where(wanted & (cuts <= frame_mask.sum(dim=1)), (own + 1) % batch, own)
+    behind = torch.arange(n_frames, device=device) >= cuts[:, None]
     return Splice(torch.where(behind, other[:, None], own[:, None]))
 
 
