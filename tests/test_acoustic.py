@@ -352,6 +352,21 @@ def test_a_stage_of_fewer_codebooks_takes_the_first_ones() -> None:
     assert torch.equal(more["loss"], stage.loss(dataclasses.replace(batch, tokens=tokens[:, :3]))["loss"])
 
 
+def test_splices_move_tokens_and_codes_together_and_in_training_alone() -> None:
+    drops = DropRates(*[0.0] * 8, known=0.0, splice=1.0)
+    sizes = dataclasses.replace(config("depth"), conditions=dataclasses.replace(WIDTHS, drop=drops))
+    stage, tokens, known = AcousticStage(sizes), [], []
+    stage.decoder.register_forward_pre_hook(lambda _, inputs: tokens.append(inputs[0]))
+    stage.embedding.register_forward_pre_hook(lambda _, inputs: known.append(inputs[0].known))
+    stage.train().loss(batch(), torch.Generator().manual_seed(0))
+    stage.eval().loss(batch())
+    spliced, whole = tokens
+    given = batch().float().need("tokens")
+    assert torch.equal(whole, given) and torch.equal(spliced[..., 0], given[..., 0])
+    assert torch.equal(spliced[..., -1], given.roll(-1, 0)[..., -1])
+    assert torch.equal(spliced[:, 0], known[0][:, 0].repeat_interleave(2, dim=1))  # as the batch is made
+
+
 def test_noise_on_the_history_is_for_training_alone() -> None:
     torch.manual_seed(3)
     decoder = DepthDecoder(TransformerConfig(width=32, depth=1, heads=2), (20, 20), DepthConfig(8, 2, 16, 0.8))

@@ -302,17 +302,22 @@ def test_parts_of_the_history_are_hidden_at_each_items_own_rate() -> None:
     assert drop_history(codes, 0.0) is codes
 
 
-def test_a_history_with_gaps_is_trained_on_and_not_validated_on(stage: SemanticStage) -> None:
-    drops = dataclasses.replace(stage.config.conditions.drop, history=0.5)
+def seen_in_training(stage: SemanticStage, drops: DropRates) -> torch.Tensor:
+    """The codes that the decoder is shown in training with these rates, which must change nothing in validation."""
     config = dataclasses.replace(stage.config, conditions=dataclasses.replace(stage.config.conditions, drop=drops))
-    gappy = SemanticStage(config)
-    gappy.load_state_dict(stage.state_dict())
-    whole, seen = (model.eval().loss(batch())["loss"] for model in (stage, gappy))
-    assert torch.equal(whole, seen)
-    asked: list[torch.Tensor] = []
-    gappy.train().decoder.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0]))
-    gappy.loss(batch(), torch.Generator().manual_seed(0))
-    assert (asked[0] == -1).any() and (asked[0] >= 0).any()
+    other = SemanticStage(config)
+    other.load_state_dict(stage.state_dict())
+    first, second = (model.eval().loss(batch())["loss"] for model in (stage, other))
+    assert torch.equal(first, second)
+    shown: list[torch.Tensor] = []
+    other.train().decoder.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    other.loss(batch(), torch.Generator().manual_seed(0))
+    return shown[0]
+
+
+def test_a_history_with_gaps_is_trained_on_and_not_validated_on(stage: SemanticStage) -> None:
+    shown = seen_in_training(stage, dataclasses.replace(stage.config.conditions.drop, history=0.5))
+    assert (shown == -1).any() and (shown >= 0).any()
 
 
 def test_items_go_over_into_their_neighbours_with_all_that_they_are_told() -> None:
@@ -336,17 +341,9 @@ def test_items_go_over_into_their_neighbours_with_all_that_they_are_told() -> No
 
 
 def test_splices_are_trained_on_and_not_validated_on(stage: SemanticStage) -> None:
-    drops = DropRates(*[0.0] * 8, known=1.0, splice=1.0)
-    config = dataclasses.replace(stage.config, conditions=dataclasses.replace(stage.config.conditions, drop=drops))
-    spliced = SemanticStage(config)
-    spliced.load_state_dict(stage.state_dict())
-    whole, seen = (model.eval().loss(batch())["loss"] for model in (stage, spliced))
-    assert torch.equal(whole, seen)
-    asked: list[torch.Tensor] = []
-    spliced.train().decoder.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[0]))
-    spliced.loss(batch(), torch.Generator().manual_seed(0))
+    shown = seen_in_training(stage, DropRates(*[0.0] * 8, known=1.0, splice=1.0))
     codes = batch().need("codes")
-    assert torch.equal(asked[0][0, :, 0], codes[0, :, 0]) and torch.equal(asked[0][0, :, -1], codes[1, :, -1])
+    assert torch.equal(shown[..., 0], codes[..., 0]) and torch.equal(shown[..., -1], codes.roll(-1, 0)[..., -1])
 
 
 def test_absent_conditions_are_the_same_whatever_they_hold() -> None:

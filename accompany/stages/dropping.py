@@ -116,6 +116,8 @@ class Splice:
 def draw_splice(frame_mask: Tensor, rate: float, generator: torch.Generator | None = None) -> Splice:
     """Let items go over into their neighbour in the batch, each at `rate`, somewhere in their middle half.
 
+    An item that is alone (in the part of a batch that one device works through at once) stays as it is.
+
     Args:
         frame_mask: [B, F], False for padding; an item that is over by then stays as it is.
         rate: 0..1.

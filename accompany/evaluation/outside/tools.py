@@ -22,26 +22,23 @@ _RUNNER = Path(__file__).with_name("runner.py")
 
 @dataclass(frozen=True)
 class Tool:
-    """What a package gives and asks for.
+    """What a package asks for.
 
     Attributes:
-        figures: what it adds to the report.
         install: what to do in its environment.
         min_seconds: the shortest clip that it can hear.
         settings: keys beside its Python, those that must be given being True.
     """
 
-    figures: tuple[str, ...]
     install: str
     min_seconds: float = 0.0
     settings: Mapping[str, bool] = field(default_factory=dict)
 
 
 TOOLS = {
-    "fadtk": Tool(("fad_clap_inf", "fad_vggish_inf"), 'pip install fadtk "torchaudio<2.9"'),
-    "audio-metrics": Tool(("apa",), "pip install audio-metrics", 5.0),
+    "fadtk": Tool('pip install fadtk "torchaudio<2.9"'),
+    "audio-metrics": Tool("pip install audio-metrics", 5.0),
     "cocola": Tool(
-        ("cocola",),
         "clone github.com/gladia-research-group/cocola, install its requirements and add repo=FOLDER",
         5.0,
         {"checkpoint": True, "repo": False},
