@@ -6,26 +6,27 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from accompany.devices import choose_device
+from accompany.common.devices import choose_device
+from accompany.common.progress import Progress, share_of
 from accompany.errors import InputError
-from accompany.settings import Options, Settings
+from accompany.generation.settings import Options, Settings
+from accompany.generation.take import Edit, Source, Take
+from accompany.generation.vocals import Vocals, read_vocal, source_of
 from accompany.sound import Sound
-from accompany.take import Edit, Source, Take
-from accompany.vocals import Vocals, read_vocal, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from accompany.analysis import Analysis
-    from accompany.bundles import Bundle, LlambadaBundle
-    from accompany.generation import Made
-    from accompany.streaming import Stream
+    from accompany.generation.analysis import Analysis
+    from accompany.generation.draft import Made
+    from accompany.generation.streaming import Stream
+    from accompany.models.bundles import Bundle, LlambadaBundle
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +41,6 @@ __all__ = [
     "load",
     "read_vocal",
 ]
-
-Progress = Callable[[float], None]
 
 _MOST_TAKES = 64
 
@@ -98,8 +97,9 @@ class Band:
         Args:
             vocals: an audio file, or `(samples, sample_rate)` with samples [T] or [C, T]; or a list of such, which
                 are made in one batch: faster than one by one, and each as it is on its own.
-            prompt: style and instruments in plain English, which may change with the time (`accompany.prompts`); empty
-                leaves the choice to the model. For a list of vocals also a list, one for each.
+            prompt: style and instruments in plain English, which may change with the time
+                (`accompany.generation.prompts`); empty leaves the choice to the model. For a list of vocals also a
+                list, one for each.
             progress: called with the share done, 0 to 1.
             options: by name.
                 seed: the same seed, arguments and model give the same take (default 0).
@@ -108,7 +108,7 @@ class Band:
                 like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
                 plan: beats, bars, chords and key to play in place of what is heard, such as the `plan` of another take
                     with some chords changed (`dataclasses.replace`).
-                See `accompany.settings.Settings` for all of them.
+                See `accompany.generation.settings.Settings` for all of them.
 
         Raises:
             InputError: an unusable vocal (missing, broken, silent, too short), an option out of range, prompts that
@@ -136,11 +136,13 @@ class Band:
         These may differ in what is asked for and known (prompt, like, bpm, key, chords, taps, plan), not in how it is
         drawn (seed, temperature, guidance, follow) or its level: the first one's count for all.
         """
+        from accompany.generation.pipeline import perform
+
         if not vocals:
             return []
         started = time.perf_counter()
         sung = [read_vocal(vocal, self.sample_rate) for vocal in vocals]
-        made = self.bundle.generate(sung, settings, progress)
+        made = perform(self.bundle, sung, settings, progress)
         wall_s = time.perf_counter() - started
         total = sum(vocal.shape[-1] for vocal in sung)
         parts = zip(made, sung, settings, vocals, strict=True)
@@ -162,8 +164,6 @@ class Band:
 
         Each is what `generate` gives for its seed. Options and errors are as there.
         """
-        from accompany.generation import share_of
-
         check_takes(count)
         first = self.settings(prompt, **options)
         made = []
@@ -174,8 +174,8 @@ class Band:
         return sorted(made, key=lambda take: -take.scores.get("fit", 0.0))
 
     def scored(self, take: Take) -> Take:
-        """The take with its scores (`accompany.fit`); a model that plans nothing gives none."""
-        from accompany.fit import score_take
+        """The take with its scores (`accompany.generation.scores`); a model that plans nothing gives none."""
+        from accompany.generation.scores import score_take
 
         return replace(take, scores=score_take(self._own(), take)) if self.bundle.plans else take
 
@@ -190,16 +190,16 @@ class Band:
         Raises:
             InputError: as `generate`, or for a model that plans nothing.
         """
-        from accompany.analysis import listen_to
+        from accompany.generation.analysis import listen_to
 
         return listen_to(self._own(), read_vocal(vocals, self.sample_rate), self.settings(**options), edited)
 
     def stream(self, vocals: Vocals, prompt: str = "", **options: Unpack[Options]) -> Stream:
-        """Play while the song is being made: an iterable of pieces, float32 [C, t]; see `accompany.streaming.Stream`.
+        """Play while the song is being made: an iterable of pieces, float32 [C, t] (`accompany.generation.streaming`).
 
         Options and errors are as in `generate`.
         """
-        from accompany.streaming import Stream
+        from accompany.generation.streaming import Stream
 
         return Stream(self._own(), read_vocal(vocals, self.sample_rate), self.settings(prompt, **options))
 
@@ -253,7 +253,7 @@ class Band:
 
     def edit(self, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
         """Do to a take what an edit says, as it was done before to another or the same; errors as in its method."""
-        from accompany.edits import apply
+        from accompany.generation.edits import apply
 
         started = time.perf_counter()
         made, voice, lead_s = apply(self._own(), take.vocals, _made(take), edit, progress)
@@ -271,13 +271,13 @@ class Band:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` takes."""
-        from accompany.pretrained import save_bundle
+        from accompany.models.pretrained import save_bundle
 
         save_bundle(self.bundle, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
-        from accompany.pretrained import push_to_hub
+        from accompany.models.pretrained import push_to_hub
 
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)
@@ -290,7 +290,7 @@ class Band:
 
     def _own(self) -> Bundle:
         """The parts of a model of this package's own kind; InputError for another kind."""
-        from accompany.bundles import Bundle
+        from accompany.models.bundles import Bundle
 
         if not isinstance(self.bundle, Bundle):
             raise InputError(f"{self.name} plans nothing, so it can only generate; choose a model such as tiny.")
@@ -323,7 +323,7 @@ def check_takes(count: int) -> None:
 
 
 def _made(take: Take) -> Made:
-    from accompany.generation import Made
+    from accompany.generation.draft import Made
 
     return Made(take.samples, take.plan, take.draft)
 
@@ -349,14 +349,14 @@ def load(
     Raises:
         InputError: no such model, weights or adapters that do not fit, or a device or precision that is not there.
     """
-    from accompany.pretrained import find_bundle, lasting_name, load_bundle
+    from accompany.models.pretrained import find_bundle, lasting_name, load_bundle
     from accompany.stages.precision import choose_precision, set_precision
 
     device = choose_device(device)
     chosen = choose_precision(precision, device)
     bundle = load_bundle(find_bundle(model), device)
     if lora:
-        from accompany.adapters import add_adapter
+        from accompany.models.adapters import add_adapter
 
         for folder in lora:
             _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from accompany.common.files import replacing
 from accompany.errors import InputError
-from accompany.files import replacing
 
 Heard = Callable[[np.ndarray, int], None]
 

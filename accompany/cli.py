@@ -20,28 +20,28 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import accompany
-from accompany.arguments import TASKS, build_parser
 from accompany.commands.console import bar as _bar
 from accompany.commands.console import print_json as _print_json
 from accompany.commands.console import say as _say
+from accompany.commands.parser import TASKS, build_parser
+from accompany.common.starting import collection_rests
 from accompany.errors import InputError
-from accompany.starting import collection_rests
 
 Loading = Callable[[], AbstractContextManager[None]]
 
 _RECIPES = {
-    "codec": ("accompany.encoders.training.codec", "train_codec", "CodecTrainingConfig"),
-    "mert": ("accompany.encoders.training.mert", "train_mert", "MertTrainingConfig"),
-    "clap": ("accompany.encoders.training.clap", "train_clap", "ClapTrainingConfig"),
+    "codec": ("accompany.training.encoders.codec", "train_codec", "CodecTrainingConfig"),
+    "mert": ("accompany.training.encoders.mert", "train_mert", "MertTrainingConfig"),
+    "clap": ("accompany.training.encoders.clap", "train_clap", "ClapTrainingConfig"),
     "semantic_codes": (
-        "accompany.encoders.training.semantic_codes",
+        "accompany.training.encoders.semantic_codes",
         "fit_semantic_codes",
         "SemanticCodesTrainingConfig",
     ),
-    "grids": ("accompany.grid_training", "train_grids", "GridTrainingConfig"),
-    "harmoniser": ("accompany.harmoniser_training", "train_harmoniser", "HarmoniserTrainingConfig"),
-    "judge": ("accompany.evaluation.judge_training", "train_judge", "JudgeTrainingConfig"),
-    "separator": ("accompany.data.separator_training", "train_separator", "SeparatorTrainingConfig"),
+    "grids": ("accompany.training.grids", "train_grids", "GridTrainingConfig"),
+    "harmoniser": ("accompany.training.harmoniser", "train_harmoniser", "HarmoniserTrainingConfig"),
+    "judge": ("accompany.training.judge.train", "train_judge", "JudgeTrainingConfig"),
+    "separator": ("accompany.training.separator", "train_separator", "SeparatorTrainingConfig"),
 }
 _STOPPED, _OURS, _INPUT = 130, 1, 2
 _LORA_RANK = 8
@@ -166,10 +166,10 @@ def _synth(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from accompany.config import from_dict
-    from accompany.data.pair_making import PrepareConfig
-    from accompany.data.prepare import prepare
-    from accompany.devices import choose_device
+    from accompany.common.config import from_dict
+    from accompany.common.devices import choose_device
+    from accompany.data.prepare.pair_making import PrepareConfig
+    from accompany.data.prepare.prepare import prepare
 
     limits = {"segment_s": args.segment, "min_voiced_share": args.min_voiced}
     given = {"separator": args.separator, "captions": args.captions, "clap": args.clap, "captioner": args.captioner}
@@ -185,9 +185,9 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _tokenize(args: argparse.Namespace) -> None:
-    from accompany.data.encode import EncodeConfig
-    from accompany.data.tokenize import tokenize
-    from accompany.devices import choose_device
+    from accompany.common.devices import choose_device
+    from accompany.data.tokens.encode import EncodeConfig
+    from accompany.data.tokens.tokenize import tokenize
 
     options = {name: getattr(args, name) for name in ("val_share", "batch", "workers", "ray")}
     # The nodes of a cluster have devices of their own.
@@ -203,7 +203,7 @@ def _tokenize(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     if args.task in TASKS:
-        from accompany.train import train
+        from accompany.training.train import train
 
         if args.lora and not any(item.startswith("lora.rank=") for item in args.overrides):
             args.overrides.append(f"lora.rank={_LORA_RANK}")
@@ -211,7 +211,7 @@ def _train(args: argparse.Namespace) -> None:
     elif args.ray:
         raise InputError(f"--ray trains {', '.join(TASKS)}; leave it out for {args.task}.")
     else:
-        from accompany.config import load_config
+        from accompany.common.config import load_config
 
         module_name, function, schema = _RECIPES[args.task]
         module = importlib.import_module(module_name)
@@ -221,20 +221,20 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _tune(args: argparse.Namespace) -> None:
-    from accompany.tune import tune
+    from accompany.training.tune import tune
 
     _say(f"tune: {tune(args.config, args.overrides)}")
 
 
 def _export(args: argparse.Namespace) -> None:
-    from accompany.export import export_bundle
+    from accompany.training.export import export_bundle
 
     made = export_bundle(args.runs, args.out_dir, base=args.base, which=args.which, name=args.name)
     _say(f"export: {made}")
 
 
 def _bundle(args: argparse.Namespace) -> None:
-    from accompany.assemble import assemble
+    from accompany.models.assemble import assemble
 
     given = dict(part.partition("=")[::2] for part in args.parts)
     made = assemble(args.out_dir, given, base=args.base, name=args.name, license=args.license, card=args.card)
@@ -242,7 +242,7 @@ def _bundle(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    from accompany.importing.llambada import import_llambada
+    from accompany.models.importing.llambada import import_llambada
 
     _say(f"import: {import_llambada(args.checkpoint_dir, args.out_dir)}")
 
@@ -271,7 +271,7 @@ def _study(args: argparse.Namespace) -> None:
 
 
 def _recipe(args: argparse.Namespace) -> None:
-    from accompany.recipe import listing, load_recipe, part_of, read_records, run_recipe, times
+    from accompany.commands.recipe import listing, load_recipe, part_of, read_records, run_recipe, times
 
     steps = load_recipe(args.recipe, args.scale)
     chosen = part_of(steps, [name.strip() for name in args.steps.split(",") if name.strip()], args.first)
@@ -295,9 +295,9 @@ def _bench(args: argparse.Namespace) -> None:
 
             plan_trainings(args) if args.plan else bench_on_tokens(args)
         return
-    from accompany.bench.picture import check_picture, draw
-    from accompany.bench.run import BenchConfig, as_table, bench
-    from accompany.bench.subjects import find_subject
+    from accompany.evaluation.speed.picture import check_picture, draw
+    from accompany.evaluation.speed.run import BenchConfig, as_table, bench
+    from accompany.evaluation.speed.subjects import find_subject
 
     config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
     if args.plot:
@@ -323,7 +323,7 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
-    from accompany.models import describe_models
+    from accompany.models.pretrained import describe_models
 
     models = describe_models()
     if args.json:
@@ -341,7 +341,7 @@ def _models(args: argparse.Namespace) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from accompany.doctor import examine
+    from accompany.commands.doctor import examine
 
     findings = examine()
     for finding in findings:

@@ -17,17 +17,17 @@ from small_parts import write_songs
 
 import accompany
 from accompany.cli import main
-from accompany.data.loading import LoadingConfig
-from accompany.data.tokenize import tokenize
+from accompany.common.weights import read_state
+from accompany.data.loading.crops import LoadingConfig
+from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
-from accompany.export import export_bundle
 from accompany.stages.batch import Batch
 from accompany.stages.lora import LoraConfig, add_lora, merge, merged
-from accompany.stages.preference import Pairs, preference_losses
 from accompany.stages.transformer import Transformer, TransformerConfig
-from accompany.train import train
-from accompany.tune import PairData, TuneConfig, tune, variety
-from accompany.weights import read_state
+from accompany.training.export import export_bundle
+from accompany.training.stages.preference import Pairs, preference_losses
+from accompany.training.train import train
+from accompany.training.tune import PairData, TuneConfig, tune, variety
 
 pytest.importorskip("peft")
 
@@ -275,7 +275,7 @@ def test_a_full_disk_is_named(
 ) -> None:
     import errno
 
-    from accompany.stages import checkpoints
+    from accompany.training.stages import checkpoints
 
     room = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(InputError, match="GB more, but only 1e-06 GB are free"):

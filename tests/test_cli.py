@@ -16,9 +16,9 @@ from conftest import sing
 
 import accompany
 from accompany import audio
-from accompany.arguments import build_parser
 from accompany.cli import _RECIPES, main
-from accompany.config import CONFIGS_DIR
+from accompany.commands.parser import build_parser
+from accompany.common.config import CONFIGS_DIR
 
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
@@ -138,7 +138,7 @@ def test_the_configs_of_the_other_parts_have_every_key(part):
     pytest.importorskip("lightning")
     from omegaconf import OmegaConf
 
-    module, _, name = _RECIPES.get(part, ("accompany.tune", "tune", "TuneConfig"))
+    module, _, name = _RECIPES.get(part, ("accompany.training.tune", "tune", "TuneConfig"))
 
     def keys(config, prefix=""):
         for key in config:
@@ -169,7 +169,7 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, tmp_path):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "accompany.data.songs.write", None)
     monkeypatch.setitem(sys.modules, "lightning", None)
-    for name in ("accompany.train", "accompany.stages.training"):
+    for name in ("accompany.training.train", "accompany.training.stages.module"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     assert main(["train", "semantic"]) == 2
     assert 'pip install "accompany[train]"' in capsys.readouterr().err

@@ -272,7 +272,7 @@ def test_grooves_fill_a_bar() -> None:
 
 
 def test_the_chords_that_are_played_are_those_that_are_read() -> None:
-    from accompany.stages.harmony import chord_pitch_classes
+    from accompany.music.harmony import chord_pitch_classes
 
     for quality, intervals in QUALITIES.items():
         _, read, _ = chord_pitch_classes(f"D:{quality}")

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from accompany.errors import InputError
+from accompany.music.chord_decoding import decode_chords, decode_key, overlay
+from accompany.music.harmony import NO_CHORD, key_index, majmin
+from accompany.music.tracking import BeatTrackingConfig, track_beats
 from accompany.stages.batch import Batch
-from accompany.stages.chord_decoding import decode_chords, decode_key, overlay
-from accompany.stages.harmony import NO_CHORD, key_index, majmin
 from accompany.stages.listener import Listener, ListenerConfig, ListenerOutput, pulse_loss, transpose_vocal
-from accompany.stages.listening_scores import f_measure, listening_scores
-from accompany.stages.tracking import BeatTrackingConfig, track_beats
 from accompany.stages.transformer import TransformerConfig
+from accompany.training.stages.analysis_scores import f_measure, listening_scores
 
 RATE = 50.0
 CONFIG = ListenerConfig(

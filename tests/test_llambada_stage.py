@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from accompany.common.weights import load_module, read_state, save_module
 from accompany.errors import InputError
-from accompany.importing.token_stage import convert_token_stage
+from accompany.models.importing.token_stage import convert_token_stage
 from accompany.stages.llambada import TokenStage, TokenStageConfig, to_tokens
 from accompany.stages.sampling import SamplingConfig
 from accompany.stages.transformer import Transformer, TransformerConfig
-from accompany.weights import load_module, read_state, save_module
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "llambada"
 SEQUENCES = {

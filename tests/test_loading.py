@@ -11,20 +11,20 @@ import pytest
 import torch
 from small_parts import small_parts, write_song, write_songs
 
-from accompany.data.encode import EncodeConfig
-from accompany.data.index import read_index
-from accompany.data.loading import LoadingConfig, TokenDataset, train_loader, val_loader
-from accompany.data.order import Draws, EndlessLoader, Order
-from accompany.data.shards import Shard, ShardWriter, whole
-from accompany.data.stretch import stretched
-from accompany.data.targets import chord_track, control_arrays, key_target, pulse_track
-from accompany.data.token_parts import TokenParts
-from accompany.data.tokenize import tokenize
-from accompany.data.tokens import SHARDS, Labels, open_version
+from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_loader, val_loader
+from accompany.data.loading.order import Draws, EndlessLoader, Order
+from accompany.data.loading.stretch import stretched
+from accompany.data.loading.targets import chord_track, control_arrays, key_target, pulse_track
+from accompany.data.tokens.encode import EncodeConfig
+from accompany.data.tokens.index import read_index
+from accompany.data.tokens.parts import TokenParts
+from accompany.data.tokens.shards import Shard, ShardWriter, whole
+from accompany.data.tokens.store import SHARDS, Labels, open_version
+from accompany.data.tokens.tokenize import tokenize
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
+from accompany.music.plan import CHORD_SLICE, CONTROL_DIM
 from accompany.stages.batch import Batch
-from accompany.stages.plan import CHORD_SLICE, CONTROL_DIM
 
 CONFIG = LoadingConfig(crop_s=2.0, batch_size=4)
 
@@ -272,7 +272,7 @@ def test_training_draws_every_variant_of_the_tokens_and_validation_the_first(tmp
 
 def _tell_variants_apart(tokens: Path) -> None:
     """The codec of the tests has random weights and hears no phase: variant v becomes the first plus v."""
-    from accompany.data.shards import Encoded, labels_of
+    from accompany.data.tokens.shards import Encoded, labels_of
 
     manifest, version = open_version(tokens)
     for name in manifest.shards:
@@ -381,8 +381,8 @@ def test_ten_batches_a_second(tokens: Path) -> None:
 
 
 def test_bench_says_whether_loading_keeps_up(tokens: Path) -> None:
-    from accompany.bench import loader as timing
     from accompany.cli import main
+    from accompany.evaluation.speed import loader as timing
 
     pytest.importorskip("lightning")
     small = timing.LoaderBenchConfig(("semantic",), batches=3, steps=1, workers=(0,))

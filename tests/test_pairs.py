@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from accompany.config import read_json
-from accompany.data.captioning.tags import read_notes
-from accompany.data.captioning.wording import Facts, key_words, word_captions
-from accompany.data.captioning.write import CaptionWriter, load_captioner, load_listener
-from accompany.data.fingerprints import find_duplicates, fingerprint, from_text, to_text
-from accompany.data.measured import Measured, measure_music
-from accompany.data.measures import Limits, Measurer, Measures, likeness, reason_to_drop
-from accompany.data.pair_making import moved_labels
-from accompany.data.pairs import folder_name
-from accompany.data.prepare import PrepareConfig, prepare
-from accompany.data.sources import find_songs
-from accompany.data.stretches import Clipping, Window
+from accompany.common.config import read_json
+from accompany.data.captions.tags import read_notes
+from accompany.data.captions.wording import Facts, key_words, word_captions
+from accompany.data.captions.write import CaptionWriter, load_captioner, load_listener
+from accompany.data.prepare.fingerprints import find_duplicates, fingerprint, from_text, to_text
+from accompany.data.prepare.measured import Measured, measure_music
+from accompany.data.prepare.measures import Limits, Measurer, Measures, likeness, reason_to_drop
+from accompany.data.prepare.pair_making import moved_labels
+from accompany.data.prepare.pairs import folder_name
+from accompany.data.prepare.prepare import PrepareConfig, prepare
+from accompany.data.prepare.sources import find_songs
+from accompany.data.prepare.stretches import Clipping, Window
 from accompany.errors import InputError
 
 RATE = 24000

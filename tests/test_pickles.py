@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from accompany.common.pickles import read_kmeans, read_state
 from accompany.errors import InputError
-from accompany.pickles import read_kmeans, read_state
 
 
 class Touch:

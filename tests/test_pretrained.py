@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from accompany import pretrained
+from accompany.common.weights import load_transformers, read_state, save_state
 from accompany.encoders.codec import Codec
 from accompany.errors import InputError
-from accompany.pretrained import (
+from accompany.models import pretrained
+from accompany.models.pretrained import (
     PartInfo,
     find_bundle,
     lasting_name,
@@ -30,7 +31,6 @@ from accompany.pretrained import (
     save_module,
     write_bundle,
 )
-from accompany.weights import load_transformers, read_state, save_state
 
 transformers = pytest.importorskip("transformers")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from accompany.common.processes import cpu_seconds, only_one_in, peak_memory_mb
 from accompany.errors import InputError
-from accompany.processes import cpu_seconds, only_one_in, peak_memory_mb
 
 
 def test_the_peak_is_told_in_millions_of_bytes() -> None:

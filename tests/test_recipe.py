@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from accompany.cli import _RECIPES, main
-from accompany.config import load_config
+from accompany.commands.recipe import REPORT, Step, listing, load_recipe, part_of, read_records, run_recipe
+from accompany.common.config import load_config
+from accompany.common.processes import only_one_in, run_as_process
 from accompany.errors import InputError
-from accompany.processes import only_one_in, run_as_process
-from accompany.recipe import REPORT, Step, listing, load_recipe, part_of, read_records, run_recipe
 
 STEPS = """
 scaled: {--songs: 3, steps: 5}
@@ -257,7 +257,7 @@ def test_every_setting_of_the_shipped_recipe_is_one() -> None:
     pytest.importorskip("lightning")
     from importlib import import_module
 
-    from accompany.train import TASKS
+    from accompany.training.train import TASKS
 
     for scale in (0.01, 1.0):
         for step in load_recipe("tiny", scale):

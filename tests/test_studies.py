@@ -12,7 +12,7 @@ from conftest import sing
 
 from accompany import InputError, audio
 from accompany.cli import main
-from accompany.config import write_json
+from accompany.common.config import write_json
 from accompany.evaluation import metrics, tonality
 from accompany.evaluation.arranger import arrange
 from accompany.evaluation.seams import edges

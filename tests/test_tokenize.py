@@ -18,16 +18,16 @@ from small_parts import SAMPLE_RATE, save_bundle, small_parts, write_song, write
 
 from accompany import audio
 from accompany.cli import main
-from accompany.config import CONFIGS_DIR
+from accompany.common.config import CONFIGS_DIR
 from accompany.data.convert import convert
-from accompany.data.encode import EncodeConfig, encode, hear, moved_in_phase
-from accompany.data.index import read_index
-from accompany.data.pair_sources import Bleeds, Source, find_sources, side_of, sides_of
-from accompany.data.shards import Encoded, Shard, labels_of, whole
 from accompany.data.storage import Store
-from accompany.data.token_parts import TokenParts, tokens_per_frame
-from accompany.data.tokenize import load_parts, tokenize
-from accompany.data.tokens import SHARDS, Labels, open_version, read_manifest
+from accompany.data.tokens.encode import EncodeConfig, encode, hear, moved_in_phase
+from accompany.data.tokens.index import read_index
+from accompany.data.tokens.pair_sources import Bleeds, Source, find_sources, side_of, sides_of
+from accompany.data.tokens.parts import TokenParts, tokens_per_frame
+from accompany.data.tokens.shards import Encoded, Shard, labels_of, whole
+from accompany.data.tokens.store import SHARDS, Labels, open_version, read_manifest
+from accompany.data.tokens.tokenize import load_parts, tokenize
 from accompany.encoders.codec import Codec
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
@@ -281,7 +281,7 @@ def test_pairs_that_come_later_join(parts: TokenParts, tmp_path: Path) -> None:
 
 def _noted_run(root: Path) -> None:
     """Tokenize root/songs, slowly, and note each pair that is begun."""
-    from accompany.data import tokenize as command
+    from accompany.data.tokens import tokenize as command
 
     listen = command.hear
 
@@ -410,7 +410,7 @@ def test_a_full_disk_ends_with_a_sentence_and_keeps_what_is_done(
 
 
 def test_only_one_run_at_a_time(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
-    from accompany.processes import only_one_in
+    from accompany.common.processes import only_one_in
 
     with only_one_in(tmp_path), pytest.raises(InputError, match="Another run"):
         tokenize(songs, tmp_path, parts, progress=False)

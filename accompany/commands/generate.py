@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.commands.console import bar, print_json, say
+from accompany.common.processes import peak_memory_mb
 from accompany.errors import InputError
-from accompany.processes import peak_memory_mb
 
 if TYPE_CHECKING:
-    from accompany.analysis import Analysis
     from accompany.api import Band
-    from accompany.data.separate import VocalSeparator
-    from accompany.outputs import Output
+    from accompany.commands.outputs import Output
+    from accompany.generation.analysis import Analysis
+    from accompany.generation.take import Take
     from accompany.sound import Sound
-    from accompany.take import Take
+    from accompany.sound.separation import VocalSeparator
 
 Load = Callable[[argparse.Namespace], Any]
 
@@ -36,7 +36,7 @@ def generate(args: argparse.Namespace, load: Load) -> None:
     """Make the accompaniments that the arguments ask for, and their files."""
     from accompany.api import check_takes
     from accompany.audio import info
-    from accompany.outputs import plan_outputs
+    from accompany.commands.outputs import plan_outputs
 
     check_takes(args.takes)
     options, analysis = read_controls(args)
@@ -74,7 +74,7 @@ def generate(args: argparse.Namespace, load: Load) -> None:
 
 def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | None]:
     """The options of `Band.generate` in the arguments, checked; and the chord file, if one is given."""
-    from accompany.settings import Settings
+    from accompany.generation.settings import Settings
 
     options = {name: getattr(args, name) for name in _CONTROLS if getattr(args, name, None) is not None}
     if getattr(args, "level", None) is not None:
@@ -82,7 +82,7 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
     analysis = None
     if getattr(args, "chords", None) is not None:
         if Path(args.chords).suffix.lower() == ".json":
-            from accompany.analysis import Analysis
+            from accompany.generation.analysis import Analysis
 
             analysis = Analysis.load(args.chords)
         else:
@@ -180,7 +180,7 @@ def _check_adapters(args: argparse.Namespace) -> None:
                 f"work them in with accompany export, and give that model."
             )
     if args.lora:
-        from accompany.adapters import check_scale
+        from accompany.models.adapters import check_scale
 
         check_scale(args.lora_scale)
 
@@ -218,7 +218,7 @@ class _Voices:
         self._separator: VocalSeparator | None = None
         if args.separate:
             from accompany.api import choose_device
-            from accompany.data.separate import BUNDLED, VocalSeparator
+            from accompany.sound.separation import BUNDLED, VocalSeparator
 
             self._separator = VocalSeparator(args.separator or BUNDLED, choose_device(args.device))
         elif args.separator:
@@ -243,7 +243,7 @@ class _Voices:
             yield self._separated(vocal, Path(folder) / f"{vocal.stem}.wav")
 
     def _separated(self, song: Path, target: Path) -> Path:
-        from accompany.covers import separate_vocal
+        from accompany.sound.covers import separate_vocal
 
         assert self._separator is not None
         with bar(f"{song.name}: voice") as progress:
@@ -306,7 +306,7 @@ def _told(vocals: Path, accompaniment: Path, mix: Path | None, take: Take, wall_
 
 def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespace, sound: Sound) -> dict[str, Any]:
     """Write settings, picture, MIDI and stems where they are wanted; what was written, for the JSON."""
-    from accompany.remake import Recipe
+    from accompany.commands.remake import Recipe
 
     told: dict[str, Any] = {}
     for ending, path in output.beside:
@@ -338,7 +338,7 @@ def _into_project(
     sound: Sound,
     suffix: str,
 ) -> dict[str, Any]:
-    from accompany.project import Project
+    from accompany.generation.project import Project
 
     started = time.perf_counter()
     takes = _make(band, vocal, args, options, analysis)

@@ -15,16 +15,16 @@ from accompany.errors import InputError
 
 if TYPE_CHECKING:
     from accompany.api import Band
-    from accompany.take import Take
+    from accompany.generation.take import Take
 
 Edit = Callable[["Band", "Take", dict[str, Any]], "Take"]
 
 
 def analyse(args: argparse.Namespace, load: Load) -> None:
     """Write what is heard in a vocal as JSON, and as a picture."""
-    from accompany.analysis import default_path, shorten
     from accompany.audio import info
-    from accompany.vocals import read_vocal
+    from accompany.generation.analysis import default_path, shorten
+    from accompany.generation.vocals import read_vocal
 
     options, edited = read_controls(args)
     if edited is not None and options:
@@ -53,7 +53,7 @@ def analyse(args: argparse.Namespace, load: Load) -> None:
 
 def retake(args: argparse.Namespace, load: Load) -> None:
     """Make a region of the current take again."""
-    from accompany.bars import bars_as_seconds
+    from accompany.music.bars import bars_as_seconds
 
     in_seconds = args.first is not None and args.last is not None
     if in_seconds == (args.bars is not None) or (args.first is None) != (args.last is None):
@@ -78,7 +78,7 @@ def extend(args: argparse.Namespace, load: Load) -> None:
 
 def undo(args: argparse.Namespace, load: Load) -> None:
     """Go back to the take before the current one."""
-    from accompany.project import Project
+    from accompany.generation.project import Project
 
     project = Project.open(args.project)
     name = project.undo()
@@ -90,7 +90,7 @@ def takes(args: argparse.Namespace, load: Load) -> None:
     """List the takes of a project, or choose one."""
     from dataclasses import asdict
 
-    from accompany.project import Project
+    from accompany.generation.project import Project
 
     project = Project.open(args.project)
     if args.choose:
@@ -108,8 +108,8 @@ def takes(args: argparse.Namespace, load: Load) -> None:
 
 def remake(args: argparse.Namespace, load: Load) -> None:
     """Make a take again from its settings file."""
-    from accompany.outputs import plan_outputs
-    from accompany.remake import Recipe
+    from accompany.commands.outputs import plan_outputs
+    from accompany.commands.remake import Recipe
 
     recipe = Recipe.load(args.file)
     stem = Path(args.file).name.removesuffix(".json").removesuffix(".settings")
@@ -126,14 +126,14 @@ def remake(args: argparse.Namespace, load: Load) -> None:
 
 def completion(args: argparse.Namespace, load: Load) -> None:
     """Print completion for a shell."""
-    from accompany.arguments import build_parser
+    from accompany.commands.parser import build_parser
 
     sys.stdout.write(script(build_parser(), args.shell))
 
 
 def _edit(args: argparse.Namespace, load: Load, work: Edit) -> None:
     """Do an edit to the current take of a project, and write the files of the new one."""
-    from accompany.project import Project
+    from accompany.generation.project import Project
 
     options, _ = read_controls(args)
     project = Project.open(args.project)

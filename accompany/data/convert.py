@@ -9,12 +9,21 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from accompany.config import read_json
-from accompany.data.encode import EncodeConfig
-from accompany.data.index import finish
-from accompany.data.shards import SUFFIX, Encoded, ShardWriter
+from accompany.common.config import read_json
 from accompany.data.storage import Store
-from accompany.data.tokens import MANIFEST, OLD_SCHEMA, SHARDS, Labels, Manifest, planned, read_content, write_manifest
+from accompany.data.tokens.encode import EncodeConfig
+from accompany.data.tokens.index import finish
+from accompany.data.tokens.shards import SUFFIX, Encoded, ShardWriter
+from accompany.data.tokens.store import (
+    MANIFEST,
+    OLD_SCHEMA,
+    SHARDS,
+    Labels,
+    Manifest,
+    planned,
+    read_content,
+    write_manifest,
+)
 from accompany.errors import InputError
 
 _SHARD_PAIRS = 64

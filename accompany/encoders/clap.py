@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.encoders.originals import original_file, read_laion_clap
-from accompany.errors import InputError
-from accompany.hub import pull_text_files
-from accompany.weights import (
+from accompany.common.hub import pull_text_files
+from accompany.common.weights import (
     PathLike,
     find_license,
     load_transformers,
@@ -22,6 +20,8 @@ from accompany.weights import (
     resolve_folder,
     save_transformers,
 )
+from accompany.encoders.originals import original_file, read_laion_clap
+from accompany.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from accompany.audio import frame_count
+from accompany.common.weights import PathLike, find_license, load_transformers, log_license
 from accompany.encoders.originals import original_file, read_encodec
 from accompany.errors import InputError
-from accompany.weights import PathLike, find_license, load_transformers, log_license
 
 if TYPE_CHECKING:
     from transformers import EncodecModel

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from accompany.audio import frame_count
-from accompany.config import read_json
+from accompany.common.config import read_json
+from accompany.common.weights import PathLike, load_transformers, resolve_folder
 from accompany.encoders.spectral import padded_slice
 from accompany.errors import InputError
-from accompany.weights import PathLike, load_transformers, resolve_folder
 
 if TYPE_CHECKING:
     from transformers import HubertModel

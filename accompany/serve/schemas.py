@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from accompany.generation.settings import Settings
 from accompany.serve.jobs import Job, JobQueue
 from accompany.serve.store import StoredTake, Vocal
-from accompany.settings import Settings
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 

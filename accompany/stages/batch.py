@@ -21,7 +21,7 @@ class Batch:
         vocal: [B, F, Dv] melody features, then MERT states, of the (augmented) vocal on the semantic grid.
         vocal_mask: [B, F] bool, True where the vocal is known; None means everywhere.
         text: [B, F, Dt] or [B, Dt] CLAP embedding of the caption (or of the accompaniment's sound), unit norm.
-        control: [B, F, Dc] control track of `accompany.stages.plan.control_track`.
+        control: [B, F, Dc] control track of `accompany.music.plan.control_track`.
         control_mask: [B, F, 3] bool, which of the groups beat, chord, key is known in each frame.
         codes: [B, K, F] semantic codes of the accompaniment.
         tokens: [B, Kc, A] codec tokens of the accompaniment, A = F times a whole number.

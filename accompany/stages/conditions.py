@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.music.plan import CONTROL_DIM, GROUP_SLICES
 from accompany.stages.batch import Batch
 from accompany.stages.dropping import DropRates
-from accompany.stages.plan import CONTROL_DIM, GROUP_SLICES
 from accompany.stages.transformer import init_weights
 
 

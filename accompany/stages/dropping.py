@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from accompany.stages.plan import BAR_PHASE, BEAT_PHASE
+from accompany.music.plan import BAR_PHASE, BEAT_PHASE
 
 if TYPE_CHECKING:
     from accompany.stages.conditions import Conditions

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.stages.tracking import Candidate, Choose
+from accompany.music.tracking import Candidate, Choose
 from accompany.stages.transformer import init_weights
 
 _STEPS = 12

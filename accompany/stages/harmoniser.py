@@ -3,7 +3,7 @@
 Two small networks over beats. One says how likely each of the 24 keys is. The other reads the melody from the tonic of
 a key and scores chords for each beat, staying on the one before, and each change: a linear-chain conditional random
 field (Lafferty, McCallum and Pereira 2001), whose marginals are averaged over the likely keys. Both read
-`accompany.stages.beat_melody`, so they learn from composed songs that nobody has sung.
+`accompany.music.beat_melody`, so they learn from composed songs that nobody has sung.
 
 Shape letters: B batch, T beats.
 """
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.stages.beat_melody import BEAT_DIM, turned
-from accompany.stages.harmony import N_CHORDS, N_KEYS, NO_CHORD
+from accompany.music.beat_melody import BEAT_DIM, turned
+from accompany.music.harmony import N_CHORDS, N_KEYS, NO_CHORD
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 _MODES = 2

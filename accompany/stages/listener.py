@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.stages.batch import Batch
-from accompany.stages.beat_melody import beats_of_features
-from accompany.stages.chord_decoding import (
+from accompany.music.beat_melody import beats_of_features
+from accompany.music.chord_decoding import (
     Chord,
     ChordDecodingConfig,
     decode_chords,
@@ -21,12 +20,13 @@ from accompany.stages.chord_decoding import (
     harmonised,
     overlay,
 )
+from accompany.music.harmony import N_CHORDS, N_KEYS, key_index, key_label, transpose_majmin
+from accompany.music.plan import Plan
+from accompany.music.tracking import BeatTrackingConfig, track_beats
+from accompany.stages.batch import Batch
 from accompany.stages.decoding import windows
 from accompany.stages.grids import GridJudge
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig
-from accompany.stages.harmony import N_CHORDS, N_KEYS, key_index, key_label, transpose_majmin
-from accompany.stages.plan import Plan
-from accompany.stages.tracking import BeatTrackingConfig, track_beats
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
 BEATS_PER_FRAME = 2

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from accompany.common.weights import save_state
 from accompany.errors import InputError
-from accompany.weights import save_state
 
 _NAME = "default"
 """What peft calls the one adapter."""

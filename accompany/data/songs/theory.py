@@ -26,7 +26,7 @@ SCALES: dict[str, tuple[int, ...]] = {
 MAJOR_LIKE = frozenset({"major", "mixolydian", "lydian", "blues"})
 
 # Harte shorthand -> semitones above the root, extensions an octave up as they are played, in the order in which
-# voicings take them. `accompany.stages.harmony` has a table of its own, of pitch classes: it reads what people write,
+# voicings take them. `accompany.music.harmony` has a table of its own, of pitch classes: it reads what people write,
 # which is more (maj13, aug7), and there a 13 has all its thirds, while a band leaves out the eleventh.
 QUALITIES: dict[str, tuple[int, ...]] = {
     "maj": (0, 4, 7),

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from accompany.config import read_json, write_json
+from accompany.common.config import read_json, write_json
+from accompany.common.files import PART, complete
 from accompany.data.songs.make import Song, make_song
 from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
 from accompany.errors import InputError
-from accompany.files import PART, complete
 
 _log = logging.getLogger(__name__)
 

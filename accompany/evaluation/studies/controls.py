@@ -18,11 +18,11 @@ from accompany.evaluation.rows import other_clip
 from accompany.evaluation.studies.play import Stage, chosen, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip
-from accompany.fit import score
-from accompany.planning import lay_chords
-from accompany.stages.harmony import key_index, key_label
-from accompany.stages.plan import Plan
-from accompany.take import Take
+from accompany.generation.planning import lay_chords
+from accompany.generation.scores import score
+from accompany.generation.take import Take
+from accompany.music.harmony import key_index, key_label
+from accompany.music.plan import Plan
 
 _FASTER = 1.15
 _FIFTH = 7
