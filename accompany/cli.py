@@ -203,11 +203,16 @@ def _tokenize(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     if args.task in TASKS:
-        from accompany.training.train import train
-
         if args.lora and not any(item.startswith("lora.rank=") for item in args.overrides):
             args.overrides.append(f"lora.rank={_LORA_RANK}")
-        made = train(args.task, args.config, args.overrides, ray=args.ray)
+        if args.ray:
+            from accompany.training.cluster import train_on_cluster
+
+            made = train_on_cluster(args.task, args.config, args.overrides, args.ray)
+        else:
+            from accompany.training.train import train
+
+            made = train(args.task, args.config, args.overrides)
     elif args.ray:
         raise InputError(f"--ray trains {', '.join(TASKS)}; leave it out for {args.task}.")
     else:
@@ -295,9 +300,9 @@ def _bench(args: argparse.Namespace) -> None:
 
             plan_trainings(args) if args.plan else bench_on_tokens(args)
         return
+    from accompany.evaluation.speed.find import find_subject
     from accompany.evaluation.speed.picture import check_picture, draw
     from accompany.evaluation.speed.run import BenchConfig, as_table, bench
-    from accompany.evaluation.speed.subjects import find_subject
 
     config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
     if args.plot:

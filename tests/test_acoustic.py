@@ -13,10 +13,9 @@ from accompany.common.config import from_dict, to_dict
 from accompany.music.plan import CONTROL_DIM
 from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, Conditions, make_conditions, stack
+from accompany.stages.conditions import ConditionConfig, Conditions, DropRates, make_conditions, stack
 from accompany.stages.decoding import Guidance, windows
 from accompany.stages.depth import DepthConfig, DepthDecoder, _Writer
-from accompany.stages.dropping import DropRates
 from accompany.stages.masked import MaskedDecoder, fill
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
 from accompany.stages.transformer import TransformerConfig

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.music.chord_decoding import Chord, overlay
-from accompany.music.harmony import N_KEYS, chord_pitch_classes, diatonic_chords, key_label, majmin
+from accompany.music.harmony import N_KEYS, diatonic_chords, key_label, majmin, read_chords
 from accompany.music.plan import Plan
 from accompany.stages.listener import Listener, ListenerOutput
 
@@ -80,29 +78,6 @@ def tapped_grid(taps: Sequence[float], seconds: float) -> tuple[tuple[float, ...
     return tuple(beats.tolist()), tuple(beats[before % _BEATS_PER_BAR :: _BEATS_PER_BAR].tolist())
 
 
-def read_chords(text: str) -> list[list[str]]:
-    """Bars of chord labels.
-
-    Args:
-        text: `C G Am F` has one chord a bar; with bar lines, `C | Dm G | Am`, the chords of a bar share it evenly. `%`
-            repeats the bar or chord before.
-
-    Raises:
-        InputError: nothing there, or a label that is no chord.
-    """
-    bars = [bar.split() for bar in text.split("|") if bar.strip()] if "|" in text else [[word] for word in text.split()]
-    if not bars:
-        raise InputError("The chords are empty; write them as in 'C G Am F', one a bar.")
-    last: str | None = None
-    for bar in bars:
-        for place, label in enumerate(bar):
-            if label == "%" and last is not None:
-                bar[place] = last
-            chord_pitch_classes(bar[place])
-            last = bar[place]
-    return bars
-
-
 def lay_chords(text: str, plan: Plan, seconds: float) -> tuple[Chord, ...]:
     """The chords of `read_chords` bar by bar over a plan's grid, round and round, from its first downbeat on.
 
@@ -140,17 +115,6 @@ def key_of(chords: Sequence[Chord]) -> str:
 
 def _key_of_bars(text: str) -> str:
     return key_of([(0.0, 1.0 / len(bar), label) for bar in read_chords(text) for label in bar])
-
-
-def plan_from_dict(values: Mapping[str, Any]) -> Plan:
-    """A plan from `dataclasses.asdict` by way of JSON. TypeError or ValueError for what is none."""
-    given = dict(values)
-    for name in ("beats_s", "downbeats_s"):
-        given[name] = tuple(map(float, given.get(name, ())))
-    given["chords"] = tuple((float(start), float(end), str(label)) for start, end, label in given.get("chords", ()))
-    for _, _, label in given["chords"]:
-        chord_pitch_classes(label)
-    return Plan(**given)
 
 
 def _bar_edges(plan: Plan, seconds: float) -> list[float]:

@@ -26,10 +26,10 @@ import numpy as np
 from accompany import audio
 from accompany.common.config import read_json, write_json
 from accompany.errors import InputError
-from accompany.generation.planning import plan_from_dict
 from accompany.generation.settings import Settings
 from accompany.generation.take import Edit, Source, Take
 from accompany.generation.vocals import read_vocal
+from accompany.music.plan import plan_from_dict
 from accompany.sound import Sound
 
 FORMAT = "accompany project 1"

@@ -74,7 +74,7 @@ class Settings:
             _check(_KEY.fullmatch(self.key) is not None, f"The key '{self.key}'", allowed)
         object.__setattr__(self, "prompt", _tidy(self.prompt))
         if self.chords is not None:
-            from accompany.generation.planning import read_chords
+            from accompany.music.harmony import read_chords
 
             read_chords(self.chords)
         if self.taps is not None:
@@ -105,7 +105,7 @@ class Settings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """The settings in what `as_dict` gave, by way of JSON. InputError for what cannot be one."""
-        from accompany.generation.planning import plan_from_dict
+        from accompany.music.plan import plan_from_dict
 
         given = dict(values)
         try:

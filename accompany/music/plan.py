@@ -23,7 +23,9 @@ Fields of a control frame (the centre of the frame counts):
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -203,3 +205,14 @@ def _write_key(out: np.ndarray, plan: Plan) -> bool:
     out[:, key % 12] = 1.0
     out[:, 12 + key // 12] = 1.0
     return True
+
+
+def plan_from_dict(values: Mapping[str, Any]) -> Plan:
+    """A plan from `dataclasses.asdict` by way of JSON. TypeError or ValueError for what is none."""
+    given = dict(values)
+    for name in ("beats_s", "downbeats_s"):
+        given[name] = tuple(map(float, given.get(name, ())))
+    given["chords"] = tuple((float(start), float(end), str(label)) for start, end, label in given.get("chords", ()))
+    for _, _, label in given["chords"]:
+        chord_pitch_classes(label)
+    return Plan(**given)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, stack
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, conditions_of, stack
 from accompany.stages.decoding import (
     Progress,
     Round,
@@ -28,7 +28,7 @@ from accompany.stages.decoding import (
     windows,
 )
 from accompany.stages.depth import DepthConfig, DepthDecoder
-from accompany.stages.dropping import DropRates, draw_splice, drop
+from accompany.stages.dropping import draw_splice, drop
 from accompany.stages.masked import MaskedDecoder
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads

@@ -20,7 +20,7 @@ from accompany.data.tokens.store import read_manifest
 from accompany.errors import InputError
 from accompany.training.stages.module import RunConfig
 from accompany.training.tasks import find_task
-from accompany.training.train import config_named, make_run_dir, train_here
+from accompany.training.train import config_named, make_run_dir, train
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def _work(given: Mapping[str, Any]) -> str:
     os.chdir(given["folder"])
     if ray.train.get_context().get_world_rank() == 0:
         logging.getLogger("accompany").addHandler(_Told(given["lines"]))
-    made = train_here(given["task"], given["source"], given["overrides"], progress=False, on_ray=True)
+    made = train(given["task"], given["source"], given["overrides"], progress=False, on_ray=True)
     return os.fspath(made.absolute())
 
 

@@ -62,16 +62,18 @@ def train(
     overrides: Sequence[str] = (),
     *,
     progress: bool = True,
-    ray: str | None = None,
+    on_ray: bool = False,
 ) -> Path:
     """Train a part of a model, or go on with a run that was stopped.
+
+    This process may be one of several that train together: of torchrun, SLURM, or Ray Train.
 
     Args:
         task: "listener", "semantic" or "acoustic".
         config_source: a YAML file, or the name of one in accompany/configs; None takes the task's own.
         overrides: `key=value` items, such as `tokens=my_tokens max_steps=2000 optimizer.lr=5e-4`.
         progress: show a bar on stderr.
-        ray: address of a Ray cluster, or "auto", to train on it; all its nodes must see tokens and run_dir.
+        on_ray: this process is a worker of Ray Train (`accompany.training.cluster`).
 
     Returns:
         The folder of the trained model: config.json and model.safetensors with the averaged weights.
@@ -79,22 +81,6 @@ def train(
     Raises:
         InputError: a wrong key or value, no tokens, or a run folder of another model.
     """
-    if ray is None:
-        return train_here(task, config_source, overrides, progress=progress)
-    from accompany.training.cluster import train_on_cluster
-
-    return train_on_cluster(task, config_source, overrides, ray)
-
-
-def train_here(
-    task: str,
-    config_source: str | os.PathLike[str] | None,
-    overrides: Sequence[str],
-    *,
-    progress: bool,
-    on_ray: bool = False,
-) -> Path:
-    """`train` in this process, which may be one of several that train together: of torchrun, SLURM, or Ray Train."""
     chosen = find_task(task)
     config = load_config(chosen.config, config_named(config_source, task), overrides)
     manifest = read_manifest(config.tokens)

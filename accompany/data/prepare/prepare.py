@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from accompany.common.processes import only_one_in
-from accompany.data.jobs import Stage, run_stages
+from accompany.data.jobs import run_stages
 from accompany.data.prepare.fingerprints import find_duplicates, from_text
 from accompany.data.prepare.pair_making import Outcome, PairMaker, PrepareConfig, source_bytes
 from accompany.data.prepare.pair_stages import Job, make_finisher, make_reader, make_splitter
@@ -24,6 +24,7 @@ from accompany.data.prepare.pairs import RECORD
 from accompany.data.prepare.pairs_store import PairsStore
 from accompany.data.prepare.report import Report, write_report
 from accompany.data.prepare.sources import find_songs
+from accompany.data.stage import Stage
 from accompany.data.storage import Store
 from accompany.errors import InputError
 from accompany.sound.separation import VocalSeparator

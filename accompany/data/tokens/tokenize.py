@@ -20,7 +20,8 @@ import torch
 
 from accompany.common.processes import only_one_in
 from accompany.data.convert import convert, is_old
-from accompany.data.jobs import Stage, run_stages
+from accompany.data.jobs import run_stages
+from accompany.data.stage import Stage
 from accompany.data.storage import Store
 from accompany.data.tokens.encode import EncodeConfig, Heard, encode, hear
 from accompany.data.tokens.index import finish
