@@ -190,9 +190,9 @@ class Band:
         Raises:
             InputError: as `generate`, or for a model that plans nothing.
         """
-        from accompany.generation.analysis import listen_to
+        from accompany.generation.analysis import analyze_vocal
 
-        return listen_to(self._own(), read_vocal(vocals, self.sample_rate), self.settings(**options), edited)
+        return analyze_vocal(self._own(), read_vocal(vocals, self.sample_rate), self.settings(**options), edited)
 
     def stream(self, vocals: Vocals, prompt: str = "", **options: Unpack[Options]) -> Stream:
         """Play while the song is being made: an iterable of pieces, float32 [C, t] (`accompany.generation.streaming`).

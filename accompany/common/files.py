@@ -1,4 +1,4 @@
-"""Files that appear under their names only when complete, and sums that tell one file from another."""
+"""Files that appear under their names only when complete, and checksums of files."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def cpu_seconds() -> float:
 
 
 def peak_memory_mb() -> float | None:
-    """Most memory that this process held so far, in MB of a million bytes; None where the system does not tell."""
+    """Most memory that this process held so far, in MB of a million bytes; None where the system does not say."""
     with suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6, 1)

@@ -102,7 +102,7 @@ class Clap(nn.Module):
 
     @property
     def window_s(self) -> float:
-        """Seconds of audio that the network hears at once."""
+        """Seconds of audio that the network takes at once."""
         return float(self._extractor.max_length_s)
 
     @torch.no_grad()
@@ -162,7 +162,7 @@ class Clap(nn.Module):
             [clip.cpu().numpy() for clip in audio], sampling_rate=self.sample_rate, return_tensors="pt"
         )
         mels = torch.as_tensor(features["input_features"]).float().to(self._device)
-        # The extractor picks a random clip as "longer" when none is; here no window is longer than the network hears.
+        # The extractor picks a random clip as "longer" when none is; here no window is longer than the network takes.
         longer = torch.zeros(len(audio), 1, dtype=torch.bool, device=self._device)
         return functional.normalize(
             _pooled(self.model.get_audio_features(input_features=mels, is_longer=longer)), dim=-1

@@ -1,4 +1,4 @@
-"""The plan of a song from what is heard and what is known: tempo, tapped beats, key, chords, parts of another plan."""
+"""The plan of a song from predictions and what is known: tempo, tapped beats, key, chords, parts of another plan."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _TONIC_BONUS = 0.1
 
 @dataclass(frozen=True)
 class Known:
-    """Parts of a plan that are kept; what is left open is heard.
+    """Parts of a plan that are kept; what is left open is predicted.
 
     Attributes:
         bpm: tempo.
         beats_s, downbeats_s: the whole grid, in place of the tempo.
         beats_per_bar: of that grid.
         key: such as `A:min`.
-        chords: stretches that are kept; between them chords are heard.
+        chords: stretches that are kept; between them chords are predicted.
     """
 
     bpm: float | None = None
@@ -49,7 +49,7 @@ def make_plan(listener: Listener, features: Tensor, settings: Settings) -> Plan:
     if settings.taps is not None:
         beats, downbeats = tapped_grid(settings.taps, seconds)
         known = dataclasses.replace(known, bpm=None, beats_s=beats, downbeats_s=downbeats)
-    plan = hear(listener, features, known)
+    plan = predict_plan(listener, features, known)
     if settings.chords is None:
         return plan
     chords = lay_chords(settings.chords, plan, seconds)
@@ -58,12 +58,12 @@ def make_plan(listener: Listener, features: Tensor, settings: Settings) -> Plan:
     )
 
 
-def hear(listener: Listener, features: Tensor, known: Known) -> Plan:
-    """The plan that is heard in features [1, F, Dv], around what is known."""
-    heard = listener.listen(features)
+def predict_plan(listener: Listener, features: Tensor, known: Known) -> Plan:
+    """The plan predicted from features [1, F, Dv], around what is known."""
+    output = listener.analyze(features)
     if not known.beats_s:
-        return listener.plan(heard, bpm=known.bpm, key=known.key, chords=known.chords or None)
-    return _on_grid(listener, heard, known)
+        return listener.plan(output, bpm=known.bpm, key=known.key, chords=known.chords or None)
+    return _on_grid(listener, output, known)
 
 
 def tapped_grid(taps: Sequence[float], seconds: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -134,10 +134,10 @@ def _bar_length(plan: Plan) -> float:
     return float(interval * plan.beats_per_bar)
 
 
-def _on_grid(listener: Listener, heard: ListenerOutput, known: Known) -> Plan:
+def _on_grid(listener: Listener, output: ListenerOutput, known: Known) -> Plan:
     """As `Listener.plan`, on beats that are known."""
     beats = np.asarray(known.beats_s)
-    tonic, chords, sure = listener.harmony(heard, beats, np.asarray(known.downbeats_s), key=known.key)
+    tonic, chords, confidence = listener.harmony(output, beats, np.asarray(known.downbeats_s), key=known.key)
     return Plan(
         beats_s=known.beats_s,
         downbeats_s=known.downbeats_s,
@@ -145,5 +145,5 @@ def _on_grid(listener: Listener, heard: ListenerOutput, known: Known) -> Plan:
         key=key_label(tonic),
         tempo_bpm=60.0 / float(np.median(np.diff(beats))),
         beats_per_bar=known.beats_per_bar,
-        chord_confidence=sure,
+        chord_confidence=confidence,
     )

@@ -144,7 +144,7 @@ class Take:
     def save_stems(
         self, path: str | os.PathLike[str], model: str | SongSeparator, sound: Sound | None = None
     ) -> list[Path]:
-        """Write drums, bass and other, told apart by a Demucs model, beside `path` as `<stem>.drums.wav` and so on.
+        """Write drums, bass and other, separated by a Demucs model, beside `path` as `<stem>.drums.wav` and so on.
 
         Raises:
             InputError: as `save`, or no such Demucs model.

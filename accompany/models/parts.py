@@ -73,8 +73,8 @@ def rates(name: str, folder: Path, options: Mapping[str, Any]) -> tuple[str, ...
         return read_json(folder / file).get(key, default) if (folder / file).is_file() else default
 
     if name in ("mert", "clap"):
-        heard = (f"{value('sampling_rate', 0, 'preprocessor_config.json') / 1000:g} kHz",)
-        return heard if name == "clap" else (*heard, f"{options.get('frame_rate', 25):g} frames/s")
+        input_rate = (f"{value('sampling_rate', 0, 'preprocessor_config.json') / 1000:g} kHz",)
+        return input_rate if name == "clap" else (*input_rate, f"{options.get('frame_rate', 25):g} frames/s")
     if name == "codec":
         hop = math.prod(value("upsampling_ratios", ()))
         rate = value("sampling_rate", 0)

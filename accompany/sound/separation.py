@@ -157,7 +157,7 @@ class _Ahead:
         return min(ahead, length)
 
     def scale(self) -> np.float32:
-        """The level of all that was read, which the network hears as 1."""
+        """The level of all that was read, which the network takes as 1."""
         return np.float32((self._energy / max(self._count, 1)) ** 0.5 + 1e-8)
 
     def skip(self, count: int, *, keep: int) -> None:

@@ -160,7 +160,7 @@ class Conditions:
 
 
 def stack(items: Sequence[Conditions]) -> Conditions:
-    """Join conditions along the batch; shorter ones are padded at the end, which `frame_mask` tells."""
+    """Join conditions along the batch; shorter ones are padded at the end, as `frame_mask` says."""
     if len(items) == 1:
         return items[0]
     longest = max(item.n_frames for item in items)

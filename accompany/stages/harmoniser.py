@@ -121,7 +121,7 @@ class Harmoniser(nn.Module):
 
         Args:
             beats: [T, BEAT_DIM] of any length.
-            keys: [24] probability of each key; the likeliest few are heard out.
+            keys: [24] probability of each key; the likeliest few are tried.
 
         Returns:
             [T, 25] probabilities.
@@ -159,15 +159,15 @@ def chain_loss(scores: Tensor, steps: Tensor, chords: Tensor, known: Tensor) -> 
         chords: [B, T] the true ones.
         known: [B, T] bool, True up to each chain's end.
     """
-    told = scores.gather(-1, chords[..., None])[..., 0]
-    ahead, total = scores[:, 0], told[:, 0]
+    chosen = scores.gather(-1, chords[..., None])[..., 0]
+    ahead, total = scores[:, 0], chosen[:, 0]
     rows = torch.arange(len(chords), device=chords.device)
     for beat in range(1, scores.shape[1]):
         now = known[:, beat]
         further = torch.logsumexp(ahead[:, :, None] + steps[:, beat], dim=1) + scores[:, beat]
         ahead = torch.where(now[:, None], further, ahead)
         step = steps[rows, beat, chords[:, beat - 1], chords[:, beat]]
-        total = total + torch.where(now, step + told[:, beat], 0.0)
+        total = total + torch.where(now, step + chosen[:, beat], 0.0)
     return ((torch.logsumexp(ahead, dim=1) - total) / known.sum(dim=1)).mean()
 
 

@@ -94,15 +94,15 @@ def _convert(source: Path, folder: Path) -> dict[str, dict[str, Any]]:
     Clap.from_pretrained(_only(source, _CLAP), license=_LICENSES["clap"]).save_pretrained(folder / "clap")
     codec = Codec.from_pretrained(_here_or_hub(source, _CODEC, _CODEC_ID, ".th"), license=_LICENSES["codec"])
     save_transformers(codec.model, folder / "codec")
-    heard: dict[str, Any] = {"layer": _MERT_LAYER, "frame_rate": _MERT_RATE}
-    mert = Mert.from_pretrained(_here_or_hub(source, _MERT, _MERT_ID), license=_LICENSES["mert"], **heard)
+    mert_options: dict[str, Any] = {"layer": _MERT_LAYER, "frame_rate": _MERT_RATE}
+    mert = Mert.from_pretrained(_here_or_hub(source, _MERT, _MERT_ID), license=_LICENSES["mert"], **mert_options)
     save_transformers(mert.model, folder / "mert")
     preprocessor = {"sampling_rate": mert.sample_rate, "do_normalize": False}
     write_json(folder / "mert" / "preprocessor_config.json", preprocessor)
     plain: dict[str, dict[str, Any]] = {
         name: {} for name in ("clap", "semantic_codes", "clap_codes", "token_semantic", "token_coarse")
     }
-    return plain | {"mert": heard, "codec": {"n_codebooks": n_codebooks}}
+    return plain | {"mert": mert_options, "codec": {"n_codebooks": n_codebooks}}
 
 
 def _convert_kmeans(path: Path) -> SemanticCodes:
