@@ -76,7 +76,7 @@ class LoadingConfig:
 
 
 class TokenDataset(Dataset[Item]):
-    """Crops of one side of a tokens folder. It reads rows of shards as they are asked for and keeps none of them.
+    """Crops of one split of a tokens folder. It reads rows of shards as they are asked for and keeps none of them.
 
     Args:
         tokens_dir: what `accompany tokenize` wrote: a folder or URL.
@@ -106,7 +106,7 @@ class TokenDataset(Dataset[Item]):
             what = "songs with an accompaniment" if needs_band else "songs"
             raise InputError(f"{tokens_dir} has no {what} to train on; tokenise more songs.")
         self._copies = np.diff(np.append(self.pairs, len(self.index.move)))
-        # A pair of n crops' length stands n times in the list, so that long ones are heard in full.
+        # A pair of n crops' length stands n times in the list, so that long ones are seen in full.
         crops = np.maximum(self.index.n_frames[self.pairs] // self.crop_frames, 1)
         self._pair_of_crop = np.repeat(np.arange(len(self.pairs)), crops)
         self._piece_of_crop = np.arange(len(self._pair_of_crop)) - np.repeat(np.cumsum(crops) - crops, crops)
@@ -114,7 +114,7 @@ class TokenDataset(Dataset[Item]):
         self._rows = _Rows(version.below(SHARDS), manifest, 2 * config.shuffle_shards)
 
     def __len__(self) -> int:
-        """Crops that cover the side once: an epoch."""
+        """Crops that cover the split once: an epoch."""
         return len(self._pair_of_crop)
 
     def __getitem__(self, draw: int) -> Item:

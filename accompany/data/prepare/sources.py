@@ -28,7 +28,7 @@ class Song:
         song_id: its path below the songs' folder.
         folder: name of its folder of pairs, not shared with another song.
         mix: the file to separate; None for stems.
-        vocals, others: files that sum up to the two sides.
+        vocals, others: files that sum up to the two stems.
         loose: stems may end at different times (the rest is silence), as in MoisesDB.
         sidecars: files that may know more: first JSON, then text.
         known: what the layout itself says, such as the artist.

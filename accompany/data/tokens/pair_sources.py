@@ -1,4 +1,4 @@
-"""Which pairs there are to encode, which song and artist each comes from, and on which side of the split it stands."""
+"""Which pairs there are to encode, which song and artist each comes from, and in which split it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from accompany.data.tokens.store import readable
 from accompany.errors import InputError
 
 VOCALS, ACCOMPANIMENT, SONG = "vocals.flac", "accompaniment.flac", "song.json"
-SIDES = ("train", "val")
+SPLITS = ("train", "val")
 _READERS = 16
 
 
@@ -112,11 +112,11 @@ def _source(name: str, folder: Path | Store, files: set[str]) -> Source:
     )
 
 
-def sides_of(songs: Iterable[tuple[str, str | None]], val_share: float) -> dict[str, str]:
-    """The side of each song, "train" or "val".
+def splits_of(songs: Iterable[tuple[str, str | None]], val_share: float) -> dict[str, str]:
+    """The split of each song, "train" or "val".
 
     By a hash of the artist where any pair of the song knows one, else of the song, so the same on every machine and
-    whatever else is there. In a folder of few songs that may leave a side empty: then the one nearest to the border
+    whatever else is there. In a folder of few songs that may leave a split empty: then the one nearest to the border
     changes over.
 
     Args:
@@ -128,15 +128,15 @@ def sides_of(songs: Iterable[tuple[str, str | None]], val_share: float) -> dict[
         # Of several names for one song's artist the first in the alphabet counts, so that the order of pairs does not.
         owners[song] = min(filter(None, (owner, owners.get(song, ""))), default="")
     groups = {song: owner or song for song, owner in owners.items()}
-    sides = {group: side_of(group, val_share) for group in groups.values()}
-    if len(sides) > 1 and 0.0 < val_share < 1.0 and len(set(sides.values())) == 1:
-        all_train = "train" in sides.values()
-        moved = (min if all_train else max)(sides, key=_share)
-        sides[moved] = "val" if all_train else "train"
-    return {song: sides[group] for song, group in groups.items()}
+    splits = {group: split_of(group, val_share) for group in groups.values()}
+    if len(splits) > 1 and 0.0 < val_share < 1.0 and len(set(splits.values())) == 1:
+        all_train = "train" in splits.values()
+        moved = (min if all_train else max)(splits, key=_share)
+        splits[moved] = "val" if all_train else "train"
+    return {song: splits[group] for song, group in groups.items()}
 
 
-def side_of(group: str, val_share: float) -> str:
+def split_of(group: str, val_share: float) -> str:
     """ "train" or "val", by a hash of the name of a song or artist."""
     return "val" if _share(group) < val_share else "train"
 
@@ -146,16 +146,16 @@ def _share(group: str) -> float:
 
 
 class Bleeds:
-    """Which band bleeds into a vocal: of ANOTHER song, on the same side of the split; else the answer would leak."""
+    """Which band bleeds into a vocal: of ANOTHER song, of the same split; else the answer would leak."""
 
-    def __init__(self, sources: Sequence[Source], sides: Mapping[str, str], seed: int) -> None:
-        self.seed, self.sides = seed, sides
+    def __init__(self, sources: Sequence[Source], splits: Mapping[str, str], seed: int) -> None:
+        self.seed, self.splits = seed, splits
         bands = [source for source in sources if source.has_band]
-        self.bands = {side: [band for band in bands if sides[band.song] == side] for side in SIDES}
+        self.bands = {split: [band for band in bands if splits[band.song] == split] for split in SPLITS}
 
     def of(self, source: Source) -> Source | None:
         """The pair with that accompaniment; None where there is no other song."""
-        bands = self.bands[self.sides[source.song]]
+        bands = self.bands[self.splits[source.song]]
         rng = np.random.default_rng([self.seed, zlib.crc32(source.id.encode()), 1])
         first = int(rng.integers(max(len(bands), 1)))
         for step in range(len(bands)):

@@ -37,7 +37,7 @@ LIGHT = ("id", "song", "artist", "move", "piece", "n_frames", "seconds", "has_ac
 
 @dataclass(frozen=True)
 class Encoded:
-    """A pair with its arrays, whole; `song` and `artist` decide on which side of the split it stands."""
+    """A pair with its arrays, whole; `song` and `artist` decide in which split it is."""
 
     id: str
     song: str

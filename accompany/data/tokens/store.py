@@ -117,7 +117,7 @@ class Manifest:
         code_sizes: the vocabulary of each stream of semantic codes.
         frame_rate: of the semantic grid, in Hz.
         codec_frame_rate: in Hz; 0 without a codec.
-        counts: of the "train" and the "val" side.
+        counts: of the "train" and the "val" split.
         shards: names of the files in shards/; the index counts from their order.
         set_aside: id to the reason why a pair was left out.
     """
@@ -141,7 +141,7 @@ class Manifest:
 
     @property
     def pairs(self) -> int:
-        """Pairs on both sides."""
+        """Pairs of both splits."""
         return sum(counts.pairs for counts in self.counts.values())
 
     def fingerprint(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def parse_manifest(content: dict[str, Any], name: str) -> Manifest:
         raise InputError(f"{name} is not of schema {SCHEMA}; make the tokens again with accompany tokenize.")
     try:
         values = {key: value for key, value in content.items() if key != "version"}
-        counts = {side: Counts(**each) for side, each in values.pop("counts").items()}
+        counts = {split: Counts(**each) for split, each in values.pop("counts").items()}
         code_sizes, shards = tuple(values.pop("code_sizes")), tuple(values.pop("shards"))
         return Manifest(code_sizes=code_sizes, shards=shards, counts=counts, **values)
     except (TypeError, KeyError, AttributeError) as error:
