@@ -18,7 +18,7 @@ import accompany
 from accompany import audio
 from accompany.cli import _RECIPES, main
 from accompany.commands.parser import build_parser
-from accompany.common.config import CONFIGS_DIR
+from accompany.common.config import CONFIGS_DIR, load_yaml
 
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
@@ -147,7 +147,7 @@ def test_the_configs_of_the_other_parts_have_every_key(part):
                 yield from keys(config[key], f"{prefix}{key}.")
 
     known = set(keys(OmegaConf.structured(getattr(importlib.import_module(module), name))))
-    written = OmegaConf.load(CONFIGS_DIR / f"{part}.yaml")
+    written = load_yaml(CONFIGS_DIR / f"{part}.yaml")
     assert known == set(keys(written))
 
 

@@ -43,7 +43,7 @@ def load_config(
     layers: list[Any] = [OmegaConf.structured(schema)]
     try:
         if source is not None:
-            layers.append(_load_yaml(_config_path(source)))
+            layers.append(load_yaml(_config_path(source)))
         layers.append(OmegaConf.from_dotlist(_checked_dotlist(overrides)))
         merged = OmegaConf.to_object(OmegaConf.merge(*layers))
     except OmegaConfBaseException as error:
@@ -120,8 +120,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f", did you mean '{near[0]}'?" if near else ""
 
 
-def _load_yaml(path: Path) -> Any:
-    """The content of a YAML file, a mapping; InputError names the file and the line where it is broken."""
+def load_yaml(path: Path, above: tuple[Path, ...] = ()) -> Any:
+    """The content of a YAML file, a mapping, laid over that of the config that its key `base` names, if any.
+
+    InputError names the file and the line where it is broken; `above` are the files that are laid over this one.
+    """
     from omegaconf import DictConfig, OmegaConf
     from yaml import YAMLError
 
@@ -132,7 +135,13 @@ def _load_yaml(path: Path) -> Any:
         raise InputError(f"Cannot read {path} as YAML ({where}); correct it there.") from error
     if not isinstance(content, DictConfig):
         raise InputError(f"{path} must hold keys and values, as the files in {CONFIGS_DIR} do.")
-    return content
+    base = content.pop("base", None)
+    if base is None:
+        return content
+    below = _config_path(path.parent / str(base) if (path.parent / str(base)).is_file() else str(base))
+    if below.resolve() in {each.resolve() for each in (*above, path)}:
+        raise InputError(f"The config {path} is its own base; name another config, or leave `base` out.")
+    return OmegaConf.merge(load_yaml(below, (*above, path)), content)
 
 
 def _config_path(source: str | os.PathLike[str]) -> Path:
