@@ -276,15 +276,15 @@ def _study(args: argparse.Namespace) -> None:
 
 
 def _recipe(args: argparse.Namespace) -> None:
-    from accompany.commands.recipe import listing, load_recipe, part_of, read_records, run_recipe, times
+    from accompany.commands.recipe import choose, listing, load_recipe, run_recipe
 
-    steps = load_recipe(args.recipe, args.scale)
-    chosen = part_of(steps, [name.strip() for name in args.steps.split(",") if name.strip()], args.first)
+    only = [name.strip() for name in args.steps.split(",") if name.strip()]
+    steps = choose(load_recipe(args.recipe, args.scale), only, args.first)
     work = Path(args.work or Path("runs") / Path(args.recipe).stem)
     if args.dry_run:
-        _say(listing(chosen, read_records(work)))
+        _say(listing(steps, work))
         return
-    _say(times(run_recipe(steps, work, scale=args.scale, chosen=chosen)))
+    run_recipe(steps, work)
 
 
 def _bench(args: argparse.Namespace) -> None:

@@ -69,11 +69,6 @@ def _hold(lock: int, folder: Path) -> None:
         raise InputError(f"Another run works in {folder}; wait for its end, or choose another folder.") from error
 
 
-def cpu_seconds() -> float:
-    """CPU seconds of this process and of all that it has waited for."""
-    return sum(os.times()[:4])
-
-
 def peak_memory_mb() -> float | None:
     """Most memory that this process held so far, in MB of a million bytes; None where the system does not say."""
     with suppress(OSError, StopIteration):
