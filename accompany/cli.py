@@ -192,7 +192,7 @@ def _tokenize(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in ("val_share", "batch", "workers", "ray")}
     # The nodes of a cluster have devices of their own.
     options["device"] = args.device if args.ray else choose_device(args.device)
-    config = EncodeConfig(args.variants, args.token_variants, args.moves, seed=args.seed)
+    config = EncodeConfig(args.variants, args.token_variants, args.moves, seed=args.seed, stems=args.stems)
     manifest = tokenize(
         args.pairs_dir, args.tokens_dir, None if args.melody_only else args.model, config=config, **options
     )

@@ -146,7 +146,7 @@ def _add_tokenize(commands: Any) -> None:
     example = "accompany tokenize pairs tokens\n  accompany tokenize /mnt/pairs /mnt/tokens --ray 10.0.0.5:6379"
     help_ = "turn pairs into the codes that the stages train on"
     parser = _command(commands, "tokenize", help_, example)
-    help_ = "what synth or prepare wrote, a folder or URL (or tokens of the schema before, which are converted)"
+    help_ = "what synth or prepare wrote, a folder or URL"
     parser.add_argument("pairs_dir", metavar="PAIRS_DIR", help=help_)
     help_ = "a folder or URL; a run that was stopped goes on, other settings make another version in it"
     parser.add_argument("tokens_dir", metavar="TOKENS_DIR", help=help_)
@@ -160,6 +160,8 @@ def _add_tokenize(commands: Any) -> None:
     add("--token-variants", type=_count, default=1, metavar="N", help=help_)
     help_ = "copies of each pair, both sides higher and faster or lower and slower, 0 to 6 (default 0)"
     add("--moves", type=int, choices=range(7), default=0, metavar="N", help=help_)
+    help_ = "encode drums, bass and other one by one too, where a pair has its instruments (synth writes them)"
+    add("--stems", action="store_true", help=help_)
     add("--seed", type=int, default=0, metavar="N", help="of all these (default 0)")
     help_ = "of the songs, or artists where known, that are kept for validation (default 0.05)"
     add("--val-share", type=_share, default=0.05, metavar="X", help=help_)

@@ -144,7 +144,7 @@ class Guidance:
 def guide(conditions: Conditions, sampling: SamplingConfig) -> Guidance:
     """The branches that `sampling` asks for: without the prompt, without vocal and control; none when both are 1."""
     branches, weights = [conditions], [1.0]
-    for scale, names in ((sampling.guidance, ("text",)), (sampling.guidance_vocal, ("vocal", "control"))):
+    for scale, names in ((sampling.guidance, ("text", "instruments")), (sampling.guidance_vocal, ("vocal", "control"))):
         if scale != 1:
             branches.append(conditions.without(*names))
             weights.append(1.0 - scale)

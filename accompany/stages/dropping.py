@@ -4,6 +4,7 @@ with."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -45,7 +46,15 @@ def drop(
         control=control,
         control_mask=conditions.control_mask & groups,
         known=conditions.known.masked_fill(unknown[:, None], -1),
+        **_instruments(conditions, rates, kept),
     )
+
+
+def _instruments(conditions: Conditions, rates: DropRates, kept: Callable[[float], Tensor]) -> dict[str, Tensor]:
+    """The mask of the instrumentation; chance is asked for only where there is one."""
+    if not bool(conditions.instruments_mask.any()):
+        return {}
+    return {"instruments_mask": conditions.instruments_mask & kept(rates.instruments)}
 
 
 @dataclass(frozen=True)

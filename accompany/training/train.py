@@ -200,6 +200,7 @@ def fit_to_tokens(model_config: ConfigT, manifest: Manifest) -> ConfigT:
         "codebook_size": sizes.get("token_size"),
         "ratio": manifest.tokens_per_frame or None,
         "frame_rate": manifest.frame_rate,
+        "stems": bool(manifest.settings.get("stems")) or None if isinstance(model_config, AcousticConfig) else None,
     }
     return _with_sizes(model_config, {name: value for name, value in known.items() if value is not None})
 

@@ -22,10 +22,11 @@ from accompany.data.loading.order import Draws, EndlessLoader, Order
 from accompany.data.loading.stretch import stretched
 from accompany.data.storage import Store
 from accompany.data.tokens.index import read_index
-from accompany.data.tokens.shards import Shard, labels_of
+from accompany.data.tokens.shards import CODES, TOKENS, Shard, labels_of
 from accompany.data.tokens.store import SHARDS, Labels, Manifest, open_version
 from accompany.errors import InputError
-from accompany.stages.batch import Batch
+from accompany.music import instrumentation
+from accompany.stages.batch import STEM_TAGS, Batch
 
 Item = dict[str, np.ndarray]
 
@@ -45,6 +46,9 @@ class LoadingConfig:
         dry_rate: share of crops with the vocal as recorded, the rest augmented.
         audio_prompt_rate: share of crops whose style comes from the sound of the band instead of a caption.
         triad_rate: share of crops whose chord control is reduced to major and minor triads.
+        stem_rate: share of crops with the tokens of one stem (drums, bass or other) in place of the whole band's, where
+            the tokens have stems.
+        whole_band_rate: share of crops whose instrumentation is stated completely; the others state a part of it.
         moved_rate: share of crops out of a moved copy (higher and faster, or lower and slower), where there are any.
         stretch_rate: share of crops played faster or slower, in feature space (the listener only: codes
             cannot be stretched).
@@ -59,6 +63,8 @@ class LoadingConfig:
     dry_rate: float = 0.4
     audio_prompt_rate: float = 0.15
     triad_rate: float = 0.4
+    stem_rate: float = 0.75
+    whole_band_rate: float = 0.3
     moved_rate: float = 0.5
     stretch_rate: float = 0.0
     stretch: float = 1.2
@@ -141,6 +147,9 @@ class TokenDataset(Dataset[Item]):
         if self.needs_band:
             variant = int(rng.integers(settings["token_variants"])) if train and settings["token_variants"] > 1 else 0
             wanted |= {"codes": "codes", "tokens": f"tokens.{variant}" if variant else "tokens"}
+        stem = self._stem(rng)
+        if stem:
+            wanted["tokens"] = f"stem.{STEM_TAGS[stem]}"
         place = int(self.index.shard[line]), int(self.index.row_group[line])
         arrays = self._rows.read(place, list(wanted.values()), start, stop)
         # Converted tokens may have fewer variants of some pairs.
@@ -149,6 +158,9 @@ class TokenDataset(Dataset[Item]):
             arrays |= self._rows.read(place, list(plain.values()), start, stop)
             wanted |= plain
         item = {name: arrays[column] for name, column in wanted.items()}
+        if "stem.drums" in self.manifest.array_names() and self.needs_band:
+            is_stem = wanted["tokens"].startswith("stem.")  # a pair without instruments gives its band instead
+            item["stem"] = np.asarray(stem if is_stem else 0, np.int64)
         item["vocal_mask"] = np.ones(stop - start, bool)
         if text:
             item["text"] = item["text"][int(rng.integers(len(item["text"])))]
@@ -159,6 +171,12 @@ class TokenDataset(Dataset[Item]):
             item = stretched(item, float(np.exp(rng.uniform(-1, 1) * np.log(self.config.stretch))))
         return item
 
+    def _stem(self, rng: np.random.Generator) -> int:
+        """Which of `STEM_TAGS` a crop is of."""
+        if not self.needs_band or "stem.drums" not in self.manifest.array_names():
+            return 0
+        return int(rng.integers(1, len(STEM_TAGS))) if rng.random() < self.config.stem_rate else 0
+
     def _text_name(self, rng: np.random.Generator) -> str | None:
         """The column of the style: in training now and then the sound of the band instead of its captions."""
         names = self.manifest.array_names()
@@ -166,6 +184,14 @@ class TokenDataset(Dataset[Item]):
         if self.needs_band and by_sound and "audio_clap" in names:
             return "audio_clap"
         return "text" if "text" in names else None
+
+    def _instruments(self, song: _Song, rng: np.random.Generator) -> np.ndarray:
+        """The instrumentation [Di]: in training mostly a part of it, as prompts state it; zeros where it is unknown."""
+        known = targets.instrumentation(song.labels)
+        if known is None:
+            return np.zeros(instrumentation.DIM, np.float32)
+        whole = self.split == "val" or rng.random() < self.config.whole_band_rate
+        return known if whole else instrumentation.thinned(known, rng)
 
     def _labelled(self, place: tuple[int, int], start: int, stop: int, n_frames: int, rng: np.random.Generator) -> Item:
         song = self._rows.song(place)
@@ -181,6 +207,7 @@ class TokenDataset(Dataset[Item]):
             triads = self.split == "train" and rng.random() < self.config.triad_rate
             control, mask = song.control(n_frames, self.manifest.frame_rate, triads)
             item |= {"control": control[start:stop], "control_mask": mask[start:stop]}
+            item["instruments"] = self._instruments(song, rng)
         return item
 
 
@@ -222,7 +249,7 @@ class Collate:
         return Batch(**{name: self._stack(name, [item[name] for item in items]) for name in names})
 
     def _stack(self, name: str, values: list[np.ndarray]) -> torch.Tensor:
-        if name in ("key_target", "text"):
+        if name in ("key_target", "text", "stem", "instruments"):
             return torch.from_numpy(np.stack(values))
         axis = 1 if name in ("codes", "tokens") else 0
         length = self.n_frames * self._steps(name)
@@ -284,7 +311,7 @@ class _Rows:
 
     def _cut(self, name: str, value: np.ndarray, low: int, high: int) -> np.ndarray:
         kind = name.split(".")[0]
-        if kind == "tokens":
+        if kind in TOKENS:
             per_frame = self._manifest.tokens_per_frame
             return value[:, low * per_frame : high * per_frame]
         if kind == "codes":
@@ -293,7 +320,7 @@ class _Rows:
 
     def _joined(self, name: str, pieces: Sequence[np.ndarray]) -> np.ndarray:
         kind = name.split(".")[0]
-        if kind in ("vocal", "codes", "tokens"):
+        if kind in ("vocal", *CODES):
             return np.concatenate(pieces, axis=0 if kind == "vocal" else 1)
         return pieces[0]
 

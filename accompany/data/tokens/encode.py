@@ -23,8 +23,10 @@ from accompany.data.tokens.pair_sources import ACCOMPANIMENT, SONG, VOCALS, Sour
 from accompany.data.tokens.parts import InputFormat, TokenParts, tokens_per_frame
 from accompany.data.tokens.pitch_tempo import moved_labels, semitones_of, sped
 from accompany.data.tokens.shards import Encoded
+from accompany.data.tokens.stems import read_stems
 from accompany.data.tokens.store import Labels
 from accompany.errors import InputError
+from accompany.stages.batch import STEMS
 
 __all__ = [
     "DEFAULT_CAPTION",
@@ -50,6 +52,7 @@ class EncodeConfig:
         move_semitones: by at most so much; each copy by another step.
         seed: of all these.
         clap_window_s: windows of the sound embedding, in seconds.
+        stems: encode drums, bass and other one by one too, where a pair has its instruments.
     """
 
     variants: int = 3
@@ -58,6 +61,7 @@ class EncodeConfig:
     move_semitones: int = 3
     seed: int = 0
     clap_window_s: float = 10.0
+    stems: bool = False
 
     def __post_init__(self) -> None:
         for name in ("variants", "token_variants"):
@@ -76,6 +80,7 @@ class PairSounds:
         band_mert: [1, T].
         band_clap: [windows, T].
         band_codec: [token_variants, C, T], one semantic frame longer than `n_frames`.
+        stems_codec: [3, C, T], likewise, of `STEMS`.
     """
 
     source: Source
@@ -88,6 +93,7 @@ class PairSounds:
     band_mert: np.ndarray | None = None
     band_clap: np.ndarray | None = None
     band_codec: np.ndarray | None = None
+    stems_codec: np.ndarray | None = None
 
 
 def read_pair(
@@ -109,17 +115,20 @@ def read_pair(
         InputError: unreadable or silent or too short audio, stems of different length, or wrong labels.
     """
     names = (ACCOMPANIMENT,) if source.has_band and wanted.bands else ()
-    with source.files(VOCALS, SONG, *names) as folder:
+    instruments = source.stems if names and config.stems else ()
+    with source.files(VOCALS, SONG, *names, *instruments) as folder:
         vocals = audio.read(folder / VOCALS)
         _check_vocals(folder, vocals)
         labels = _labels(folder)
         band = audio.read(folder / ACCOMPANIMENT) if names else None
         if band is not None:
             _check_aligned(folder, vocals, band)
+        stems = read_stems(folder, instruments, band) if band is not None and instruments else {}
     pair_seed = zlib.crc32(source.id.encode())
     semitones = semitones_of(move, config.move_semitones, [config.seed, pair_seed, 3])
     if band is not None:
         band = sped(band, semitones)
+        stems = {name: sped(stem, semitones) for name, stem in stems.items()}
     vocals = sped(vocals, semitones)
     n_frames = audio.frame_count(vocals.samples.shape[-1], vocals.sample_rate, wanted.frame_rate)
     rng = np.random.default_rng([config.seed, pair_seed, *([move] if move else [])])
@@ -129,6 +138,9 @@ def read_pair(
         pair = replace(pair, vocals_mert=audio.resample(sung, wanted.melody, wanted.mert))
     if band is None:
         return pair
+    if stems:
+        parts = [_codec_sounds(stems[name], wanted, n_frames, 1, []) for name in STEMS]
+        pair = replace(pair, stems_codec=np.concatenate(parts))
     return _with_band(pair, band, wanted, config, [config.seed, pair_seed, 2, *([move] if move else [])])
 
 
@@ -232,7 +244,7 @@ def _alike(pairs: Sequence[PairSounds]) -> list[list[int]]:
     """Numbers of the pairs whose sounds have the same shapes, group by group."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, pair in enumerate(pairs):
-        sounds = (pair.vocals, pair.vocals_mert, pair.band_mert, pair.band_clap, pair.band_codec)
+        sounds = (pair.vocals, pair.vocals_mert, pair.band_mert, pair.band_clap, pair.band_codec, pair.stems_codec)
         shapes = tuple(None if sound is None else sound.shape for sound in sounds)
         groups.setdefault((pair.n_frames, *shapes), []).append(number)
     return list(groups.values())
@@ -252,11 +264,20 @@ def _encode_alike(pairs: Sequence[PairSounds], parts: TokenParts) -> list[dict[s
     states = parts.mert.encode(_together([pair.band_mert for pair in pairs], parts.mert), n_frames)
     codes = parts.semantic_codes.encode(states).cpu().numpy().astype(np.int16)
     per_frame = tokens_per_frame(parts.codec.frame_rate, parts.melody.frame_rate)
-    tokens = parts.codec.encode(_together([pair.band_codec for pair in pairs], parts.codec))
-    tokens = np.split(tokens[..., : n_frames * per_frame].cpu().numpy().astype(np.int16), len(pairs))
+
+    codec = parts.codec
+
+    def tokens_of(sounds: list[np.ndarray | None]) -> list[np.ndarray]:
+        tokens = codec.encode(_together(sounds, codec))[..., : n_frames * per_frame]
+        return np.split(tokens.cpu().numpy().astype(np.int16), len(sounds))
+
+    tokens = tokens_of([pair.band_codec for pair in pairs])
     for number, arrays in enumerate(made):
         arrays["codes"] = codes[number]
         arrays |= {f"tokens.{v}" if v else "tokens": row for v, row in enumerate(tokens[number])}
+    if first.stems_codec is not None:
+        for arrays, stems in zip(made, tokens_of([pair.stems_codec for pair in pairs]), strict=True):
+            arrays |= {f"stem.{name}": row for name, row in zip(STEMS, stems, strict=True)}
     if parts.clap is not None and first.band_clap is not None:
         embedded = parts.clap.embed_audio(_together([pair.band_clap for pair in pairs], parts.clap))
         for arrays, windows in zip(made, np.split(_half(embedded), len(pairs)), strict=True):

@@ -20,6 +20,7 @@ from accompany.data.tokens.store import readable
 from accompany.errors import InputError
 
 VOCALS, ACCOMPANIMENT, SONG = "vocals.flac", "accompaniment.flac", "song.json"
+STEMS_FOLDER = "stems"
 SPLITS = ("train", "val")
 _READERS = 16
 
@@ -34,6 +35,7 @@ class Source:
         song: what it is cut from, so that pairs of one song stay together.
         artist: where known.
         has_band: whether there is an accompaniment.
+        stems: files of its instruments, below the folder.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Source:
     song: str
     artist: str | None = None
     has_band: bool = True
+    stems: tuple[str, ...] = ()
 
     @contextmanager
     def files(self, *names: str) -> Iterator[Path]:
@@ -77,7 +80,8 @@ def _local_sources(pairs_dir: Path) -> list[Source]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if VOCALS in files:
             name = Path(root).relative_to(pairs_dir).as_posix()
-            found.append(_source(name, Path(root), set(files)))
+            inside = [f"{STEMS_FOLDER}/{path.name}" for path in (Path(root) / STEMS_FOLDER).glob("*.flac")]
+            found.append(_source(name, Path(root), {*files, *inside}))
     return found
 
 
@@ -86,6 +90,8 @@ def _remote_sources(store: Store) -> list[Source]:
     files: dict[str, set[str]] = {}
     for path in store.remote_names():
         folder, _, name = path.rpartition("/")
+        if folder.endswith(f"/{STEMS_FOLDER}"):
+            folder, name = folder.removesuffix(f"/{STEMS_FOLDER}"), f"{STEMS_FOLDER}/{name}"
         files.setdefault(folder, set()).add(name)
     complete = [folder for folder, names in files.items() if {VOCALS, SONG} <= names]
     with ThreadPoolExecutor(_READERS) as pool:  # Each is a round trip.
@@ -109,6 +115,7 @@ def _source(name: str, folder: Path | Store, files: set[str]) -> Source:
         readable(song) if isinstance(song, str) and song else pair_id,
         readable(artist.strip()) if isinstance(artist, str) and artist.strip() else None,
         ACCOMPANIMENT in files,
+        tuple(sorted(name for name in files if name.startswith(f"{STEMS_FOLDER}/"))),
     )
 
 
