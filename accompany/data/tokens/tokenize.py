@@ -27,7 +27,7 @@ from accompany.data.tokens.index import finish
 from accompany.data.tokens.pair_sources import Bleeds, Source, find_sources, splits_of
 from accompany.data.tokens.parts import InputFormat, TokenParts, tokens_per_frame
 from accompany.data.tokens.shards import SUFFIX, Shard, ShardWriter, rows_of
-from accompany.data.tokens.store import OLD_SCHEMA, SHARDS, WORK, Manifest, planned, read_content, write_manifest
+from accompany.data.tokens.store import SCHEMA, SHARDS, WORK, Manifest, planned, read_content, write_manifest
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
 
@@ -175,8 +175,8 @@ def plan(parts: TokenParts, config: EncodeConfig, val_share: float) -> Manifest:
 def _open_folder(store: Store, manifest: Manifest, stack: ExitStack) -> _Folder:
     """Make the version's folder, held by this run alone, and see what is in it."""
     content = read_content(store)
-    if content is not None and content.get("schema") == OLD_SCHEMA:
-        raise InputError(f"{store.url} holds tokens of schema {OLD_SCHEMA}; choose a new folder, so that they stay.")
+    if content is not None and content.get("schema", SCHEMA) != SCHEMA:
+        raise InputError(f"{store.url} holds tokens of another schema; choose a new folder, so that they stay.")
     version = store.below(manifest.version)
     folder = _Folder(version, manifest)
     for place in (store, version, version.below(SHARDS), version.below(WORK)):
