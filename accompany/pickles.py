@@ -55,8 +55,12 @@ def read_state(path: PathLike) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in content.items()}
 
 
-def read_checkpoint(path: PathLike) -> Any:
+def read_checkpoint(path: PathLike, names: Mapping[str, Any] | None = None) -> Any:
     """What `torch.save` wrote, as long as it is tensors, numbers, text and containers of them, on the CPU.
+
+    Args:
+        path: the file.
+        names: other names that it may ask for, with what each stands for; text stands for something that is not called.
 
     Raises:
         InputError: the file is missing or broken, or asks for anything else.
@@ -64,9 +68,10 @@ def read_checkpoint(path: PathLike) -> Any:
     _check_file(path)
     dtypes = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
     safe: list[Any] = [np.dtype, *dtypes, *((_SCALAR, f"{module}.scalar") for module in _NUMPY)]
+    safe += [(stands_for, name) for name, stands_for in (names or {}).items()]
     try:
         if _is_new_pickle(path):
-            return _read_new_pickle(path)
+            return _read_new_pickle(path, names or {})
         with torch.serialization.safe_globals(safe), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -171,13 +176,14 @@ def _program(archive: zipfile.ZipFile) -> str:
     return next(name for name in archive.namelist() if name.endswith("/data.pkl"))
 
 
-def _read_new_pickle(path: PathLike) -> Any:
+def _read_new_pickle(path: PathLike, names: Mapping[str, Any]) -> Any:
     known: dict[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): collections.OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
         ("torch._utils", "_rebuild_parameter"): lambda data, requires_grad, hooks: data,
     }
     known |= {("torch", name): dtype for name, dtype in _STORAGES.items()}
+    known |= {(name.rpartition(".")[0], name.rpartition(".")[2]): stands_for for name, stands_for in names.items()}
     with zipfile.ZipFile(path) as archive:
         program = _program(archive)
 

@@ -171,13 +171,30 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: PathLike)
 
 
 def read_state(path: PathLike) -> dict[str, Tensor]:
-    """Read a safetensors file; InputError names it when it is missing or broken."""
+    """Read a safetensors file; InputError names it when it is missing or broken, or a tensor in it is."""
     try:
-        return load_file(path)
+        state = load_file(path)
+        refuse_non_finite(state, path)
+        return state
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"Cannot read the weights {path} ({_first_line(error)}); check that the download is complete."
         ) from error
+
+
+def refuse_non_finite(state: Mapping[str, Tensor], source: PathLike) -> None:
+    """Raise InputError that names a tensor with a value that is infinite or not a number, in float32, unless all are.
+
+    A sum is such a value if one of its terms is, and costs little more than to read the tensor.
+    """
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or torch.isfinite(tensor.sum(dtype=torch.float32)):
+            continue
+        if not torch.isfinite(tensor.float()).all():  # and not only a sum beyond the range
+            raise InputError(
+                f"The weights in {source} are broken: '{name}' has values that are infinite or not numbers; "
+                "use a whole copy of the file."
+            )
 
 
 def save_state(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str, str] | None = None) -> None:
