@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from accompany.errors import InputError
-from accompany.weights import PathLike
+from accompany.weights import PathLike, refuse_non_finite
 
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _KMEANS = ("sklearn.cluster._kmeans", "sklearn.cluster.k_means_")
@@ -45,14 +45,17 @@ def read_state(path: PathLike) -> dict[str, Tensor]:
     """The tensors of a file that `torch.save` wrote: a state, or a training checkpoint that holds one as `state_dict`.
 
     Raises:
-        InputError: the file is missing or broken, asks for anything but tensors and numbers, or holds no state.
+        InputError: the file is missing or broken, asks for anything but tensors and numbers, holds no state, or one
+            with values that are not numbers.
     """
     content = read_checkpoint(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"{path} holds no state of a network (names with tensors); check which file it is.")
-    return {str(name): tensor for name, tensor in content.items()}
+    state = {str(name): tensor for name, tensor in content.items()}
+    refuse_non_finite(state, path)
+    return state
 
 
 def read_checkpoint(path: PathLike, names: Mapping[str, Any] | None = None) -> Any:
@@ -83,7 +86,8 @@ def read_kmeans(path: PathLike) -> Tensor:
     """Centroids [V, D] of a scikit-learn k-means that joblib stored, not compressed; float32.
 
     Raises:
-        InputError: the file is missing or broken, asks for anything but k-means and numpy arrays, or has no centroids.
+        InputError: the file is missing or broken, asks for anything but k-means and numpy arrays, has no centroids, or
+            some that are not numbers.
     """
     _check_file(path)
     try:
@@ -97,7 +101,9 @@ def read_kmeans(path: PathLike) -> Tensor:
     centroids = getattr(getattr(loaded, "cluster_centers_", None), "array", None)
     if not isinstance(loaded, _KMeans) or centroids is None or centroids.ndim != 2:
         raise InputError(f"{path} holds no fitted k-means (it has no cluster_centers_); use the published file.")
-    return torch.from_numpy(centroids.astype(np.float32))
+    found = torch.from_numpy(centroids.astype(np.float32))
+    refuse_non_finite({"cluster_centers_": found}, path)
+    return found
 
 
 class _Reader(pickle.Unpickler):
