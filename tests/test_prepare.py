@@ -17,7 +17,7 @@ from small_separator import RATE, small_htdemucs, write_separator
 
 from accompany import audio
 from accompany.common.config import read_json
-from accompany.common.processes import only_one_in
+from accompany.common.processes import folder_lock
 from accompany.data.prepare.measures import Limits
 from accompany.data.prepare.pair_making import PrepareConfig
 from accompany.data.prepare.prepare import prepare
@@ -317,7 +317,7 @@ def test_what_a_running_prepare_writes_is_left_alone(tmp_path: Path) -> None:
         song(tmp_path / "s" / "a" / f"{name}.wav")
     half = tmp_path / "p" / ".a.123.part"
     half.mkdir(parents=True)
-    with only_one_in(tmp_path / "p"), pytest.raises(InputError, match="Another run"):
+    with folder_lock(tmp_path / "p", "a test"), pytest.raises(InputError, match="Another run"):
         from_stems(tmp_path / "s", tmp_path / "p")
     assert half.is_dir()
     assert from_stems(tmp_path / "s", tmp_path / "p").pairs == 1 and not half.exists()

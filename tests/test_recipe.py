@@ -18,7 +18,7 @@ import pytest
 from accompany.cli import _RECIPES, main
 from accompany.commands.recipe import REPORT, Step, choose, listing, load_recipe, run_recipe
 from accompany.common.config import load_config
-from accompany.common.processes import only_one_in, run_as_process
+from accompany.common.processes import folder_lock, run_as_process
 from accompany.errors import InputError
 
 STEPS = """
@@ -126,7 +126,7 @@ def test_stopping_a_command_ends_all_its_processes(tmp_path: Path, monkeypatch: 
     before = signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, 2.0)
-        with pytest.raises(KeyboardInterrupt), only_one_in(tmp_path):
+        with pytest.raises(KeyboardInterrupt), folder_lock(tmp_path, "a test"):
             run_as_process(["synth"], tmp_path)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
@@ -141,7 +141,7 @@ def test_stopping_a_command_ends_all_its_processes(tmp_path: Path, monkeypatch: 
 
 def test_only_one_run_works_in_a_folder(recipe: Path, tmp_path: Path) -> None:
     steps = load_recipe(recipe)
-    with only_one_in(tmp_path), pytest.raises(InputError, match="Another run works in"):
+    with folder_lock(tmp_path, "a test"), pytest.raises(InputError, match="Another run works in"):
         run_recipe(steps, tmp_path, Maker(steps))
     run_recipe(steps, tmp_path, Maker(steps))
 

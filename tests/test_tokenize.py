@@ -282,7 +282,7 @@ def test_pairs_that_come_later_join(parts: TokenParts, tmp_path: Path) -> None:
 
 def _noted_run(root: Path) -> None:
     """Tokenize root/songs, slowly, and note each pair that is begun."""
-    from accompany.data.tokens import tokenize as command
+    from accompany.data.tokens.store import tokenize as command
 
     read = command.read_pair
 
@@ -411,9 +411,9 @@ def test_a_full_disk_ends_with_a_sentence_and_keeps_what_is_done(
 
 
 def test_only_one_run_at_a_time(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
-    from accompany.common.processes import only_one_in
+    from accompany.common.processes import folder_lock
 
-    with only_one_in(tmp_path), pytest.raises(InputError, match="Another run"):
+    with folder_lock(tmp_path, "a test"), pytest.raises(InputError, match="Another run"):
         tokenize(songs, tmp_path, parts, progress=False)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from accompany.common.config import did_you_mean, load_config, read_json, write_json
-from accompany.common.processes import only_one_in, run_as_process
+from accompany.common.processes import folder_lock, run_as_process
 from accompany.common.weights import make_folder
 from accompany.errors import InputError
 
@@ -79,7 +79,7 @@ def run_recipe(steps: Sequence[Step], work: str | os.PathLike[str], execute: Exe
         InputError: a folder that cannot be written or in which another run works, or a command that refused its input.
     """
     folder = make_folder(Path(work))
-    with only_one_in(folder):
+    with folder_lock(folder, "accompany recipe"):
         for step in steps:
             if is_done(step, folder):
                 _log.info("%s: made before.", step.name)

@@ -95,7 +95,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Parse a JSON file; InputError names the file when it is missing or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except RecursionError as error:
+        raise InputError(f"Cannot read {path} as JSON (it is nested too deeply); use another file.") from error
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no JSON, a number of too many digits
         raise InputError(f"Cannot read {path} as JSON ({error}); check that the file is complete.") from error
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from accompany.common.config import did_you_mean, read_json
-from accompany.common.weights import PathLike, load_module, resolve_folder
+from accompany.common.config import did_you_mean
+from accompany.common.weights import PathLike, load_module, read_mapping, resolve_folder
 from accompany.errors import InputError
 
 FROZEN_PARTS = ("mert", "clap", "codec", "semantic_codes")
@@ -70,7 +70,7 @@ def rates(name: str, folder: Path, options: Mapping[str, Any]) -> tuple[str, ...
     """The rates of an encoder, from its config files."""
 
     def value(key: str, default: Any = None, file: str = "config.json") -> Any:
-        return read_json(folder / file).get(key, default) if (folder / file).is_file() else default
+        return read_mapping(folder / file).get(key, default) if (folder / file).is_file() else default
 
     if name in ("mert", "clap"):
         input_rate = (f"{value('sampling_rate', 0, 'preprocessor_config.json') / 1000:g} kHz",)
@@ -93,7 +93,12 @@ def load_part_of(part: PartInfo, device: str) -> Any:
     for option in options:
         if option not in known:
             raise InputError(f"The part '{part.name}' has no option '{option}'{did_you_mean(option, known) or '.'}")
-    module = loader(part.source, license=part.license, **options)
+    try:
+        module = loader(part.source, license=part.license, **options)
+    except (TypeError, ValueError, ArithmeticError) as error:  # sizes that are no sizes
+        raise InputError(
+            f"The part '{part.name}' in {part.source} cannot be built ({error}); check its config and its options."
+        ) from error
     # EnCodec garbles its output on Apple's MPS without a word, so it stays on the CPU there.
     return module.to("cpu" if part.name == "codec" and device == "mps" else device)
 

@@ -25,6 +25,7 @@ from accompany.common.weights import (
     PathLike,
     load_module,
     make_folder,
+    refuse_unknown_fields,
     resolve_folder,
     save_half,
     save_module,
@@ -113,11 +114,14 @@ def read_bundle(path: PathLike) -> BundleInfo:
     content = read_json(path / BUNDLE_NAME)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path / BUNDLE_NAME} is not of format {FORMAT}; update accompany, or use another model.")
+    refuse_unknown_fields(path / BUNDLE_NAME, content, ("format", "kind", "name", "license", "parts"))
     try:
         parts = {name: dict(part) for name, part in content["parts"].items()}
         infos = tuple(_read_part(path, name, parts[name]) for name in sorted(parts, key=part_order))
-        info = BundleInfo(str(content["name"]), path, str(content["license"]), infos, content.get("kind", OWN_KIND))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        info = BundleInfo(
+            str(content["name"]), path, str(content["license"]), infos, str(content.get("kind", OWN_KIND))
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InputError(f"{path / BUNDLE_NAME} lacks or garbles {error}; use a complete model.") from error
     if info.kind not in KINDS:
         raise InputError(f"{path} is a model of kind '{info.kind}', which is unknown here; update accompany.")
@@ -227,6 +231,7 @@ def push_to_hub(folder: PathLike, repo_id: str, *, private: bool = False) -> str
 
 
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
+    refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
     if Path(stated).is_absolute() or ".." in Path(stated).parts:
         raise InputError(f"{bundle / BUNDLE_NAME} puts '{name}' at {stated}, outside the model; use another model.")

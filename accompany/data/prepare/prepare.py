@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from accompany.common.processes import only_one_in
+from accompany.common.processes import folder_lock
 from accompany.data.jobs import run_stages
 from accompany.data.prepare.fingerprints import find_duplicates, from_text
 from accompany.data.prepare.pair_making import Outcome, PairMaker, PrepareConfig, source_bytes
@@ -71,7 +71,7 @@ def prepare(
     place.make()
     with ExitStack() as stack:
         if place.local is not None:
-            stack.enter_context(only_one_in(place.local))
+            stack.enter_context(folder_lock(place.local, "accompany prepare"))
         place.tidy()
         run = place.open(config)
         jobs = [Job(song, place, run) for song in found.songs]

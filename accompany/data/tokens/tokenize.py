@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from accompany.common.processes import only_one_in
+from accompany.common.processes import folder_lock
 from accompany.data.jobs import run_stages
 from accompany.data.stage import Stage
 from accompany.data.storage import Store
@@ -182,7 +182,7 @@ def _open_folder(store: Store, manifest: Manifest, stack: ExitStack) -> _Folder:
     for place in (store, version, version.below(SHARDS), version.below(WORK)):
         place.make()
     if store.local is not None:
-        stack.enter_context(only_one_in(store.local))
+        stack.enter_context(folder_lock(store.local, "accompany tokenize"))
     write_manifest(version, planned(manifest))
     for name in version.below(SHARDS).names(SUFFIX):
         shard = Shard(version.below(SHARDS), name, manifest)
