@@ -74,7 +74,7 @@ def plan_outputs(
     outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
     _check_distinct(outputs)
     for folder in {output.accompaniment.parent for output in outputs}:
-        _check_writable(folder)
+        check_writable(folder)
     return outputs
 
 
@@ -123,16 +123,20 @@ def _check_distinct(outputs: list[Output]) -> None:
                 raise InputError(f"{other} and {output.vocals} would both become {file}; rename one of them.")
 
 
-def _check_writable(folder: Path) -> None:
-    """Try the nearest folder that is there, so that a long generation does not end in a refusal."""
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Try the nearest folder that is there, so that long work does not end in a refusal.
+
+    Raises:
+        InputError: it cannot be written; the sentence names the `option` that says where.
+    """
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise InputError(f"Cannot write into {folder}: {existing} is a file; choose another --out.")
+        raise InputError(f"Cannot write into {folder}: {existing} is a file; choose another {option}.")
     try:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise InputError(
-            f"Cannot write into {folder} ({error.strerror}); choose another --out that is writable."
+            f"Cannot write into {folder} ({error.strerror}); choose another {option} that is writable."
         ) from error
