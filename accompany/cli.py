@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import accompany
-from accompany.commands.console import bar as _bar
 from accompany.commands.console import print_json as _print_json
 from accompany.commands.console import say as _say
 from accompany.commands.parser import TASKS, build_parser
@@ -241,7 +240,9 @@ def _export(args: argparse.Namespace) -> None:
 def _bundle(args: argparse.Namespace) -> None:
     from accompany.models.assemble import assemble, read_parts
 
-    made = assemble(args.out_dir, read_parts(args.parts), base=args.base, name=args.name, license=args.license, card=args.card)
+    made = assemble(
+        args.out_dir, read_parts(args.parts), base=args.base, name=args.name, license=args.license, card=args.card
+    )
     _say(f"bundle: {made}")
 
 
@@ -305,21 +306,9 @@ def _bench(args: argparse.Namespace) -> None:
 
             plan_trainings(args) if args.plan else bench_on_tokens(args)
         return
-    from accompany.evaluation.speed.picture import check_picture, draw
-    from accompany.evaluation.speed.run import BenchConfig, as_table, bench
-    from accompany.evaluation.speed.subjects import find_subject
+    from accompany.commands.bench import bench_parts
 
-    config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
-    if args.plot:
-        check_picture(args.plot)
-    subject = find_subject(args.model, args.device, args.precision)
-    with _bar(subject.name) as progress:
-        report = bench(subject, config, progress)
-    _say(as_table(report))
-    if args.plot:
-        _say(f"The picture: {draw(report, args.plot)}")
-    if args.json:
-        _print_json(report)
+    bench_parts(args)
 
 
 def _serve(args: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from accompany.errors import InputError
 
+_LONGEST_NAME = 255
 _SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".mp3")
 
 
@@ -73,6 +74,9 @@ def plan_outputs(
     named = zip(paths, accompaniments, strict=True)
     outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
     _check_distinct(outputs)
+    for file in (file for output in outputs for file in output.files):
+        if len(os.fsencode(file.name)) > _LONGEST_NAME:
+            raise InputError(f"The name {file.name} would be longer than {_LONGEST_NAME} bytes; choose another --out.")
     for folder in {output.accompaniment.parent for output in outputs}:
         check_writable(folder)
     return outputs

@@ -95,7 +95,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Parse a JSON file; InputError names the file when it is missing or broken."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"Cannot read {path} as JSON ({error}); check that the file is complete.") from error
 
 

@@ -62,7 +62,7 @@ def read_parts(words: Sequence[str]) -> dict[str, str]:
             raise InputError(f"'{word}' is no part; write part=DIR, for example semantic=runs/semantic/model.")
         if part in found:
             raise InputError(f"The part '{part}' is given twice; leave one out.")
-        found[part] = folder
+        found[part] = os.path.expanduser(folder)
     return found
 
 
