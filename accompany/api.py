@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from accompany.common.checks import check_whole
 from accompany.common.devices import choose_device
 from accompany.common.progress import Progress, share_of
 from accompany.errors import InputError
-from accompany.generation.settings import Options, Settings
+from accompany.generation.settings import MOST_SEED, Options, Settings
 from accompany.generation.take import Edit, Source, Take
 from accompany.generation.vocals import Vocals, read_vocal, source_of
 from accompany.sound import Sound
@@ -141,7 +142,7 @@ class Band:
         if not vocals:
             return []
         started = time.perf_counter()
-        sung = [read_vocal(vocal, self.sample_rate) for vocal in vocals]
+        sung = [self._read(vocal, wanted) for vocal, wanted in zip(vocals, settings, strict=True)]
         made = perform(self.bundle, sung, settings, progress)
         wall_s = time.perf_counter() - started
         total = sum(vocal.shape[-1] for vocal in sung)
@@ -164,8 +165,8 @@ class Band:
 
         Each is what `generate` gives for its seed. Options and errors are as there.
         """
-        check_takes(count)
         first = self.settings(prompt, **options)
+        check_takes(count, first.seed)
         made = []
         for index in range(count):
             settings = replace(first, seed=first.seed + index)
@@ -192,7 +193,8 @@ class Band:
         """
         from accompany.generation.analysis import analyze_vocal
 
-        return analyze_vocal(self._own(), read_vocal(vocals, self.sample_rate), self.settings(**options), edited)
+        settings = self.settings(**options)
+        return analyze_vocal(self._own(), self._read(vocals, settings), settings, edited)
 
     def stream(self, vocals: Vocals, prompt: str = "", **options: Unpack[Options]) -> Stream:
         """Play while the song is being made: an iterable of pieces, float32 [C, t] (`accompany.generation.streaming`).
@@ -201,7 +203,8 @@ class Band:
         """
         from accompany.generation.streaming import Stream
 
-        return Stream(self._own(), read_vocal(vocals, self.sample_rate), self.settings(prompt, **options))
+        settings = self.settings(prompt, **options)
+        return Stream(self._own(), self._read(vocals, settings), settings)
 
     def retake(
         self,
@@ -285,6 +288,13 @@ class Band:
             self.save(os.path.join(scratch, self.name))
             return push_to_hub(os.path.join(scratch, self.name), repo_id, private=private)
 
+    def _read(self, vocals: Vocals, settings: Settings) -> np.ndarray:
+        """A vocal [1, T] that goes on as long as the taps of the settings."""
+        voice = read_vocal(vocals, self.sample_rate)
+        name = "the vocal" if isinstance(vocals, tuple) else str(vocals)
+        settings.check_taps(voice.shape[-1] / self.sample_rate, name)
+        return voice
+
     def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:
         return Take(made.samples, self.sample_rate, voice, made.plan, settings, wall_s, source, made.draft)
 
@@ -301,7 +311,7 @@ class Band:
         given: dict[str, Any] = dict(options)
         if given.get("like") is not None:
             given["like"] = self._embed(given["like"])
-        seed = take.seed + 1 + len(take.edits)
+        seed = (take.seed + 1 + len(take.edits)) % (MOST_SEED + 1)
         base = replace(take.settings.playing(take.plan), seed=seed)
         if prompt is not None:
             given["prompt"] = prompt
@@ -316,10 +326,11 @@ class Band:
         return tuple(clap.embed_audio(mono.to(self.bundle.device))[0].tolist())
 
 
-def check_takes(count: int) -> None:
-    """InputError for a number of takes out of range."""
-    if not 1 <= count <= _MOST_TAKES:
-        raise InputError(f"The number of takes {count} must be from 1 to {_MOST_TAKES}.")
+def check_takes(count: int, seed: int = 0) -> None:
+    """InputError for a number of takes out of range, or whose last seed would be."""
+    check_whole("number of takes", count, 1, _MOST_TAKES)
+    if seed + count - 1 > MOST_SEED:
+        raise InputError(f"The seed {seed} leaves no seeds for {count} takes; give a smaller one.")
 
 
 def _made(take: Take) -> Made:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import accompany
-from accompany.commands.console import bar as _bar
 from accompany.commands.console import print_json as _print_json
 from accompany.commands.console import say as _say
 from accompany.commands.parser import TASKS, build_parser
@@ -45,6 +44,8 @@ _RECIPES = {
 }
 _STOPPED, _OURS, _INPUT = 130, 1, 2
 _LORA_RANK = 8
+_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors that say that a file cannot be where somebody wants it, whatever we do."""
 
 
 def run() -> NoReturn:
@@ -73,6 +74,9 @@ def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> i
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _say(f"accompany: the disk is full ({error.filename or 'while writing'}); free some space, run again.")
+            return _INPUT
+        if error.errno in _OF_THE_PLACE and error.filename:
+            _say(f"accompany: {error.filename}: {error.strerror}; choose another place, or make this one accessible.")
             return _INPUT
         return _fault()
     except Exception:
@@ -234,15 +238,16 @@ def _tune(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from accompany.training.export import export_bundle
 
-    made = export_bundle(args.runs, args.out_dir, base=args.base, which=args.which, name=args.name)
+    made = export_bundle(args.runs, args.out_dir, base=args.base, which=args.which, name=args.name or "")
     _say(f"export: {made}")
 
 
 def _bundle(args: argparse.Namespace) -> None:
-    from accompany.models.assemble import assemble
+    from accompany.models.assemble import assemble, read_parts
 
-    given = dict(part.partition("=")[::2] for part in args.parts)
-    made = assemble(args.out_dir, given, base=args.base, name=args.name, license=args.license, card=args.card)
+    made = assemble(
+        args.out_dir, read_parts(args.parts), base=args.base, name=args.name, license=args.license, card=args.card
+    )
     _say(f"bundle: {made}")
 
 
@@ -253,13 +258,17 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from accompany.commands.outputs import check_writable
     from accompany.evaluation.page import as_table
     from accompany.evaluation.report import EvaluationConfig, evaluate
 
+    check_writable(Path(args.report), "--report")
     if args.study:
         _study(args)
         return
-    given = {name: getattr(args, name) for name in ("seed", "judge", "seeds")}
+    if args.only:
+        raise InputError("--only chooses rows of --study controls or inputs; name the study, or leave it out.")
+    given = {"seed": args.seed, "seeds": args.seeds, "judge": args.judge or ""}
     given |= {} if args.seconds is None else {"seconds": args.seconds}
     config = EvaluationConfig(**given, limit=args.clips or 0, against=(*args.against,), outside=(*args.outside,))
     report = evaluate(_load(args), args.songs, args.report, config)
@@ -270,7 +279,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _study(args: argparse.Namespace) -> None:
     from accompany.evaluation.studies.run import StudyConfig, study
 
-    config = StudyConfig(args.study, args.seconds, args.clips or 0, args.seed, args.takes, args.judge, (*args.only,))
+    limit, judge = args.clips or 0, args.judge or ""
+    config = StudyConfig(args.study, args.seconds, limit, args.seed, args.takes, judge, (*args.only,))
     _say(study(_load(args), args.songs, args.report, config).as_table())
     _say(f"The figures of each clip: {Path(args.report) / f'study-{args.study}.json'}")
 
@@ -278,8 +288,8 @@ def _study(args: argparse.Namespace) -> None:
 def _recipe(args: argparse.Namespace) -> None:
     from accompany.commands.recipe import choose, listing, load_recipe, run_recipe
 
-    only = [name.strip() for name in args.steps.split(",") if name.strip()]
-    steps = choose(load_recipe(args.recipe, args.scale), only, args.first)
+    only = [name.strip() for name in (args.steps or "").split(",") if name.strip()]
+    steps = choose(load_recipe(args.recipe, args.scale), only, args.first or "")
     work = Path(args.work or Path("runs") / Path(args.recipe).stem)
     if args.dry_run:
         _say(listing(steps, work))
@@ -300,21 +310,9 @@ def _bench(args: argparse.Namespace) -> None:
 
             plan_trainings(args) if args.plan else bench_on_tokens(args)
         return
-    from accompany.evaluation.speed.find import find_subject
-    from accompany.evaluation.speed.picture import check_picture, draw
-    from accompany.evaluation.speed.run import BenchConfig, as_table, bench
+    from accompany.commands.bench import bench_parts
 
-    config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
-    if args.plot:
-        check_picture(args.plot)
-    subject = find_subject(args.model, args.device, args.precision)
-    with _bar(subject.name) as progress:
-        report = bench(subject, config, progress)
-    _say(as_table(report))
-    if args.plot:
-        _say(f"The picture: {draw(report, args.plot)}")
-    if args.json:
-        _print_json(report)
+    bench_parts(args)
 
 
 def _serve(args: argparse.Namespace) -> None:

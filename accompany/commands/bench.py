@@ -1,4 +1,4 @@
-"""`accompany bench` of other things than a model's parts: a separator, and loading and training on tokens."""
+"""`accompany bench`: a model's parts, a separator, loading and training on tokens."""
 
 from __future__ import annotations
 
@@ -47,5 +47,24 @@ def plan_trainings(args: argparse.Namespace) -> None:
     trainings = tuple(args.train) or PlanConfig.trainings
     report = plan(PlanConfig(trainings, args.gpu, args.of_peak, args.price))
     say(plan_table(report))
+    if args.json:
+        print_json(report)
+
+
+def bench_parts(args: argparse.Namespace) -> None:
+    """Time a model part by part."""
+    from accompany.evaluation.speed.picture import check_picture, draw
+    from accompany.evaluation.speed.run import BenchConfig, as_table, bench
+    from accompany.evaluation.speed.find import find_subject
+
+    config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
+    if args.plot:
+        check_picture(args.plot)
+    subject = find_subject(args.model, args.device, args.precision)
+    with bar(subject.name) as progress:
+        report = bench(subject, config, progress)
+    say(as_table(report))
+    if args.plot:
+        say(f"The picture: {draw(report, args.plot)}")
     if args.json:
         print_json(report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import dataclasses
 import importlib
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.commands.console import bar, print_json, say
+from accompany.commands.values import shortened
 from accompany.common.processes import peak_memory_mb
 from accompany.errors import InputError
 
@@ -37,19 +39,23 @@ def generate(args: argparse.Namespace, load: Load) -> None:
     from accompany.api import check_takes
     from accompany.audio import info
     from accompany.commands.outputs import plan_outputs
+    from accompany.generation.settings import Settings
 
-    check_takes(args.takes)
+    check_takes(args.takes, args.seed)
     options, analysis = read_controls(args)
-    sounds = [read_sound(args, vocal) for vocal in args.vocals]
+    asked = Settings(args.prompt, taps=options.get("taps"))
     for vocal in args.vocals:
-        info(vocal)
+        seconds = info(vocal).seconds
+        asked.check_cues(seconds, str(vocal))
+        asked.check_taps(seconds, str(vocal))
+    sounds = [read_sound(args, vocal) for vocal in args.vocals]
     suffix = f".{args.format}" if args.format else ".wav"
     _check_adapters(args)
     if args.project:
         _check_project(args)
     else:
         outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, takes=args.takes, beside=_beside(args))
-        _check_files(outputs, sounds, args.format)
+        check_files(outputs, sounds, args.format)
     _check_extras(args)
     voices = _Voices(args)
     if args.stems:
@@ -101,12 +107,24 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
 
 def read_taps(text: str) -> tuple[float, ...]:
     """Times in an argument, or in the file that it names. InputError for what is no number."""
-    path = Path(text)
-    words = (path.read_text(encoding="utf-8") if path.is_file() else text).replace(",", " ").split()
     try:
-        return tuple(map(float, words))
+        return tuple(map(float, (_text_of(text) or text).replace(",", " ").split()))
     except ValueError as error:
-        raise InputError(f"The taps '{text}' must be times in seconds, or a text file of them ({error}).") from error
+        raise InputError(
+            f"The taps '{shortened(text)}' must be times in seconds, or a text file of them ({shortened(str(error))})."
+        ) from error
+
+
+def _text_of(name: str) -> str | None:
+    """What stands in a text file, as any editor or shell writes it; None where there is no such file."""
+    try:
+        content = Path(name).read_bytes()
+    except (OSError, ValueError):  # of a list of times: longer than any name, or just not there
+        return None
+    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if content.startswith(mark):
+            return content.decode(encoding)
+    return content.decode("utf-8-sig")
 
 
 def read_sound(args: argparse.Namespace, vocal: str) -> Sound:
@@ -160,7 +178,8 @@ def _beside(args: argparse.Namespace) -> list[str]:
     return [ending for ending, is_wanted in wanted.items() if is_wanted]
 
 
-def _check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | None) -> None:
+def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | None) -> None:
+    """InputError where a file cannot be of the format and depth that are asked for."""
     from accompany.sound.files import check
 
     for output, sound in zip(outputs, sounds, strict=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from accompany.errors import InputError
 
+_LONGEST_NAME = 255
 _SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".mp3")
 
 
@@ -73,8 +74,11 @@ def plan_outputs(
     named = zip(paths, accompaniments, strict=True)
     outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
     _check_distinct(outputs)
+    for file in (file for output in outputs for file in output.files):
+        if len(os.fsencode(file.name)) > _LONGEST_NAME:
+            raise InputError(f"The name {file.name} would be longer than {_LONGEST_NAME} bytes; choose another --out.")
     for folder in {output.accompaniment.parent for output in outputs}:
-        _check_writable(folder)
+        check_writable(folder)
     return outputs
 
 
@@ -123,16 +127,20 @@ def _check_distinct(outputs: list[Output]) -> None:
                 raise InputError(f"{other} and {output.vocals} would both become {file}; rename one of them.")
 
 
-def _check_writable(folder: Path) -> None:
-    """Try the nearest folder that is there, so that a long generation does not end in a refusal."""
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Try the nearest folder that is there, so that long work does not end in a refusal.
+
+    Raises:
+        InputError: it cannot be written; the sentence names the `option` that says where.
+    """
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        raise InputError(f"Cannot write into {folder}: {existing} is a file; choose another --out.")
+        raise InputError(f"Cannot write into {folder}: {existing} is a file; choose another {option}.")
     try:
         tempfile.TemporaryFile(dir=existing).close()
     except OSError as error:
         raise InputError(
-            f"Cannot write into {folder} ({error.strerror}); choose another --out that is writable."
+            f"Cannot write into {folder} ({error.strerror}); choose another {option} that is writable."
         ) from error

@@ -7,6 +7,7 @@ import os
 from typing import Any, NoReturn
 
 import accompany
+from accompany.commands import values
 from accompany.commands.arguments import (
     GENERATE_EXAMPLES,
     add_control_options,
@@ -75,16 +76,17 @@ def _add_generate(commands: Any) -> None:
     example = GENERATE_EXAMPLES
     parser = _command(commands, "generate", "make the accompaniment of a vocal", example, more="vocals")
     add = parser.add_argument
-    add("vocals", nargs="+", metavar="VOCALS", help="recordings of singing, one or several")
+    add("vocals", nargs="+", type=values.RECORDING, metavar="VOCALS", help="recordings of singing, one or several")
     add("-p", "--prompt", default="", help="style and instruments in plain English")
-    add("-o", "--out", metavar="PATH", help="a file for one vocal, a folder for several")
+    add("-o", "--out", type=values.OUTPUT, metavar="PATH", help="a file for one vocal, a folder for several")
     add("--mix", action="store_true", help="also write <stem>.mix.wav, voice and band together")
-    add("--seed", type=int, default=0, help="the same seed gives the same band (default 0)")
+    add("--seed", type=values.SEED, default=0, help="the same seed gives the same band (default 0)")
     add_control_options(parser)
     add_take_options(parser)
     add_sound_options(parser)
-    add("--lora", action="append", default=[], metavar="DIR", help="an adapter of this model; may be given again")
-    add("--lora-scale", type=float, default=1.0, metavar="X", help="how much of the adapters, 0 is none (default 1)")
+    add("--lora", action="append", type=values.ADAPTER, default=[], metavar="DIR", help="an adapter, or several")
+    help_ = "how much of the adapters, 0 is none (default 1)"
+    add("--lora-scale", type=values.LORA_SCALE, default=1.0, metavar="X", help=help_)
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 
@@ -95,22 +97,23 @@ def _add_studio(commands: Any) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     help_ = "bundled name, folder or hub id (default tiny)"
-    parser.add_argument("--model", default="tiny", metavar="NAME|DIR", help=help_)
+    parser.add_argument("--model", type=values.MODEL, default="tiny", metavar="NAME|DIR", help=help_)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     help_ = "auto (half on CUDA, else float32), float32, bfloat16, float16, or int8: weights of 8 bits, for big models"
-    parser.add_argument("--precision", default="auto", metavar="NAME", help=help_)
+    parser.add_argument("--precision", type=values.PRECISION, default="auto", metavar="NAME", help=help_)
 
 
 def _add_synth(commands: Any) -> None:
     example = "accompany synth songs --songs 1000 --seed 1 --workers 4"
     parser = _command(commands, "synth", "make synthetic songs to train on", example)
     add = parser.add_argument
-    add("out_dir", metavar="OUT_DIR", help="a folder or URL, gets a folder for each song; a stopped run goes on")
-    add("--songs", type=_count, required=True, metavar="N", help="how many")
-    add("--seed", type=int, default=0, help="song i is made from this seed and i alone (default 0)")
-    add("--seconds", type=float, default=40.0, metavar="X", help="length of each song (default 40)")
-    add("--sample-rate", type=_count, default=44100, metavar="HZ", help="default 44100")
-    add("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
+    add("out_dir", type=values.FOLDER, metavar="OUT_DIR", help="gets a folder for each song; a stopped run goes on")
+    add("--songs", type=values.SONGS, required=True, metavar="N", help="how many")
+    add("--seed", type=values.SEED, default=0, help="song i is made from this seed and i alone (default 0)")
+    add("--seconds", type=values.SONG_S, default=40.0, metavar="X", help="length of each song (default 40)")
+    add("--sample-rate", type=values.SONG_RATE, default=44100, metavar="HZ", help="default 44100")
+    cores = min(os.cpu_count() or 1, values.PROCESSES.high)
+    add("--workers", type=values.PROCESSES, default=cores, metavar="N", help="processes (default: all cores)")
     add("--voice-only", action="store_true", help="only the vocals and song.json: fast, for listeners")
     add("--no-stems", action="store_true", help="vocals, accompaniment and mix, but not each instrument")
 
@@ -121,25 +124,25 @@ def _add_prepare(commands: Any) -> None:
     help_ = "split songs into pairs of vocals and accompaniment, with captions"
     parser = _command(commands, "prepare", help_, example)
     add = parser.add_argument
-    add("songs_dir", metavar="SONGS_DIR", help="audio files, in subfolders too")
-    add("pairs_dir", metavar="PAIRS_DIR", help="a folder or URL, gets a folder for each song; a stopped run goes on")
+    add("songs_dir", type=values.SONGS_DIR, metavar="SONGS_DIR", help="audio files, in subfolders too")
+    help_ = "a folder or URL, gets a folder for each song; a stopped run goes on"
+    add("pairs_dir", type=values.PAIRS_DIR, metavar="PAIRS_DIR", help=help_)
     help_ = "a Demucs model: name, hf:// id or folder; tiny comes with the package (default tiny)"
-    add("--separator", default="tiny", metavar="NAME", help=help_)
-    add(
-        "--stems", action="store_true", help="the songs are there as stems (MUSDB18-HQ, MoisesDB, synth): no separation"
-    )
-    add("--segment", type=float, default=30.0, metavar="S", help="seconds of a pair, 2 to 120 (default 30)")
+    add("--separator", type=values.SEPARATOR, default="tiny", metavar="NAME", help=help_)
+    help_ = "the songs are there as stems (MUSDB18-HQ, MoisesDB, synth): no separation"
+    add("--stems", action="store_true", help=help_)
+    add("--segment", type=values.SEGMENT_S, default=30.0, metavar="S", help="seconds of a pair, 2 to 120 (default 30)")
     help_ = "drop windows that sing in a smaller share of their frames (default 0.15)"
-    add("--min-voiced", type=float, default=0.15, metavar="X", help=help_)
-    add("--captions", type=_count, default=4, metavar="N", help="wanted for each pair (default 4)")
+    add("--min-voiced", type=values.SHARE, default=0.15, metavar="X", help=help_)
+    add("--captions", type=values.CAPTIONS, default=4, metavar="N", help="wanted for each pair (default 4)")
     help_ = "whose ears pseudo-captions use: a model, a CLAP (folder or hub id), or none (default tiny)"
-    add("--clap", default="tiny", metavar="NAME|DIR", help=help_)
+    add("--clap", type=values.MODEL, default="tiny", metavar="NAME|DIR", help=help_)
     help_ = "a function of yours (samples [C, T], rate, facts) -> caption or captions"
-    add("--captioner", metavar="MODULE:FUNCTION", help=help_)
-    add("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
+    add("--captioner", type=values.CAPTIONER, metavar="MODULE:FUNCTION", help=help_)
+    add("--workers", type=values.WORKERS, default=0, metavar="N", help="processes beside this one (default 0)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="of the separator")
     help_ = "work on a Ray cluster: the address of its head, or auto for that of this machine"
-    add("--ray", metavar="ADDRESS|auto", help=help_)
+    add("--ray", type=values.ADDRESS, metavar="ADDRESS|auto", help=help_)
 
 
 def _add_tokenize(commands: Any) -> None:
@@ -147,29 +150,31 @@ def _add_tokenize(commands: Any) -> None:
     help_ = "turn pairs into the codes that the stages train on"
     parser = _command(commands, "tokenize", help_, example)
     help_ = "what synth or prepare wrote, a folder or URL"
-    parser.add_argument("pairs_dir", metavar="PAIRS_DIR", help=help_)
+    parser.add_argument("pairs_dir", type=values.PAIRS_DIR, metavar="PAIRS_DIR", help=help_)
     help_ = "a folder or URL; a run that was stopped goes on, other settings make another version in it"
-    parser.add_argument("tokens_dir", metavar="TOKENS_DIR", help=help_)
+    parser.add_argument("tokens_dir", type=values.TOKENS_DIR, metavar="TOKENS_DIR", help=help_)
     encoders = parser.add_mutually_exclusive_group()
-    encoders.add_argument("--model", default="tiny", metavar="NAME|DIR", help="whose encoders to use (default tiny)")
+    help_ = "whose encoders to use (default tiny)"
+    encoders.add_argument("--model", type=values.MODEL, default="tiny", metavar="NAME|DIR", help=help_)
     help_ = "only melody features of the vocals: no model, no bands, all that a listener needs"
     encoders.add_argument("--melody-only", action="store_true", help=help_)
     add = parser.add_argument
-    add("--variants", type=_count, default=3, metavar="N", help="of each vocal, the first as it is (default 3)")
+    help_ = "of each vocal, the first as it is (default 3)"
+    add("--variants", type=values.VARIANTS, default=3, metavar="N", help=help_)
     help_ = "of each band's codec tokens, all but the first moved by part of a codec frame (default 1)"
-    add("--token-variants", type=_count, default=1, metavar="N", help=help_)
+    add("--token-variants", type=values.VARIANTS, default=1, metavar="N", help=help_)
     help_ = "copies of each pair, both sides higher and faster or lower and slower, 0 to 6 (default 0)"
-    add("--moves", type=int, choices=range(7), default=0, metavar="N", help=help_)
+    add("--moves", type=values.MOVES, default=0, metavar="N", help=help_)
     help_ = "encode drums, bass and other one by one too, where a pair has its instruments (synth writes them)"
     add("--stems", action="store_true", help=help_)
-    add("--seed", type=int, default=0, metavar="N", help="of all these (default 0)")
+    add("--seed", type=values.RUN_SEED, default=0, metavar="N", help="of all these (default 0)")
     help_ = "of the songs, or artists where known, that are kept for validation (default 0.05)"
-    add("--val-share", type=_share, default=0.05, metavar="X", help=help_)
-    add("--batch", type=_count, default=4, metavar="N", help="pairs that are encoded together (default 4)")
-    add("--device", default="auto", metavar="NAME", help="of the encoders: auto (default), cpu, cuda or mps")
-    add("--workers", type=int, default=0, metavar="N", help="processes beside this one (default 0)")
+    add("--val-share", type=values.VAL_SHARE, default=0.05, metavar="X", help=help_)
+    add("--batch", type=values.PAIRS, default=4, metavar="N", help="pairs that are encoded together (default 4)")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="of the encoders (default auto)")
+    add("--workers", type=values.WORKERS, default=0, metavar="N", help="processes beside this one (default 0)")
     help_ = "work on a Ray cluster: the address of its head, or auto for that of this machine"
-    add("--ray", metavar="ADDRESS|auto", help=help_)
+    add("--ray", type=values.ADDRESS, metavar="ADDRESS|auto", help=help_)
 
 
 def _add_train(commands: Any) -> None:
@@ -180,11 +185,12 @@ def _add_train(commands: Any) -> None:
     parser = _command(commands, "train", "train a part of a model", example, more="overrides")
     parts = (*TASKS, *RECIPES)
     parser.add_argument("task", choices=parts, metavar="PART", help=", ".join(parts))
-    parser.add_argument("--config", metavar="FILE", help="a YAML file, or a name: tiny, base, large")
+    help_ = "a YAML file, or a name: tiny, base, large"
+    parser.add_argument("--config", type=values.CONFIG, metavar="FILE", help=help_)
     help_ = "train an adapter of the model init=NAME|DIR, a few megabytes, in place of the model (lora.rank=8)"
     parser.add_argument("--lora", action="store_true", help=help_)
     help_ = f"train on a Ray cluster ({', '.join(TASKS)}): the address of its head, or auto for that of this machine"
-    parser.add_argument("--ray", metavar="ADDRESS|auto", help=help_)
+    parser.add_argument("--ray", type=values.ADDRESS, metavar="ADDRESS|auto", help=help_)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
 
 
@@ -192,7 +198,8 @@ def _add_tune(commands: Any) -> None:
     example = "accompany tune model=tiny tokens=tokens run_dir=runs/tune vocals=256"
     help_ = "teach a semantic stage to prefer the better of its own takes"
     parser = _command(commands, "tune", help_, example, more="overrides")
-    parser.add_argument("--config", metavar="FILE", help="a YAML file (default: tune in accompany/configs)")
+    help_ = "a YAML file (default: tune in accompany/configs)"
+    parser.add_argument("--config", type=values.CONFIG, metavar="FILE", help=help_)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
 
 
@@ -200,29 +207,26 @@ def _add_export(commands: Any) -> None:
     example = "accompany export runs/semantic runs/acoustic my_model --from tiny"
     parser = _command(commands, "export", "make a model of what training runs trained", example)
     add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN", help="folders of runs, at most one for each part; adapters are worked in")
-    add("out_dir", metavar="BUNDLE_DIR", help="gets the model; --model BUNDLE_DIR runs it")
+    help_ = "folders of runs, at most one for each part; adapters are worked in"
+    add("runs", nargs="+", type=values.RUN_DIR, metavar="RUN", help=help_)
+    add("out_dir", type=values.FOLDER, metavar="BUNDLE_DIR", help="gets the model; --model BUNDLE_DIR runs it")
     help_ = "the model that the other parts come from (default: the run's init or bundle)"
-    add("--from", dest="base", metavar="NAME|DIR", help=help_)
+    add("--from", dest="base", type=values.MODEL, metavar="NAME|DIR", help=help_)
     add("--which", default="best", choices=("best", "last"), help="checkpoint of the runs (default best)")
-    add("--name", default="", help="name of the model (default: the folder's)")
+    add("--name", type=values.BUNDLE_NAME, help="name of the model (default: the folder's)")
 
 
 def _add_bundle(commands: Any) -> None:
     example = "accompany bundle my_model --from tiny semantic=runs/semantic/model acoustic=runs/acoustic/model"
     parser = _command(commands, "bundle", "put a model together from trained parts", example, more="parts")
     add = parser.add_argument
-    add("out_dir", metavar="OUT_DIR", help="gets the model; --model OUT_DIR runs it")
-    add(
-        "parts",
-        nargs="*",
-        metavar="part=DIR",
-        help="folders of parts: mert, clap, codec, semantic_codes, listener, semantic, acoustic",
-    )
-    add("--from", dest="base", metavar="NAME|DIR", help="the model that the other parts come from")
-    add("--name", help="name of the model (default: the folder's)")
-    add("--license", default="Apache-2.0", help="licence of the parts given (default Apache-2.0)")
-    add("--card", metavar="FILE", help="a model card to go with it")
+    add("out_dir", type=values.FOLDER, metavar="OUT_DIR", help="gets the model; --model OUT_DIR runs it")
+    help_ = "folders of parts: mert, clap, codec, semantic_codes, listener, semantic, acoustic"
+    add("parts", nargs="*", type=values.PART, metavar="part=DIR", help=help_)
+    add("--from", dest="base", type=values.MODEL, metavar="NAME|DIR", help="the model that the other parts come from")
+    add("--name", type=values.BUNDLE_NAME, help="name of the model (default: the folder's)")
+    add("--license", type=values.LICENCE, default="Apache-2.0", help="licence of the parts given (default Apache-2.0)")
+    add("--card", type=values.CARD, metavar="FILE", help="a model card to go with it")
 
 
 def _add_import(commands: Any) -> None:
@@ -239,8 +243,10 @@ and, so that nothing is downloaded, the folders of three others (each as on the 
     parser = _command(commands, "import", "turn published checkpoints of LLambada into a model", example)
     parser.epilog = more + (parser.epilog or "")
     parser.add_argument("format", choices=("llambada",), metavar="llambada", help="whose checkpoints they are")
-    parser.add_argument("checkpoint_dir", metavar="CHECKPOINT_DIR", help="the folder of the published files")
-    parser.add_argument("out_dir", metavar="OUT_DIR", help="gets the model; --model OUT_DIR runs it")
+    help_ = "the folder of the published files"
+    parser.add_argument("checkpoint_dir", type=values.FOLDER, metavar="CHECKPOINT_DIR", help=help_)
+    help_ = "gets the model; --model OUT_DIR runs it"
+    parser.add_argument("out_dir", type=values.FOLDER, metavar="OUT_DIR", help=help_)
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -250,28 +256,30 @@ def _add_evaluate(commands: Any) -> None:
     help_ = "measure a model on song folders, floor and ceiling beside each figure"
     parser = _command(commands, "evaluate", help_, example, more="songs")
     songs = "song folders, as synth and prepare write them, or of MUSDB18-HQ or MoisesDB"
-    parser.add_argument("songs", nargs="+", metavar="SONGS_DIR", help=songs)
-    parser.add_argument("--report", required=True, metavar="DIR", help="gets report.html, .md, .json and sounds")
+    parser.add_argument("songs", nargs="+", type=values.FOLDER, metavar="SONGS_DIR", help=songs)
+    help_ = "gets report.html, .md, .json and sounds"
+    parser.add_argument("--report", required=True, type=values.FOLDER, metavar="DIR", help=help_)
     help_ = "length of a clip (default 10; 240 in a study of length)"
-    parser.add_argument("--seconds", type=float, metavar="X", help=help_)
-    parser.add_argument("--clips", type=_count, metavar="N", help="at most this many clips")
-    parser.add_argument("--seed", type=int, default=0, help="of the generations (default 0)")
+    parser.add_argument("--seconds", type=values.CLIP_S, metavar="X", help=help_)
+    parser.add_argument("--clips", type=values.CLIPS, metavar="N", help="at most this many clips")
+    parser.add_argument("--seed", type=values.RUN_SEED, default=0, help="of the generations (default 0)")
     more = "outputs of another system, files named after the songs; may be given again"
-    parser.add_argument("--against", action="append", default=[], metavar="NAME=DIR", help=more)
+    parser.add_argument("--against", action="append", type=values.SYSTEM, default=[], metavar="NAME=DIR", help=more)
     takes = "takes of each clip, to see how diverse they are (default 1)"
-    parser.add_argument("--seeds", type=_count, default=1, metavar="N", help=takes)
+    parser.add_argument("--seeds", type=values.TAKES, default=1, metavar="N", help=takes)
     help_ = f"answer one question in place of the report: {', '.join(STUDIES)}"
     parser.add_argument("--study", choices=STUDIES, metavar="NAME", help=help_)
     help_ = "of each vocal in --study takes (default 4)"
-    parser.add_argument("--takes", type=_count, default=4, metavar="N", help=help_)
+    parser.add_argument("--takes", type=values.TAKES, default=4, metavar="N", help=help_)
     help_ = "only these rows of --study controls or inputs, such as --only bpm chords"
-    parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help=help_)
+    parser.add_argument("--only", nargs="+", type=values.ROW, default=[], metavar="ROW", help=help_)
     help_ = (
         "figures of a package in another environment: fadtk, audio-metrics, or cocola with "
         "cocola=PYTHON,checkpoint=FILE,repo=DIR; may be given again"
     )
-    parser.add_argument("--outside", action="append", default=[], metavar="TOOL=PYTHON", help=help_)
-    parser.add_argument("--judge", default="", metavar="DIR", help="judge of the prompts (default: the package's own)")
+    parser.add_argument("--outside", action="append", type=values.TOOL, default=[], metavar="TOOL=PYTHON", help=help_)
+    help_ = "judge of the prompts (default: the package's own)"
+    parser.add_argument("--judge", type=values.FOLDER, metavar="DIR", help=help_)
     _add_model(parser)
 
 
@@ -279,11 +287,13 @@ def _add_recipe(commands: Any) -> None:
     example = "accompany recipe tiny --work runs/tiny --dry-run"
     parser = _command(commands, "recipe", "make a whole model from nothing, step by step", example)
     add = parser.add_argument
-    add("recipe", metavar="NAME", help="tiny, or a YAML file like configs/recipe_tiny.yaml")
-    add("--work", metavar="DIR", help="gets everything; a run that was stopped goes on (default runs/NAME)")
-    add("--scale", type=float, default=1.0, metavar="X", help="times the songs and steps; 0.01 is a toy (default 1)")
-    add("--steps", default="", metavar="A,B", help="only these steps")
-    add("--from", dest="first", default="", metavar="A", help="only this step and those after it")
+    add("recipe", type=values.RECIPE, metavar="NAME", help="tiny, or a YAML file like configs/recipe_tiny.yaml")
+    help_ = "gets everything; a run that was stopped goes on (default runs/NAME)"
+    add("--work", type=values.FOLDER, metavar="DIR", help=help_)
+    help_ = "times the songs and steps; 0.01 is a toy (default 1)"
+    add("--scale", type=values.SCALE, default=1.0, metavar="X", help=help_)
+    add("--steps", type=values.STEP_LIST, metavar="A,B", help="only these steps")
+    add("--from", dest="first", type=values.STEP, metavar="A", help="only this step and those after it")
     add("--dry-run", action="store_true", help="only list the steps: estimated time and command")
 
 
@@ -296,32 +306,35 @@ def _add_bench(commands: Any) -> None:
     )
     add = parser.add_argument
     lengths, batches = [5.0, 10.0, 30.0], [1]
-    add("--lengths", type=float, nargs="+", default=lengths, metavar="S", help="seconds of vocal (default 5 10 30)")
-    add("--batches", type=_count, nargs="+", default=batches, metavar="N", help="vocals together (default 1)")
-    add("--runs", type=_count, default=3, metavar="N", help="of each case; the median counts (default 3)")
+    help_ = "seconds of vocal (default 5 10 30)"
+    add("--lengths", type=values.BENCH_S, nargs="+", default=lengths, metavar="S", help=help_)
+    add("--batches", type=values.VOCALS, nargs="+", default=batches, metavar="N", help="vocals together (default 1)")
+    add("--runs", type=values.RUNS, default=3, metavar="N", help="of each case; the median counts (default 3)")
+    other = parser.add_mutually_exclusive_group().add_argument
     help_ = "compare with: full, no cache; llama, a Llama of the same sizes in transformers"
     add("--against", nargs="+", default=[], choices=("full", "llama"), metavar="NAME", help=help_)
-    add("--plot", metavar="FILE", help="draw the report: .png, .svg or .pdf")
+    add("--plot", type=values.PICTURE, metavar="FILE", help="draw the report: .png, .svg or .pdf")
     help_ = "time loading from these tokens against training instead: accompany bench --loader tokens --train semantic"
-    add("--loader", metavar="TOKENS_DIR", help=help_)
+    other("--loader", type=values.TOKENS_DIR, metavar="TOKENS_DIR", help=help_)
     help_ = "time training on these tokens against a plain loop: accompany bench --training tokens --train semantic"
-    add("--training", metavar="TOKENS_DIR", help=help_)
-    add("--steps", type=_count, default=6, metavar="N", help="with --training: steps that are timed (default 6)")
+    other("--training", type=values.TOKENS_DIR, metavar="TOKENS_DIR", help=help_)
+    add("--steps", type=values.STEPS, default=6, metavar="N", help="with --training: steps that are timed (default 6)")
     help_ = "with --training: as in train, such as loading.batch_size=2"
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help=help_)
     help_ = "with --loader and --training: configs of training (default semantic acoustic; with --plan base and large)"
-    add("--train", nargs="+", default=[], metavar="CONFIG", help=help_)
+    add("--train", nargs="+", type=values.CONFIG, default=[], metavar="CONFIG", help=help_)
     help_ = (
         "only count what trainings of published sizes would take on a GPU: accompany bench --plan --train semantic_base"
     )
-    add("--plan", action="store_true", help=help_)
-    add("--gpu", default="H100", metavar="NAME", help="with --plan: such as H100 (default) or A100")
+    other("--plan", action="store_true", help=help_)
+    add("--gpu", type=values.GPU, default="H100", metavar="NAME", help="with --plan: such as H100 (default) or A100")
     help_ = "with --plan: of the GPU's bfloat16 peak that training reaches (default 0.35)"
-    add("--of-peak", type=float, default=0.35, metavar="X", help=help_)
-    add("--price", type=float, default=2.5, metavar="X", help="with --plan: of an hour of the GPU (default 2.5)")
+    add("--of-peak", type=values.PEAK_SHARE, default=0.35, metavar="X", help=help_)
+    add("--price", type=values.PRICE, default=2.5, metavar="X", help="with --plan: of an hour of the GPU (default 2.5)")
     help_ = "measure a separator on mixes of these songs instead: accompany bench --separation songs --separator tiny"
-    add("--separation", metavar="SONGS_DIR", help=help_)
-    add("--separator", default="tiny", metavar="NAME", help="with --separation: as in prepare (default tiny)")
+    other("--separation", type=values.FOLDER, metavar="SONGS_DIR", help=help_)
+    help_ = "with --separation: as in prepare (default tiny)"
+    add("--separator", type=values.SEPARATOR, default="tiny", metavar="NAME", help=help_)
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 
@@ -330,16 +343,19 @@ def _add_serve(commands: Any) -> None:
     example = "accompany serve --port 8000\n  accompany serve --host 0.0.0.0 --max-minutes 5      # asks for a token"
     parser = _command(commands, "serve", "open a page in the browser and an HTTP API", example)
     add = parser.add_argument
-    add("--host", default="127.0.0.1", metavar="NAME", help="where to listen (default 127.0.0.1: this machine alone)")
-    add("--port", type=int, default=8000, metavar="N", help="default 8000; 0 takes a free one")
+    help_ = "where to listen (default 127.0.0.1: this machine alone)"
+    add("--host", type=values.HOST, default="127.0.0.1", metavar="NAME", help=help_)
+    add("--port", type=values.PORT, default=8000, metavar="N", help="default 8000; 0 takes a free one")
     help_ = "what visitors must know when --host is not local (default: $ACCOMPANY_TOKEN, or one is made and shown)"
     add("--token", default=os.environ.get("ACCOMPANY_TOKEN", ""), metavar="TEXT", help=help_)
-    add("--max-mb", type=float, default=100.0, metavar="X", help="largest upload, in MB (default 100)")
-    add("--max-minutes", type=float, default=10.0, metavar="X", help="longest vocal (default 10)")
-    add("--max-queue", type=_count, default=32, metavar="N", help="jobs that may wait; more are told busy (default 32)")
-    add("--job-minutes", type=float, default=20.0, metavar="X", help="longest that one job may run (default 20)")
+    add("--max-mb", type=values.MEGABYTES, default=100.0, metavar="X", help="largest upload, in MB (default 100)")
+    add("--max-minutes", type=values.MINUTES, default=10.0, metavar="X", help="longest vocal (default 10)")
+    help_ = "jobs that may wait; more are told busy (default 32)"
+    add("--max-queue", type=values.JOBS, default=32, metavar="N", help=help_)
+    help_ = "longest that one job may run (default 20)"
+    add("--job-minutes", type=values.MINUTES, default=20.0, metavar="X", help=help_)
     help_ = "files are deleted so long after their owner was last seen (default 60)"
-    add("--keep-minutes", type=float, default=60.0, metavar="X", help=help_)
+    add("--keep-minutes", type=values.MINUTES, default=60.0, metavar="X", help=help_)
     _add_model(parser)
 
 
@@ -350,19 +366,3 @@ def _add_looks(commands: Any) -> None:
     ):
         parser = _command(commands, name, help_, f"accompany {name}")
         parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' must be from 0 to 1")
-    return share
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number of at least 1")
-    return int(text)

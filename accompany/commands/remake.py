@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import accompany
+from accompany.common.checks import check_text
 from accompany.common.config import read_json, save_json
 from accompany.common.files import sha256
 from accompany.common.weights import resolve_folder
@@ -88,6 +89,8 @@ class Recipe:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{path} is no settings file; accompany generate --settings writes one.")
         try:
+            for value in (*content["vocals"].values(), *content["model"].values()):
+                check_text("value of vocals and model", value)
             return cls(
                 (Path(path).parent / content["vocals"]["path"]),
                 content["vocals"]["sha256"],
@@ -98,8 +101,15 @@ class Recipe:
                 Sound(**content["sound"]),
                 str(content["model"].get("precision", "auto")),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"Cannot read {path} ({error!r}); give it as accompany wrote it.") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def check_vocal(self) -> None:
+        """InputError where the vocal is not there, or another one by now."""
+        if file_sha256(self.vocals) != self.vocals_sha256:
+            raise InputError(f"{self.vocals} is another recording now; put back the one that the take was made from.")
 
     def make(self, band: Band, progress: Callable[[float], None] | None = None) -> Take:
         """Make the take again.
@@ -109,8 +119,7 @@ class Recipe:
         """
         from accompany.common.progress import share_of
 
-        if file_sha256(self.vocals) != self.vocals_sha256:
-            raise InputError(f"{self.vocals} is another recording now; put back the one that the take was made from.")
+        self.check_vocal()
         if model_sha256(band) != self.model_sha256:
             raise InputError(f"The model {self.model} has other weights now; give the one that made the take.")
         steps = 1 + len(self.edits)
@@ -124,8 +133,9 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file. InputError when it cannot be read."""
     try:
         return sha256(path)
-    except OSError as error:
-        raise InputError(f"Cannot read {path} ({error.strerror}); put it back where the take was made.") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"Cannot read {str(path)!r} ({reason}); put it back where the take was made.") from error
 
 
 def model_sha256(band: Band) -> str:

@@ -35,14 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder is missing or not writable, or `path` is a folder.
     """
-    if path.is_dir():
-        raise InputError(f"Cannot write {path}: it is a folder; name a file.")
-    try:
-        temporary = _beside(path)
-    except OSError as error:
-        raise InputError(
-            f"Cannot write {path} ({error.strerror}); choose a folder that exists and is writable."
-        ) from error
+    temporary = _named_by_user(path)
     with _becoming(path, temporary):
         yield temporary
 
@@ -65,6 +58,11 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
         raise InputError(f"Cannot write into {folder} ({reason}); choose a folder that is writable.") from error
 
 
+def check_place(path: Path) -> None:
+    """InputError where `replacing` would raise it, before the work that is to be written there."""
+    _named_by_user(path).unlink()
+
+
 def save_array(path: Path, values: np.ndarray) -> None:
     """Write an array as `numpy.load` reads it; no half file is ever seen under the name."""
     with complete(path) as temporary, temporary.open("wb") as stream:
@@ -78,6 +76,20 @@ def sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             found.update(block)
     return found.hexdigest()
+
+
+def _named_by_user(path: Path) -> Path:
+    """As `_beside`, with a sentence for what a user may have named."""
+    try:
+        if path.is_dir():  # OSError for a name that is too long
+            raise InputError(f"Cannot write {path}: it is a folder; name a file.")
+        return _beside(path)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {path} ({error.strerror}); choose a folder that exists and is writable."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"Cannot write {str(path)!r} ({error}); choose another name.") from error
 
 
 def _beside(path: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accompany.common.checks import check_number, shown
 from accompany.common.config import read_json, save_json
 from accompany.errors import InputError
 from accompany.generation.pipeline import extract_features
@@ -21,8 +22,8 @@ from accompany.generation.planning import Known, make_plan, predict_plan
 from accompany.generation.prompts import Section
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
-from accompany.music.harmony import chord_pitch_classes, key_index, key_label
-from accompany.music.plan import Plan
+from accompany.music.harmony import key_index, key_label
+from accompany.music.plan import LONGEST_S, Plan, check_plan
 
 if TYPE_CHECKING:
     from accompany.models.bundles import Bundle
@@ -103,7 +104,7 @@ class Analysis:
             raise InputError(f"{path} is no chord file; make one with accompany analyse, then edit it.")
         try:
             return cls.from_dict(content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"Cannot read {path} ({error!r}); compare it with a new one.") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -115,8 +116,6 @@ class Analysis:
         chords = _checked(
             [(float(each["start"]), float(each["end"]), str(each["chord"])) for each in content["chords"]]
         )
-        for _, _, label in chords:
-            chord_pitch_classes(label)
         plan = Plan(
             beats_s=tuple(map(float, beats["times"])),
             downbeats_s=tuple(map(float, beats["downbeats"])),
@@ -127,11 +126,24 @@ class Analysis:
             beat_confidence=beats.get("confidence"),
             chord_confidence=content.get("chord_confidence"),
         )
+        check_plan(plan)
+        if len(plan.beats_s) == 1:
+            raise InputError("One beat makes no tempo; give two or more times, or none.")
+        seconds = float(content["seconds"])
+        check_number("length in seconds", seconds, 0, LONGEST_S)
         parts = {"tempo": tempo, "beats": beats, "key": key}
+        for part in (*parts.values(), *content["chords"]):
+            if not isinstance(part.get("locked", True), bool):
+                raise InputError(f"'locked' must be true or false, not {shown(part['locked'])}.")
         is_open = frozenset(name for name, part in parts.items() if not part.get("locked", True))
+        if "beats" in is_open and "tempo" not in is_open:
+            Settings(bpm=plan.tempo_bpm)  # what the beats are heard by
         open_chords = frozenset(place for place, each in enumerate(content["chords"]) if not each.get("locked", True))
         sections = tuple((float(s["start"]), float(s["end"]), str(s["name"])) for s in content.get("sections", ()))
-        return cls(plan, sections, float(content["seconds"]), is_open, open_chords)
+        for start, end, name in sections:
+            if not 0 <= start < end <= LONGEST_S:
+                raise InputError(f"The section '{name[:40]}' at {start:g} s must end after it starts.")
+        return cls(plan, sections, seconds, is_open, open_chords)
 
 
 def analyze_vocal(bundle: Bundle, voice: np.ndarray, settings: Settings, edited: Analysis | None = None) -> Analysis:

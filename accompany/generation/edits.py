@@ -8,6 +8,7 @@ the sound fades into what comes after. Shape letters: T samples, F semantic fram
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import torch
@@ -197,11 +198,13 @@ def draft_of(made: Made) -> Draft:
 
 def region_samples(from_s: float, to_s: float, n_samples: int, sample_rate: int) -> tuple[int, int]:
     """A region in seconds as samples inside a song. InputError when too little of it is."""
-    first, last = (min(max(round(edge * sample_rate), 0), n_samples) for edge in (from_s, to_s))
+    seconds = n_samples / sample_rate
+    rises = 0 <= from_s < to_s < math.inf  # not-a-number does not
+    first, last = (min(round(edge * sample_rate), n_samples) for edge in (from_s, to_s)) if rises else (0, 0)
     if last - first < SHORTEST_S * sample_rate:
         raise InputError(
-            f"The region {from_s:g} to {to_s:g} s must cover at least {SHORTEST_S:g} s of the "
-            f"{n_samples / sample_rate:.2f} s of the song."
+            f"The region {from_s:g} to {to_s:g} s must cover at least {SHORTEST_S:g} s of the {seconds:.2f} s of "
+            "the song."
         )
     return first, last
 

@@ -9,6 +9,7 @@ the start; a cue without text leaves the choice to the model.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from accompany.errors import InputError
+
 _log = logging.getLogger(__name__)
 
-_TIMED = re.compile(
-    r"\s*(?:(?P<minutes>\d+):(?=\d\d))?(?P<seconds>\d+(?:\.\d+)?)\s*:(?!\d\d)\s*(?P<text>.*)", re.DOTALL
-)
+_TIMED = re.compile(r"\s*(?:(?P<minutes>\d+):(?=\d\d))?(?P<seconds>\d+(?:\.\d+)?)\s*:(?!\d)\s*(?P<text>.*)", re.DOTALL)
 _NAMED = re.compile(r"\s*\[(?P<section>[^\]]+)\]\s*:?\s*(?P<text>.*)", re.DOTALL)
+
+_LIKE_A_TIME = re.compile(
+    r"\s*(?:[+-]?(?:\d[\d.,:]*|nan|inf(?:inity)?)\s*:(?!\d)|\d+:\d\d(?!\d)|\d+(?::\d+)+\s*$).*",
+    re.DOTALL | re.IGNORECASE,
+)
+"""A time and a colon, nearly; minutes and seconds; not the meter of `4:4 rock beat`."""
+_LONGEST_S = 7 * 24 * 3600
 
 Section = tuple[float, float, str]
 
@@ -36,15 +44,20 @@ class Cue:
 
 
 def read_cues(prompt: str) -> list[Cue]:
-    """The cues of a prompt; a plain one is a single cue from the start."""
+    """The cues of a prompt; a plain one is a single cue from the start.
+
+    Raises:
+        InputError: a cue begins with what is nearly a time, such as `0:60` or `-4`.
+    """
     parts = prompt.split(";")
+    for part in parts:
+        _check_time(part)
     if not any(_TIMED.fullmatch(part) or _NAMED.fullmatch(part) for part in parts):
         return [Cue(prompt)]
     cues: list[Cue] = []
     for part in parts:
         if timed := _TIMED.fullmatch(part):
-            start_s = 60 * int(timed["minutes"] or 0) + float(timed["seconds"])
-            cues.append(Cue(timed["text"].strip(), start_s))
+            cues.append(Cue(timed["text"].strip(), _start_of(timed)))
         elif named := _NAMED.fullmatch(part):
             cues.append(Cue(named["text"].strip(), section=named["section"].strip().lower()))
         elif cues:
@@ -53,6 +66,25 @@ def read_cues(prompt: str) -> list[Cue]:
         elif part.strip():
             cues.append(Cue(part.strip()))
     return cues
+
+
+def _check_time(part: str) -> None:
+    near = _LIKE_A_TIME.fullmatch(part)
+    if near is None:
+        return
+    timed = _TIMED.fullmatch(part)
+    holds = timed is not None and not _LIKE_A_TIME.fullmatch(timed["text"])
+    if timed and timed["minutes"]:
+        holds = holds and float(timed["seconds"]) < 60
+    if not holds or not _start_of(timed) <= _LONGEST_S:
+        raise InputError(
+            f"The cue '{part.strip()[:40]}' must begin with a time: seconds, or minutes and seconds of two digits, "
+            "such as 12.5: or 1:05:."
+        )
+
+
+def _start_of(timed: re.Match[str] | None) -> float:
+    return 60 * float(timed["minutes"] or 0) + float(timed["seconds"]) if timed else math.inf
 
 
 def names_sections(prompt: str) -> bool:
@@ -72,6 +104,8 @@ def texts_per_frame(prompt: str, sections: Sequence[Section], n_frames: int, fra
     texts = [""] * n_frames
     for cue in sorted((cue for cue in cues if cue.section is None), key=lambda cue: cue.start_s):
         first = min(max(round(cue.start_s * frame_rate), 0), n_frames)
+        if first == n_frames:
+            _log.warning("The cue at %g s lies beyond the end of this vocal, so it is not used.", cue.start_s)
         texts[first:] = [cue.text] * (n_frames - first)
     for cue in (cue for cue in cues if cue.section is not None):
         found = [(start, end) for start, end, name in sections if name.lower() == cue.section]

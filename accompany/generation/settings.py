@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
+from accompany.common.checks import check_number, check_text, check_whole, plain, shown
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +23,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _PROMPT_CHARACTERS = 2000
-_SLOWEST_BPM, _FASTEST_BPM = 30.0, 300.0
+MOST_SEED = 2**63 - 1
+_RANGES: dict[str, tuple[float, float]] = {
+    "bpm": (30, 300),
+    "temperature": (0, 10),
+    "guidance": (0, 20),
+    "level_db": (-40, 20),
+    "follow": (0, 4),
+    "like_strength": (0, 1),
+}
 _KEY = re.compile(r"[A-G][b#]?:(maj|min)")
 
 
@@ -62,24 +72,34 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise InputError for a value out of range; cut a prompt that no text encoder would read to its end."""
-        _check(0 <= self.seed < 2**63, f"The seed {self.seed}", "must be 0 or a larger whole number")
-        _check_range("bpm", self.bpm, _SLOWEST_BPM, _FASTEST_BPM)
-        _check_range("temperature", self.temperature, 0, 10)
-        _check_range("guidance", self.guidance, 0, 20)
-        _check_range("level_db", self.level_db, -40, 20)
-        _check_range("follow", self.follow, 0, 4)
-        _check_range("like_strength", self.like_strength, 0, 1)
+        check_text("prompt", self.prompt)
+        check_whole("seed", self.seed, 0, MOST_SEED)
+        check_number("level_db", self.level_db, *_RANGES["level_db"])
+        for name, (low, high) in _RANGES.items():
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), low, high)
+        for name in ("seed", *_RANGES):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         if self.key is not None:
+            check_text("key", self.key)
             allowed = "must be a key such as C:maj, F#:min or Bb:maj"
             _check(_KEY.fullmatch(self.key) is not None, f"The key '{self.key}'", allowed)
         object.__setattr__(self, "prompt", _tidy(self.prompt))
+        if ":" in self.prompt:
+            from accompany.generation.prompts import read_cues
+
+            read_cues(self.prompt)
         if self.chords is not None:
             from accompany.music.harmony import read_chords
 
+            check_text("line of chords", self.chords)
+
             read_chords(self.chords)
         if self.taps is not None:
-            object.__setattr__(self, "taps", tuple(map(float, self.taps)))
+            object.__setattr__(self, "taps", _numbers("taps", self.taps))
             _check_taps(self.taps)
+        if self.like is not None:
+            object.__setattr__(self, "like", _numbers("like", self.like))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -91,6 +111,21 @@ class Settings:
             raise InputError("Taps say the tempo already; give taps or bpm.")
         if self.like_strength is not None and self.like is None:
             raise InputError("A like_strength needs a recording to be like; give one, or leave it out.")
+
+    def check_cues(self, seconds: float, name: str) -> None:
+        """InputError for a cue that never comes: it lies beyond the end of the vocal `name`, of so many seconds."""
+        from accompany.generation.prompts import read_cues
+
+        late = [cue.start_s for cue in read_cues(self.prompt) if cue.start_s and cue.start_s >= seconds]
+        if late:
+            raise InputError(f"The cue at {late[0]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
+
+    def check_taps(self, seconds: float, name: str) -> None:
+        """InputError for a tap that lies beyond the end of the vocal `name`, where the last may be a beat late."""
+        if self.taps is not None:
+            beat_s = (self.taps[-1] - self.taps[0]) / (len(self.taps) - 1)
+            if self.taps[-1] > seconds + beat_s:
+                raise InputError(f"The tap at {self.taps[-1]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
     def playing(self, plan: Plan) -> Settings:
         """The same settings with everything about beats, chords and key said by a plan."""
@@ -107,15 +142,12 @@ class Settings:
         """The settings in what `as_dict` gave, by way of JSON. InputError for what cannot be one."""
         from accompany.music.plan import plan_from_dict
 
-        given = dict(values)
         try:
+            given = dict(values)
             if given.get("plan") is not None:
                 given["plan"] = plan_from_dict(given["plan"])
-            for name in ("taps", "like"):
-                if given.get(name) is not None:
-                    given[name] = tuple(map(float, given[name]))
             return cls(**given)
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise InputError(f"The settings cannot be read ({error}); give what accompany wrote.") from error
 
 
@@ -142,12 +174,17 @@ def _check_taps(taps: tuple[float, ...]) -> None:
         len(taps) >= 2 and rising and taps[0] >= 0, "The taps", "must be two or more times in seconds, rising from 0"
     )
     mean_bpm = 60 * (len(taps) - 1) / (taps[-1] - taps[0])
-    _check_range("tempo of the taps,", mean_bpm, _SLOWEST_BPM, _FASTEST_BPM)
+    check_number("tempo of the taps,", mean_bpm, *_RANGES["bpm"])
 
 
-def _check_range(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None:
-        _check(low <= value <= high, f"The {name} {value:g}", f"must be from {low:g} to {high:g}")
+def _numbers(name: str, values: Any) -> tuple[float, ...]:
+    """Finite numbers as a tuple; InputError for others."""
+    try:
+        given = () if isinstance(values, (str, bytes)) else tuple(float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        given = ()
+    _check(bool(given) and all(map(math.isfinite, given)), f"The {name} {shown(values)}", "must be finite numbers")
+    return given
 
 
 def _check(holds: bool, what: str, allowed: str) -> None:

@@ -70,8 +70,11 @@ class Edit:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Edit:
         """What `as_dict` gave, by way of JSON. KeyError, TypeError, ValueError or InputError for what is none."""
-        numbers = {str(name): float(value) for name, value in values["arguments"].items()}
-        return cls(str(values["kind"]), numbers, Settings.from_dict(values["settings"]))
+        try:
+            numbers = {str(name): float(value) for name, value in values["arguments"].items()}
+            return cls(str(values["kind"]), numbers, Settings.from_dict(values["settings"]))
+        except (AttributeError, OverflowError) as error:
+            raise InputError(f"The edit cannot be read ({error}); give what accompany wrote.") from error
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from accompany.common.config import did_you_mean
 from accompany.errors import InputError
 from accompany.models.bundles import KINDS, OWN_KIND
+from accompany.models.parts import load_part_of
 from accompany.models.pretrained import PARTS, PartInfo, find_bundle, read_bundle, write_bundle
 
 PathLike = str | os.PathLike[str]
@@ -35,8 +36,7 @@ def assemble(
         card: a model card in Markdown.
 
     Raises:
-        InputError: an unknown part, a folder that is missing or holds no config.json, no part at all, or no place
-            to write.
+        InputError: an unknown part, a folder that holds no such part, no part at all, or no place to write.
     """
     parts: dict[str, PartInfo] = {}
     whole, kind = license, OWN_KIND
@@ -45,7 +45,7 @@ def assemble(
         parts = {part.name: part for part in info.parts}
         whole, kind = info.license, info.kind
     for part, folder in folders.items():
-        parts[part] = PartInfo(part, _checked(part, folder, KINDS[kind].PARTS), license)
+        parts[part] = _checked(part, folder, KINDS[kind].PARTS, license)
     if not parts:
         raise InputError(f"A model needs parts; give some as part=DIR (parts: {', '.join(PARTS)}), or --from a model.")
     if card is not None and not Path(card).is_file():
@@ -53,11 +53,29 @@ def assemble(
     return write_bundle(out_dir, name=name or Path(out_dir).name, license=whole, parts=parts, card=card, kind=kind)
 
 
-def _checked(part: str, folder: PathLike, known: tuple[str, ...]) -> Path:
+def read_parts(words: Sequence[str]) -> dict[str, str]:
+    """The folders of `part=DIR` words by part. InputError for another form, or a part that is named twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        part, equals, folder = word.partition("=")
+        if not equals or not part or not folder:
+            raise InputError(f"'{word}' is no part; write part=DIR, for example semantic=runs/semantic/model.")
+        if part in found:
+            raise InputError(f"The part '{part}' is given twice; leave one out.")
+        found[part] = os.path.expanduser(folder)
+    return found
+
+
+def _checked(part: str, folder: PathLike, known: tuple[str, ...], license: str) -> PartInfo:
     if part not in known:
         hint = did_you_mean(part, known) or f" (parts: {', '.join(known)})."
         raise InputError(f"There is no part '{part}'{hint}")
     path = Path(folder)
     if not (path / "config.json").is_file():
         raise InputError(f"{part}={folder} is no folder of a trained part (it has no config.json).")
-    return path
+    info = PartInfo(part, path, license)
+    try:
+        load_part_of(info, "cpu")  # a part of another kind, or a broken one, would only be found by who uses the model
+    except InputError as error:
+        raise InputError(f"{part}={folder} is no part of this kind: {error}") from error
+    return info

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from accompany.audio import replacing
+from accompany.common.files import check_place
 from accompany.errors import InputError
 
 _FORMATS = (".png", ".svg", ".pdf")
 
 
 def check_picture(path: str | os.PathLike[str]) -> Path:
-    """The path, if a picture can have that name; else InputError."""
+    """The path, if a picture can have that name and its folder can be written; else InputError."""
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise InputError(f"Cannot draw {path}: give it the suffix {', '.join(_FORMATS)}.")
+    check_place(path)
     return path
 
 
