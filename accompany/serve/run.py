@@ -14,6 +14,7 @@ from accompany.api import Band
 from accompany.errors import InputError
 from accompany.serve.app import build_app
 from accompany.serve.limits import Address, Limits
+from accompany.serve.protocol import PromptProtocol
 
 _BACKLOG = 128
 _GOODBYE_S = 5
@@ -54,6 +55,8 @@ def serve(load: Callable[[], Band], limits: Limits, address: Address, say: Calla
         app = build_app(load(), limits, address)
         config = uvicorn.Config(
             app,
+            http=PromptProtocol,
+            ws="none",
             log_level=logging.WARNING,
             access_log=False,  # addresses hold the token and ids
             server_header=False,
