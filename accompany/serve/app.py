@@ -104,7 +104,8 @@ def _add_page(app: FastAPI) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(InputError)
     async def input_error(request: Request, error: InputError) -> JSONResponse:
-        return _told(next(status for kind, status in _STATUS if isinstance(error, kind)), str(error))
+        ours = public(str(error)) == FAULT
+        return _told(500 if ours else next(status for kind, status in _STATUS if isinstance(error, kind)), str(error))
 
     @app.exception_handler(NotFoundError)
     async def not_found(request: Request, error: NotFoundError) -> JSONResponse:

@@ -103,8 +103,8 @@ def project(vocal: Vocal, model: str, precision: str) -> PassingFile:
 
 
 def _write_project(folder: Path, vocal: Vocal, model: str, precision: str) -> None:
-    made = Project.create(folder, vocal.path, model, precision)
     voice, names = disk.read(vocal.path), dict[str, str]()
+    made = Project.create(folder, vocal.path, model, precision)
     for take in sorted(vocal.takes.values(), key=lambda take: take.number):
         whole = dataclasses.replace(take.made, samples=disk.read(take.path), vocals=voice)
         names[take.id] = made.add(whole, names.get(take.facts["parent"] or ""))

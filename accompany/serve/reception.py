@@ -38,7 +38,7 @@ class Upload:
     who: str = ""
     scope: CancelScope | None = None
     n_bytes: int = 0
-    _since_s: float = field(default_factory=time.monotonic)
+    _since_s: float = field(default_factory=lambda: time.monotonic())
     _since_bytes: int = 0
 
     @property
