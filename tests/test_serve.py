@@ -210,9 +210,9 @@ def test_a_project_goes_on_where_the_page_stopped(client, band, random_bundle_di
     np.testing.assert_array_equal(again.samples[:, : RATE // 2], take.samples[:, : RATE // 2])
 
 
-def test_a_cue_that_never_comes_is_no_fault(client):
+def test_a_section_that_never_comes_is_no_fault(client):
     vocal = upload(client)
-    for prompt in ("99: loud drums", "[chorus] loud drums", "[bridge] solo piano; 99: x"):
+    for prompt in ("1.4: loud drums", "[chorus] loud drums", "[bridge] solo piano; 1: x"):
         (take,) = make(client, vocal, prompt=prompt, seed=1)
         assert take["prompt"] == prompt and take["seconds"] == vocal["seconds"]
 
@@ -470,6 +470,47 @@ def test_files_go_when_their_owner_stays_away(serve):
         time.sleep(0.02)
     assert not list(store.root.iterdir())
     refused(client.get(f"/api/vocals/{vocal['id']}"), 404, "deleted")
+
+
+def test_files_of_an_upload_stay_until_it_is_answered(serve, monkeypatch):
+    client = serve(keep_minutes=0.001)
+    store = client.app.state.server.store
+    monkeypatch.setattr("accompany.serve.store.Store._sweep_on", lambda self: None)
+    real, swept = store.add_vocal, []
+
+    def slow(visitor: Any, vocal: Any) -> None:
+        time.sleep(0.1)
+        swept.append(store.sweep())
+        real(visitor, vocal)
+
+    monkeypatch.setattr(store, "add_vocal", slow)
+    vocal = upload(client)
+    assert swept == [0] and vocal["seconds"] == 1.5
+
+
+def test_files_of_a_download_stay_until_it_is_sent(serve, monkeypatch):
+    client = serve(keep_minutes=0.02)
+    vocal = upload(client)
+    store, real = client.app.state.server.store, sys.modules["accompany.serve.downloads"].stem
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(1.5)
+        assert store.sweep() == 0
+        return real(*arguments)
+
+    monkeypatch.setattr("accompany.serve.downloads.stem", slow)
+    assert len(sound(client.get(f"/api/vocals/{vocal['id']}/sound"))) == 36000
+
+
+def test_what_is_deleted_under_a_download_is_no_fault(client, monkeypatch):
+    vocal = upload(client)
+    (take,) = make(client, vocal)
+    for path in client.app.state.server.store.root.rglob("*.wav"):
+        path.unlink()
+    for address in (f"vocals/{vocal['id']}/sound", f"takes/{take['id']}/mix", f"vocals/{vocal['id']}/project"):
+        refused(client.get(f"/api/{address}"), 404, "deleted")
+    job = client.post(f"/api/takes/{take['id']}/retake", json={"start_s": 0, "end_s": 1}).json()
+    assert ended(client, job)["error"] == "This was deleted in the meantime."
 
 
 def test_stopping_cancels_and_deletes(band, tmp_path, held):

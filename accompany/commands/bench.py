@@ -53,9 +53,9 @@ def plan_trainings(args: argparse.Namespace) -> None:
 
 def bench_parts(args: argparse.Namespace) -> None:
     """Time a model part by part."""
+    from accompany.evaluation.speed.find import find_subject
     from accompany.evaluation.speed.picture import check_picture, draw
     from accompany.evaluation.speed.run import BenchConfig, as_table, bench
-    from accompany.evaluation.speed.find import find_subject
 
     config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
     if args.plot:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -14,14 +16,17 @@ import numpy as np
 from accompany import audio
 from accompany.api import read_vocal
 from accompany.errors import InputError
+from accompany.serve.disk import DiskFullError, storing
 from accompany.serve.limits import Limits
+from accompany.serve.reception import SlowUploadError, Upload
 
 FORMATS = "WAV, FLAC, MP3, OGG, AIFF, M4A or WebM"
 
 _SNIFFED = 16
 _LOWEST_RATE, _HIGHEST_RATE = 2000, 768_000
 _DECODE_S = 120.0
-_UPLOAD_S, _CHUNK_S = 900.0, 30.0
+_UPLOAD_S, _CHUNK_S = 900.0, 10.0
+_HIGHEST_PEAK = 100.0  # times full scale: 40 dB above it is no level of a recording
 _NAME_CHARACTERS = 80
 _UPLOAD, _DECODED = "upload", "decoded.wav"
 # What libsndfile cannot read and ffmpeg may: the demuxer is named, so that ffmpeg does not guess.
@@ -49,29 +54,40 @@ class Sound:
         return self.samples.shape[-1] / self.sample_rate
 
 
-async def receive(chunks: AsyncIterator[bytes], declared_bytes: int | None, folder: Path, limits: Limits) -> Path:
-    """Write an upload into `folder` as it comes, under a name of ours.
+async def receive(
+    chunks: AsyncIterator[bytes],
+    declared_bytes: int | None,
+    folder: Path,
+    limits: Limits,
+    upload: Upload | None = None,
+) -> Path:
+    """Write an upload into `folder` as it comes, under a name of ours; its bytes are counted in `upload`.
 
     Raises:
         TooLargeError: more bytes than allowed, whether they are announced or come unannounced.
-        InputError: nothing came for half a minute, or not everything in a quarter of an hour.
+        SlowUploadError: nothing came for ten seconds, or less than the least rate; or not everything in a quarter of an
+            hour; or the upload was cancelled to make room for another.
+        DiskFullError: there is no room for it.
     """
+    upload = upload or Upload()
     too_large = TooLargeError(
         f"The upload is larger than {limits.max_mb:g} MB; send a shorter recording, or FLAC or MP3 in place of WAV."
     )
     if declared_bytes is not None and declared_bytes > limits.max_bytes:
         raise too_large
-    path, n_bytes = folder / _UPLOAD, 0
+    path = folder / _UPLOAD
     try:
-        with path.open("wb") as file, anyio.fail_after(_UPLOAD_S):
+        with anyio.CancelScope() as upload.scope, storing(), path.open("wb") as file, anyio.fail_after(_UPLOAD_S):
             async for chunk in _prompt(chunks):
-                n_bytes += len(chunk)
-                if n_bytes > limits.max_bytes:
+                upload.count(len(chunk))
+                if upload.n_bytes > limits.max_bytes:
                     raise too_large
                 file.write(chunk)
+            upload.scope = None
+            return path
     except TimeoutError as error:
-        raise InputError("The upload came to a halt or took too long; try again, or send less.") from error
-    return path
+        raise SlowUploadError from error
+    raise SlowUploadError
 
 
 def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
@@ -80,7 +96,8 @@ def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
     Raises:
         UnknownFormatError: its first bytes are those of no format allowed.
         TooLargeError: it lasts too long.
-        InputError: it is broken, silent, too short, or has samples that are not numbers.
+        InputError: it is broken, silent, too short, or has samples that are not numbers or far above full scale.
+        DiskFullError: there is no room to decode it.
     """
     readable = path
     try:
@@ -89,6 +106,9 @@ def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
             readable = _decode_with_ffmpeg(path, kind, name, limits)
         _check_header(audio.info(readable), name, limits)
         samples = read_vocal(readable, sample_rate)
+        _check_level(samples, name)
+    except DiskFullError:
+        raise
     except InputError as error:
         # The checks name the file that they read; a visitor knows it by his name for it.
         raise type(error)(str(error).replace(str(readable), name)) from error
@@ -162,9 +182,18 @@ def _decode_with_ffmpeg(path: Path, kind: str, name: str, limits: Limits) -> Pat
         done = subprocess.run(command, capture_output=True, check=False, timeout=_DECODE_S)
     except subprocess.TimeoutExpired as error:
         raise InputError(f"{name} takes too long to decode; export it as WAV or FLAC.") from error
+    if os.strerror(errno.ENOSPC).encode() in done.stderr or os.strerror(errno.EFBIG).encode() in done.stderr:
+        raise DiskFullError
     if done.returncode != 0 or not decoded.exists():
         raise InputError(refused)
     return decoded
+
+
+def _check_level(samples: np.ndarray, name: str) -> None:
+    """Refuse what overflows on its way through the model and the encoders."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if not peak <= _HIGHEST_PEAK:
+        raise InputError(f"{name} peaks at {peak:.3g} times full scale; export it again with samples from -1 to 1.")
 
 
 def _check_header(header: audio.AudioInfo, name: str, limits: Limits) -> None:

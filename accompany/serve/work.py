@@ -13,8 +13,10 @@ from accompany.api import Band
 from accompany.common.progress import Progress, share_of
 from accompany.errors import InputError
 from accompany.generation.edits import SHORTEST_S
+from accompany.generation.prompts import read_cues
 from accompany.generation.settings import Settings
 from accompany.generation.take import Take
+from accompany.serve import disk
 from accompany.serve.pitch import outline, track_pitch
 from accompany.serve.store import Store, StoredTake, Vocal
 
@@ -34,6 +36,8 @@ class Wish:
         """Raise InputError for a number of takes out of range."""
         if not 1 <= self.n_takes <= 8:
             raise InputError(f"The number of takes {self.n_takes} must be from 1 to 8.")
+        if self.settings.seed + self.n_takes > 2**63:
+            raise InputError(f"The seed {self.settings.seed} is too large for {self.n_takes} takes; give less.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,17 @@ class Region:
         return inside
 
 
+def check_cues(prompt: str, seconds: float) -> None:
+    """InputError for a prompt with a cue at or after the end of a song, where nothing would follow it."""
+    try:
+        starts_s = [cue.start_s for cue in read_cues(prompt)]
+    except (OverflowError, ValueError) as error:
+        raise InputError("The prompt has a time that is no number of seconds; write cues as '12.5: text'.") from error
+    late_s = max(starts_s, default=0.0)
+    if late_s >= seconds:
+        raise InputError(f"The prompt has a cue at {late_s:g} s, but the song ends at {seconds:.2f} s; put it earlier.")
+
+
 def any_seed() -> int:
     """A seed for those who give none."""
     return secrets.randbelow(2**31)
@@ -61,7 +76,7 @@ def any_seed() -> int:
 
 def listen(band: Band, vocal: Vocal, report: Progress) -> None:
     """Find pitch, and for a model that plans beats, bars, chords and key; the vocal keeps them as `heard`."""
-    samples = _read(vocal)
+    samples = disk.read(vocal.path)
     hop_s = max(_PITCH_HOP_S, vocal.seconds / _PITCH_FRAMES)
     pitch_hz = track_pitch(samples, vocal.sample_rate, hop_s)
     report(0.5)
@@ -73,7 +88,7 @@ def listen(band: Band, vocal: Vocal, report: Progress) -> None:
 
 def make_takes(band: Band, store: Store, vocal: Vocal, wish: Wish, made: list[str], report: Progress) -> None:
     """Make the takes one after the other; each is kept, and told in `made`, as soon as it is complete."""
-    sung = _read(vocal)
+    sung = disk.read(vocal.path)
     for index in range(wish.n_takes):
         settings = dataclasses.replace(wish.settings, seed=wish.settings.seed + index)
         (take,) = band.perform([(sung, vocal.sample_rate)], [settings], share_of(report, index, wish.n_takes))
@@ -91,7 +106,7 @@ def make_retake(
     report: Progress,
 ) -> None:
     """Make a new take that differs from its parent inside the region only; `options` are those of `Band.retake`."""
-    old = dataclasses.replace(parent.made, samples=audio.read(parent.path).samples, vocals=_read(vocal))
+    old = dataclasses.replace(parent.made, samples=disk.read(parent.path), vocals=disk.read(vocal.path))
     take = band.retake(old, region.start_s, region.end_s, progress=report, **options)
     facts = {
         "prompt": options.get("prompt", parent.facts["prompt"]),
@@ -113,14 +128,11 @@ def told_plan(plan: Any) -> dict[str, Any]:
     return told
 
 
-def _read(vocal: Vocal) -> np.ndarray:
-    return audio.read(vocal.path).samples
-
-
 def _keep(store: Store, vocal: Vocal, take: Take, more: dict[str, Any]) -> str:
     """Write a take beside its vocal and tell the store; returns its id."""
     path = vocal.path.with_name(f"{secrets.token_hex(8)}.wav")
-    audio.write(path, take.samples, vocal.sample_rate, subtype="FLOAT")
+    with disk.storing():
+        audio.write(path, take.samples, vocal.sample_rate, subtype="FLOAT")
     facts = {
         **{name: getattr(take.settings, name) for name in _TOLD},
         "seconds": round(take.seconds, 3),
