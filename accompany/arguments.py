@@ -113,6 +113,10 @@ def _add_synth(commands: Any) -> None:
     add("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
     add("--voice-only", action="store_true", help="only the vocals and song.json: fast, for listeners")
     add("--no-stems", action="store_true", help="vocals, accompaniment and mix, but not each instrument")
+    help_ = (
+        "soundfonts, impulse responses and folders of them, of which each song draws its own (default: one soundfont)"
+    )
+    add("--sounds", nargs="+", default=(), metavar="PATH", help=help_)
 
 
 def _add_prepare(commands: Any) -> None:

@@ -160,6 +160,7 @@ def _synth(args: argparse.Namespace) -> None:
         workers=args.workers,
         voice_only=args.voice_only,
         stems=not args.no_stems,
+        sounds=args.sounds,
     )
     speed = f", {report.songs_per_hour:.0f} an hour" if report.n_made else ""
     _say(f"{report.n_made} songs made{speed}, {report.n_kept} there before, in {report.out_dir}")
