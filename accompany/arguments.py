@@ -18,7 +18,7 @@ from accompany.errors import InputError
 
 TASKS = ("listener", "semantic", "acoustic")
 STUDIES = ("controls", "takes", "inputs", "retakes", "length")
-RECIPES = ("codec", "mert", "clap", "semantic_codes", "grids", "harmoniser", "judge", "separator")
+RECIPES = ("codec", "spectral_codec", "mert", "clap", "semantic_codes", "grids", "harmoniser", "judge", "separator")
 
 
 class _Parser(argparse.ArgumentParser):

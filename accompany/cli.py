@@ -31,6 +31,11 @@ Loading = Callable[[], AbstractContextManager[None]]
 
 _RECIPES = {
     "codec": ("accompany.encoders.training.codec", "train_codec", "CodecTrainingConfig"),
+    "spectral_codec": (
+        "accompany.encoders.training.spectral_codec",
+        "train_spectral_codec",
+        "SpectralCodecTrainingConfig",
+    ),
     "mert": ("accompany.encoders.training.mert", "train_mert", "MertTrainingConfig"),
     "clap": ("accompany.encoders.training.clap", "train_clap", "ClapTrainingConfig"),
     "semantic_codes": (
