@@ -30,6 +30,11 @@ Loading = Callable[[], AbstractContextManager[None]]
 
 _RECIPES = {
     "codec": ("accompany.training.encoders.codec", "train_codec", "CodecTrainingConfig"),
+    "spectral_codec": (
+        "accompany.training.encoders.spectral_codec",
+        "train_spectral_codec",
+        "SpectralCodecTrainingConfig",
+    ),
     "mert": ("accompany.training.encoders.mert", "train_mert", "MertTrainingConfig"),
     "clap": ("accompany.training.encoders.clap", "train_clap", "ClapTrainingConfig"),
     "semantic_codes": (
@@ -164,6 +169,7 @@ def _synth(args: argparse.Namespace) -> None:
         workers=args.workers,
         voice_only=args.voice_only,
         stems=not args.no_stems,
+        sounds=args.sounds,
     )
     speed = f", {report.songs_per_hour:.0f} an hour" if report.n_made else ""
     _say(f"{report.n_made} songs made{speed}, {report.n_kept} there before, in {report.out_dir}")

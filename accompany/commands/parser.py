@@ -19,7 +19,7 @@ from accompany.errors import InputError
 
 TASKS = ("listener", "semantic", "acoustic")
 STUDIES = ("controls", "takes", "inputs", "retakes", "length")
-RECIPES = ("codec", "mert", "clap", "semantic_codes", "grids", "harmoniser", "judge", "separator")
+RECIPES = ("codec", "spectral_codec", "mert", "clap", "semantic_codes", "grids", "harmoniser", "judge", "separator")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -116,6 +116,10 @@ def _add_synth(commands: Any) -> None:
     add("--workers", type=values.PROCESSES, default=cores, metavar="N", help="processes (default: all cores)")
     add("--voice-only", action="store_true", help="only the vocals and song.json: fast, for listeners")
     add("--no-stems", action="store_true", help="vocals, accompaniment and mix, but not each instrument")
+    help_ = (
+        "soundfonts, impulse responses and folders of them, of which each song draws its own (default: one soundfont)"
+    )
+    add("--sounds", nargs="+", default=(), metavar="PATH", help=help_)
 
 
 def _add_prepare(commands: Any) -> None:

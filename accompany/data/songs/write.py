@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from accompany.common.files import PART, complete
 from accompany.data.songs.make import Song, make_song
 from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
+from accompany.data.songs.sounds import Sounds, find_sounds
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class _Order:
     sample_rate: int
     voice_only: bool
     stems: bool
+    sounds: Sounds | None
 
 
 def song_seed(seed: int, index: int) -> int:
@@ -74,6 +76,7 @@ def synthesise(
     workers: int = 1,
     voice_only: bool = False,
     stems: bool = True,
+    sounds: Sequence[str | os.PathLike[str]] = (),
 ) -> SynthReport:
     """Write songs 0 to `n_songs` - 1 of a seed into `out_dir`, a folder each, and `manifest.jsonl`.
 
@@ -89,15 +92,18 @@ def synthesise(
         workers: processes.
         voice_only: write vocals and `song.json` alone; needs no FluidSynth.
         stems: write the instruments one by one too.
+        sounds: soundfonts, impulse responses and folders of them to draw from (`sounds.find_sounds`); none: the
+            soundfont of this machine.
 
     Raises:
         InputError: an argument is out of range, `out_dir` cannot hold the songs or holds others, or espeak-ng,
             FluidSynth or a soundfont is missing.
     """
     _check_ranges(n_songs, seed, seconds, sample_rate, workers)
+    library = find_sounds(sounds) if sounds else None
     root = _prepare_folder(Path(out_dir))
     orders = [
-        _Order(i, song_seed(seed, i), root / f"{i:06d}", seconds, sample_rate, voice_only, stems)
+        _Order(i, song_seed(seed, i), root / f"{i:06d}", seconds, sample_rate, voice_only, stems, library)
         for i in range(n_songs)
     ]
     missing = [order for order in orders if not _is_finished(order)]
@@ -209,6 +215,7 @@ def _make_one(order: _Order) -> dict[str, Any]:
         sample_rate=order.sample_rate,
         stems=order.stems,
         voice_only=order.voice_only,
+        sounds=order.sounds,
     )
     write_song(song, order.folder)
     return _line(order.folder.name, order.seed, order.seconds)
@@ -272,6 +279,7 @@ def describe(song: Song) -> dict[str, Any]:
         "voice": {"kind": score.voice.kind, "language": score.voice.language},
         "backing": _describe_backing(score),
         "soundfont": song.soundfont,
+        "sounds": song.sounds,
         "sample_rate": song.sample_rate,
         "n_samples": song.vocals.shape[1],
     }
