@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import dataclasses
 import importlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +31,7 @@ Load = Callable[[argparse.Namespace], Any]
 VOCALS = ".vocals.wav"
 """Ending of the voice of a song."""
 
+_SHOWN = 60
 _CONTROLS = ("seed", "bpm", "key", "temperature", "guidance", "follow", "like_strength")
 
 
@@ -40,9 +43,9 @@ def generate(args: argparse.Namespace, load: Load) -> None:
 
     check_takes(args.takes)
     options, analysis = read_controls(args)
-    sounds = [read_sound(args, vocal) for vocal in args.vocals]
     for vocal in args.vocals:
         info(vocal)
+    sounds = [read_sound(args, vocal) for vocal in args.vocals]
     suffix = f".{args.format}" if args.format else ".wav"
     _check_adapters(args)
     if args.project:
@@ -101,12 +104,28 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
 
 def read_taps(text: str) -> tuple[float, ...]:
     """Times in an argument, or in the file that it names. InputError for what is no number."""
-    path = Path(text)
-    words = (path.read_text(encoding="utf-8") if path.is_file() else text).replace(",", " ").split()
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     try:
+        path = Path(os.path.expanduser(text))
+        is_file = path.is_file()
+    except (OSError, ValueError):  # a list too long for a name, or with characters that no name has
+        is_file = False
+    try:
+        words = (_decoded(path.read_bytes()) if is_file else text).replace(",", " ").split()
         return tuple(map(float, words))
+    except OSError as error:
+        raise InputError(f"Cannot read {shown} ({error.strerror}); check its permissions.") from error
     except ValueError as error:
-        raise InputError(f"The taps '{text}' must be times in seconds, or a text file of them ({error}).") from error
+        raise InputError(f"The taps '{shown}' must be times in seconds, or a text file of them.") from error
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a file in UTF-8 or UTF-16, as editors and shells write it, with a byte order mark or without."""
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return content.decode("utf-16")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le")
+    return content.decode("utf-8-sig")
 
 
 def read_sound(args: argparse.Namespace, vocal: str) -> Sound:
