@@ -6,6 +6,7 @@ import argparse
 import codecs
 import dataclasses
 import importlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ Load = Callable[[argparse.Namespace], Any]
 VOCALS = ".vocals.wav"
 """Ending of the voice of a song."""
 
+_SHOWN = 60
 _CONTROLS = ("seed", "bpm", "key", "temperature", "guidance", "follow", "like_strength")
 
 
@@ -107,23 +109,27 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
 
 def read_taps(text: str) -> tuple[float, ...]:
     """Times in an argument, or in the file that it names. InputError for what is no number."""
+    shown = shortened(text)
     try:
-        return tuple(map(float, (_text_of(text) or text).replace(",", " ").split()))
+        path = Path(os.path.expanduser(text))
+        is_file = path.is_file()
+    except (OSError, ValueError):  # a list too long for a name, or with characters that no name has
+        is_file = False
+    try:
+        words = (_decoded(path.read_bytes()) if is_file else text).replace(",", " ").split()
+        return tuple(map(float, words))
+    except OSError as error:
+        raise InputError(f"Cannot read {shown} ({error.strerror}); check its permissions.") from error
     except ValueError as error:
-        raise InputError(
-            f"The taps '{shortened(text)}' must be times in seconds, or a text file of them ({shortened(str(error))})."
-        ) from error
+        raise InputError(f"The taps '{shown}' must be times in seconds, or a text file of them.") from error
 
 
-def _text_of(name: str) -> str | None:
-    """What stands in a text file, as any editor or shell writes it; None where there is no such file."""
-    try:
-        content = Path(name).read_bytes()
-    except (OSError, ValueError):  # of a list of times: longer than any name, or just not there
-        return None
-    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if content.startswith(mark):
-            return content.decode(encoding)
+def _decoded(content: bytes) -> str:
+    """The text of a file in UTF-8 or UTF-16, as editors and shells write it, with a byte order mark or without."""
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return content.decode("utf-16")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le")
     return content.decode("utf-8-sig")
 
 

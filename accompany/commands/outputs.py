@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accompany.common.files import check_name, real_path
 from accompany.errors import InputError
 
-_LONGEST_NAME = 255
 _SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".mp3")
 
 
@@ -48,7 +48,7 @@ def plan_outputs(
     takes: int = 1,
     beside: Sequence[str] = (),
 ) -> list[Output]:
-    """Name the files of every vocal.
+    """Name the files of every vocal. A `~` at the start of `out` is the home folder.
 
     Args:
         vocals: the vocal files.
@@ -61,9 +61,10 @@ def plan_outputs(
 
     Raises:
         InputError: `out` cannot be what it must be, two vocals share a name, an input would be overwritten,
-            or a folder is not writable.
+            a name is too long, or a folder is not writable.
     """
     paths = [Path(vocal) for vocal in vocals]
+    out = os.path.expanduser(out) if out is not None else None  # shells leave it after `--out=`
     if out is not None and len(paths) == 1 and not _means_folder(out):
         accompaniments = [_checked_file(Path(out))]
     else:
@@ -75,11 +76,17 @@ def plan_outputs(
     outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
     _check_distinct(outputs)
     for file in (file for output in outputs for file in output.files):
-        if len(os.fsencode(file.name)) > _LONGEST_NAME:
-            raise InputError(f"The name {file.name} would be longer than {_LONGEST_NAME} bytes; choose another --out.")
-    for folder in {output.accompaniment.parent for output in outputs}:
-        check_writable(folder)
+        check_target(file)
     return outputs
+
+
+def check_target(path: Path) -> None:
+    """InputError when a file cannot be written there, by way of symbolic links."""
+    target = real_path(path)
+    if path.is_dir() or (target.exists() and not target.is_file()):
+        raise InputError(f"Cannot write {path}: it is no ordinary file; give another name.")
+    check_name(target)
+    check_writable(target.parent)
 
 
 def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str]) -> Output:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -103,9 +104,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write JSON; no half file is ever seen under the name."""
-    with complete(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=2, ensure_ascii=False)
+    # Names of files may hold bytes that are no UTF-8: their escape is that of JSON.
+    with complete(Path(path)) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+        json.dump(finite(value), stream, indent=2, ensure_ascii=False, allow_nan=False)
         stream.write("\n")
+
+
+def finite(value: Any) -> Any:
+    """A value for JSON, which has no NaN and no infinity: null in their place."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    return [finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def save_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -32,11 +32,13 @@ def complete(path: Path) -> Iterator[Path]:
 def replacing(path: Path) -> Iterator[Path]:
     """As `complete`, for a path that a user named.
 
+    A symbolic link stays, and what it points to is written.
+
     Raises:
-        InputError: the folder is missing or not writable, or `path` is a folder.
+        InputError: the folder is missing or not writable, the name too long, or `path` is a folder or a device.
     """
-    temporary = _named_by_user(path)
-    with _becoming(path, temporary):
+    target, temporary = _named_by_user(path)
+    with _becoming(target, temporary):
         yield temporary
 
 
@@ -60,7 +62,30 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
 
 def check_place(path: Path) -> None:
     """InputError where `replacing` would raise it, before the work that is to be written there."""
-    _named_by_user(path).unlink()
+    _named_by_user(path)[1].unlink()
+
+
+def real_path(path: Path) -> Path:
+    """Where a path leads by way of symbolic links, whether or not anything is there. InputError for a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"Cannot write {path}: it is a link that leads nowhere; give another name.") from error
+
+
+def check_name(path: Path) -> None:
+    """InputError for a name that is longer than its folder, or the nearest one that is there, takes."""
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        longest = os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # other systems say so when the file is made
+        return
+    if len(os.fsencode(path.name)) > longest:
+        raise InputError(
+            f"The name {path.name} is longer than the {longest} bytes that the disk takes; give a shorter one."
+        )
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
@@ -78,12 +103,16 @@ def sha256(path: Path) -> str:
     return found.hexdigest()
 
 
-def _named_by_user(path: Path) -> Path:
-    """As `_beside`, with a sentence for what a user may have named."""
+def _named_by_user(path: Path) -> tuple[Path, Path]:
+    """Where a path leads, and a new file beside that, with a sentence for what a user may have named."""
     try:
         if path.is_dir():  # OSError for a name that is too long
             raise InputError(f"Cannot write {path}: it is a folder; name a file.")
-        return _beside(path)
+        target = real_path(path)
+        if target.exists() and not target.is_file():
+            raise InputError(f"Cannot write {path}: it is no ordinary file; give another name.")
+        check_name(target)
+        return target, _beside(target)
     except OSError as error:
         raise InputError(
             f"Cannot write {path} ({error.strerror}); choose a folder that exists and is writable."

@@ -176,7 +176,7 @@ def contrast(samples: np.ndarray) -> np.ndarray:
 
 
 def contrast_shortfall(truth: np.ndarray, decoded: np.ndarray) -> float:
-    """Mean over the octaves of how many dB of contrast [6] are missing; more contrast than the truth's counts as none."""
+    """Mean over the octaves of how many dB of contrast [6] are missing; more than the truth's counts as none."""
     return float(np.maximum(truth - decoded, 0).mean())
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accompany import audio
+from accompany.common.channels import corrected
 from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.sound import Sound
@@ -191,11 +192,12 @@ class Take:
         return band_of(self.samples, self.sample_rate, self._length_at(rate), rate, sound)
 
     def _voice(self, rate: int) -> np.ndarray:
-        """The voice [C, T'] at a rate, from the recording itself."""
+        """The voice [C, T'] at a rate: the recording itself, without offsets and with channels that add up."""
         if self.source is None:
             voice = audio.resample(self.vocals, self.sample_rate, rate)
         else:
-            voice = audio.resample(self.source.read(), self.source.sample_rate, rate)
+            recording, _ = corrected(self.source.read())
+            voice = audio.resample(recording, self.source.sample_rate, rate)
             before = round(self.source.before_s * rate)
             voice = np.pad(voice, [(0, 0), (before, 0)]) if before else voice
         return audio.fit_length(voice, self._length_at(rate))
