@@ -102,7 +102,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_synth(commands: Any) -> None:
-    example = "accompany synth songs --songs 1000 --seed 1 --workers 4"
+    example = """accompany synth songs --songs 1000 --seed 1 --workers 4
+  accompany synth songs --songs 1000 --scores POP909 --scores OpenEWLD --scores groove --variants 2"""
     parser = _command(commands, "synth", "make synthetic songs to train on", example)
     add = parser.add_argument
     add("out_dir", metavar="OUT_DIR", help="a folder or URL, gets a folder for each song; a stopped run goes on")
@@ -113,6 +114,11 @@ def _add_synth(commands: Any) -> None:
     add("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
     add("--voice-only", action="store_true", help="only the vocals and song.json: fast, for listeners")
     add("--no-stems", action="store_true", help="vocals, accompaniment and mix, but not each instrument")
+    help_ = "arrange real songs: a folder of POP909, OpenEWLD, OpenScore Lieder, or Groove MIDI (drums); repeatable"
+    add("--scores", action="append", default=[], metavar="FOLDER", help=help_)
+    help_ = "songs of --scores to train on or those kept apart from it: train or held-out (default train)"
+    add("--split", default="train", metavar="NAME", help=help_)
+    add("--variants", type=_count, default=1, metavar="K", help="arrangements of each song, in K styles (default 1)")
 
 
 def _add_prepare(commands: Any) -> None:

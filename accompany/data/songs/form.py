@@ -51,7 +51,7 @@ _FORMS = (
     "intro chorus verse chorus verse chorus bridge chorus",
     "verse chorus verse chorus verse chorus",
 )
-INTENSITY = {
+INTENSITY = {  # by kind of section, 0 quiet to 1 full
     "intro": 0.35, "verse": 0.5, "prechorus": 0.65, "chorus": 0.88, "bridge": 0.6, "break": 0.55, "outro": 0.5,
 }  # fmt: skip
 _SWUNG_LOW = 0.505

@@ -59,6 +59,11 @@ def make_song(
     from accompany.data.songs.compose import compose
 
     score = compose(seed, seconds=seconds)
+    return render_song(score, sample_rate=sample_rate, stems=stems, voice_only=voice_only)
+
+
+def render_song(score: Score, *, sample_rate: int = 44_100, stems: bool = True, voice_only: bool = False) -> Song:
+    """Sing, render and mix a song; the arguments and errors are those of `make_song`."""
     vocals = sing_all(score, sample_rate)
     if voice_only:
         return Song(score, sample_rate, vocals, None, {}, None)
