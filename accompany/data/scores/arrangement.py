@@ -1,4 +1,4 @@
-"""A lead sheet as a song of the composer's kind: its melody, words, chords, beats and form, and a band in some style."""
+"""A lead sheet as a song of the composer's kind: its melody, words, chords, beats and form, with a band in a style."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def _turns(passage: Passage) -> list[_Turn]:
 
 def _sung(passage: Passage, shift: int) -> list[tuple[SungNote, str | None]]:
     """The melody in beats, transposed, with its syllables (None on tied notes); one note at a time."""
-    sheet, found = passage.sheet, []
+    sheet = passage.sheet
+    found: list[tuple[SungNote, str | None]] = []
     for turn in _turns(passage):
         first = turn.start_q - _upbeat(passage)
         last = turn.end_q - _upbeat_behind(passage)

@@ -53,7 +53,7 @@ def harte_chord(label: str) -> Chord | None:
 
 def note_class(name: str) -> int:
     """Pitch class 0..11 of a note name such as "Bb" or "C##"; ValueError for anything else."""
-    if name[:1] not in _NATURALS or name[1:].strip("#") and name[1:].strip("b"):
+    if name[:1] not in _NATURALS or (name[1:].strip("#") and name[1:].strip("b")):
         raise ValueError(f"'{name}' is no note name")
     return (_NATURALS[name[0]] + name.count("#") - name[1:].count("b")) % 12
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from accompany.data.scores.arrangement import arrange_sheet
 from accompany.data.scores.corpora import SPLITS, Collection, Drums, open_collection
 from accompany.data.scores.drumming import Drummer
 from accompany.data.scores.lead_sheet import Unreadable
+from accompany.data.songs.compose import compose
 from accompany.data.songs.score import Score
 from accompany.errors import InputError
 
@@ -51,26 +52,46 @@ class ScoreChoice:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A song from a score, and what was tried before it: (name, why it cannot be used)."""
+    """A song, and the scores that were tried before it: (name, why it cannot be used)."""
 
     score: Score
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def draw_song(
-    choice: ScoreChoice, run_seed: int, index: int, seed: int, *, seconds: float = 40.0, variant: int = 0
+    choice: ScoreChoice | None,
+    run_seed: int,
+    index: int,
+    seed: int,
+    *,
+    seconds: float = 40.0,
+    variant: int = 0,
+    n_variants: int = 1,
 ) -> Drawn:
-    """Song `index` of a run: collections take turns, and none of their songs comes again before all came.
+    """Song `index` of a run: composed, or from a score.
+
+    Collections take turns, and none of their songs comes again before all came.
 
     Args:
-        choice: where from.
+        choice: where from; None composes.
         run_seed: fixes the order of the songs; index: of this one.
         seed: for all that is random about this one.
-        seconds: its length; variant: of its arrangement.
+        seconds: its length.
+        variant: which of `n_variants` arrangements.
 
     Raises:
         InputError: the folders are wrong, or fifty scores in a row cannot be used.
     """
+    if choice is not None:
+        drawn = _from_scores(choice, run_seed, index, seed, seconds, variant)
+        origin = {**drawn.score.origin, "variant": variant, "drawn_from": choice.facts}
+        return replace(drawn, score=replace(drawn.score, origin=origin))
+    score = compose(seed, seconds=seconds, variant=variant)
+    origin = {"song": f"composed/{seed}", "variant": variant} if n_variants > 1 else {}
+    return Drawn(replace(score, origin=origin))
+
+
+def _from_scores(choice: ScoreChoice, run_seed: int, index: int, seed: int, seconds: float, variant: int) -> Drawn:
     collections, drummer = _opened(choice)
     collection = collections[index % len(collections)]
     names = collection.of_split(choice.split)

@@ -1,7 +1,7 @@
 """Groove MIDI Dataset: drum performances on an electronic kit, listed in info.csv.
 
-    info.csv             drummer, session, id, style, bpm, beat_type, time_signature, midi_filename, ..., split
-    drummerN/...         *.mid, recorded to a click, so that a quarter note of the file is a beat
+info.csv             drummer, session, id, style, bpm, beat_type, time_signature, midi_filename, ..., split
+drummerN/...         *.mid, recorded to a click, so that a quarter note of the file is a beat
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from accompany.data.scores.midi import read_midi
 
 COLUMNS = frozenset({"style", "bpm", "beat_type", "time_signature", "midi_filename", "split"})
 # The Roland TD-11's rims and edges, as General MIDI kits have them.
-_GENERAL_MIDI = {22: 42, 26: 46, 58: 43, 52: 49, 55: 49, 57: 49, 59: 51, 39: 38, 54: 51, 56: 51}
+_GENERAL_MIDI = {22: 42, 26: 46, 40: 38, 50: 48, 47: 45, 58: 43, 52: 49, 55: 49, 57: 49, 59: 51}
 _LARGEST_INDEX = 4 << 20
 
 

@@ -159,9 +159,7 @@ def _bounded(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _score(root: Element) -> RawScore:
     names = {part.get("id", ""): (part.findtext("part-name") or "") for part in root.iter("score-part")}
-    creators = {
-        element.get("type", ""): " ".join((element.text or "").split()) for element in root.iter("creator")
-    }
+    creators = {element.get("type", ""): " ".join((element.text or "").split()) for element in root.iter("creator")}
     title = root.findtext("movement-title") or root.findtext("work/work-title") or ""
     parts = [_part(part, " ".join(names.get(part.get("id", ""), "").split())) for part in root.findall("part")]
     if not parts:

@@ -206,9 +206,9 @@ def _fitting(
                 lead_s = pace * lead * _beat_s(sheet, phrases[0])
                 repeats = 1 if once else round((seconds - lead_s) / length)
                 stretch = seconds / (repeats * length + lead_s) if repeats else 0.0
-                if repeats > (0 if once else 1) and _human(sheet, phrases, pace * stretch, stretch):
-                    if _usable(sheet, phrases):
-                        found.append(_Choice(phrases, repeats, *upbeats[phrases[0]], stretch))
+                fits = repeats > (0 if once else 1) and _human(sheet, phrases, pace * stretch, stretch)
+                if fits and _usable(sheet, phrases):
+                    found.append(_Choice(phrases, repeats, *upbeats[phrases[0]], stretch))
                 if once and length > seconds / STRETCH[0]:
                     break
     fewest = min((choice.repeats for choice in found), default=0)

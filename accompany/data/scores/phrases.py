@@ -70,7 +70,9 @@ def _breath_q(bar: Bar, starts: np.ndarray, ends: np.ndarray) -> float:
     return float(worth.max())
 
 
-def _lettered(spans: list[tuple[int, int, bool]], bars: Sequence[Bar], notes: Sequence[SheetNote]) -> tuple[Phrase, ...]:
+def _lettered(
+    spans: list[tuple[int, int, bool]], bars: Sequence[Bar], notes: Sequence[SheetNote]
+) -> tuple[Phrase, ...]:
     kinds: list[tuple[str, frozenset[tuple[int, int]]]] = []
     last_sung = max((i for i, span in enumerate(spans) if span[2]), default=-1)
     first_sung = next((i for i, span in enumerate(spans) if span[2]), len(spans))

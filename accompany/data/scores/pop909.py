@@ -1,15 +1,16 @@
 """POP909: pop songs as performed MIDI (voice, bridge, piano) with beats, chords, keys and phrases in text files.
 
-    NNN/NNN.mid          tracks MELODY, BRIDGE, PIANO
-    NNN/beat_midi.txt    time, downbeat of the simple metre (every 2 or 3 beats), downbeat of the bar (every 4 or 6)
-    NNN/chord_midi.txt   start, end, Harte label
-    NNN/key_audio.txt    start, end, key; in the time of a recording that is a little longer or shorter
-    NNN/phrases.txt      "i4A8B8b4o2": kinds of phrases and their bars (Dai et al.'s annotation; optional)
+NNN/NNN.mid          tracks MELODY, BRIDGE, PIANO
+NNN/beat_midi.txt    time, downbeat of the simple metre (every 2 or 3 beats), downbeat of the bar (every 4 or 6)
+NNN/chord_midi.txt   start, end, Harte label
+NNN/key_audio.txt    start, end, key; in the time of a recording that is a little longer or shorter
+NNN/phrases.txt      "i4A8B8b4o2": kinds of phrases and their bars (Dai et al.'s annotation; optional)
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,7 @@ def _beats(table: np.ndarray) -> tuple[np.ndarray, tuple[Bar, ...]]:
     edges = sorted({0, *marks.tolist(), len(times)})
     bars = [
         Bar(first * unit, (last - first) * unit, metre if last - first == whole else "")
-        for first, last in zip(edges, edges[1:], strict=False)
+        for first, last in pairwise(edges)
     ]
     return times, tuple(bars)
 
@@ -177,18 +178,18 @@ def _phrases(path: Path, bars: tuple[Bar, ...], notes: tuple[SheetNote, ...]) ->
 
 def _keys(path: Path, bars: tuple[Bar, ...], phrases: tuple[Phrase, ...]) -> tuple[tuple[float, int, str], ...]:
     """Keys, changed at the phrase nearest to where the recording's time points."""
-    spans = []
+    spans: list[tuple[float, float, int, str]] = []
     for line in _lines(path):
         try:
-            root, mode = line[2].split(":")
-            spans.append((float(line[0]), float(line[1]), note_class(root), "minor" if mode == "min" else "major"))
+            name, mode = line[2].split(":")
+            spans.append((float(line[0]), float(line[1]), note_class(name), "minor" if mode == "min" else "major"))
         except (ValueError, IndexError) as error:
             raise Unreadable(f"key_audio.txt has a line that is no key ({error})") from error
     if not spans or spans[-1][1] <= spans[0][0]:
         return ()
     end_q = bars[-1].start_q + bars[-1].length_q
     places = np.array([bars[p.first_bar].start_q for p in phrases] or [0.0])
-    keys = [(0.0, *spans[0][2:])]
+    keys: list[tuple[float, int, str]] = [(0.0, *spans[0][2:])]
     for start, _, root, mode in spans[1:]:
         pointed = end_q * (start - spans[0][0]) / (spans[-1][1] - spans[0][0])
         at = float(places[np.abs(places - pointed).argmin()])

@@ -107,9 +107,7 @@ def _with_pianist(cast: list[tuple[str, str]], pianist: str, *, alone: bool) -> 
     return [*others[:first], ("comp", pianist), *others[first + 1 :]]
 
 
-def _known(
-    role: str, instrument: Instrument, form: Form, written: Written, dice: Dice
-) -> list[Event] | None:
+def _known(role: str, instrument: Instrument, form: Form, written: Written, dice: Dice) -> list[Event] | None:
     """What is written for a player besides the piano; None for nothing."""
     if role == "lead" and written.lead:
         return list(written.lead)

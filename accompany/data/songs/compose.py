@@ -140,9 +140,7 @@ def _sing(
     if not tune.notes:
         return (), ()
     onset, release = _sung_times(form, tune, dice)
-    words: Sequence[str | None] = given or sing_words(
-        len(tune.notes), voice.language, dice, vocables=dice.chance(0.15)
-    )
+    words: Sequence[str | None] = given or sing_words(len(tune.notes), voice.language, dice, vocables=dice.chance(0.15))
     second = write_backing(form, tune, dice)
     melody: list[Note] = []
     backing: list[Note] = []

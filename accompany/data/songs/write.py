@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import numpy as np
 
 from accompany.config import read_json, write_json
 from accompany.data.scores.drawing import ScoreChoice, draw_song
-from accompany.data.songs.compose import compose
 from accompany.data.songs.make import Song, render_song
 from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
@@ -69,14 +68,6 @@ class _Order:
     scores: ScoreChoice | None
     n_variants: int
 
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What `song.json` says of the order itself."""
-        origin: dict[str, Any] = {"song": f"composed/{self.seed}", "variant": self.variant}
-        if self.scores is None:
-            return origin if self.n_variants > 1 else {}
-        return {"variant": self.variant, "drawn_from": self.scores.facts}
-
 
 def song_seed(seed: int, index: int) -> int:
     """The seed of song `index` of a run: depends on these two alone, so runs can be grown and split."""
@@ -116,18 +107,29 @@ def synthesise(
         variants: arrangements of each song, in as many styles and a folder each: the same singing, another band.
 
     Raises:
-        InputError: an argument is out of range, a folder of scores has no known layout, `out_dir` cannot hold the songs or holds others, or espeak-ng,
-            FluidSynth or a soundfont is missing.
+        InputError: an argument is out of range, a folder of scores has no known layout, `out_dir` cannot hold the
+            songs or holds others, or espeak-ng, FluidSynth or a soundfont is missing.
     """
     _check_ranges(n_songs, seed, seconds, sample_rate, workers, variants)
     choice = ScoreChoice(tuple(Path(folder) for folder in scores), split) if scores else None
+    if choice is None and split != "train":
+        raise InputError(f"--split {split} is a part of published scores; name their folder with --scores.")
     if choice is not None:
         choice.opened()  # Wrong folders are refused before anything is written.
     root = _prepare_folder(Path(out_dir))
     orders = [
         _Order(
-            i // variants, i % variants, seed, song_seed(seed, i // variants), root / f"{i:06d}", seconds, sample_rate,
-            voice_only, stems, choice, variants,
+            i // variants,
+            i % variants,
+            seed,
+            song_seed(seed, i // variants),
+            root / f"{i:06d}",
+            seconds,
+            sample_rate,
+            voice_only,
+            stems,
+            choice,
+            variants,
         )
         for i in range(n_songs * variants)
     ]
@@ -141,14 +143,14 @@ def synthesise(
     finally:
         _remove_unfinished(root)
     _write_manifest(root)
-    report = SynthReport(root, len(missing), len(orders) - len(missing), time.monotonic() - start, tuple(skipped.items()))
+    report = SynthReport(
+        root, len(missing), len(orders) - len(missing), time.monotonic() - start, tuple(skipped.items())
+    )
     _log.info("%d songs made, %d kept; %.0f songs an hour.", report.n_made, report.n_kept, report.songs_per_hour)
     return report
 
 
-def _check_ranges(
-    n_songs: int, seed: int, seconds: float, sample_rate: int, workers: int, variants: int
-) -> None:
+def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, workers: int, variants: int) -> None:
     limits = (
         ("number of songs", n_songs, 1, 1_000_000),
         ("seed", seed, 0, 2**63),
@@ -189,7 +191,7 @@ def _is_finished(order: _Order) -> bool:
     here = (found.get("seed"), found.get("sample_rate"), found.get("n_samples"))
     wanted = (order.seed, order.sample_rate, round(order.seconds * order.sample_rate))
     known = (found.get("variant", 0), found.get("drawn_from"))
-    if known != (order.variant, order.origin.get("drawn_from")):
+    if known != (order.variant, order.scores.facts if order.scores else None):
         raise InputError(
             f"{order.folder} holds another arrangement, or a song from other scores or another split;"
             " choose a new folder or the same options."
@@ -247,23 +249,13 @@ def _lines(orders: list[_Order], workers: int) -> Iterator[dict[str, Any]]:
 
 
 def _make_one(order: _Order) -> dict[str, Any]:
-    score, skipped = _score(order)
-    song = render_song(score, sample_rate=order.sample_rate, stems=order.stems, voice_only=order.voice_only)
+    drawn = draw_song(
+        order.scores, order.run_seed, order.index, order.seed, seconds=order.seconds, variant=order.variant,
+        n_variants=order.n_variants,
+    )  # fmt: skip
+    song = render_song(drawn.score, sample_rate=order.sample_rate, stems=order.stems, voice_only=order.voice_only)
     write_song(song, order.folder)
-    return {**_line(order.folder.name, order.seed, order.seconds), "skipped": skipped}
-
-
-def _score(order: _Order) -> tuple[Score, tuple[tuple[str, str], ...]]:
-    """The song of an order, composed or from a score, and the scores that could not be used."""
-    skipped: tuple[tuple[str, str], ...] = ()
-    if order.scores is None:
-        score = compose(order.seed, seconds=order.seconds, variant=order.variant)
-    else:
-        drawn = draw_song(
-            order.scores, order.run_seed, order.index, order.seed, seconds=order.seconds, variant=order.variant
-        )
-        score, skipped = drawn.score, drawn.skipped
-    return replace(score, origin={**score.origin, **order.origin}), skipped
+    return {**_line(order.folder.name, order.seed, order.seconds), "skipped": drawn.skipped}
 
 
 def _line(name: str, seed: int, seconds: float) -> dict[str, Any]:
@@ -360,7 +352,10 @@ def sung_sample(out_path: str | os.PathLike[str], seconds: float = 12.0, seed: i
     Raises:
         InputError: espeak-ng is missing, or `out_path` cannot be written.
     """
+    from dataclasses import replace
+
     from accompany import audio
+    from accompany.data.songs.compose import compose
     from accompany.data.songs.voice import sing
 
     score = compose(seed, seconds=seconds + 30.0)
