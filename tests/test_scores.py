@@ -94,6 +94,12 @@ def test_ties_melismas_upbeats_and_repeats_with_their_verses(tmp_path: Path) -> 
     assert sheet.runs() == [(1, 8)]
 
 
+def test_a_metre_that_the_bars_contradict_is_put_right(tmp_path: Path) -> None:
+    measures = [attributes() + harmony("C") + note("C4", 6, "la"), *[note("D4", 4, "la") + note("E4", 2, "lo")] * 6]
+    sheet = _song(tmp_path, measures)
+    assert {bar.metre for bar in sheet.bars} == {"3/4"} and sheet.runs() == [(0, 7)]
+
+
 @pytest.mark.parametrize(
     ("marks", "order"),
     [

@@ -222,7 +222,8 @@ def _filled(known: list[tuple[float, float, Chord]], end: float, bar: float) -> 
     at, sounding = 0.0, known[0][2]
     for start, until, chord in [*known, (end, end, known[-1][2])]:
         if start - at > 1e-3:
-            silent = start - at >= bar - 1e-3 and start < end - bar - 1e-3
+            # A bar before the first chord is the lead-in, which has the chord that comes.
+            silent = start - at >= (bar - 1e-3 if spans else bar + 1e-3) and start < end - bar - 1e-3
             if not spans or silent:
                 spans.append(ChordSpan(at, start, chord if not silent else sounding, silent))
             else:

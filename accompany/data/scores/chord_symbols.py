@@ -19,6 +19,7 @@ _KINDS = {
     "major": "maj", "minor": "min", "augmented": "aug", "diminished": "dim", "power": "5",
     "dominant": "7", "major-seventh": "maj7", "minor-seventh": "min7", "diminished-seventh": "dim7",
     "half-diminished": "hdim7", "augmented-seventh": "aug7", "major-minor": "minmaj7",
+    "minor-major": "minmaj7", "maj69": "maj6",
     "major-sixth": "maj6", "minor-sixth": "min6",
     "dominant-ninth": "9", "major-ninth": "maj9", "minor-ninth": "min9", "augmented-ninth": "aug7",
     "dominant-11th": "sus4(b7,9)", "major-11th": "maj9", "minor-11th": "min11",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ from accompany.data.scores.unfold import play_order
 _ACCOMPANIMENT = re.compile(r"pian|klavier|harpsi|cembalo|clavi|org(an|el|ue)|forte|harp|guitar", re.IGNORECASE)
 _VELOCITY = 76
 _USUAL_BPM = 100.0
+_BY_LENGTH = {2.0: "2/4", 3.0: "3/4", 4.0: "4/4"}
+_MOST = 0.7
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _sheet(raw: RawScore, source: str, name: str, licence: str, *, with_words: b
     composer = raw.creators.get("composer", "")
     return LeadSheet(
         title=raw.title or Path(name).parent.name.replace("_", " "),
-        composer=composer or name.split("/")[-4 if with_words else -3].replace("_", " "),
+        composer=composer or _folder(name),
         source=source,
         name=name,
         licence=licence,
@@ -98,6 +100,12 @@ def _sheet(raw: RawScore, source: str, name: str, licence: str, *, with_words: b
         phrases=find_phrases(bars, notes),
         parts={"piano": tuple(piano)} if piano else {},
     )
+
+
+def _folder(name: str) -> str:
+    """The composer by the folder that both collections keep a composer's songs in."""
+    parts = name.split("/")
+    return parts[1].replace("_", " ") if len(parts) > 2 else ""
 
 
 def _n_lyrics(part: RawPart) -> int:
@@ -117,7 +125,18 @@ def _placed(raw: RawScore, singing: RawPart) -> list[_Placed]:
         at += length
     if len(placed) < 4:
         raise Unreadable("less than four bars")
-    return placed
+    return _with_true_metres(placed)
+
+
+def _with_true_metres(placed: list[_Placed]) -> list[_Placed]:
+    """Measures of a metre that most of them contradict get the metre of their length: OpenEWLD has waltzes in "4/4"."""
+    true: dict[str, str] = {}
+    for metre in {each.bar.metre for each in placed}:
+        bars = [each.bar for each in placed if each.bar.metre == metre]
+        length, count = Counter(bar.length_q for bar in bars).most_common(1)[0]
+        if count > _MOST * len(bars) and length in _BY_LENGTH and not bars[0]._replace(length_q=length).grid:
+            true[metre] = _BY_LENGTH[length]
+    return [replace(each, bar=each.bar._replace(metre=true.get(each.bar.metre, each.bar.metre))) for each in placed]
 
 
 def _in_force(measures: list[Measure]) -> tuple[list[str], list[int]]:
