@@ -170,9 +170,15 @@ def _synth(args: argparse.Namespace) -> None:
         voice_only=args.voice_only,
         stems=not args.no_stems,
         sounds=args.sounds,
+        scores=args.scores,
+        split=args.split,
+        variants=args.variants,
     )
     speed = f", {report.songs_per_hour:.0f} an hour" if report.n_made else ""
     _say(f"{report.n_made} songs made{speed}, {report.n_kept} there before, in {report.out_dir}")
+    if report.skipped:
+        name, why = report.skipped[0]
+        _say(f"{len(report.skipped)} scores could not be used and were skipped, for example {name}: {why}")
 
 
 def _prepare(args: argparse.Namespace) -> None:

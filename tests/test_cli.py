@@ -32,7 +32,7 @@ COMMANDS = {
     "takes": "project --choose --json",
     "remake": "file --out --mix",
     "completion": "shell",
-    "synth": "out_dir --songs --seed --voice-only --no-stems",
+    "synth": "out_dir --songs --seed --voice-only --no-stems --scores --split --variants",
     "prepare": "songs_dir pairs_dir --separator --workers",
     "tokenize": "pairs_dir tokens_dir --model --melody-only --variants --token-variants",
     "train": "task --config --lora overrides",

@@ -104,7 +104,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_synth(commands: Any) -> None:
-    example = "accompany synth songs --songs 1000 --seed 1 --workers 4"
+    example = """accompany synth songs --songs 1000 --seed 1 --workers 4
+  accompany synth songs --songs 1000 --scores POP909 --scores OpenEWLD --scores groove --variants 2"""
     parser = _command(commands, "synth", "make synthetic songs to train on", example)
     add = parser.add_argument
     add("out_dir", type=values.FOLDER, metavar="OUT_DIR", help="gets a folder for each song; a stopped run goes on")
@@ -120,6 +121,17 @@ def _add_synth(commands: Any) -> None:
         "soundfonts, impulse responses and folders of them, of which each song draws its own (default: one soundfont)"
     )
     add("--sounds", nargs="+", default=(), metavar="PATH", help=help_)
+    help_ = "arrange real songs: a folder of POP909, OpenEWLD, OpenScore Lieder, or Groove MIDI (drums); repeatable"
+    add("--scores", type=values.FOLDER, action="append", default=[], metavar="FOLDER", help=help_)
+    help_ = "songs of --scores to train on or those kept apart from it: train or held-out (default train)"
+    add("--split", default="train", choices=("train", "held-out"), help=help_)
+    add(
+        "--variants",
+        type=values.VARIANTS,
+        default=1,
+        metavar="K",
+        help="arrangements of each song, in K styles (default 1)",
+    )
 
 
 def _add_prepare(commands: Any) -> None:

@@ -225,7 +225,10 @@ def _tagged(notes: SongNotes) -> dict[str, Any]:
 def _origin(song: Song, notes: SongNotes) -> dict[str, Any]:
     names = {"artist": notes.artist, "title": notes.title}
     known = {name: value for name, value in names.items() if value}
-    return {**known, "song": song.song_id, "source": shown(song.source)}
+    # Several folders may hold one song: arrangements of it, or passages.
+    named = notes.labels.get("song")
+    name = named if isinstance(named, str) and named else song.song_id
+    return {**known, "song": name, "source": shown(song.source)}
 
 
 @contextmanager

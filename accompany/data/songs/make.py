@@ -73,6 +73,18 @@ def make_song(
     from accompany.data.songs.compose import compose
 
     score = compose(seed, seconds=seconds)
+    return render_song(score, sample_rate=sample_rate, stems=stems, voice_only=voice_only, sounds=sounds)
+
+
+def render_song(
+    score: Score,
+    *,
+    sample_rate: int = 44_100,
+    stems: bool = True,
+    voice_only: bool = False,
+    sounds: Sounds | None = None,
+) -> Song:
+    """Sing, render and mix a song; the arguments and errors are those of `make_song`."""
     vocals = sing_all(score, sample_rate)
     if voice_only:
         return Song(score, sample_rate, vocals, None, {}, None)
@@ -85,7 +97,9 @@ def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool, 
     if sounds is None:
         soundfont: str | None = find_soundfont().name
         drawn: dict[str, Any] = {}
-        dry = (render_part(part, score.duration_s, sample_rate, find_soundfont()) for part in score.parts)
+        dry: Iterator[np.ndarray] = (
+            render_part(part, score.duration_s, sample_rate, find_soundfont()) for part in score.parts
+        )
         band, each = mix_band(score.parts, dry, n_samples, sample_rate, desk, stems=stems)
     else:
         soundfont = None
