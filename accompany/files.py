@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,6 +45,24 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     with _becoming(path, temporary):
         yield temporary
+
+
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder in which nothing can be written, before the work whose result goes there.
+
+    Where it is missing, the nearest folder above it that is there counts.
+
+    Raises:
+        InputError: it cannot be written in (rights, a full or read-only disk), or something above it is a file.
+    """
+    there = Path(folder)
+    try:
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        tempfile.TemporaryFile(dir=there).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot write into {folder} ({reason}); choose a folder that is writable.") from error
 
 
 def save_array(path: Path, values: np.ndarray) -> None:

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from accompany.errors import InputError
+from accompany.files import require_writable
 
 _log = logging.getLogger(__name__)
 
@@ -46,18 +48,40 @@ def run_as_process(words: Sequence[str], folder: Path) -> int:
 
 
 @contextmanager
-def only_one_in(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process and what `run_as_process` starts; InputError when others hold it.
+def folder_lock(folder: Path, doing: str) -> Iterator[None]:
+    """Hold a folder for this process and what `run_as_process` starts.
 
-    A command whose starter was killed goes on, and so does its hold.
+    The system frees it when they end, however they end: a command whose starter was killed goes on, and so does its
+    lock.
+
+    Args:
+        folder: made if missing.
+        doing: what runs here, such as "accompany synth": what another run that wants the folder is shown.
+
+    Raises:
+        InputError: another run holds the folder, or it cannot be written.
     """
-    with open(folder / _LOCK, "w", encoding="utf-8") as lock:
-        _hold(lock.fileno(), folder)
+    require_writable(folder)
+    with os.fdopen(_open_lock(folder), "r+", encoding="utf-8") as lock:
+        _hold(lock, folder)
+        with suppress(OSError):  # On a full disk the lock holds without its words.
+            lock.truncate(0)
+            lock.write(f"{doing}, process {os.getpid()}")
+            lock.flush()
         os.set_inheritable(lock.fileno(), True)
         yield
 
 
-def _hold(lock: int, folder: Path) -> None:
+def _open_lock(folder: Path) -> int:
+    """A lock that is a link is refused: it would empty the file that it leads to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        raise InputError(f"Cannot write {folder / _LOCK} ({error.strerror}); choose another folder.") from error
+
+
+def _hold(lock: TextIO, folder: Path) -> None:
     try:
         import fcntl
     except ModuleNotFoundError:  # Windows
@@ -65,8 +89,14 @@ def _hold(lock: int, folder: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise InputError(f"Another run works in {folder}; wait for its end, or choose another folder.") from error
+    except BlockingIOError as error:
+        lock.seek(0)
+        running = lock.read(200) or "it does not say which"
+        raise InputError(
+            f"Another run works in {folder} ({running}); wait for its end, or choose another folder."
+        ) from error
+    except OSError:  # some network file systems
+        _log.warning("The file system of %s cannot hold it; see to it that no other run works there.", folder)
 
 
 def cpu_seconds() -> float:

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from accompany.arguments import build_parser
 from accompany.config import CONFIGS_DIR, did_you_mean, from_dict, load_config, read_json, write_json
 from accompany.errors import InputError
-from accompany.processes import cpu_seconds, only_one_in, run_as_process
+from accompany.processes import cpu_seconds, folder_lock, run_as_process
 
 _log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def run_recipe(
             from something older, or a command refuses its input.
     """
     book = _Book(Path(work), scale)
-    with only_one_in(book.work):
+    with folder_lock(book.work, "accompany recipe"):
         for step in steps if chosen is None else chosen:
             if _is_due(step, steps, book):
                 _run(step, book, execute or run_as_process)

@@ -24,7 +24,7 @@ from accompany.data.prepare import prepare
 from accompany.data.prepare_report import Report
 from accompany.data.separate import VocalSeparator
 from accompany.errors import InputError
-from accompany.processes import only_one_in
+from accompany.processes import folder_lock
 from accompany.sound.stems import STEMS, split_stems
 
 pytest.importorskip("demucs", reason="separation needs Demucs (accompany[data])")
@@ -317,7 +317,7 @@ def test_what_a_running_prepare_writes_is_left_alone(tmp_path: Path) -> None:
         song(tmp_path / "s" / "a" / f"{name}.wav")
     half = tmp_path / "p" / ".a.123.part"
     half.mkdir(parents=True)
-    with only_one_in(tmp_path / "p"), pytest.raises(InputError, match="Another run"):
+    with folder_lock(tmp_path / "p", "a test"), pytest.raises(InputError, match="Another run"):
         from_stems(tmp_path / "s", tmp_path / "p")
     assert half.is_dir()
     assert from_stems(tmp_path / "s", tmp_path / "p").pairs == 1 and not half.exists()

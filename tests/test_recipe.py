@@ -17,7 +17,7 @@ import pytest
 from accompany.cli import _RECIPES, main
 from accompany.config import load_config
 from accompany.errors import InputError
-from accompany.processes import only_one_in, run_as_process
+from accompany.processes import folder_lock, run_as_process
 from accompany.recipe import REPORT, Step, listing, load_recipe, part_of, read_records, run_recipe
 
 STEPS = """
@@ -214,7 +214,7 @@ def test_stopping_a_command_ends_all_its_processes(tmp_path: Path, monkeypatch: 
     before = signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, 2.0)
-        with pytest.raises(KeyboardInterrupt), only_one_in(tmp_path):
+        with pytest.raises(KeyboardInterrupt), folder_lock(tmp_path, "a test"):
             run_as_process(["synth"], tmp_path)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
@@ -229,10 +229,10 @@ def test_stopping_a_command_ends_all_its_processes(tmp_path: Path, monkeypatch: 
 
 def test_only_one_run_works_in_a_folder(recipe: Path, tmp_path: Path) -> None:
     steps = load_recipe(recipe)
-    with only_one_in(tmp_path), pytest.raises(InputError, match="Another run works in"):
+    with folder_lock(tmp_path, "a test"), pytest.raises(InputError, match="Another run works in"):
         run_recipe(steps, tmp_path, execute=Maker(steps))
     # A command that outlives a killed run keeps the folder.
-    with only_one_in(tmp_path):
+    with folder_lock(tmp_path, "a test"):
         orphan = subprocess.Popen(["sleep", "100"], close_fds=False)
     try:
         with pytest.raises(InputError, match="Another run works in"):

@@ -410,9 +410,9 @@ def test_a_full_disk_ends_with_a_sentence_and_keeps_what_is_done(
 
 
 def test_only_one_run_at_a_time(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
-    from accompany.processes import only_one_in
+    from accompany.processes import folder_lock
 
-    with only_one_in(tmp_path), pytest.raises(InputError, match="Another run"):
+    with folder_lock(tmp_path, "a test"), pytest.raises(InputError, match="Another run"):
         tokenize(songs, tmp_path, parts, progress=False)
 
 

@@ -26,7 +26,7 @@ from accompany.data.separate import VocalSeparator
 from accompany.data.sources import find_songs
 from accompany.data.storage import Store
 from accompany.errors import InputError
-from accompany.processes import only_one_in
+from accompany.processes import folder_lock
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def prepare(
     place.make()
     with ExitStack() as stack:
         if place.local is not None:
-            stack.enter_context(only_one_in(place.local))
+            stack.enter_context(folder_lock(place.local, "accompany prepare"))
         place.tidy()
         run = place.open(config)
         jobs = [Job(song, place, run) for song in found.songs]

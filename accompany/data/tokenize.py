@@ -29,7 +29,7 @@ from accompany.data.token_parts import Hearing, TokenParts, tokens_per_frame
 from accompany.data.tokens import OLD_SCHEMA, SHARDS, WORK, Manifest, planned, read_content, write_manifest
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
-from accompany.processes import only_one_in
+from accompany.processes import folder_lock
 
 _log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ def _open_folder(store: Store, manifest: Manifest, stack: ExitStack) -> _Folder:
     for place in (store, version, version.below(SHARDS), version.below(WORK)):
         place.make()
     if store.local is not None:
-        stack.enter_context(only_one_in(store.local))
+        stack.enter_context(folder_lock(store.local, "accompany tokenize"))
     write_manifest(version, planned(manifest))
     for name in version.below(SHARDS).names(SUFFIX):
         shard = Shard(version.below(SHARDS), name, manifest)
