@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -205,8 +206,19 @@ def _options(dataset: TokenDataset) -> dict[str, Any]:
         "num_workers": workers,
         "collate_fn": Collate(dataset.crop_frames, dataset.manifest.tokens_per_frame),
         "persistent_workers": workers > 0,
+        "worker_init_fn": _ignore_stops,
         "pin_memory": torch.cuda.is_available(),
     }
+
+
+def _ignore_stops(worker: int) -> None:
+    """Leave signals for a whole group to the process that this one loads data for: it ends this one when it has saved.
+
+    That process may be woken by its signals; those of this one are none of them.
+    """
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
