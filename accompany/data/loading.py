@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from accompany.config import MOST_PROCESSES, MOST_SEED, check_range
 from accompany.data import targets
 from accompany.data.index import read_index
 from accompany.data.order import Draws, EndlessLoader, Order
@@ -67,13 +68,13 @@ class LoadingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if field.name.endswith("_rate") and not 0.0 <= getattr(self, field.name) <= 1.0:
-                raise ValueError(f"{field.name} must lie in 0 to 1, not {getattr(self, field.name)}")
-        if self.crop_s <= 0 or min(self.batch_size, self.shuffle_shards) < 1 or self.workers < 0 or self.stretch < 1:
-            raise ValueError(
-                "crop_s, batch_size and shuffle_shards must be above 0, workers at least 0 and stretch at least 1"
-            )
+        rates = (field.name for field in dataclasses.fields(self) if field.name.endswith("_rate"))
+        check_range(self, " ".join(rates), least=0, most=1)
+        check_range(self, "crop_s", above=0, most=3600)
+        check_range(self, "batch_size shuffle_shards", least=1, most=1_000_000)
+        check_range(self, "workers", least=0, most=MOST_PROCESSES)
+        check_range(self, "stretch", least=1, most=4)
+        check_range(self, "seed", least=0, most=MOST_SEED)
 
 
 class TokenDataset(Dataset[Item]):

@@ -13,6 +13,7 @@ from typing import Any, cast
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
@@ -70,7 +71,9 @@ def fit(
     resumed = usable_checkpoint(run_dir)
     place = place_on_ray(training) if on_ray else place_here(training)
     stopping = Stopping(run_dir / STOP_REQUEST if on_ray else None)
-    trainer = _trainer(training, run_dir, validate, [stopping, *callbacks, _Keep(run_dir, resumed)], progress, place)
+    trainer = _trainer(
+        training, run_dir, validate, [stopping, *callbacks, _Keep(run_dir, resumed, stopping)], progress, place
+    )
     if resumed is not None:
         _log.info("Going on from %s.", resumed)
     try:
@@ -118,8 +121,8 @@ def _largest(training: StageTraining, batch: Batch, device: torch.device) -> int
 class _Keep(Callback):
     """Saves the run when it is told to stop, and tidies up after a start."""
 
-    def __init__(self, run_dir: Path, resumed: Path | None) -> None:
-        self.run_dir, self.resumed = run_dir, resumed
+    def __init__(self, run_dir: Path, resumed: Path | None, stopping: Stopping) -> None:
+        self.run_dir, self.resumed, self.stopping = run_dir, resumed, stopping
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         trainer.strategy.barrier("resumed")
@@ -129,7 +132,7 @@ class _Keep(Callback):
     def on_exception(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        if isinstance(exception, Stopped) and exception.agreed and not exception.saved:
+        if isinstance(exception, SIGTERMException) and not self.stopping.requeued(trainer):
             trainer.save_checkpoint(self.run_dir / CHECKPOINTS / f"{LAST}.ckpt")
 
 

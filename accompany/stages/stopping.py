@@ -21,6 +21,7 @@ import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 _LAUNCHER = "ACCOMPANY_LAUNCHER"
 """Environment variable of the processes that a run starts for its further devices: the process that started them."""
@@ -35,13 +36,12 @@ class Stopped(BaseException):
 
     Attributes:
         signum: the signal.
-        agreed: every process stops at this step, and its state is to be kept.
-        saved: the state is kept already.
+        agreed: every process stops at this step, whose state is saved.
     """
 
-    def __init__(self, signum: int, *, agreed: bool = False, saved: bool = False) -> None:
+    def __init__(self, signum: int, *, agreed: bool = False) -> None:
         super().__init__(signum)
-        self.signum, self.agreed, self.saved = signum, agreed, saved
+        self.signum, self.agreed = signum, agreed
 
     def at(self, step: int) -> str:
         """The sentence for the user."""
@@ -66,7 +66,7 @@ class Stopping(Callback):
 
     def __init__(self, request: Path | None = None) -> None:
         self.request = request
-        self.wanted = 0
+        self.wanted, self.agreed = 0, 0
         self._running = False
         self._deadline: float | None = None
         self._over = threading.Event()
@@ -89,9 +89,12 @@ class Stopping(Callback):
         watchdog.start()
         try:
             with _launching(trainer):
-                yield
-            if self.wanted:  # after the last step, whose state is saved by now
-                raise Stopped(self.wanted, agreed=True, saved=True)
+                try:
+                    yield
+                except SIGTERMException as stop:
+                    raise Stopped(self.agreed, agreed=True) from stop
+                if self.wanted:  # after the last step
+                    raise Stopped(self.wanted, agreed=True)
         finally:
             self._over.set()
             signal.set_wakeup_fd(fd_before)
@@ -135,6 +138,8 @@ class Stopping(Callback):
         self._agree(trainer)
 
     def _agree(self, trainer: lightning.Trainer) -> None:
+        if self.agreed:
+            return
         now = time.monotonic()
         self._longest_s, self._latest = max(self._longest_s, now - self._latest), now
         if self.request is not None and self.request.exists():
@@ -144,14 +149,18 @@ class Stopping(Callback):
             # Every process is here once a batch, so that this meets no other collective.
             mine = torch.tensor(wanted, device=trainer.strategy.root_device)
             wanted = int(trainer.strategy.reduce(mine, reduce_op="max"))
-        if not wanted:
-            return
-        self._deadline = time.monotonic() + _SAVING_S
+        if wanted:
+            self.agreed, self._deadline = wanted, time.monotonic() + _SAVING_S
+            # Lightning ends the batch, whose loss is logged then, with SIGTERMException in every process.
+            trainer._signal_connector.received_sigterm = True
+
+    def requeued(self, trainer: lightning.Trainer) -> bool:
+        """Whether the stop was for SLURM, which takes the machine away: saved, and queued again."""
         environment = _slurm(trainer)
-        requeue = environment is not None and wanted == environment.requeue_signal
-        if requeue:
-            trainer._signal_connector._slurm_sigusr_handler_fn(wanted, None)  # type: ignore[arg-type]
-        raise Stopped(wanted, agreed=True, saved=requeue)
+        if environment is None or self.agreed != environment.requeue_signal:
+            return False
+        trainer._signal_connector._slurm_sigusr_handler_fn(self.agreed, None)  # type: ignore[arg-type]
+        return True
 
 
 class _NoHandlers(_SignalConnector):
