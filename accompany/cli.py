@@ -70,8 +70,8 @@ def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> i
     except InputError as error:
         _say(f"accompany: {error}")
         return _INPUT
-    except KeyboardInterrupt:
-        _say("accompany: stopped.")
+    except KeyboardInterrupt as stop:
+        _say(f"accompany: {stop if stop.args else 'stopped.'}")
         return _STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.common.config import check_range
 from accompany.music.beat_melody import BEAT_DIM, turned
 from accompany.music.harmony import N_CHORDS, N_KEYS, NO_CHORD
 from accompany.stages.transformer import Transformer, TransformerConfig
@@ -43,6 +44,12 @@ class HarmoniserConfig:
     key_width: int = 64
     key_depth: int = 2
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for sizes and rates that cannot be."""
+        check_range(self, "width", least=0, most=10**5)
+        check_range(self, "depth key_width key_depth", least=1, most=10**5)
+        check_range(self, "dropout", least=0, below=1)
 
 
 class Harmoniser(nn.Module):

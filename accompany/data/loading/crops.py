@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from accompany.common.config import MOST_PROCESSES, MOST_SEED, check_range
 from accompany.data.loading import targets
 from accompany.data.loading.order import Draws, EndlessLoader, Order
 from accompany.data.loading.stretch import stretched
@@ -72,13 +74,13 @@ class LoadingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if field.name.endswith("_rate") and not 0.0 <= getattr(self, field.name) <= 1.0:
-                raise ValueError(f"{field.name} must lie in 0 to 1, not {getattr(self, field.name)}")
-        if self.crop_s <= 0 or min(self.batch_size, self.shuffle_shards) < 1 or self.workers < 0 or self.stretch < 1:
-            raise ValueError(
-                "crop_s, batch_size and shuffle_shards must be above 0, workers at least 0 and stretch at least 1"
-            )
+        rates = (field.name for field in dataclasses.fields(self) if field.name.endswith("_rate"))
+        check_range(self, " ".join(rates), least=0, most=1)
+        check_range(self, "crop_s", above=0, most=3600)
+        check_range(self, "batch_size shuffle_shards", least=1, most=1_000_000)
+        check_range(self, "workers", least=0, most=MOST_PROCESSES)
+        check_range(self, "stretch", least=1, most=4)
+        check_range(self, "seed", least=0, most=MOST_SEED)
 
 
 class TokenDataset(Dataset[Item]):
@@ -232,8 +234,19 @@ def _options(dataset: TokenDataset) -> dict[str, Any]:
         "num_workers": workers,
         "collate_fn": Collate(dataset.crop_frames, dataset.manifest.tokens_per_frame),
         "persistent_workers": workers > 0,
+        "worker_init_fn": _ignore_stops,
         "pin_memory": torch.cuda.is_available(),
     }
+
+
+def _ignore_stops(worker: int) -> None:
+    """Leave signals for a whole group to the process that this one loads data for: it ends this one when it has saved.
+
+    That process may be woken by its signals; those of this one are none of them.
+    """
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)

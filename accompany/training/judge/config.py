@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from accompany.common.config import MOST_SEED, check_range
+
 
 @dataclass(frozen=True)
 class JudgeTrainingConfig:
@@ -39,7 +41,9 @@ class JudgeTrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or self.crops < 1:
-            raise ValueError("steps, batch_size and crops must be at least 1")
-        if not 0 < self.validation_share < 1:
-            raise ValueError("validation_share must lie between 0 and 1")
+        check_range(self, "steps batch_size crops min_songs", least=1, most=10**9)
+        check_range(self, "width depth", least=1, most=10**5)
+        check_range(self, "learning_rate", above=0)
+        check_range(self, "validation_share", above=0, below=1)
+        check_range(self, "remix worsen", least=0, most=1)
+        check_range(self, "seed", least=0, most=MOST_SEED)
