@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands.completion import script
 from accompany.commands.console import bar, print_json, say
 from accompany.commands.generate import Load, check_files, describe, describe_scores, read_controls
 from accompany.errors import InputError
@@ -142,9 +141,11 @@ def remake(args: argparse.Namespace, load: Load) -> None:
 
 def completion(args: argparse.Namespace, load: Load) -> None:
     """Print completion for a shell."""
+    import shtab
+
     from accompany.commands.parser import build_parser
 
-    sys.stdout.write(script(build_parser(), args.shell))
+    sys.stdout.write(shtab.complete(build_parser(), shell=args.shell) + "\n")
 
 
 def _edit(args: argparse.Namespace, load: Load, work: Edit, check: Callable[[Take], None] | None = None) -> None:

@@ -9,10 +9,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from accompany.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PART = ".part"
 """How the name of a file ends that is still being written; it begins with a dot."""
@@ -90,6 +92,8 @@ def check_name(path: Path) -> None:
 
 def save_array(path: Path, values: np.ndarray) -> None:
     """Write an array as `numpy.load` reads it; no half file is ever seen under the name."""
+    import numpy as np
+
     with complete(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, values)
 
