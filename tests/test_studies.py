@@ -9,6 +9,7 @@ pytest.importorskip("librosa")
 pytest.importorskip("mir_eval")
 
 from conftest import sing
+from needs import need
 
 from accompany import InputError, audio
 from accompany.cli import main
@@ -78,7 +79,7 @@ def test_retakes_leave_the_rest_alone(band, songs, tmp_path):
 
 
 def test_melodies_are_hummed_whistled_and_played(band, songs, tmp_path):
-    pytest.importorskip("fluidsynth")
+    need("fluidsynth")
     pytest.importorskip("demucs")
     found = run(band, songs, tmp_path, "inputs")
     assert list(found.rows)[:4] == ["sung", "separated", "hummed", "whistled"] and "flute" in found.rows
