@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -18,8 +19,9 @@ from typing import Any
 
 import torch
 
+from accompany.common.checks import check_number
 from accompany.common.processes import folder_lock
-from accompany.data.jobs import run_stages
+from accompany.data.jobs import Stage, run_stages
 from accompany.data.stage import Stage
 from accompany.data.storage import Store
 from accompany.data.tokens.encode import EncodeConfig, PairSounds, encode, read_pair
@@ -117,8 +119,10 @@ def tokenize(
         settings: fields of `EncodeConfig` that are to be other than in `config`, such as `variants=2`.
 
     Raises:
-        InputError: nothing to encode, or no place to write.
+        InputError: nothing to encode, no place to write, or no share of the songs.
     """
+    _check_places(pairs_dir, tokens_dir)
+    check_number("val_share", val_share, 0, math.nextafter(1, 0))
     config = replace(config or EncodeConfig(), **settings)
     store = Store.at(tokens_dir) if ray is None else Store.at(tokens_dir).absolute()
     if ray is None and not isinstance(parts, TokenParts):
@@ -142,6 +146,15 @@ def tokenize(
         results = run_stages(jobs, stages, workers=workers, ray=ray, name="tokenize", progress=progress, **options)
         set_aside = _collect(groups, results, folder)
         return finish(store, folder.store, manifest, set_aside)
+
+
+def _check_places(pairs_dir: str | os.PathLike[str], tokens_dir: str | os.PathLike[str]) -> None:
+    pairs, tokens = Store.at(pairs_dir), Store.at(tokens_dir)
+    same = pairs.url == tokens.url
+    if pairs.local is not None and tokens.local is not None:
+        same = pairs.local.resolve() == tokens.local.resolve()
+    if same:
+        raise InputError(f"{tokens_dir} holds the pairs themselves; choose another folder for the tokens.")
 
 
 def load_parts(model: str | os.PathLike[str], device: str = "cpu") -> TokenParts:
