@@ -306,6 +306,30 @@ def test_pages_elsewhere_change_nothing(client, doors, headers):
     assert client.post(doors["takes"], json={}, headers=own).status_code == 202
 
 
+@pytest.mark.parametrize(
+    "name", ["%00", "x" * 300, "%ff%fe", "..%2f..", "%0d%0aX:%20y", "%F0%9F%8E%B5", "%ED%A0%80", "-1"]
+)
+def test_ids_that_nobody_has(client, doors, name):
+    for method, path in (
+        ("GET", f"/api/vocals/{name}"),
+        ("GET", f"/api/vocals/{name}/project"),
+        ("GET", f"/api/takes/{name}/midi"),
+        ("GET", f"/api/jobs/{name}"),
+        ("DELETE", f"/api/jobs/{name}"),
+        ("POST", f"/api/vocals/{name}/takes"),
+        ("GET", f"/{name}"),
+    ):
+        answer = client.request(method, path, **({"json": {}} if method == "POST" else {}))
+        assert answer.status_code in (404, 405) and list(answer.json()) == ["error"], (path, answer.text)
+
+
+@pytest.mark.parametrize("cookie", ["\x01", '"', "a=b=c", "x" * 9000, "é", ";;;=", "../.."])
+def test_cookies_that_nobody_has(client, doors, cookie):
+    headers = {"Cookie": f"accompany_visitor_8000={cookie}".encode("latin-1")}
+    answer = client_of(client.app).get("/api/vocals", headers=headers)
+    assert answer.status_code == 200 and answer.json() == []
+
+
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "²", " ", "0x10"])
 def test_lengths_that_are_no_numbers(client, doors, length):
     answer = client.post(doors["takes"], content=b"{}", headers={**JSON, "Content-Length": length.encode("latin-1")})
