@@ -113,6 +113,7 @@ def test_an_upload_below_the_least_rate_is_given_up(server):
     with closing(connected(port, request("POST", "/api/vocals", "Content-Length: 90000000"))) as line:
         answer, took_s = dripped(line)
     assert answer.startswith(b"HTTP/1.1 408") and b"took too long" in answer and took_s < 6
+    assert b"connection: close" in answer.lower()
     assert comes_true(lambda: not list(app.state.server.store.root.glob("tmp*/upload")))
 
 
