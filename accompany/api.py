@@ -6,26 +6,28 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from accompany.devices import choose_device
+from accompany.common.checks import check_whole
+from accompany.common.devices import choose_device
+from accompany.common.progress import Progress, share_of
 from accompany.errors import InputError
-from accompany.settings import Options, Settings
+from accompany.generation.settings import MOST_SEED, Options, Settings
+from accompany.generation.take import Edit, Source, Take
+from accompany.generation.vocals import Vocals, read_vocal, source_of
 from accompany.sound import Sound
-from accompany.take import Edit, Source, Take
-from accompany.vocals import Vocals, read_vocal, source_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from accompany.analysis import Analysis
-    from accompany.bundles import Bundle, LlambadaBundle
-    from accompany.generation import Made
-    from accompany.streaming import Stream
+    from accompany.generation.analysis import Analysis
+    from accompany.generation.draft import Made
+    from accompany.generation.streaming import Stream
+    from accompany.models.bundles import Bundle, LlambadaBundle
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +42,6 @@ __all__ = [
     "load",
     "read_vocal",
 ]
-
-Progress = Callable[[float], None]
 
 _MOST_TAKES = 64
 
@@ -98,8 +98,9 @@ class Band:
         Args:
             vocals: an audio file, or `(samples, sample_rate)` with samples [T] or [C, T]; or a list of such, which
                 are made in one batch: faster than one by one, and each as it is on its own.
-            prompt: style and instruments in plain English, which may change with the time (`accompany.prompts`); empty
-                leaves the choice to the model. For a list of vocals also a list, one for each.
+            prompt: style and instruments in plain English, which may change with the time
+                (`accompany.generation.prompts`); empty leaves the choice to the model. For a list of vocals also a
+                list, one for each.
             progress: called with the share done, 0 to 1.
             options: by name.
                 seed: the same seed, arguments and model give the same take (default 0).
@@ -108,7 +109,7 @@ class Band:
                 like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
                 plan: beats, bars, chords and key to play in place of what is heard, such as the `plan` of another take
                     with some chords changed (`dataclasses.replace`).
-                See `accompany.settings.Settings` for all of them.
+                See `accompany.generation.settings.Settings` for all of them.
 
         Raises:
             InputError: an unusable vocal (missing, broken, silent, too short), an option out of range, prompts that
@@ -136,11 +137,13 @@ class Band:
         These may differ in what is asked for and known (prompt, like, bpm, key, chords, taps, plan), not in how it is
         drawn (seed, temperature, guidance, follow) or its level: the first one's count for all.
         """
+        from accompany.generation.pipeline import perform
+
         if not vocals:
             return []
         started = time.perf_counter()
-        sung = [read_vocal(vocal, self.sample_rate) for vocal in vocals]
-        made = self.bundle.generate(sung, settings, progress)
+        sung = [self._read(vocal, wanted) for vocal, wanted in zip(vocals, settings, strict=True)]
+        made = perform(self.bundle, sung, settings, progress)
         wall_s = time.perf_counter() - started
         total = sum(vocal.shape[-1] for vocal in sung)
         parts = zip(made, sung, settings, vocals, strict=True)
@@ -162,10 +165,8 @@ class Band:
 
         Each is what `generate` gives for its seed. Options and errors are as there.
         """
-        from accompany.generation import share_of
-
-        check_takes(count)
         first = self.settings(prompt, **options)
+        check_takes(count, first.seed)
         made = []
         for index in range(count):
             settings = replace(first, seed=first.seed + index)
@@ -174,8 +175,8 @@ class Band:
         return sorted(made, key=lambda take: -take.scores.get("fit", 0.0))
 
     def scored(self, take: Take) -> Take:
-        """The take with its scores (`accompany.fit`); a model that plans nothing gives none."""
-        from accompany.fit import score_take
+        """The take with its scores (`accompany.generation.scores`); a model that plans nothing gives none."""
+        from accompany.generation.scores import score_take
 
         return replace(take, scores=score_take(self._own(), take)) if self.bundle.plans else take
 
@@ -190,18 +191,20 @@ class Band:
         Raises:
             InputError: as `generate`, or for a model that plans nothing.
         """
-        from accompany.analysis import listen_to
+        from accompany.generation.analysis import analyze_vocal
 
-        return listen_to(self._own(), read_vocal(vocals, self.sample_rate), self.settings(**options), edited)
+        settings = self.settings(**options)
+        return analyze_vocal(self._own(), self._read(vocals, settings), settings, edited)
 
     def stream(self, vocals: Vocals, prompt: str = "", **options: Unpack[Options]) -> Stream:
-        """Play while the song is being made: an iterable of pieces, float32 [C, t]; see `accompany.streaming.Stream`.
+        """Play while the song is being made: an iterable of pieces, float32 [C, t] (`accompany.generation.streaming`).
 
         Options and errors are as in `generate`.
         """
-        from accompany.streaming import Stream
+        from accompany.generation.streaming import Stream
 
-        return Stream(self._own(), read_vocal(vocals, self.sample_rate), self.settings(prompt, **options))
+        settings = self.settings(prompt, **options)
+        return Stream(self._own(), self._read(vocals, settings), settings)
 
     def retake(
         self,
@@ -253,7 +256,7 @@ class Band:
 
     def edit(self, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
         """Do to a take what an edit says, as it was done before to another or the same; errors as in its method."""
-        from accompany.edits import apply
+        from accompany.generation.edits import apply
 
         started = time.perf_counter()
         made, voice, lead_s = apply(self._own(), take.vocals, _made(take), edit, progress)
@@ -271,13 +274,13 @@ class Band:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` takes."""
-        from accompany.pretrained import save_bundle
+        from accompany.models.pretrained import save_bundle
 
         save_bundle(self.bundle, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
-        from accompany.pretrained import push_to_hub
+        from accompany.models.pretrained import push_to_hub
 
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)
@@ -285,12 +288,19 @@ class Band:
             self.save(os.path.join(scratch, self.name))
             return push_to_hub(os.path.join(scratch, self.name), repo_id, private=private)
 
+    def _read(self, vocals: Vocals, settings: Settings) -> np.ndarray:
+        """A vocal [1, T] that goes on as long as the taps of the settings."""
+        voice = read_vocal(vocals, self.sample_rate)
+        name = "the vocal" if isinstance(vocals, tuple) else str(vocals)
+        settings.check_taps(voice.shape[-1] / self.sample_rate, name)
+        return voice
+
     def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:
         return Take(made.samples, self.sample_rate, voice, made.plan, settings, wall_s, source, made.draft)
 
     def _own(self) -> Bundle:
         """The parts of a model of this package's own kind; InputError for another kind."""
-        from accompany.bundles import Bundle
+        from accompany.models.bundles import Bundle
 
         if not isinstance(self.bundle, Bundle):
             raise InputError(f"{self.name} plans nothing, so it can only generate; choose a model such as tiny.")
@@ -301,7 +311,7 @@ class Band:
         given: dict[str, Any] = dict(options)
         if given.get("like") is not None:
             given["like"] = self._embed(given["like"])
-        seed = take.seed + 1 + len(take.edits)
+        seed = (take.seed + 1 + len(take.edits)) % (MOST_SEED + 1)
         base = replace(take.settings.playing(take.plan), seed=seed)
         if prompt is not None:
             given["prompt"] = prompt
@@ -316,14 +326,15 @@ class Band:
         return tuple(clap.embed_audio(mono.to(self.bundle.device))[0].tolist())
 
 
-def check_takes(count: int) -> None:
-    """InputError for a number of takes out of range."""
-    if not 1 <= count <= _MOST_TAKES:
-        raise InputError(f"The number of takes {count} must be from 1 to {_MOST_TAKES}.")
+def check_takes(count: int, seed: int = 0) -> None:
+    """InputError for a number of takes out of range, or whose last seed would be."""
+    check_whole("number of takes", count, 1, _MOST_TAKES)
+    if seed + count - 1 > MOST_SEED:
+        raise InputError(f"The seed {seed} leaves no seeds for {count} takes; give a smaller one.")
 
 
 def _made(take: Take) -> Made:
-    from accompany.generation import Made
+    from accompany.generation.draft import Made
 
     return Made(take.samples, take.plan, take.draft)
 
@@ -349,14 +360,14 @@ def load(
     Raises:
         InputError: no such model, weights or adapters that do not fit, or a device or precision that is not there.
     """
-    from accompany.pretrained import find_bundle, lasting_name, load_bundle
+    from accompany.models.pretrained import find_bundle, lasting_name, load_bundle
     from accompany.stages.precision import choose_precision, set_precision
 
     device = choose_device(device)
     chosen = choose_precision(precision, device)
     bundle = load_bundle(find_bundle(model), device)
     if lora:
-        from accompany.adapters import add_adapter
+        from accompany.models.adapters import add_adapter
 
         for folder in lora:
             _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)

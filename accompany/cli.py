@@ -20,31 +20,37 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import accompany
-from accompany.arguments import TASKS, build_parser
-from accompany.commands.console import bar as _bar
 from accompany.commands.console import print_json as _print_json
 from accompany.commands.console import say as _say
+from accompany.commands.parser import TASKS, build_parser
+from accompany.common.starting import collection_rests
 from accompany.errors import InputError
-from accompany.starting import collection_rests
 
 Loading = Callable[[], AbstractContextManager[None]]
 
 _RECIPES = {
-    "codec": ("accompany.encoders.training.codec", "train_codec", "CodecTrainingConfig"),
-    "mert": ("accompany.encoders.training.mert", "train_mert", "MertTrainingConfig"),
-    "clap": ("accompany.encoders.training.clap", "train_clap", "ClapTrainingConfig"),
+    "codec": ("accompany.training.encoders.codec", "train_codec", "CodecTrainingConfig"),
+    "spectral_codec": (
+        "accompany.training.encoders.spectral_codec",
+        "train_spectral_codec",
+        "SpectralCodecTrainingConfig",
+    ),
+    "mert": ("accompany.training.encoders.mert", "train_mert", "MertTrainingConfig"),
+    "clap": ("accompany.training.encoders.clap", "train_clap", "ClapTrainingConfig"),
     "semantic_codes": (
-        "accompany.encoders.training.semantic_codes",
+        "accompany.training.encoders.semantic_codes",
         "fit_semantic_codes",
         "SemanticCodesTrainingConfig",
     ),
-    "grids": ("accompany.grid_training", "train_grids", "GridTrainingConfig"),
-    "harmoniser": ("accompany.harmoniser_training", "train_harmoniser", "HarmoniserTrainingConfig"),
-    "judge": ("accompany.evaluation.judge_training", "train_judge", "JudgeTrainingConfig"),
-    "separator": ("accompany.data.separator_training", "train_separator", "SeparatorTrainingConfig"),
+    "grids": ("accompany.training.grids", "train_grids", "GridTrainingConfig"),
+    "harmoniser": ("accompany.training.harmoniser", "train_harmoniser", "HarmoniserTrainingConfig"),
+    "judge": ("accompany.training.judge.train", "train_judge", "JudgeTrainingConfig"),
+    "separator": ("accompany.training.separator", "train_separator", "SeparatorTrainingConfig"),
 }
 _STOPPED, _OURS, _INPUT = 130, 1, 2
 _LORA_RANK = 8
+_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors that say that a file cannot be where somebody wants it, whatever we do."""
 
 
 def run() -> NoReturn:
@@ -64,8 +70,8 @@ def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> i
     except InputError as error:
         _say(f"accompany: {error}")
         return _INPUT
-    except KeyboardInterrupt:
-        _say("accompany: stopped.")
+    except KeyboardInterrupt as stop:
+        _say(f"accompany: {stop if stop.args else 'stopped.'}")
         return _STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,6 +79,9 @@ def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> i
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _say(f"accompany: the disk is full ({error.filename or 'while writing'}); free some space, run again.")
+            return _INPUT
+        if error.errno in _OF_THE_PLACE and error.filename:
+            _say(f"accompany: {error.filename}: {error.strerror}; choose another place, or make this one accessible.")
             return _INPUT
         return _fault()
     except Exception:
@@ -160,16 +169,23 @@ def _synth(args: argparse.Namespace) -> None:
         workers=args.workers,
         voice_only=args.voice_only,
         stems=not args.no_stems,
+        sounds=args.sounds,
+        scores=args.scores,
+        split=args.split,
+        variants=args.variants,
     )
     speed = f", {report.songs_per_hour:.0f} an hour" if report.n_made else ""
     _say(f"{report.n_made} songs made{speed}, {report.n_kept} there before, in {report.out_dir}")
+    if report.skipped:
+        name, why = report.skipped[0]
+        _say(f"{len(report.skipped)} scores could not be used and were skipped, for example {name}: {why}")
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from accompany.config import from_dict
-    from accompany.data.pair_making import PrepareConfig
-    from accompany.data.prepare import prepare
-    from accompany.devices import choose_device
+    from accompany.common.config import from_dict
+    from accompany.common.devices import choose_device
+    from accompany.data.prepare.pair_making import PrepareConfig
+    from accompany.data.prepare.prepare import prepare
 
     limits = {"segment_s": args.segment, "min_voiced_share": args.min_voiced}
     given = {"separator": args.separator, "captions": args.captions, "clap": args.clap, "captioner": args.captioner}
@@ -185,14 +201,14 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _tokenize(args: argparse.Namespace) -> None:
-    from accompany.data.encode import EncodeConfig
-    from accompany.data.tokenize import tokenize
-    from accompany.devices import choose_device
+    from accompany.common.devices import choose_device
+    from accompany.data.tokens.encode import EncodeConfig
+    from accompany.data.tokens.tokenize import tokenize
 
     options = {name: getattr(args, name) for name in ("val_share", "batch", "workers", "ray")}
     # The nodes of a cluster have devices of their own.
     options["device"] = args.device if args.ray else choose_device(args.device)
-    config = EncodeConfig(args.variants, args.token_variants, args.moves, seed=args.seed)
+    config = EncodeConfig(args.variants, args.token_variants, args.moves, seed=args.seed, stems=args.stems)
     manifest = tokenize(
         args.pairs_dir, args.tokens_dir, None if args.melody_only else args.model, config=config, **options
     )
@@ -203,15 +219,20 @@ def _tokenize(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     if args.task in TASKS:
-        from accompany.train import train
-
         if args.lora and not any(item.startswith("lora.rank=") for item in args.overrides):
             args.overrides.append(f"lora.rank={_LORA_RANK}")
-        made = train(args.task, args.config, args.overrides, ray=args.ray)
+        if args.ray:
+            from accompany.training.cluster import train_on_cluster
+
+            made = train_on_cluster(args.task, args.config, args.overrides, args.ray)
+        else:
+            from accompany.training.train import train
+
+            made = train(args.task, args.config, args.overrides)
     elif args.ray:
         raise InputError(f"--ray trains {', '.join(TASKS)}; leave it out for {args.task}.")
     else:
-        from accompany.config import load_config
+        from accompany.common.config import load_config
 
         module_name, function, schema = _RECIPES[args.task]
         module = importlib.import_module(module_name)
@@ -221,40 +242,45 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _tune(args: argparse.Namespace) -> None:
-    from accompany.tune import tune
+    from accompany.training.tune import tune
 
     _say(f"tune: {tune(args.config, args.overrides)}")
 
 
 def _export(args: argparse.Namespace) -> None:
-    from accompany.export import export_bundle
+    from accompany.training.export import export_bundle
 
-    made = export_bundle(args.runs, args.out_dir, base=args.base, which=args.which, name=args.name)
+    made = export_bundle(args.runs, args.out_dir, base=args.base, which=args.which, name=args.name or "")
     _say(f"export: {made}")
 
 
 def _bundle(args: argparse.Namespace) -> None:
-    from accompany.assemble import assemble
+    from accompany.models.assemble import assemble, read_parts
 
-    given = dict(part.partition("=")[::2] for part in args.parts)
-    made = assemble(args.out_dir, given, base=args.base, name=args.name, license=args.license, card=args.card)
+    made = assemble(
+        args.out_dir, read_parts(args.parts), base=args.base, name=args.name, license=args.license, card=args.card
+    )
     _say(f"bundle: {made}")
 
 
 def _import(args: argparse.Namespace) -> None:
-    from accompany.importing.llambada import import_llambada
+    from accompany.models.importing.llambada import import_llambada
 
     _say(f"import: {import_llambada(args.checkpoint_dir, args.out_dir)}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from accompany.commands.outputs import check_writable
     from accompany.evaluation.page import as_table
     from accompany.evaluation.report import EvaluationConfig, evaluate
 
+    check_writable(Path(args.report), "--report")
     if args.study:
         _study(args)
         return
-    given = {name: getattr(args, name) for name in ("seed", "judge", "seeds")}
+    if args.only:
+        raise InputError("--only chooses rows of --study controls or inputs; name the study, or leave it out.")
+    given = {"seed": args.seed, "seeds": args.seeds, "judge": args.judge or ""}
     given |= {} if args.seconds is None else {"seconds": args.seconds}
     config = EvaluationConfig(**given, limit=args.clips or 0, against=(*args.against,), outside=(*args.outside,))
     report = evaluate(_load(args), args.songs, args.report, config)
@@ -265,21 +291,22 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _study(args: argparse.Namespace) -> None:
     from accompany.evaluation.studies.run import StudyConfig, study
 
-    config = StudyConfig(args.study, args.seconds, args.clips or 0, args.seed, args.takes, args.judge, (*args.only,))
+    limit, judge = args.clips or 0, args.judge or ""
+    config = StudyConfig(args.study, args.seconds, limit, args.seed, args.takes, judge, (*args.only,))
     _say(study(_load(args), args.songs, args.report, config).as_table())
     _say(f"The figures of each clip: {Path(args.report) / f'study-{args.study}.json'}")
 
 
 def _recipe(args: argparse.Namespace) -> None:
-    from accompany.recipe import listing, load_recipe, part_of, read_records, run_recipe, times
+    from accompany.commands.recipe import choose, listing, load_recipe, run_recipe
 
-    steps = load_recipe(args.recipe, args.scale)
-    chosen = part_of(steps, [name.strip() for name in args.steps.split(",") if name.strip()], args.first)
+    only = [name.strip() for name in (args.steps or "").split(",") if name.strip()]
+    steps = choose(load_recipe(args.recipe, args.scale), only, args.first or "")
     work = Path(args.work or Path("runs") / Path(args.recipe).stem)
     if args.dry_run:
-        _say(listing(chosen, read_records(work)))
+        _say(listing(steps, work))
         return
-    _say(times(run_recipe(steps, work, scale=args.scale, chosen=chosen)))
+    run_recipe(steps, work)
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -295,21 +322,9 @@ def _bench(args: argparse.Namespace) -> None:
 
             plan_trainings(args) if args.plan else bench_on_tokens(args)
         return
-    from accompany.bench.picture import check_picture, draw
-    from accompany.bench.run import BenchConfig, as_table, bench
-    from accompany.bench.subjects import find_subject
+    from accompany.commands.bench import bench_parts
 
-    config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
-    if args.plot:
-        check_picture(args.plot)
-    subject = find_subject(args.model, args.device, args.precision)
-    with _bar(subject.name) as progress:
-        report = bench(subject, config, progress)
-    _say(as_table(report))
-    if args.plot:
-        _say(f"The picture: {draw(report, args.plot)}")
-    if args.json:
-        _print_json(report)
+    bench_parts(args)
 
 
 def _serve(args: argparse.Namespace) -> None:
@@ -323,7 +338,7 @@ def _serve(args: argparse.Namespace) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
-    from accompany.models import describe_models
+    from accompany.models.pretrained import describe_models
 
     models = describe_models()
     if args.json:
@@ -341,7 +356,7 @@ def _models(args: argparse.Namespace) -> None:
 def _doctor(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from accompany.doctor import examine
+    from accompany.commands.doctor import examine
 
     findings = examine()
     for finding in findings:

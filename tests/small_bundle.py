@@ -143,9 +143,9 @@ def small_stages(melody_dim: int, mert_dim: int, text_dim: int, codec: Any) -> d
 
 def write_random_bundle(folder: Path, scratch: Path) -> Path:
     """Write a bundle of random parts into `folder`, by way of `scratch`, as published checkpoints are laid out."""
-    from accompany import pretrained
     from accompany.encoders.melody import Melody
     from accompany.encoders.semantic_codes import SemanticCodes
+    from accompany.models import pretrained
 
     torch.manual_seed(0)
     mert, clap, codec = small_mert(), small_clap(), small_codec()

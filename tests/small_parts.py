@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from accompany import audio
-from accompany.data.encode import TokenParts
+from accompany.data.tokens.encode import TokenParts
 from accompany.encoders.clap import Clap
 from accompany.encoders.codec import Codec
 from accompany.encoders.melody import Melody

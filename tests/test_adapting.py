@@ -17,17 +17,17 @@ from small_parts import write_songs
 
 import accompany
 from accompany.cli import main
-from accompany.data.loading import LoadingConfig
-from accompany.data.tokenize import tokenize
+from accompany.common.weights import read_state, save_state
+from accompany.data.loading.crops import LoadingConfig
+from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
-from accompany.export import export_bundle
 from accompany.stages.batch import Batch
 from accompany.stages.lora import LoraConfig, add_lora, merge, merged
-from accompany.stages.preference import Pairs, preference_losses
 from accompany.stages.transformer import Transformer, TransformerConfig
-from accompany.train import train
-from accompany.tune import PairData, TuneConfig, tune, variety
-from accompany.weights import read_state
+from accompany.training.export import export_bundle
+from accompany.training.stages.preference import Pairs, preference_losses
+from accompany.training.train import train
+from accompany.training.tune import PairData, TuneConfig, tune, variety
 
 pytest.importorskip("peft")
 
@@ -146,6 +146,21 @@ def test_wrong_adapters_are_named(adapter: Path, random_bundle_dir: Path, tmp_pa
     about = json.loads((tmp_path / "other" / "accompany.json").read_text())
     (tmp_path / "other" / "accompany.json").write_text(json.dumps({**about, "base": "0"}))
     with pytest.raises(InputError, match="use it with the model that it was trained on"):
+        play(random_bundle_dir, lora=[tmp_path / "other"])
+    for file, change, message in (
+        ("accompany.json", [1], "says of no adapter"),
+        ("adapter_config.json", [1], "describes no LoRA"),
+        ("adapter_config.json", {"peft_type": "LORA", "r": 10**9}, "has rank 1000000000"),
+        ("adapter_config.json", {"peft_type": "LORA", "r": 2, "use_dora": True}, "use_dora"),
+    ):
+        broken = Path(shutil.copytree(adapter / "lora", tmp_path / f"{message.split()[-1]}-{file}"))
+        (broken / file).write_text(json.dumps(change))
+        with pytest.raises(InputError, match=message):
+            play(random_bundle_dir, lora=[broken])
+    weights = tmp_path / "other" / "adapter_model.safetensors"
+    (tmp_path / "other" / "accompany.json").write_text(json.dumps(about))
+    save_state({name: tensor * torch.nan for name, tensor in read_state(weights).items()}, weights)
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors are broken"):
         play(random_bundle_dir, lora=[tmp_path / "other"])
     with pytest.raises(InputError, match="at most one run for each part"):
         export_bundle([adapter, adapter], tmp_path / "model")
@@ -275,7 +290,7 @@ def test_a_full_disk_is_named(
 ) -> None:
     import errno
 
-    from accompany.stages import checkpoints
+    from accompany.training.stages import checkpoints
 
     room = shutil.disk_usage(tmp_path)
     with monkeypatch.context() as patch, pytest.raises(InputError, match="GB more, but only 1e-06 GB are free"):

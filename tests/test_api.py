@@ -14,7 +14,7 @@ from conftest import sing
 import accompany
 from accompany import InputError, audio
 from accompany.api import choose_device, read_vocal
-from accompany.settings import Settings
+from accompany.generation.settings import Settings
 
 SHORT = (sing(1.0, 24000), 24000)
 
@@ -72,7 +72,7 @@ def test_every_option_changes_the_result(band, change):
 
 
 def test_the_level_follows_the_voice(band):
-    from accompany.generation import loudness_db
+    from accompany.sound.level import loudness_db
 
     take = band.generate(SHORT, level_db=-12.0)
     difference = loudness_db(take.samples, 24000) - loudness_db(take.vocals, 24000)
@@ -80,7 +80,7 @@ def test_the_level_follows_the_voice(band):
 
 
 def test_peaks_stay_below_full_scale():
-    from accompany.generation import mix, set_level
+    from accompany.sound.level import mix, set_level
 
     spiky = np.zeros((1, 24000), np.float32)
     spiky[0, ::1000] = 1.0

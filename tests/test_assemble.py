@@ -9,7 +9,7 @@ def test_a_model_from_another_with_one_part_replaced(random_bundle_dir, tmp_path
     out = tmp_path / "mine"
     semantic = random_bundle_dir / "semantic"
     assert main(["bundle", str(out), "--from", str(random_bundle_dir), f"semantic={semantic}", "--license", "MIT"]) == 0
-    from accompany.pretrained import read_bundle
+    from accompany.models.pretrained import read_bundle
 
     info = read_bundle(out)
     assert info.name == "mine"

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from accompany.data.augment import AugmentConfig, augment_vocal, clip_peaks, compress, noise, reverberate
+from accompany.data.tokens.augment import AugmentConfig, augment_vocal, clip_peaks, compress, noise, reverberate
 
 RATE = 24000
 NOTHING = AugmentConfig(

@@ -179,7 +179,7 @@ def test_a_broken_torchaudio_is_found_and_explained(monkeypatch):
     """What happens when torchaudio was built for another torch."""
     import importlib.metadata
 
-    from accompany import doctor
+    from accompany.commands import doctor
 
     version = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.11" if name == "torchaudio" else version(name))

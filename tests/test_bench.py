@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from accompany.bench import clock, measure
-from accompany.bench.random_llambada import RandomLlambada
-from accompany.bench.run import BenchConfig, as_table, bench
-from accompany.bench.subjects import SUBJECTS, BandSubject, Loop, Part, find_subject, stage_loop
 from accompany.cli import main
 from accompany.errors import InputError
+from accompany.evaluation.speed import clock, measure
+from accompany.evaluation.speed.find import SUBJECTS, find_subject
+from accompany.evaluation.speed.random_llambada import RandomLlambada
+from accompany.evaluation.speed.run import BenchConfig, as_table, bench
+from accompany.evaluation.speed.subjects import BandSubject, Loop, Part, stage_loop
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
 from accompany.stages.conditions import ConditionConfig
 from accompany.stages.depth import DepthConfig

@@ -16,9 +16,9 @@ from conftest import sing
 
 import accompany
 from accompany import audio
-from accompany.arguments import build_parser
 from accompany.cli import _RECIPES, main
-from accompany.config import CONFIGS_DIR
+from accompany.commands.parser import build_parser
+from accompany.common.config import CONFIGS_DIR, load_yaml
 
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
@@ -32,7 +32,7 @@ COMMANDS = {
     "takes": "project --choose --json",
     "remake": "file --out --mix",
     "completion": "shell",
-    "synth": "out_dir --songs --seed --voice-only --no-stems",
+    "synth": "out_dir --songs --seed --voice-only --no-stems --scores --split --variants",
     "prepare": "songs_dir pairs_dir --separator --workers",
     "tokenize": "pairs_dir tokens_dir --model --melody-only --variants --token-variants",
     "train": "task --config --lora overrides",
@@ -138,7 +138,7 @@ def test_the_configs_of_the_other_parts_have_every_key(part):
     pytest.importorskip("lightning")
     from omegaconf import OmegaConf
 
-    module, _, name = _RECIPES.get(part, ("accompany.tune", "tune", "TuneConfig"))
+    module, _, name = _RECIPES.get(part, ("accompany.training.tune", "tune", "TuneConfig"))
 
     def keys(config, prefix=""):
         for key in config:
@@ -147,7 +147,7 @@ def test_the_configs_of_the_other_parts_have_every_key(part):
                 yield from keys(config[key], f"{prefix}{key}.")
 
     known = set(keys(OmegaConf.structured(getattr(importlib.import_module(module), name))))
-    written = OmegaConf.load(CONFIGS_DIR / f"{part}.yaml")
+    written = load_yaml(CONFIGS_DIR / f"{part}.yaml")
     assert known == set(keys(written))
 
 
@@ -169,7 +169,7 @@ def test_a_missing_extra_is_named(monkeypatch, capsys, tmp_path):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "accompany.data.songs.write", None)
     monkeypatch.setitem(sys.modules, "lightning", None)
-    for name in ("accompany.train", "accompany.stages.training"):
+    for name in ("accompany.training.train", "accompany.training.stages.module"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     assert main(["train", "semantic"]) == 2
     assert 'pip install "accompany[train]"' in capsys.readouterr().err

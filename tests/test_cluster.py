@@ -18,17 +18,18 @@ from s3_server import BUCKET, in_bucket, s3_server
 from small_parts import write_noise, write_song, write_songs
 from small_separator import RATE, small_htdemucs, write_separator
 
-from accompany.data.encode import EncodeConfig
-from accompany.data.jobs import Stage, run_stages
-from accompany.data.measures import Limits
-from accompany.data.pair_making import PrepareConfig
-from accompany.data.pair_stages import Job, make_finisher, make_reader, make_splitter
-from accompany.data.pairs import RECORD
-from accompany.data.pairs_store import PairsStore
-from accompany.data.prepare import prepare
-from accompany.data.sources import find_songs
+from accompany.data.jobs import run_stages
+from accompany.data.prepare.measures import Limits
+from accompany.data.prepare.pair_making import PrepareConfig
+from accompany.data.prepare.pair_stages import Job, make_finisher, make_reader, make_splitter
+from accompany.data.prepare.pairs import RECORD
+from accompany.data.prepare.pairs_store import PairsStore
+from accompany.data.prepare.prepare import prepare
+from accompany.data.prepare.sources import find_songs
+from accompany.data.stage import Stage
 from accompany.data.storage import Store
-from accompany.data.tokenize import tokenize
+from accompany.data.tokens.encode import EncodeConfig
+from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]

@@ -12,9 +12,10 @@ import soundfile
 import torch
 from transformers import EncodecModel
 
-from accompany.config import load_config
-from accompany.encoders.training.audio_dataset import RandomCrops, held_out_clips, song_folders, split_songs
-from accompany.encoders.training.codec import (
+from accompany.common.config import load_config
+from accompany.errors import InputError
+from accompany.training.encoders.audio_dataset import RandomCrops, held_out_clips, song_folders, split_songs
+from accompany.training.encoders.codec import (
     CodecModelConfig,
     CodecTrainer,
     CodecTrainingConfig,
@@ -22,9 +23,9 @@ from accompany.encoders.training.codec import (
     build_model,
     train_codec,
 )
-from accompany.encoders.training.codec_figures import codec_figures
-from accompany.encoders.training.linear_init import init_linear
-from accompany.encoders.training.losses import (
+from accompany.training.encoders.codec_metrics import codec_figures
+from accompany.training.encoders.linear_init import init_linear
+from accompany.training.encoders.losses import (
     LossWeights,
     ReconstructionLoss,
     chroma_cosine,
@@ -32,8 +33,7 @@ from accompany.encoders.training.losses import (
     rate_bits,
     si_sdr_db,
 )
-from accompany.encoders.training.quantizer import ResidualCodebooks, k_means
-from accompany.errors import InputError
+from accompany.training.encoders.quantizer import ResidualCodebooks, k_means
 
 RATE = 24000
 SMALL = CodecModelConfig(num_filters=4, hidden_size=16, n_codebooks=3, codebook_size=32)
@@ -116,7 +116,7 @@ def test_figures_are_perfect_for_the_same_audio_and_fall_with_noise(clips: torch
 
 def test_onset_envelope_agrees_with_librosa(clips: torch.Tensor) -> None:
     librosa = pytest.importorskip("librosa")
-    from accompany.encoders.training.losses import onset_envelope
+    from accompany.training.encoders.losses import onset_envelope
 
     ours = onset_envelope(clips[:1], RATE)[0].numpy()
     theirs = librosa.onset.onset_strength(y=clips[0].numpy(), sr=RATE)[3:]  # it starts later: its lag and window

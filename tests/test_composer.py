@@ -265,14 +265,14 @@ def test_styles_name_patterns_and_players_that_exist() -> None:
 
 
 def test_grooves_fill_a_bar() -> None:
-    steps = {"3/4": {12}, "6/8": {6}, "12/8": {12}}
+    steps = {"2/4": {8}, "3/4": {12}, "6/8": {6}, "9/8": {9}, "12/8": {12}}
     assert all(len(line) == 16 for grooves in FOUR.values() for groove in grooves for _, line in groove)
     for metre, grooves in BY_METRE.items():
         assert {len(line) for groove in grooves for _, line in groove} == steps[metre]
 
 
 def test_the_chords_that_are_played_are_those_that_are_read() -> None:
-    from accompany.stages.harmony import chord_pitch_classes
+    from accompany.music.harmony import chord_pitch_classes
 
     for quality, intervals in QUALITIES.items():
         _, read, _ = chord_pitch_classes(f"D:{quality}")

@@ -10,14 +10,15 @@ import torch
 from conftest import sing
 
 from accompany import InputError
-from accompany.analysis import Analysis
-from accompany.config import read_json, write_json
-from accompany.generation import Heard, listen, tell
-from accompany.planning import key_of, lay_chords, read_chords, tapped_grid
-from accompany.prompts import Cue, embed_frames, is_timed, read_cues, texts_per_frame
-from accompany.sections import find_sections
-from accompany.settings import Settings
-from accompany.stages.plan import Plan
+from accompany.common.config import read_json, write_json
+from accompany.generation.analysis import Analysis
+from accompany.generation.pipeline import VocalAnalysis, build_conditions, extract_features
+from accompany.generation.planning import key_of, lay_chords, tapped_grid
+from accompany.generation.prompts import Cue, embed_frames, is_timed, read_cues, texts_per_frame
+from accompany.generation.sections import find_sections
+from accompany.generation.settings import Settings
+from accompany.music.harmony import read_chords
+from accompany.music.plan import Plan
 
 SHORT = (sing(2.0, 24000), 24000)
 PLAN = Plan(beats_s=tuple(0.5 + 0.5 * np.arange(15)), downbeats_s=(0.5, 2.5, 4.5, 6.5), tempo_bpm=120.0, key="C:maj")
@@ -81,11 +82,11 @@ def test_a_cue_that_never_comes_asks_for_nothing(band, prompt):
 def test_the_stages_are_told_each_cue_in_its_frames(band):
     vocal = SHORT[0][None]
     with torch.inference_mode():
-        heard = Heard(listen(band.bundle, vocal), PLAN)
-        told = tell(band.bundle, heard, Settings("warm piano; 1: rock drums"))
-        plain = tell(band.bundle, heard, Settings("warm piano"))
-    torch.testing.assert_close(told.text[0, :25], plain.text[0, :25])
-    assert (told.text[0, 25:] - plain.text[0, 25:]).abs().max() > 0.01
+        analysis = VocalAnalysis(extract_features(band.bundle, vocal), PLAN)
+        conditions = build_conditions(band.bundle, analysis, Settings("warm piano; 1: rock drums"))
+        plain = build_conditions(band.bundle, analysis, Settings("warm piano"))
+    torch.testing.assert_close(conditions.text[0, :25], plain.text[0, :25])
+    assert (conditions.text[0, 25:] - plain.text[0, 25:]).abs().max() > 0.01
 
 
 def melody_of(bars: str, frame_rate: float = 25.0, bar_s: float = 2.0) -> np.ndarray:
@@ -136,26 +137,27 @@ def test_every_control_changes_the_result(band, change):
 def test_the_strength_of_a_recording_goes_from_prompt_to_recording(band):
     like = (sing(2.0, 24000, 5), 24000)
     with torch.inference_mode():
-        heard = Heard(listen(band.bundle, SHORT[0][None]), PLAN)
-        told = {
-            s: tell(band.bundle, heard, band.settings("piano", like=like, like_strength=s)) for s in (0.0, 0.5, 1.0)
+        analysis = VocalAnalysis(extract_features(band.bundle, SHORT[0][None]), PLAN)
+        conditions = {
+            s: build_conditions(band.bundle, analysis, band.settings("piano", like=like, like_strength=s))
+            for s in (0.0, 0.5, 1.0)
         }
-        plain = tell(band.bundle, heard, Settings("piano"))
-    torch.testing.assert_close(told[0.0].text, plain.text)
-    near = [float((told[s].text[0, 0] * told[1.0].text[0, 0]).sum()) for s in (0.0, 0.5, 1.0)]
+        plain = build_conditions(band.bundle, analysis, Settings("piano"))
+    torch.testing.assert_close(conditions[0.0].text, plain.text)
+    near = [float((conditions[s].text[0, 0] * conditions[1.0].text[0, 0]).sum()) for s in (0.0, 0.5, 1.0)]
     assert near == sorted(near) and near[2] == pytest.approx(1)
     with pytest.raises(InputError, match="recording"):
         Settings("piano", like_strength=0.5)
 
 
 def test_an_analysis_is_saved_edited_and_locked(band, tmp_path):
-    heard = band.analyse(SHORT)
-    assert heard.plan == band.generate(SHORT).plan and heard.seconds == 2.0
+    analysis = band.analyse(SHORT)
+    assert analysis.plan == band.generate(SHORT).plan and analysis.seconds == 2.0
     path = tmp_path / "a.json"
-    heard.save(path)
+    analysis.save(path)
     back = Analysis.load(path)
-    assert back.is_locked and back.plan.key == heard.plan.key
-    np.testing.assert_allclose(back.plan.beats_s, heard.plan.beats_s, atol=1e-4)
+    assert back.is_locked and back.plan.key == analysis.plan.key
+    np.testing.assert_allclose(back.plan.beats_s, analysis.plan.beats_s, atol=1e-4)
     content = read_json(path)
     content["chords"] = [{"start": 0.5, "end": 1.0, "chord": "Eb:min"}]
     content["key"] = {"name": "Eb:min", "locked": True}

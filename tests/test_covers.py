@@ -11,9 +11,9 @@ pytest.importorskip("demucs")
 
 from accompany import InputError, audio
 from accompany.cli import main
-from accompany.covers import separate_vocal, vocal_of
-from accompany.data.separate import VocalSeparator
 from accompany.evaluation.arranger import arrange
+from accompany.sound.covers import separate_vocal, vocal_of
+from accompany.sound.separation import VocalSeparator
 
 RATE = 24000
 SONG = Path(__file__).parents[1].parent / "shared" / "songs" / "demucs_test.mp3"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from accompany import doctor
-from accompany.doctor import Finding
+from accompany.commands import doctor
+from accompany.commands.doctor import Finding
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 pytest.importorskip("huggingface_hub.utils")
@@ -43,7 +43,7 @@ def test_a_token_is_seen_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_model_has_its_licence_and_what_it_means(monkeypatch: pytest.MonkeyPatch) -> None:
-    from accompany import pretrained
+    from accompany.models import pretrained
 
     parts = (SimpleNamespace(license="CC-BY-NC-4.0"), SimpleNamespace(license="MIT"))
     monkeypatch.setattr(pretrained, "list_bundles", lambda: ["free", "bound"])

@@ -9,12 +9,12 @@ import pytest
 from conftest import sing
 
 from accompany import InputError
-from accompany.bars import bars_as_seconds, longer_plan
 from accompany.evaluation.seams import Seams, edges, seams
-from accompany.fit import WEIGHTS, likelihood, score
-from accompany.generation import hear, tell
-from accompany.stages.plan import Plan
-from accompany.streaming import _Level, _played
+from accompany.generation.pipeline import analyze, build_conditions
+from accompany.generation.scores import WEIGHTS, likelihood, score
+from accompany.generation.streaming import _Level, _played
+from accompany.music.bars import bars_as_seconds, longer_plan
+from accompany.music.plan import Plan
 
 RATE = 24000
 VOCAL = (sing(6.0, RATE), RATE)
@@ -161,8 +161,8 @@ def test_a_stream_plays_what_generate_makes(band):
     for start in range(0, 9 * RATE, RATE):
         a, b = joined[0, start : start + RATE], whole.samples[0, start : start + RATE]
         assert np.corrcoef(a, b)[0, 1] > 0.999
-    told = tell(band.bundle, hear(band.bundle, whole.vocals, whole.settings), whole.settings)
-    *_, (tokens, n_written) = _played(band.bundle, told, whole.settings)
+    conditions = build_conditions(band.bundle, analyze(band.bundle, whole.vocals, whole.settings), whole.settings)
+    *_, (tokens, n_written) = _played(band.bundle, conditions, whole.settings)
     np.testing.assert_array_equal(tokens[0, :, :n_written].numpy(), whole.draft.tokens)
 
 
@@ -173,12 +173,12 @@ def test_a_stream_gets_softer_without_a_cut_peak(band):
     soft = level.set(0.05 * tone)
     gain = soft[0, 1000] / (0.05 * tone[0, 1000])
     loud = level.set(3 / gain * tone)
-    heard = np.abs(tone[0]) > 0.2
-    played = loud[0, heard] / (3 / gain * tone[0, heard])
+    audible = np.abs(tone[0]) > 0.2
+    played = loud[0, audible] / (3 / gain * tone[0, audible])
     n = round(0.05 * RATE)
     assert played[0] <= gain and np.abs(loud).max() <= 0.98 + 1e-6
-    line = np.polynomial.Polynomial.fit(np.flatnonzero(heard)[: n // 2], played[: n // 2], 1)
-    np.testing.assert_allclose(played[: n // 2], line(np.flatnonzero(heard)[: n // 2]), rtol=1e-3)
+    line = np.polynomial.Polynomial.fit(np.flatnonzero(audible)[: n // 2], played[: n // 2], 1)
+    np.testing.assert_allclose(played[: n // 2], line(np.flatnonzero(audible)[: n // 2]), rtol=1e-3)
     again = level.set(0.05 * tone)  # nothing is in the way of a slow return
     assert again[0, 5] / (0.05 * tone[0, 5]) == pytest.approx(played[-1], rel=0.05)
 

@@ -30,7 +30,7 @@ def test_harmony_tells_the_right_chords_from_the_wrong_and_the_flat():
     assert metrics.harmony(play(C_AM_F_G, BEATS[::2]), truth, RATE) > 0.8
     assert metrics.harmony(play(FAR_AWAY), truth, RATE) < 0.0
     assert abs(metrics.harmony(noise, truth, RATE)) < 0.3
-    assert metrics.harmony(np.zeros_like(truth), truth, RATE) == 0.0
+    assert metrics.harmony(np.zeros_like(truth), truth, RATE) == pytest.approx(0.0, abs=1e-9)
 
 
 def test_beats_are_found_and_another_grid_scores_less():

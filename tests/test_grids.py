@@ -10,16 +10,16 @@ import pytest
 import torch
 from small_parts import small_parts, write_songs
 
-from accompany.data.tokenize import tokenize
-from accompany.encoders.training.loop import LoopConfig
+from accompany.common.weights import load_module, save_module
+from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
-from accompany.grid_training import GridTrainingConfig, _as_tensors, _fit, chosen_f, train_grids
+from accompany.music.tracking import beat_candidates, track_beats
 from accompany.stages.grids import N_FEATURES, GridJudge, grid_features
 from accompany.stages.listener import Listener, ListenerConfig
-from accompany.stages.listening_scores import f_measure
-from accompany.stages.tracking import beat_candidates, track_beats
 from accompany.stages.transformer import TransformerConfig
-from accompany.weights import load_module, save_module
+from accompany.training.encoders.loop import LoopConfig
+from accompany.training.grids import GridTrainingConfig, _as_tensors, _fit, chosen_f, train_grids
+from accompany.training.stages.analysis_scores import f_measure
 
 RATE = 50.0
 SECONDS = 10.0
@@ -126,14 +126,14 @@ def test_training_gives_a_listener_with_a_judge(material: tuple[Path, Path], tmp
     assert listener.grids is not None and listener.config.grid_width == 8
     before = load_module(Listener, material[1]).eval()
     vocal = torch.rand(1, 150, 54)
-    assert torch.equal(listener.listen(vocal).beat, before.listen(vocal).beat)
-    assert len(listener.plan(listener.listen(vocal)).beats_s) > 2
+    assert torch.equal(listener.analyze(vocal).beat, before.analyze(vocal).beat)
+    assert len(listener.plan(listener.analyze(vocal)).beats_s) > 2
 
 
 def test_a_stopped_run_goes_on_with_the_same_crops(
     material: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import accompany.grid_training as module
+    import accompany.training.grids as module
 
     whole = train_grids(config_of(material, tmp_path / "whole"))
     real, calls = module._judged, []
@@ -156,7 +156,7 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
 def test_a_stopped_training_goes_on_to_the_same_weights(
     material: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import accompany.grid_training as module
+    import accompany.training.grids as module
 
     real, steps = module.choice_loss, []
 

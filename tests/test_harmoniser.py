@@ -12,16 +12,15 @@ import pytest
 import torch
 from small_parts import small_parts, write_songs
 
-from accompany.data.loading import LoadingConfig, TokenDataset, val_loader
+from accompany.common.weights import load_module, save_module
+from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
 from accompany.data.songs.compose import compose
 from accompany.data.songs.make import make_song
-from accompany.data.tokenize import tokenize
+from accompany.data.tokens.tokenize import tokenize
 from accompany.encoders.melody import Melody
-from accompany.encoders.training.loop import LoopConfig
 from accompany.errors import InputError
-from accompany.harmoniser_training import HarmoniserTrainingConfig, Item, item_of_score, train_harmoniser, varied
-from accompany.planning import Known, hear
-from accompany.stages.beat_melody import (
+from accompany.generation.planning import Known, predict_plan
+from accompany.music.beat_melody import (
     BEAT_DIM,
     DOWNBEAT,
     KNOWN_DOWNBEATS,
@@ -30,13 +29,14 @@ from accompany.stages.beat_melody import (
     half_beats,
     turned,
 )
-from accompany.stages.chord_decoding import harmonised
+from accompany.music.chord_decoding import harmonised
+from accompany.music.harmony import N_CHORDS, NO_CHORD
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig, chain_loss, chain_marginals, relative
-from accompany.stages.harmony import N_CHORDS, NO_CHORD
 from accompany.stages.listener import Listener, ListenerConfig
-from accompany.stages.listening_scores import listening_scores
 from accompany.stages.transformer import TransformerConfig
-from accompany.weights import load_module, save_module
+from accompany.training.encoders.loop import LoopConfig
+from accompany.training.harmoniser import HarmoniserTrainingConfig, Item, item_of_score, train_harmoniser, varied
+from accompany.training.stages.analysis_scores import listening_scores
 
 
 def test_a_melody_is_read_in_halves_of_beats() -> None:
@@ -198,8 +198,8 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     config = dataclasses.replace(config, out=str(tmp_path / "out"))
     # What was composed and heard is there, and need not be made again.
     shutil.copytree(folder.parent, tmp_path / "out", ignore=shutil.ignore_patterns("checkpoint.pt", "model"))
-    monkeypatch.setattr("accompany.harmoniser_training._composed", None)
-    monkeypatch.setattr("accompany.harmoniser_training._listened", None)
+    monkeypatch.setattr("accompany.training.harmoniser._composed", None)
+    monkeypatch.setattr("accompany.training.harmoniser._listened", None)
     real, steps = Harmoniser.loss, []
 
     def until_it_stops(*args: object) -> object:
@@ -227,14 +227,14 @@ def test_the_listener_plans_with_it(trained: tuple[Path, HarmoniserTrainingConfi
     features = Melody().encode(torch.from_numpy(song.vocals[:1]))
     beats = tuple(beat for beat in song.score.beats_s if beat < 12.0)
     plans = [
-        hear(listener, features, Known(beats_s=beats, downbeats_s=beats[::4], key=key))
+        predict_plan(listener, features, Known(beats_s=beats, downbeats_s=beats[::4], key=key))
         for key in (None, "C", "F# minor")
     ]
     assert plans[1].key == "C:maj" and plans[2].key == "F#:min" and plans[1].chords != plans[2].chords
     for plan in plans:
         assert plan.chords[0][0] == 0.0 and plan.chords[-1][1] == pytest.approx(features.shape[1] / 25.0)
         assert plan.chord_confidence is not None and 0 < plan.chord_confidence <= 1
-    assert hear(listener, features, Known()).chords
+    assert predict_plan(listener, features, Known()).chords
 
 
 def test_what_is_missing_is_named(

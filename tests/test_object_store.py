@@ -13,12 +13,12 @@ from small_parts import write_noise
 
 from accompany import audio
 from accompany.cli import main
-from accompany.data.loading import LoadingConfig, TokenDataset
-from accompany.data.measures import Limits
-from accompany.data.pair_making import PrepareConfig
-from accompany.data.prepare import prepare
+from accompany.data.loading.crops import LoadingConfig, TokenDataset
+from accompany.data.prepare.measures import Limits
+from accompany.data.prepare.pair_making import PrepareConfig
+from accompany.data.prepare.prepare import prepare
 from accompany.data.storage import Store
-from accompany.data.tokenize import tokenize
+from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
 
 RATE = 8000

@@ -10,12 +10,12 @@ from conftest import sing
 from small_parts import SAMPLE_RATE, small_parts, write_songs
 
 from accompany import audio
-from accompany.data.loading import LoadingConfig, TokenDataset, val_loader
-from accompany.data.tokenize import tokenize
-from accompany.listening import token_accuracy
+from accompany.common.weights import load_module
+from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
+from accompany.data.tokens.tokenize import tokenize
 from accompany.stages.conditions import conditions_of
-from accompany.train import TASKS, train
-from accompany.weights import load_module
+from accompany.training.metrics import token_accuracy
+from accompany.training.train import TASKS, train
 
 NOTHING_DROPPED = [
     f"model.conditions.drop.{name}=0" for name in "vocal mert text beat chord key phase bar splice".split()

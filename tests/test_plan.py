@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from accompany.errors import InputError
-from accompany.stages import harmony
-from accompany.stages.plan import (
+from accompany.music import harmony
+from accompany.music.plan import (
     BEAT_SLICE,
     CHORD_SLICE,
     CONTROL_DIM,

@@ -16,15 +16,15 @@ from small_parts import write_noise
 from small_separator import RATE, small_htdemucs, write_separator
 
 from accompany import audio
-from accompany.config import read_json
-from accompany.data.measures import Limits
-from accompany.data.pair_making import PrepareConfig
-from accompany.data.pair_sources import find_sources
-from accompany.data.prepare import prepare
-from accompany.data.prepare_report import Report
-from accompany.data.separate import VocalSeparator
+from accompany.common.config import read_json
+from accompany.common.processes import folder_lock
+from accompany.data.prepare.measures import Limits
+from accompany.data.prepare.pair_making import PrepareConfig
+from accompany.data.prepare.prepare import prepare
+from accompany.data.prepare.report import Report
+from accompany.data.tokens.pair_sources import find_sources
 from accompany.errors import InputError
-from accompany.processes import only_one_in
+from accompany.sound.separation import VocalSeparator
 from accompany.sound.stems import STEMS, split_stems
 
 pytest.importorskip("demucs", reason="separation needs Demucs (accompany[data])")
@@ -211,9 +211,9 @@ def test_bad_songs_are_set_aside_and_the_rest_goes_on(separator: Path, tmp_path:
 KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path
-from accompany.data.measures import Limits
-from accompany.data.pair_making import PrepareConfig
-from accompany.data.prepare import prepare
+from accompany.data.prepare.measures import Limits
+from accompany.data.prepare.pair_making import PrepareConfig
+from accompany.data.prepare.prepare import prepare
 import mutagen, soundfile, soxr, tqdm
 
 songs, whole, killed = sys.argv[1:4]
@@ -317,7 +317,7 @@ def test_what_a_running_prepare_writes_is_left_alone(tmp_path: Path) -> None:
         song(tmp_path / "s" / "a" / f"{name}.wav")
     half = tmp_path / "p" / ".a.123.part"
     half.mkdir(parents=True)
-    with only_one_in(tmp_path / "p"), pytest.raises(InputError, match="Another run"):
+    with folder_lock(tmp_path / "p", "a test"), pytest.raises(InputError, match="Another run"):
         from_stems(tmp_path / "s", tmp_path / "p")
     assert half.is_dir()
     assert from_stems(tmp_path / "s", tmp_path / "p").pairs == 1 and not half.exists()

@@ -10,9 +10,9 @@ import pytest
 from conftest import sing
 
 from accompany import InputError, audio
-from accompany.config import read_json, write_json
-from accompany.project import Project
-from accompany.remake import Recipe
+from accompany.commands.remake import Recipe
+from accompany.common.config import read_json, write_json
+from accompany.generation.project import Project
 from accompany.sound import Sound
 
 RATE = 24000
@@ -109,7 +109,7 @@ def test_a_project_that_fails_leaves_nothing(vocal, tmp_path, monkeypatch):
 
     (tmp_path / "empty").mkdir()
     with monkeypatch.context() as patched:
-        patched.setattr("accompany.project.write_json", fail)
+        patched.setattr("accompany.generation.project.write_json", fail)
         for name in ("p", "empty"):
             with pytest.raises(KeyboardInterrupt):
                 Project.create(tmp_path / name, vocal, "random")
@@ -128,7 +128,7 @@ def test_a_take_that_fails_leaves_nothing(band, vocal, tmp_path, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("accompany.project.write_json", fail)
+    monkeypatch.setattr("accompany.generation.project.write_json", fail)
     with pytest.raises(KeyboardInterrupt):
         project.add(take)
     assert list((tmp_path / "p" / "takes").iterdir()) == [] and project.entries() == []

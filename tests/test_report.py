@@ -135,8 +135,8 @@ def test_intervals_hold_the_mean_and_shrink_with_clips():
 
 
 def test_a_judge_trains_on_stems_and_names_what_it_hears(tmp_path):
-    from accompany.evaluation.judge_training import JudgeTrainingConfig, train_judge
     from accompany.evaluation.report import find_judge
+    from accompany.training.judge.train import JudgeTrainingConfig, train_judge
 
     for i in range(4):
         folder = tmp_path / "songs" / f"{i:06d}"

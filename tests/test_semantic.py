@@ -8,13 +8,20 @@ from typing import Any
 import pytest
 import torch
 
-from accompany.config import from_dict, load_config, to_dict
+from accompany.common.config import from_dict, load_config, to_dict
 from accompany.errors import InputError
+from accompany.music.plan import CONTROL_DIM
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, make_conditions, stack
+from accompany.stages.conditions import (
+    ConditionConfig,
+    ConditionEmbedding,
+    Conditions,
+    DropRates,
+    make_conditions,
+    stack,
+)
 from accompany.stages.decoding import delay, undelay, windows
-from accompany.stages.dropping import DropRates, draw_splice, drop, drop_history
-from accompany.stages.plan import CONTROL_DIM
+from accompany.stages.dropping import draw_splice, drop, drop_history
 from accompany.stages.sampling import SamplingConfig
 from accompany.stages.semantic import SemanticConfig, SemanticStage
 from accompany.stages.transformer import TransformerConfig
@@ -102,6 +109,7 @@ def test_all_of_the_vocal_is_heard(stage: SemanticStage) -> None:
     assert moved[:, :, 5].abs().max() > 1e-5
 
 
+@torch.inference_mode()
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_cached_generation_is_the_argmax_of_the_full_forward(stage: SemanticStage, guidance: float) -> None:
     config = SamplingConfig(temperature=0.0, guidance=guidance, guidance_vocal=guidance)
@@ -111,7 +119,7 @@ def test_cached_generation_is_the_argmax_of_the_full_forward(stage: SemanticStag
     if guidance != 1.0:
         deaf = stage(codes, told.without("vocal", "control"))
         full = full + (guidance - 1) * (2 * full - stage(codes, told.without("text")) - deaf)
-    assert torch.equal(full.argmax(dim=-1), codes)
+    torch.testing.assert_close(full.gather(-1, codes[..., None])[..., 0], full.amax(dim=-1), atol=1e-4, rtol=0)
     assert codes[:, 1].max() < 12, "the second stream has 12 codes only"
 
 

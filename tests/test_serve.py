@@ -190,7 +190,7 @@ def test_downloads(client):
 
 
 def test_a_project_goes_on_where_the_page_stopped(client, band, random_bundle_dir, tmp_path_factory):
-    from accompany.project import Project
+    from accompany.generation.project import Project
 
     vocal = upload(client)
     make(client, vocal, prompt="warm piano", seed=3, takes=2)
@@ -225,7 +225,7 @@ def test_a_download_that_fails_leaves_no_file(client, band, monkeypatch):
     def fail(*_: Any, **__: Any) -> None:
         raise InputError("No room.")
 
-    monkeypatch.setattr("accompany.take.Take.save_midi", fail)
+    monkeypatch.setattr("accompany.generation.take.Take.save_midi", fail)
     monkeypatch.setattr("accompany.serve.downloads.audio.write", fail)
     monkeypatch.setattr("accompany.serve.downloads._write_project", fail)
     for address in (f"takes/{take['id']}/midi", f"takes/{take['id']}/mix", f"vocals/{vocal['id']}/project"):

@@ -12,7 +12,7 @@ import soundfile
 
 import accompany
 from accompany import cli
-from accompany.starting import collection_rests
+from accompany.common.starting import collection_rests
 
 
 def test_collection_rests_and_goes_on_after_an_error() -> None:
@@ -41,7 +41,7 @@ def test_the_command_loads_models_while_collection_rests(
     def watched() -> Iterator[None]:
         with collection_rests():
             yield
-            rested.append(not gc.isenabled() and "accompany.bundles" in sys.modules)
+            rested.append(not gc.isenabled() and "accompany.models.bundles" in sys.modules)
 
     def stopped(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

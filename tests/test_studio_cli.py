@@ -13,9 +13,9 @@ from conftest import sing
 
 import accompany
 from accompany import audio
-from accompany.arguments import build_parser
 from accompany.cli import main
 from accompany.commands.completion import script
+from accompany.commands.parser import build_parser
 from accompany.sound.files import start_of, write
 
 

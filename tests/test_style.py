@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from accompany import audio
+from accompany.common.weights import load_module, save_module
 from accompany.data.songs.styles import STYLES
 from accompany.evaluation.judge import Judge, JudgeConfig
-from accompany.evaluation.judge_training import JudgeTrainingConfig, train_judge
 from accompany.evaluation.style_obedience import StylesHeard
 from accompany.evaluation.style_words import named_styles
 from accompany.evaluation.testset import Clip
-from accompany.weights import load_module, save_module
+from accompany.training.judge.train import JudgeTrainingConfig, train_judge
 
 RATE = 24000
 SECONDS = 11.0

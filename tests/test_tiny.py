@@ -10,7 +10,7 @@ import pytest
 from conftest import sing
 
 import accompany
-from accompany.pretrained import PARTS, find_bundle, read_bundle
+from accompany.models.pretrained import PARTS, find_bundle, read_bundle
 
 VOCADITO = Path(__file__).parent.parent.parent / "shared" / "vocals" / "vocadito_14.flac"
 RATE = 24000

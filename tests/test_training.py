@@ -16,14 +16,14 @@ import pytest
 import torch
 from small_parts import save_bundle, small_parts, write_songs
 
-from accompany.config import CONFIGS_DIR, load_config, read_json
-from accompany.data.tokenize import tokenize
-from accompany.data.tokens import Manifest
+from accompany.common.config import CONFIGS_DIR, load_config, load_yaml, read_json
+from accompany.common.weights import load_module
+from accompany.data.tokens.store import Manifest
+from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
-from accompany.stages.training import StageTraining
-from accompany.train import TASKS, config_named, export, fit_to_tokens, train
-from accompany.weights import load_module
+from accompany.training.stages.module import StageTraining
+from accompany.training.train import TASKS, config_named, export, fit_to_tokens, train
 
 TINY = {
     "listener": ["model.transformer.width=32", "model.transformer.heads=2", "model.transformer.depth=1"],
@@ -122,7 +122,10 @@ def test_a_run_stopped_after_either_part_of_a_step_does_that_step_again_in_full(
 def test_a_killed_run_goes_on(tokens: Path, tmp_path: Path) -> None:
     options = ["max_steps=100000", "checkpoint_every=1", "val_every=2", "val_items=2"]
     items = [f"tokens={tokens}", f"run_dir={tmp_path}", *COMMON, *TINY["listener"], *options]
-    script = "import sys\nfrom accompany.train import train\ntrain('listener', None, sys.argv[1:], progress=False)\n"
+    script = (
+        "import sys\nfrom accompany.training.train import train\n"
+        "train('listener', None, sys.argv[1:], progress=False)\n"
+    )
     process = subprocess.Popen([sys.executable, "-c", script, *items])
     deadline = time.monotonic() + 280
     while len(list(tmp_path.glob("checkpoints/*.ckpt"))) < 2 and time.monotonic() < deadline:
@@ -241,15 +244,26 @@ SHIPPED += [(task, f"{task}_{size}") for size in ("base", "large") for task in (
 
 @pytest.mark.parametrize(("task", "name"), SHIPPED)
 def test_the_shipped_configs_fill_every_key_of_their_runs(task: str, name: str) -> None:
-    from omegaconf import OmegaConf
-
     config = load_config(TASKS[task].config, name)
-    written = OmegaConf.load(CONFIGS_DIR / f"{name}.yaml")
+    written = load_yaml(CONFIGS_DIR / f"{name}.yaml")
     for key in ("", "loading", "optimizer", "lora"):
         section = getattr(config, key) if key else config
         assert set(section.__dataclass_fields__) == set(written[key] if key else written)
     if task == "acoustic" and config.model.mode == "depth":
         assert set(config.model.depth.__dataclass_fields__) == set(written["model"]["depth"])
+
+
+def test_a_config_lies_over_its_base(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("base: semantic\nmodel:\n  decoder:\n    depth: 3\n")
+    (tmp_path / "smaller.yaml").write_text("base: small.yaml\nmodel:\n  decoder:\n    dropout: 0.2\n")
+    config = load_config(TASKS["semantic"].config, tmp_path / "smaller.yaml")
+    assert (config.model.decoder.dropout, config.model.decoder.depth, config.model.decoder.width) == (0.2, 3, 256)
+    (tmp_path / "small.yaml").write_text("base: smaller.yaml\n")
+    with pytest.raises(InputError, match="its own base"):
+        load_config(TASKS["semantic"].config, tmp_path / "smaller.yaml")
+    (tmp_path / "small.yaml").write_text("base: semantics\n")
+    with pytest.raises(InputError, match="did you mean 'semantic'"):
+        load_config(TASKS["semantic"].config, tmp_path / "smaller.yaml")
 
 
 def test_a_run_of_an_older_version_goes_on(tokens: Path, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import pytest
 from small_parts import small_parts, write_songs
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from accompany.bench.training_plan import crop_flops
 from accompany.cli import main
-from accompany.config import load_config
-from accompany.data.loading import TokenDataset, train_loader
-from accompany.data.tokenize import tokenize
-from accompany.stages.watching import forward_flops
-from accompany.train import TASKS, fit_to_tokens
+from accompany.common.config import load_config
+from accompany.data.loading.crops import TokenDataset, train_loader
+from accompany.data.tokens.tokenize import tokenize
+from accompany.evaluation.speed.training_plan import crop_flops
+from accompany.training.stages.callbacks import forward_flops
+from accompany.training.train import TASKS, fit_to_tokens
 
 SMALL = [
     "model.encoder.width=32", "model.encoder.heads=2", "model.encoder.depth=1", "model.decoder.width=32",

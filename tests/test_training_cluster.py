@@ -19,11 +19,11 @@ import pytest
 from test_training import losses, run, tokens  # noqa: F401
 from test_training_devices import NOTHING_BY_CHANCE, environment, items
 
-from accompany import cluster_training
 from accompany.cli import main
-from accompany.cluster_training import workers_of
 from accompany.errors import InputError
-from accompany.stages.training import RunConfig
+from accompany.training import cluster as cluster_training
+from accompany.training.cluster import workers_of
+from accompany.training.stages.module import RunConfig
 
 STEPS = 24
 OPTIONS = [*NOTHING_BY_CHANCE, f"max_steps={STEPS}", "checkpoint_every=4", "val_every=12", "optimizer.warmup_steps=8"]

@@ -15,8 +15,8 @@ import torch
 from test_training import COMMON, TINY, losses, run, tokens  # noqa: F401
 
 from accompany.errors import InputError
-from accompany.stages.checkpoints import averaged_state
-from accompany.train import export
+from accompany.training.stages.checkpoints import averaged_state
+from accompany.training.train import export
 
 NOTHING_BY_CHANCE = [
     *(f"model.conditions.drop.{name}=0" for name in "vocal mert text beat chord key phase bar history splice".split()),
@@ -26,8 +26,8 @@ NOTHING_BY_CHANCE = [
 OPTIONS = [*NOTHING_BY_CHANCE, "max_steps=3", "checkpoint_every=3", "val_every=3", "optimizer.warmup_steps=0"]
 SEVERAL = """
 import os, signal, sys
-from accompany.stages.training import StageTraining
-from accompany.train import train
+from accompany.training.stages.module import StageTraining
+from accompany.training.train import train
 whole_step, again = StageTraining.training_step, "AGAIN" in os.environ
 def step(self, batch, batch_idx):
     if self.trainer.global_step == 3 and self.trainer.default_root_dir.endswith("killed") and not again:

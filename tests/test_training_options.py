@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from small_parts import small_parts, write_songs
 
-from accompany.data.tokenize import tokenize
-from accompany.stages import watching
-from accompany.train import train
+from accompany.data.tokens.tokenize import tokenize
+from accompany.training.stages import callbacks as watching
+from accompany.training.train import train
 
 SMALL = [
     "model.encoder.width=32", "model.encoder.heads=2", "model.encoder.depth=1", "model.decoder.width=32",

@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from small_parts import small_clap, small_codes, small_mert, write_songs
 
-from accompany.data.encode import TokenParts
-from accompany.data.loading import LoadingConfig, TokenDataset, val_loader
-from accompany.data.tokenize import tokenize
+from accompany.common.weights import load_module
+from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
+from accompany.data.tokens.encode import TokenParts
+from accompany.data.tokens.tokenize import tokenize
 from accompany.encoders.codec import Codec
 from accompany.encoders.melody import Melody
 from accompany.stages.acoustic import AcousticStage
 from accompany.stages.conditions import conditions_of
-from accompany.train import train
-from accompany.weights import load_module
+from accompany.training.train import train
 
 SMALL = ["model.transformer.width=32", "model.transformer.heads=2", "model.transformer.depth=1"]
 SMALL += ["model.depth.hidden=32", "model.depth.code_width=16"]

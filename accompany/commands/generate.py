@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import dataclasses
 import importlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,22 +15,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.commands.console import bar, print_json, say
+from accompany.commands.values import shortened
+from accompany.common.processes import peak_memory_mb
 from accompany.errors import InputError
-from accompany.processes import peak_memory_mb
 
 if TYPE_CHECKING:
-    from accompany.analysis import Analysis
     from accompany.api import Band
-    from accompany.data.separate import VocalSeparator
-    from accompany.outputs import Output
+    from accompany.commands.outputs import Output
+    from accompany.generation.analysis import Analysis
+    from accompany.generation.take import Take
     from accompany.sound import Sound
-    from accompany.take import Take
+    from accompany.sound.separation import VocalSeparator
 
 Load = Callable[[argparse.Namespace], Any]
 
 VOCALS = ".vocals.wav"
 """Ending of the voice of a song."""
 
+_SHOWN = 60
 _CONTROLS = ("seed", "bpm", "key", "temperature", "guidance", "follow", "like_strength")
 
 
@@ -36,20 +40,24 @@ def generate(args: argparse.Namespace, load: Load) -> None:
     """Make the accompaniments that the arguments ask for, and their files."""
     from accompany.api import check_takes
     from accompany.audio import info
-    from accompany.outputs import plan_outputs
+    from accompany.commands.outputs import plan_outputs
+    from accompany.generation.settings import Settings
 
-    check_takes(args.takes)
+    check_takes(args.takes, args.seed)
     options, analysis = read_controls(args)
-    sounds = [read_sound(args, vocal) for vocal in args.vocals]
+    asked = Settings(args.prompt, taps=options.get("taps"))
     for vocal in args.vocals:
-        info(vocal)
+        seconds = info(vocal).seconds
+        asked.check_cues(seconds, str(vocal))
+        asked.check_taps(seconds, str(vocal))
+    sounds = [read_sound(args, vocal) for vocal in args.vocals]
     suffix = f".{args.format}" if args.format else ".wav"
     _check_adapters(args)
     if args.project:
         _check_project(args)
     else:
         outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, takes=args.takes, beside=_beside(args))
-        _check_files(outputs, sounds, args.format)
+        check_files(outputs, sounds, args.format)
     _check_extras(args)
     voices = _Voices(args)
     if args.stems:
@@ -74,7 +82,7 @@ def generate(args: argparse.Namespace, load: Load) -> None:
 
 def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | None]:
     """The options of `Band.generate` in the arguments, checked; and the chord file, if one is given."""
-    from accompany.settings import Settings
+    from accompany.generation.settings import Settings
 
     options = {name: getattr(args, name) for name in _CONTROLS if getattr(args, name, None) is not None}
     if getattr(args, "level", None) is not None:
@@ -82,7 +90,7 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
     analysis = None
     if getattr(args, "chords", None) is not None:
         if Path(args.chords).suffix.lower() == ".json":
-            from accompany.analysis import Analysis
+            from accompany.generation.analysis import Analysis
 
             analysis = Analysis.load(args.chords)
         else:
@@ -101,12 +109,28 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
 
 def read_taps(text: str) -> tuple[float, ...]:
     """Times in an argument, or in the file that it names. InputError for what is no number."""
-    path = Path(text)
-    words = (path.read_text(encoding="utf-8") if path.is_file() else text).replace(",", " ").split()
+    shown = shortened(text)
     try:
+        path = Path(os.path.expanduser(text))
+        is_file = path.is_file()
+    except (OSError, ValueError):  # a list too long for a name, or with characters that no name has
+        is_file = False
+    try:
+        words = (_decoded(path.read_bytes()) if is_file else text).replace(",", " ").split()
         return tuple(map(float, words))
+    except OSError as error:
+        raise InputError(f"Cannot read {shown} ({error.strerror}); check its permissions.") from error
     except ValueError as error:
-        raise InputError(f"The taps '{text}' must be times in seconds, or a text file of them ({error}).") from error
+        raise InputError(f"The taps '{shown}' must be times in seconds, or a text file of them.") from error
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a file in UTF-8 or UTF-16, as editors and shells write it, with a byte order mark or without."""
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return content.decode("utf-16")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le")
+    return content.decode("utf-8-sig")
 
 
 def read_sound(args: argparse.Namespace, vocal: str) -> Sound:
@@ -160,7 +184,8 @@ def _beside(args: argparse.Namespace) -> list[str]:
     return [ending for ending, is_wanted in wanted.items() if is_wanted]
 
 
-def _check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | None) -> None:
+def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | None) -> None:
+    """InputError where a file cannot be of the format and depth that are asked for."""
     from accompany.sound.files import check
 
     for output, sound in zip(outputs, sounds, strict=True):
@@ -180,7 +205,7 @@ def _check_adapters(args: argparse.Namespace) -> None:
                 f"work them in with accompany export, and give that model."
             )
     if args.lora:
-        from accompany.adapters import check_scale
+        from accompany.models.adapters import check_scale
 
         check_scale(args.lora_scale)
 
@@ -218,7 +243,7 @@ class _Voices:
         self._separator: VocalSeparator | None = None
         if args.separate:
             from accompany.api import choose_device
-            from accompany.data.separate import BUNDLED, VocalSeparator
+            from accompany.sound.separation import BUNDLED, VocalSeparator
 
             self._separator = VocalSeparator(args.separator or BUNDLED, choose_device(args.device))
         elif args.separator:
@@ -243,7 +268,7 @@ class _Voices:
             yield self._separated(vocal, Path(folder) / f"{vocal.stem}.wav")
 
     def _separated(self, song: Path, target: Path) -> Path:
-        from accompany.covers import separate_vocal
+        from accompany.sound.covers import separate_vocal
 
         assert self._separator is not None
         with bar(f"{song.name}: voice") as progress:
@@ -306,7 +331,7 @@ def _told(vocals: Path, accompaniment: Path, mix: Path | None, take: Take, wall_
 
 def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespace, sound: Sound) -> dict[str, Any]:
     """Write settings, picture, MIDI and stems where they are wanted; what was written, for the JSON."""
-    from accompany.remake import Recipe
+    from accompany.commands.remake import Recipe
 
     told: dict[str, Any] = {}
     for ending, path in output.beside:
@@ -338,7 +363,7 @@ def _into_project(
     sound: Sound,
     suffix: str,
 ) -> dict[str, Any]:
-    from accompany.project import Project
+    from accompany.generation.project import Project
 
     started = time.perf_counter()
     takes = _make(band, vocal, args, options, analysis)

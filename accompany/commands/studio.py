@@ -10,29 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 from accompany.commands.completion import script
 from accompany.commands.console import bar, print_json, say
-from accompany.commands.generate import Load, describe, describe_scores, read_controls
+from accompany.commands.generate import Load, check_files, describe, describe_scores, read_controls
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
     from accompany.api import Band
-    from accompany.take import Take
+    from accompany.generation.take import Take
 
 Edit = Callable[["Band", "Take", dict[str, Any]], "Take"]
 
 
 def analyse(args: argparse.Namespace, load: Load) -> None:
     """Write what is heard in a vocal as JSON, and as a picture."""
-    from accompany.analysis import default_path, shorten
     from accompany.audio import info
-    from accompany.vocals import read_vocal
+    from accompany.common.files import check_place
+    from accompany.generation.analysis import default_path, shorten
+    from accompany.generation.settings import Settings
+    from accompany.generation.vocals import read_vocal
 
     options, edited = read_controls(args)
     if edited is not None and options:
         raise InputError("The chord file says tempo and key already; unlock them there, or leave --bpm and --key out.")
-    info(args.vocals)
+    Settings(taps=options.get("taps")).check_taps(info(args.vocals).seconds, args.vocals)
     path = Path(args.out) if args.out else default_path(args.vocals)
     if path.suffix.lower() != ".json":
         raise InputError(f"--out {path} must end in .json; the picture goes beside it.")
+    if path.resolve() == Path(args.vocals).resolve():
+        raise InputError(f"--out {path} is the vocal itself; choose another.")
+    for place in (path,) if args.no_picture else (path, path.with_suffix(".png")):
+        check_place(place)
     band = load(args)
     heard = band.analyse(args.vocals, edited=edited, **options)
     heard.save(path)
@@ -53,17 +59,23 @@ def analyse(args: argparse.Namespace, load: Load) -> None:
 
 def retake(args: argparse.Namespace, load: Load) -> None:
     """Make a region of the current take again."""
-    from accompany.bars import bars_as_seconds
+    from accompany.generation.edits import region_samples
+    from accompany.music.bars import bars_as_seconds
 
     in_seconds = args.first is not None and args.last is not None
     if in_seconds == (args.bars is not None) or (args.first is None) != (args.last is None):
         raise InputError("Say which region: --from and --to in seconds, or --bars with the first and the last bar.")
 
-    def work(band: Band, take: Take, options: dict[str, Any]) -> Take:
-        first, last = (args.first, args.last) if in_seconds else bars_as_seconds(take.plan, *args.bars)
-        return band.retake(take, first, last, args.prompt, **options)
+    def region(take: Take) -> tuple[float, float]:
+        return (args.first, args.last) if in_seconds else bars_as_seconds(take.plan, *args.bars)
 
-    _edit(args, load, work)
+    def check(take: Take) -> None:
+        region_samples(*region(take), take.samples.shape[-1], take.sample_rate)
+
+    def work(band: Band, take: Take, options: dict[str, Any]) -> Take:
+        return band.retake(take, *region(take), args.prompt, **options)
+
+    _edit(args, load, work, check)
 
 
 def vary(args: argparse.Namespace, load: Load) -> None:
@@ -73,12 +85,14 @@ def vary(args: argparse.Namespace, load: Load) -> None:
 
 def extend(args: argparse.Namespace, load: Load) -> None:
     """Play on before and after the current take."""
+    if not args.before and not args.after:
+        raise InputError("There is nothing to add; give --before or --after in seconds.")
     _edit(args, load, lambda band, take, options: band.extend(take, args.before, args.after, args.prompt, **options))
 
 
 def undo(args: argparse.Namespace, load: Load) -> None:
     """Go back to the take before the current one."""
-    from accompany.project import Project
+    from accompany.generation.project import Project
 
     project = Project.open(args.project)
     name = project.undo()
@@ -90,7 +104,7 @@ def takes(args: argparse.Namespace, load: Load) -> None:
     """List the takes of a project, or choose one."""
     from dataclasses import asdict
 
-    from accompany.project import Project
+    from accompany.generation.project import Project
 
     project = Project.open(args.project)
     if args.choose:
@@ -108,12 +122,14 @@ def takes(args: argparse.Namespace, load: Load) -> None:
 
 def remake(args: argparse.Namespace, load: Load) -> None:
     """Make a take again from its settings file."""
-    from accompany.outputs import plan_outputs
-    from accompany.remake import Recipe
+    from accompany.commands.outputs import plan_outputs
+    from accompany.commands.remake import Recipe
 
     recipe = Recipe.load(args.file)
     stem = Path(args.file).name.removesuffix(".json").removesuffix(".settings")
     (output,) = plan_outputs([recipe.vocals], args.out or f"{stem}.remade.wav", args.mix)
+    check_files([output], [recipe.sound], None)
+    recipe.check_vocal()
     args.model, args.precision = recipe.model, recipe.precision
     with bar(stem) as progress:
         take = recipe.make(load(args), progress)
@@ -126,18 +142,22 @@ def remake(args: argparse.Namespace, load: Load) -> None:
 
 def completion(args: argparse.Namespace, load: Load) -> None:
     """Print completion for a shell."""
-    from accompany.arguments import build_parser
+    from accompany.commands.parser import build_parser
 
     sys.stdout.write(script(build_parser(), args.shell))
 
 
-def _edit(args: argparse.Namespace, load: Load, work: Edit) -> None:
-    """Do an edit to the current take of a project, and write the files of the new one."""
-    from accompany.project import Project
+def _edit(args: argparse.Namespace, load: Load, work: Edit, check: Callable[[Take], None] | None = None) -> None:
+    """Do an edit to the current take of a project, and write the files of the new one; `check` it before any work."""
+    from accompany.generation.project import Project
+    from accompany.generation.settings import Settings
 
     options, _ = read_controls(args)
     project = Project.open(args.project)
     parent, before = project.current, project.take()
+    Settings(args.prompt or "").check_cues(before.seconds + getattr(args, "after", 0.0), "the take")
+    if check is not None:
+        check(before)
     args.model, args.precision = project.model, project.precision
     band = load(args)
     with bar(args.command) as progress:

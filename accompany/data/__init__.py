@@ -1,0 +1,1 @@
+"""Training data: synthetic songs, pairs from real songs, captions, tokens and their loading."""

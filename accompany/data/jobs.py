@@ -13,34 +13,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from accompany.data.stage import Stage
 from accompany.errors import InputError
 
 JobT = TypeVar("JobT")
 
-Worker = Callable[[Any], Any]
-
 _AHEAD = 2
 """Jobs that a worker process may be ahead of what is taken from it, so that results do not pile up in memory."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of the work.
-
-    Attributes:
-        make: called once in each process with `arguments`; loads what the step needs and returns the function that does
-            it for one job. A function of a module, so that other processes find it.
-        heavy: it runs models: on a cluster it gets processes (and GPUs, where there are any) of its own that stay.
-        here: on this machine it runs in this process, fed by the stages before it: for a model on a GPU.
-    """
-
-    make: Callable[..., Worker]
-    arguments: tuple[Any, ...] = ()
-    heavy: bool = False
-    here: bool = False
 
 
 def run_stages(

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accompany.common.files import PART, complete
 from accompany.errors import InputError
-from accompany.files import PART, complete
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SERVICES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}

@@ -1,0 +1,1 @@
+"""Frozen feature extractors and codecs: MERT, CLAP, EnCodec, melody features, semantic codes."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from accompany.common.pickles import read_state
+from accompany.common.weights import CONSTANTS, PathLike, refuse_differences
 from accompany.errors import InputError
-from accompany.pickles import read_state
-from accompany.weights import CONSTANTS, PathLike, refuse_differences
 
 if TYPE_CHECKING:
     from transformers import ClapModel, EncodecModel

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from accompany.common.weights import PathLike, load_module, save_module
 from accompany.errors import InputError
-from accompany.weights import PathLike, load_module, save_module
 
 _CHUNK_FRAMES = 8192
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from accompany.evaluation.metrics import Signal
 from accompany.evaluation.tonality import Chords
-from accompany.stages.harmony import chord_pitch_classes
+from accompany.music.harmony import chord_pitch_classes
 
 _DRUM_LEVEL = 0.4
 _PARTIALS = ((1, 1.0), (2, 0.5), (3, 0.25), (4, 0.12))

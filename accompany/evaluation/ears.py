@@ -17,8 +17,8 @@ from accompany.errors import InputError
 from accompany.evaluation.metrics import Matrix, Signal
 
 if TYPE_CHECKING:
-    from accompany.bundles import Bundle, LlambadaBundle
-    from accompany.data.separate import VocalSeparator
+    from accompany.models.bundles import Bundle, LlambadaBundle
+    from accompany.sound.separation import VocalSeparator
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Ears:
     @classmethod
     def of(cls, bundle: Bundle | LlambadaBundle) -> Ears:
         """The ears of a model; without Demucs a log line says that leaking is left out."""
-        from accompany.data.separate import BUNDLED, VocalSeparator
+        from accompany.sound.separation import BUNDLED, VocalSeparator
 
         try:
             return cls(bundle, VocalSeparator(BUNDLED))

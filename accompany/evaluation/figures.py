@@ -17,10 +17,10 @@ from accompany.evaluation.rows import Output
 from accompany.evaluation.seams import seams, window_borders
 from accompany.evaluation.tempo_words import grants_tempo
 from accompany.evaluation.testset import Clip
-from accompany.stages.tracking import track_beats
+from accompany.music.tracking import track_beats
 
 if TYPE_CHECKING:
-    from accompany.bundles import Bundle, LlambadaBundle
+    from accompany.models.bundles import Bundle, LlambadaBundle
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def measure(output: Output, heard: Heard, judge: Judge | None) -> dict[str, floa
 
 def seam_figures(sound: metrics.Signal, sample_rate: int, bundle: Bundle | LlambadaBundle) -> dict[str, float]:
     """`seam_flux` and `seam_level` at the borders of the stages' windows; empty of a sound that fits into one."""
-    from accompany.bundles import Bundle
+    from accompany.models.bundles import Bundle
 
     if not isinstance(bundle, Bundle):
         return {}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from accompany import audio
-from accompany.data.sources import SUFFIXES
+from accompany.data.prepare.sources import SUFFIXES
 from accompany.errors import InputError
 from accompany.evaluation.metrics import Signal
 from accompany.evaluation.testset import Clip

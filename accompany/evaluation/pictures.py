@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accompany.common.files import replacing
 from accompany.evaluation.metrics import CHROMA_HOP, CHROMA_RATE, Signal, chroma
-from accompany.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from accompany.analysis import Analysis
     from accompany.api import Take
+    from accompany.generation.analysis import Analysis
 
 PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from accompany.audio import replacing
-from accompany.config import read_json, write_json
+from accompany.common.config import read_json, write_json
 from accompany.errors import InputError
 from accompany.evaluation.definitions import CATALOGUE, FIGURES, GROUPS
 from accompany.evaluation.ears import Ears, Embedded, clap_score, distance_of_rows, diversity, embed, voice_leak_db
@@ -174,8 +174,8 @@ def _report(measured: _Measured, outside: HeardOutside, config: EvaluationConfig
 
 def find_judge(folder: str = "") -> Judge | None:
     """The judge in `folder`, or the package's own; None where there is none."""
+    from accompany.common.weights import load_module
     from accompany.evaluation.judge import Judge
-    from accompany.weights import load_module
 
     path = _judge_folder(folder)
     if not folder and not path.is_dir():
@@ -185,7 +185,7 @@ def find_judge(folder: str = "") -> Judge | None:
 
 
 def _judge_folder(folder: str) -> Path:
-    from accompany.pretrained import CHECKPOINTS_DIR
+    from accompany.common.config import CHECKPOINTS_DIR
 
     return Path(folder) if folder else CHECKPOINTS_DIR / "judge"
 

@@ -17,8 +17,8 @@ from accompany.evaluation.metrics import Signal, chroma, track_beats
 from accompany.evaluation.pulse import tempo_bpm
 from accompany.evaluation.testset import Clip
 from accompany.evaluation.tonality import Chords, hear_key
-from accompany.stages.harmony import key_index
-from accompany.stages.plan import Plan
+from accompany.music.harmony import key_index
+from accompany.music.plan import Plan
 
 if TYPE_CHECKING:
     from accompany.api import Band, Take

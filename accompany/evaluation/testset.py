@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from accompany import audio
-from accompany.config import read_json
-from accompany.data.sources import Song, find_songs
+from accompany.common.config import read_json
+from accompany.data.prepare.sources import Song, find_songs
 from accompany.errors import InputError
 from accompany.evaluation.metrics import Signal
 

@@ -20,11 +20,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from accompany import audio
 from accompany.errors import InputError
-from accompany.generation import PEAK, mix
-from accompany.project import Project
+from accompany.generation.project import Project
 from accompany.serve import disk
 from accompany.serve.encoding import LOSSY, encode
 from accompany.serve.store import StoredTake, Vocal
+from accompany.sound.level import PEAK, mix
 
 Format = Literal["wav", "flac", "ogg", "mp3"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -91,7 +91,7 @@ def midi(vocal: Vocal, take: StoredTake) -> PassingFile:
 
 
 def project(vocal: Vocal, model: str, precision: str) -> PassingFile:
-    """Vocal and every take as a zipped project folder (`accompany.project`), to go on with on the command line."""
+    """Vocal and every take as a zipped project folder (`generation.project`), to go on with on the command line."""
     parent = vocal.path.parent
     with _ONE_BY_ONE, _temporary(vocal, "zip") as target, tempfile.TemporaryDirectory(dir=parent) as scratch:
         folder = Path(scratch) / "project"

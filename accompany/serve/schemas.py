@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from accompany.generation.settings import Settings
 from accompany.serve.disk import public
 from accompany.serve.jobs import Job, JobQueue
 from accompany.serve.store import StoredTake, Vocal
-from accompany.settings import Settings
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 _CHORDS_CHARACTERS, _KEY_CHARACTERS = 2000, 20

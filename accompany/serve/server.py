@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from accompany import audio
 from accompany.api import Band
 from accompany.errors import InputError
+from accompany.generation.settings import Settings
 from accompany.serve import work
 from accompany.serve.disk import storing
 from accompany.serve.jobs import Job, JobQueue
@@ -23,10 +24,9 @@ from accompany.serve.reception import Reception, Upload
 from accompany.serve.schemas import RetakeRequest, TakeRequest, settings_of
 from accompany.serve.store import Store, StoredTake, Visitor, Vocal
 from accompany.serve.uploads import Sound, decode, display_name
-from accompany.settings import Settings
 
 if TYPE_CHECKING:
-    from accompany.data.separate import VocalSeparator
+    from accompany.sound.separation import VocalSeparator
 
 
 class BusyVisitorError(InputError):
@@ -118,8 +118,8 @@ class Server:
 
     def _separated(self, song: Sound, name: str) -> Sound:
         """The voice of a song, one song at a time. InputError where Demucs is not installed, or for silence."""
-        from accompany.covers import vocal_of
-        from accompany.data.separate import BUNDLED, VocalSeparator
+        from accompany.sound.covers import vocal_of
+        from accompany.sound.separation import BUNDLED, VocalSeparator
 
         with self._separating:
             if self._separator is None:

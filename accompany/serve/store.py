@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from accompany.errors import InputError
+from accompany.generation.take import Take
 from accompany.serve.disk import NotFoundError
 from accompany.serve.jobs import BusyError, Job
 from accompany.serve.limits import Limits
-from accompany.take import Take
 
 _log = logging.getLogger(__name__)
 

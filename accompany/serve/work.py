@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from accompany import audio
 from accompany.api import Band
-from accompany.edits import SHORTEST_S
+from accompany.common.progress import Progress, share_of
 from accompany.errors import InputError
-from accompany.generation import share_of
-from accompany.prompts import read_cues
+from accompany.generation.edits import SHORTEST_S
+from accompany.generation.prompts import read_cues
+from accompany.generation.settings import Settings
+from accompany.generation.take import Take
 from accompany.serve import disk
 from accompany.serve.pitch import outline, track_pitch
 from accompany.serve.store import Store, StoredTake, Vocal
-from accompany.settings import Settings
-from accompany.take import Take
-
-Progress = Callable[[float], None]
 
 OUTLINE_POINTS = 3000
 _PITCH_FRAMES, _PITCH_HOP_S = 6000, 0.02

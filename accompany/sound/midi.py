@@ -10,8 +10,8 @@ import numpy as np
 
 from accompany import audio
 from accompany.errors import InputError
-from accompany.stages.harmony import chord_pitch_classes, key_index
-from accompany.stages.plan import Plan, beat_positions
+from accompany.music.harmony import chord_pitch_classes, key_index
+from accompany.music.plan import Plan, beat_positions
 
 TICKS = 480
 _MAJOR = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")

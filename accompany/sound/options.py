@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from accompany.common.checks import check_number, check_text, check_whole, shown
 from accompany.errors import InputError
 
 BITS = (16, 24, 32)
@@ -42,15 +43,19 @@ class Sound:
 
     def __post_init__(self) -> None:
         """Raise InputError for a value out of range."""
-        _check("loudness_lufs", self.loudness_lufs, -50, -5)
-        _check("peak_dbtp", self.peak_dbtp, -20, 0)
-        _check("balance_db", self.balance_db, -40, 40)
-        _check("compression", self.compression, 0, 1)
-        _check("reverb", self.reverb, 0, 1)
-        _check("sample_rate", self.sample_rate, _LOWEST_RATE, _HIGHEST_RATE)
-        _check("start_s", self.start_s, 0, 7 * 24 * 3600)
-        if self.bits is not None and self.bits not in BITS:
-            raise InputError(f"bits {self.bits} must be 16, 24 or 32.")
+        check_number("peak_dbtp", self.peak_dbtp, -20, 0)
+        check_number("balance_db", self.balance_db, -40, 40)
+        check_number("compression", self.compression, 0, 1)
+        check_number("reverb", self.reverb, 0, 1)
+        if self.loudness_lufs is not None:
+            check_number("loudness_lufs", self.loudness_lufs, -50, -5)
+        if self.sample_rate is not None:
+            check_whole("sample_rate", self.sample_rate, _LOWEST_RATE, _HIGHEST_RATE)
+        if self.start_s is not None:
+            check_number("start_s", self.start_s, 0, 7 * 24 * 3600)
+        if self.bits is not None and (isinstance(self.bits, bool) or self.bits not in BITS):
+            raise InputError(f"bits {shown(self.bits)} must be 16, 24 or 32.")
+        check_text("eq", self.eq)
         bands(self.eq)
 
     @property
@@ -76,8 +81,3 @@ def bands(eq: str) -> list[tuple[float, float, float]]:
             raise InputError(f"The filter '{text.strip()}' must lie in 20 to 20000 Hz, ±24 dB and a q of 0.1 to 20.")
         found.append((hz, db, q))
     return found
-
-
-def _check(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise InputError(f"The {name} {value:g} must be from {low:g} to {high:g}.")

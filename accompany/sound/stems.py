@@ -1,4 +1,4 @@
-"""Drums, bass and the rest of a band, told apart by Demucs."""
+"""Stems of a band (drums, bass, other), separated by Demucs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from accompany.audio import fit_length, resample, to_channels
 
 if TYPE_CHECKING:
-    from accompany.data.separate import SongSeparator
+    from accompany.sound.separation import SongSeparator
 
 STEMS = ("drums", "bass", "other")
 
@@ -24,8 +24,8 @@ class Stems:
 
 
 def load_splitter(model: str, device: str = "cpu") -> SongSeparator:
-    """A Demucs model that tells drums and bass. InputError for none, or one that has no drums or bass."""
-    from accompany.data.separate import SongSeparator
+    """A Demucs model that separates drums and bass. InputError for none, or one that has no drums or bass."""
+    from accompany.sound.separation import SongSeparator
 
     return SongSeparator(model, device, needed=STEMS[:2])
 
@@ -38,7 +38,7 @@ def split_stems(samples: np.ndarray, sample_rate: int, model: str | SongSeparato
     Args:
         samples: the band.
         sample_rate: Hz.
-        model: a Demucs model, loaded or as in `accompany.data.separate.SongSeparator`.
+        model: a Demucs model, loaded or as in `accompany.sound.separation.SongSeparator`.
 
     Raises:
         InputError: no such model, or one that has no drums or bass.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -133,3 +134,9 @@ def uniform_noise(seeds: Sequence[int], n_frames: int, per_frame: int, device: t
 def gumbel(noise: Tensor) -> Tensor:
     """Standard Gumbel noise of the same shape from uniform noise in [0, 1)."""
     return -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-6)))
+
+
+def seed_for(seed: int, stage: int) -> int:
+    """A seed for each stage, so that the two do not draw the same numbers."""
+    low, high = np.random.SeedSequence([seed, stage]).generate_state(2)
+    return int(low) | (int(high) >> 1) << 32

@@ -1,0 +1,1 @@
+"""Synthetic songs: composed, arranged, sung, rendered and mixed: `accompany synth`."""

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from accompany.config import read_json, write_json
-from accompany.data.songs.make import Song, make_song
+from accompany.common.config import read_json, write_json
+from accompany.common.files import PART, complete
+from accompany.data.scores.drawing import ScoreChoice, draw_song
+from accompany.data.songs.make import Song, render_song
 from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
+from accompany.data.songs.sounds import Sounds, find_sounds
+from accompany.data.songs.styles import STYLES
 from accompany.errors import InputError
-from accompany.files import PART, complete
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +36,16 @@ _FULL_SCALE = 32_767
 
 @dataclass(frozen=True)
 class SynthReport:
-    """What `synthesise` did: songs made now, songs found finished, and its speed."""
+    """What `synthesise` did: songs made now, songs found finished, its speed, and which scores it could not use.
+
+    `skipped` has (name, why) of each such score.
+    """
 
     out_dir: Path
     n_made: int
     n_kept: int
     wall_s: float
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def songs_per_hour(self) -> float:
@@ -48,15 +55,20 @@ class SynthReport:
 
 @dataclass(frozen=True)
 class _Order:
-    """One song to make."""
+    """One song to make: arrangement `variant` of song `index` of the run."""
 
     index: int
+    variant: int
+    run_seed: int
     seed: int
     folder: Path
     seconds: float
     sample_rate: int
     voice_only: bool
     stems: bool
+    sounds: Sounds | None
+    scores: ScoreChoice | None
+    n_variants: int
 
 
 def song_seed(seed: int, index: int) -> int:
@@ -74,6 +86,10 @@ def synthesise(
     workers: int = 1,
     voice_only: bool = False,
     stems: bool = True,
+    sounds: Sequence[str | os.PathLike[str]] = (),
+    scores: Sequence[str | os.PathLike[str]] = (),
+    split: str = "train",
+    variants: int = 1,
 ) -> SynthReport:
     """Write songs 0 to `n_songs` - 1 of a seed into `out_dir`, a folder each, and `manifest.jsonl`.
 
@@ -89,37 +105,66 @@ def synthesise(
         workers: processes.
         voice_only: write vocals and `song.json` alone; needs no FluidSynth.
         stems: write the instruments one by one too.
+        sounds: soundfonts, impulse responses and folders of them to draw from (`sounds.find_sounds`); none: the
+            soundfont of this machine.
+        scores: folders of published scores and performances to arrange songs from, instead of composing them.
+        split: of their songs, "train" or "held-out".
+        variants: arrangements of each song, in as many styles and a folder each: the same singing, another band.
 
     Raises:
-        InputError: an argument is out of range, `out_dir` cannot hold the songs or holds others, or espeak-ng,
-            FluidSynth or a soundfont is missing.
+        InputError: an argument is out of range, a folder of scores has no known layout, `out_dir` cannot hold the
+            songs or holds others, or espeak-ng, FluidSynth or a soundfont is missing.
     """
-    _check_ranges(n_songs, seed, seconds, sample_rate, workers)
+    _check_ranges(n_songs, seed, seconds, sample_rate, workers, variants)
+    choice = ScoreChoice(tuple(Path(folder) for folder in scores), split) if scores else None
+    if choice is None and split != "train":
+        raise InputError(f"--split {split} is a part of published scores; name their folder with --scores.")
+    if choice is not None:
+        choice.opened()  # Wrong folders are refused before anything is written.
+    library = find_sounds(sounds) if sounds else None
     root = _prepare_folder(Path(out_dir))
     orders = [
-        _Order(i, song_seed(seed, i), root / f"{i:06d}", seconds, sample_rate, voice_only, stems)
-        for i in range(n_songs)
+        _Order(
+            i // variants,
+            i % variants,
+            seed,
+            song_seed(seed, i // variants),
+            root / f"{i:06d}",
+            seconds,
+            sample_rate,
+            voice_only,
+            stems,
+            library,
+            choice,
+            variants,
+        )
+        for i in range(n_songs * variants)
     ]
+    skipped: dict[str, str] = {}
     missing = [order for order in orders if not _is_finished(order)]
     _write_manifest(root)
     start = time.monotonic()
     try:
-        _make_all(root, missing, workers)
+        for name, why in _make_all(root, missing, workers):
+            skipped[name] = why
     finally:
         _remove_unfinished(root)
     _write_manifest(root)
-    report = SynthReport(root, len(missing), len(orders) - len(missing), time.monotonic() - start)
+    report = SynthReport(
+        root, len(missing), len(orders) - len(missing), time.monotonic() - start, tuple(skipped.items())
+    )
     _log.info("%d songs made, %d kept; %.0f songs an hour.", report.n_made, report.n_kept, report.songs_per_hour)
     return report
 
 
-def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, workers: int) -> None:
+def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, workers: int, variants: int) -> None:
     limits = (
         ("number of songs", n_songs, 1, 1_000_000),
         ("seed", seed, 0, 2**63),
         ("length in seconds", seconds, 4, 600),
         ("sample rate", sample_rate, 8_000, 96_000),
         ("number of workers", workers, 1, 1024),
+        ("number of variants", variants, 1, len(STYLES)),
     )
     for name, value, low, high in limits:
         if not (math.isfinite(value) and low <= value <= high):
@@ -152,6 +197,12 @@ def _is_finished(order: _Order) -> bool:
     found = read_json(order.folder / "song.json")
     here = (found.get("seed"), found.get("sample_rate"), found.get("n_samples"))
     wanted = (order.seed, order.sample_rate, round(order.seconds * order.sample_rate))
+    known = (found.get("variant", 0), found.get("drawn_from"))
+    if known != (order.variant, order.scores.facts if order.scores else None):
+        raise InputError(
+            f"{order.folder} holds another arrangement, or a song from other scores or another split;"
+            " choose a new folder or the same options."
+        )
     if here != wanted:
         raise InputError(
             f"{order.folder} holds a song of another seed, length or sample rate;"
@@ -164,7 +215,8 @@ def _is_finished(order: _Order) -> bool:
     return True
 
 
-def _make_all(root: Path, orders: list[_Order], workers: int) -> None:
+def _make_all(root: Path, orders: list[_Order], workers: int) -> Iterator[tuple[str, str]]:
+    """Make the songs; yields (name, why) of scores that could not be used."""
     from tqdm import tqdm
 
     with (
@@ -172,6 +224,7 @@ def _make_all(root: Path, orders: list[_Order], workers: int) -> None:
         (root / _MANIFEST).open("a", encoding="utf-8") as manifest,
     ):
         for line in _lines(orders, min(workers, len(orders))):
+            yield from line.pop("skipped")
             manifest.write(json.dumps(line) + "\n")
             manifest.flush()
             bar.update()
@@ -203,15 +256,15 @@ def _lines(orders: list[_Order], workers: int) -> Iterator[dict[str, Any]]:
 
 
 def _make_one(order: _Order) -> dict[str, Any]:
-    song = make_song(
-        order.seed,
-        seconds=order.seconds,
-        sample_rate=order.sample_rate,
-        stems=order.stems,
-        voice_only=order.voice_only,
+    drawn = draw_song(
+        order.scores, order.run_seed, order.index, order.seed, seconds=order.seconds, variant=order.variant,
+        n_variants=order.n_variants,
+    )  # fmt: skip
+    song = render_song(
+        drawn.score, sample_rate=order.sample_rate, stems=order.stems, voice_only=order.voice_only, sounds=order.sounds
     )
     write_song(song, order.folder)
-    return _line(order.folder.name, order.seed, order.seconds)
+    return {**_line(order.folder.name, order.seed, order.seconds), "skipped": drawn.skipped}
 
 
 def _line(name: str, seed: int, seconds: float) -> dict[str, Any]:
@@ -271,7 +324,9 @@ def describe(song: Song) -> dict[str, Any]:
         "attributes": score.attributes,
         "voice": {"kind": score.voice.kind, "language": score.voice.language},
         "backing": _describe_backing(score),
+        **score.origin,
         "soundfont": song.soundfont,
+        "sounds": song.sounds,
         "sample_rate": song.sample_rate,
         "n_samples": song.vocals.shape[1],
     }
@@ -295,10 +350,11 @@ def _to_integers(audio: np.ndarray) -> np.ndarray:
 
 
 def _write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    import soundfile
+    from accompany.common.encoding import sound_file
 
     # The fastest compression costs a few percent in size and saves a tenth of a song's time.
-    soundfile.write(path, samples.T, sample_rate, format="FLAC", subtype="PCM_16", compression_level=0.0)
+    with sound_file(path, path, sample_rate, len(samples), "FLAC", "PCM_16", compression_level=0.0) as file:
+        file.write(samples.T)
 
 
 def sung_sample(out_path: str | os.PathLike[str], seconds: float = 12.0, seed: int = 0) -> Path:

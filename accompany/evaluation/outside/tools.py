@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from accompany.config import read_json
+from accompany.common.config import read_json
 from accompany.errors import InputError
 
 logger = logging.getLogger(__name__)

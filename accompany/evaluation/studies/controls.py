@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,11 @@ from accompany.evaluation.rows import other_clip
 from accompany.evaluation.studies.play import Stage, chosen, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip
-from accompany.fit import score
-from accompany.planning import lay_chords
-from accompany.stages.harmony import key_index, key_label
-from accompany.stages.plan import Plan
-from accompany.take import Take
+from accompany.generation.planning import lay_chords
+from accompany.generation.scores import score
+from accompany.generation.take import Take
+from accompany.music.harmony import key_index, key_label
+from accompany.music.plan import Plan
 
 _FASTER = 1.15
 _FIFTH = 7
@@ -64,11 +65,15 @@ class Controls:
     """The trials of a set of clips, each made when it is asked for."""
 
     def __init__(self, stage: Stage) -> None:
-        """Play all clips by ear first."""
+        """The trials of these clips; nothing is played yet."""
         self._kept: dict[str, list[Take]] = {}
         self.stage, self.clips = stage, stage.clips
         self.prompts = [clip.prompt for clip in stage.clips]
-        self.base = stage.play(self.prompts, [{}] * len(self.prompts))
+
+    @cached_property
+    def base(self) -> list[Take]:
+        """All clips by ear."""
+        return self.stage.play(self.prompts, [{}] * len(self.prompts))
 
     def trials(self) -> dict[str, Callable[[], Trial]]:
         """All of them, by name."""

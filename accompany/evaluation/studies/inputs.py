@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from accompany.covers import vocal_of
-from accompany.data.separate import BUNDLED, VocalSeparator
 from accompany.data.songs.render import render_part
 from accompany.data.songs.score import Note, Part
 from accompany.data.songs.soundfont import find_soundfont
@@ -19,6 +17,8 @@ from accompany.evaluation.metrics import Signal, beat_f
 from accompany.evaluation.studies.play import Stage, chosen, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip
+from accompany.sound.covers import vocal_of
+from accompany.sound.separation import BUNDLED, VocalSeparator
 
 INSTRUMENTS = {"piano": 0, "guitar": 25, "violin": 40, "trumpet": 56, "flute": 73}
 """General MIDI programs (from 0) of the instruments that play a melody alone."""
@@ -32,7 +32,7 @@ DEFINITIONS = {
     "harmony": "Pearson r of smoothed chroma against the true band's",
     "beat F": "of the beats that the judge hears in the band, against the known grid",
     "beats heard": "F of the beats of the plan, against the known grid",
-    "fit": "how well the band plays its own plan (`accompany.fit`), with consonance with the melody",
+    "fit": "how well the band plays its own plan (`accompany.generation.scores`), with consonance with the melody",
 }
 
 _PEAK = 0.5

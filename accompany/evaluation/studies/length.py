@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from accompany import audio
-from accompany.bench.measure import peak_memory
 from accompany.errors import InputError
 from accompany.evaluation import metrics, tonality
 from accompany.evaluation.figures import stage_borders
 from accompany.evaluation.metrics import Signal
 from accompany.evaluation.seams import Moves
+from accompany.evaluation.speed.measure import peak_memory
 from accompany.evaluation.studies.play import Stage, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip, load_clips
-from accompany.take import Take
+from accompany.generation.take import Take
 
 _END_S = 30.0
 _REST_S = 8.0
@@ -71,7 +71,7 @@ def load_long(folders: Sequence[str], sample_rate: int, seconds: float, limit: i
 
 
 def _looped(folder: Path, sample_rate: int, seconds: float) -> list[Clip]:
-    from accompany.data.sources import find_songs
+    from accompany.data.prepare.sources import find_songs
 
     made = []
     for song in find_songs(folder, stems=False).songs:

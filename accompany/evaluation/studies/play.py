@@ -16,9 +16,9 @@ from accompany.evaluation.testset import Clip
 
 if TYPE_CHECKING:
     from accompany.api import Band
-    from accompany.bundles import Bundle
     from accompany.evaluation.judge import Judge
-    from accompany.take import Take
+    from accompany.generation.take import Take
+    from accompany.models.bundles import Bundle
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Stage:
     @property
     def bundle(self) -> Bundle:
         """The parts of the model; InputError for one that plans nothing."""
-        from accompany.bundles import Bundle
+        from accompany.models.bundles import Bundle
 
         if not isinstance(self.band.bundle, Bundle):
             raise InputError(

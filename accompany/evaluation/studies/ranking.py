@@ -8,8 +8,8 @@ import numpy as np
 
 from accompany.evaluation.studies.play import Stage, mono
 from accompany.evaluation.studies.table import Study
-from accompany.fit import WEIGHTS
-from accompany.take import Take
+from accompany.generation.scores import WEIGHTS
+from accompany.generation.take import Take
 
 DEFINITIONS = {
     "first": "the take of the first seed: no choice",

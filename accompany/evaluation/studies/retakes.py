@@ -7,7 +7,7 @@ import numpy as np
 from accompany.evaluation.seams import Edge, edges
 from accompany.evaluation.studies.play import Stage
 from accompany.evaluation.studies.table import Study
-from accompany.take import Take
+from accompany.generation.take import Take
 
 _SHORTEST_S, _LONGEST_S = 1.5, 4.0
 _MARGIN_S = 0.5

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accompany.audio import replacing
-from accompany.config import write_json
+from accompany.common.config import write_json
 from accompany.errors import InputError
 from accompany.evaluation.report import find_judge
 from accompany.evaluation.studies.play import Stage

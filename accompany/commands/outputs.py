@@ -1,0 +1,153 @@
+"""Where `accompany generate` writes: names worked out and checked before any work, nothing created yet."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accompany.common.files import check_name, real_path
+from accompany.errors import InputError
+
+_SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".mp3")
+
+
+@dataclass(frozen=True)
+class Output:
+    """The files of one vocal; `mix` is None when no mix is wanted.
+
+    Attributes:
+        vocals: the recording.
+        accompaniment, mix: of the best take.
+        others: accompaniments (and mixes) of further takes.
+        beside: files of other kinds by their ending, such as `.mid`.
+    """
+
+    vocals: Path
+    accompaniment: Path
+    mix: Path | None
+    others: tuple[tuple[Path, Path | None], ...] = ()
+    beside: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What will be written."""
+        several = [(self.accompaniment, self.mix), *self.others]
+        sounds = [file for pair in several for file in pair if file is not None]
+        return (*sounds, *(file for _, file in self.beside))
+
+
+def plan_outputs(
+    vocals: Sequence[str | os.PathLike[str]],
+    out: str | None,
+    mix: bool,
+    *,
+    suffix: str = ".wav",
+    takes: int = 1,
+    beside: Sequence[str] = (),
+) -> list[Output]:
+    """Name the files of every vocal. A `~` at the start of `out` is the home folder.
+
+    Args:
+        vocals: the vocal files.
+        out: a file for one vocal, a folder for several (or for one, if it is there or ends in a slash); None
+            puts `<stem>.accompaniment.wav` in the current folder.
+        mix: also name `<stem>.mix.wav`.
+        suffix: of the sounds that `out` does not name.
+        takes: also name `<stem>.2.accompaniment.wav` and so on for further takes.
+        beside: endings of other files, such as `.mid` for `<stem>.mid`.
+
+    Raises:
+        InputError: `out` cannot be what it must be, two vocals share a name, an input would be overwritten,
+            a name is too long, or a folder is not writable.
+    """
+    paths = [Path(vocal) for vocal in vocals]
+    out = os.path.expanduser(out) if out is not None else None  # shells leave it after `--out=`
+    if out is not None and len(paths) == 1 and not _means_folder(out):
+        accompaniments = [_checked_file(Path(out))]
+    else:
+        folder = Path(out) if out is not None else Path()
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--out {out} is a file; name a folder for the results of {len(paths)} vocals.")
+        accompaniments = [folder / f"{path.stem}.accompaniment{suffix}" for path in paths]
+    named = zip(paths, accompaniments, strict=True)
+    outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
+    _check_distinct(outputs)
+    for file in (file for output in outputs for file in output.files):
+        check_target(file)
+    return outputs
+
+
+def check_target(path: Path) -> None:
+    """InputError when a file cannot be written there, by way of symbolic links."""
+    target = real_path(path)
+    if path.is_dir() or (target.exists() and not target.is_file()):
+        raise InputError(f"Cannot write {path}: it is no ordinary file; give another name.")
+    check_name(target)
+    check_writable(target.parent)
+
+
+def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str]) -> Output:
+    further = [_numbered(result, number) for number in range(2, takes + 1)]
+    return Output(
+        vocal,
+        result,
+        _mix_path(result) if mix else None,
+        tuple((each, _mix_path(each) if mix else None) for each in further),
+        tuple((ending, result.with_name(f"{_base(result)}{ending}")) for ending in beside),
+    )
+
+
+def _base(accompaniment: Path) -> str:
+    return accompaniment.stem.removesuffix(".accompaniment")
+
+
+def _numbered(accompaniment: Path, number: int) -> Path:
+    rest = accompaniment.name.removeprefix(_base(accompaniment))
+    return accompaniment.with_name(f"{_base(accompaniment)}.{number}{rest}")
+
+
+def _means_folder(out: str) -> bool:
+    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+
+
+def _checked_file(path: Path) -> Path:
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"--out {path} is no audio file name; end it in {', '.join(_SUFFIXES)}.")
+    return path
+
+
+def _mix_path(accompaniment: Path) -> Path:
+    return accompaniment.with_name(f"{_base(accompaniment)}.mix{accompaniment.suffix}")
+
+
+def _check_distinct(outputs: list[Output]) -> None:
+    inputs = {output.vocals.resolve(): output.vocals for output in outputs}
+    seen: dict[Path, Path] = {}
+    for output in outputs:
+        for file in output.files:
+            if file.resolve() in inputs:
+                raise InputError(f"{file} would overwrite a vocal; choose another --out.")
+            if (other := seen.setdefault(file, output.vocals)) is not output.vocals:
+                raise InputError(f"{other} and {output.vocals} would both become {file}; rename one of them.")
+
+
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Try the nearest folder that is there, so that long work does not end in a refusal.
+
+    Raises:
+        InputError: it cannot be written; the sentence names the `option` that says where.
+    """
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"Cannot write into {folder}: {existing} is a file; choose another {option}.")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(
+            f"Cannot write into {folder} ({error.strerror}); choose another {option} that is writable."
+        ) from error

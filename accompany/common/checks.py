@@ -1,0 +1,46 @@
+"""Checks of values that people give: one sentence each, whatever the value is."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+from accompany.errors import InputError
+
+_SHOWN = 40
+
+
+def check_number(name: str, value: Any, low: float, high: float) -> None:
+    """InputError for what is no number from `low` to `high`; not-a-number and infinity are none."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and low <= value <= high):
+        raise InputError(f"The {name} {shown(value)} must be from {low:g} to {high:g}.")
+
+
+def check_whole(name: str, value: Any, low: int, high: int) -> None:
+    """InputError for what is no whole number from `low` to `high`."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not (is_whole and low <= value <= high):
+        raise InputError(f"The {name} {shown(value)} must be a whole number from {low} to {high}.")
+
+
+def check_text(name: str, value: Any) -> None:
+    """InputError for what is no text."""
+    if not isinstance(value, str):
+        raise InputError(f"The {name} {shown(value)} must be a text.")
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy as one of Python, which JSON can hold; anything else as it is."""
+    return value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in a sentence: short, and for any value."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            return f"{value:g}" if not isinstance(value, numbers.Integral) or len(str(value)) > 12 else str(value)
+        except (OverflowError, ValueError):
+            return "of several hundred digits"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -1,0 +1,140 @@
+"""Files that appear under their names only when complete, and checksums of files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from accompany.errors import InputError
+
+PART = ".part"
+"""How the name of a file ends that is still being written; it begins with a dot."""
+
+
+@contextmanager
+def complete(path: Path) -> Iterator[Path]:
+    """An empty file beside `path`, renamed to it when the block ends well and deleted when it does not.
+
+    It has the permissions of any new file. OSError where it cannot be made or written.
+    """
+    with _becoming(path, _beside(path)) as temporary:
+        yield temporary
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """As `complete`, for a path that a user named.
+
+    A symbolic link stays, and what it points to is written.
+
+    Raises:
+        InputError: the folder is missing or not writable, the name too long, or `path` is a folder or a device.
+    """
+    target, temporary = _named_by_user(path)
+    with _becoming(target, temporary):
+        yield temporary
+
+
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder in which nothing can be written, before the work whose result goes there.
+
+    Where it is missing, the nearest folder above it that is there counts.
+
+    Raises:
+        InputError: it cannot be written in (rights, a full or read-only disk), or something above it is a file.
+    """
+    there = Path(folder)
+    try:
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        tempfile.TemporaryFile(dir=there).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot write into {folder} ({reason}); choose a folder that is writable.") from error
+
+
+def check_place(path: Path) -> None:
+    """InputError where `replacing` would raise it, before the work that is to be written there."""
+    _named_by_user(path)[1].unlink()
+
+
+def real_path(path: Path) -> Path:
+    """Where a path leads by way of symbolic links, whether or not anything is there. InputError for a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"Cannot write {path}: it is a link that leads nowhere; give another name.") from error
+
+
+def check_name(path: Path) -> None:
+    """InputError for a name that is longer than its folder, or the nearest one that is there, takes."""
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        longest = os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # other systems say so when the file is made
+        return
+    if len(os.fsencode(path.name)) > longest:
+        raise InputError(
+            f"The name {path.name} is longer than the {longest} bytes that the disk takes; give a shorter one."
+        )
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write an array as `numpy.load` reads it; no half file is ever seen under the name."""
+    with complete(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, values)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file of any size, in hexadecimal. OSError where it cannot be read."""
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _named_by_user(path: Path) -> tuple[Path, Path]:
+    """Where a path leads, and a new file beside that, with a sentence for what a user may have named."""
+    try:
+        if path.is_dir():  # OSError for a name that is too long
+            raise InputError(f"Cannot write {path}: it is a folder; name a file.")
+        target = real_path(path)
+        if target.exists() and not target.is_file():
+            raise InputError(f"Cannot write {path}: it is no ordinary file; give another name.")
+        check_name(target)
+        return target, _beside(target)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {path} ({error.strerror}); choose a folder that exists and is writable."
+        ) from error
+    except ValueError as error:
+        raise InputError(f"Cannot write {str(path)!r} ({error}); choose another name.") from error
+
+
+def _beside(path: Path) -> Path:
+    """A new file whose name is short, however long that of `path` is."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}{PART}")
+    temporary.touch(exist_ok=False)
+    return temporary
+
+
+@contextmanager
+def _becoming(path: Path, temporary: Path) -> Iterator[Path]:
+    mode = temporary.stat().st_mode  # some writers put a file for the owner alone in its place
+    try:
+        yield temporary
+        temporary.chmod(mode)
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

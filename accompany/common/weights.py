@@ -1,0 +1,360 @@
+"""Weights in and out of folders, strictly: safetensors beside a config, every key and shape checked.
+
+Half precision on disk becomes float32 in memory. No pickle of classes and no remote code: published `.bin`
+files are read as plain tensors only. The licence of every part is logged when it loads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pickle
+import re
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from accompany.common.config import did_you_mean, from_dict, read_json, to_dict, write_json
+from accompany.common.files import complete
+from accompany.common.hub import is_hub_id, pull
+from accompany.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+UNKNOWN_LICENSE = "unknown"
+
+PathLike = str | os.PathLike[str]
+ModelT = TypeVar("ModelT", bound="PreTrainedModel")
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+_KNOWN_LICENSES = {
+    "m-a-p/mert": "CC-BY-NC-4.0",
+    "facebook/musicgen": "CC-BY-NC-4.0",
+    "facebook/encodec_32khz": "CC-BY-NC-4.0",
+    "facebook/encodec_24khz": "MIT",
+    "facebook/encodec_48khz": "MIT",
+    "encodec_24khz": "MIT",
+    "encodec_48khz": "MIT",
+    "laion/": "Apache-2.0",
+}
+# Buffers that follow from the config, of which files hold some or others from release to release; and the averages
+# that EnCodec's codebooks are updated from, which nothing reads but its training.
+CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked", "codebook.embed_avg")
+# Fields of published configs that transformers of today no longer lists, and those of MERT's own code, in which its
+# released networks are plain HuBERT.
+_OLD_FIELDS = """
+    _name_or_path add_cross_attention architectures attn_implementation auto_map bad_words_ids begin_suppress_tokens
+    bos_token_id chunk_size_feed_forward classifier_dropout cross_attention_hidden_size decoder_start_token_id
+    diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
+    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id fusion_num_hidden_layers
+    gradient_checkpointing id2label is_decoder is_encoder_decoder label2id length_penalty max_length min_length
+    model_type no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions
+    output_hidden_states output_scores pad_token_id position_embedding_type prefix problem_type pruned_heads
+    remove_invalid_values repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens
+    task_specific_params temperature tf_legacy_loss tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p
+    torch_dtype torchscript transformers_version typical_p use_bfloat16 use_cache
+    attention_relax deepnorm feature_extractor_cqt feature_extractor_cqt_bins
+"""
+_BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
+
+
+def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str | None = None) -> ModelT:
+    """Load a `transformers` model from a folder or hub id: float32, evaluation mode, frozen, every key accounted for.
+
+    Args:
+        license: what the bundle says; otherwise the model card's, or what is known of published weights.
+
+    Raises:
+        InputError: nothing there, files broken, or weights missing, left over or of another shape (named).
+    """
+    folder = resolve_folder(path_or_id)
+    try:
+        _check_config(cls.config_class, path_or_id)
+        with _quiet_transformers():
+            loaded: Any = cls.from_pretrained(
+                folder,
+                output_loading_info=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
+            )
+    except (*_BROKEN_WEIGHTS, InputError) as error:
+        raise InputError(f"Cannot load {cls.__name__} from {path_or_id}: {_first_line(error)}.") from error
+    model, report = loaded
+    _refuse_non_finite_model(model, folder)
+    missing, unexpected = (
+        [key for key in report[kind] if not key.endswith(CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
+    )
+    refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
+    log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
+    return typing.cast(ModelT, model.float().eval().requires_grad_(False))
+
+
+def _check_config(schema: Any, path_or_id: PathLike) -> None:
+    """Refuse unknown fields of a `transformers` model, which keeps them without a word."""
+    content = check_fields(path_or_id, CONFIG_NAME, _known_fields(schema))
+    for name, part in schema.sub_configs.items():
+        if isinstance(content.get(name), dict):
+            refuse_unknown_fields(Path(path_or_id) / CONFIG_NAME, content[name], _known_fields(part))
+
+
+def check_fields(path_or_id: PathLike, name: str, known: Iterable[str]) -> dict[str, Any]:
+    """The content of a folder's JSON file; empty without one, and for a hub id, whose files nobody has edited.
+
+    Raises:
+        InputError: the file is broken, or has a field that is not known (named).
+    """
+    path = Path(path_or_id).expanduser() / name
+    if not path.is_file():
+        return {}
+    content = read_mapping(path)
+    refuse_unknown_fields(path, content, known)
+    return content
+
+
+def _known_fields(schema: Any) -> set[str]:
+    return {*schema().to_dict(), *schema.attribute_map, *_OLD_FIELDS.split()}
+
+
+def read_mapping(path: PathLike) -> dict[str, Any]:
+    """The names and values of a JSON file; InputError names it when it is missing, broken or holds something else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold names with values, as accompany wrote it; use a whole copy of the model.")
+    return content
+
+
+def refuse_unknown_fields(path: PathLike, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise InputError that names the first field of a file that is not known, and what it may have meant."""
+    known = sorted(known)
+    for field in given:
+        if field not in known:
+            raise InputError(f"{path} has an unknown field '{field}'{did_you_mean(field, known) or '; take it out.'}")
+
+
+def save_half(model: PreTrainedModel, folder: PathLike) -> None:
+    """Write a `transformers` model in the published format, in half precision.
+
+    A tensor with values beyond half precision's range stays float32.
+    """
+    save_transformers(model, folder, half_state(model.state_dict()))
+
+
+def save_transformers(model: PreTrainedModel, folder: PathLike, state: Mapping[str, Tensor] | None = None) -> None:
+    """Write a `transformers` model in the published format, with another state than its own where one is given."""
+    with _quiet_transformers():
+        model.save_pretrained(folder, state_dict=None if state is None else dict(state))
+    for path in Path(folder).glob("*.safetensors"):
+        path.chmod(0o644)  # transformers writes them for the owner alone
+
+
+def half_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state with floating tensors in half precision, except where that would overflow."""
+
+    def shrink(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point() or (tensor.numel() and float(tensor.abs().max()) > 65_000):
+            return tensor.detach().cpu().contiguous()
+        return tensor.detach().cpu().half().contiguous()
+
+    return {name: shrink(tensor) for name, tensor in state.items()}
+
+
+def save_module(module: nn.Module, config: Any, folder: PathLike, *, half: bool = True) -> None:
+    """Write one of our own modules: `config.json` (a dataclass) and `model.safetensors`."""
+    folder = make_folder(folder)
+    state = module.state_dict()
+    save_state(half_state(state) if half else dict(state), folder / WEIGHTS_NAME)
+    write_json(folder / CONFIG_NAME, to_dict(config))
+
+
+def load_module(cls: type[ModuleT], folder: PathLike, *, license: str | None = None) -> ModuleT:
+    """Build `cls(config)` from the folder's config and load its weights: evaluation mode, frozen, float32.
+
+    The config's type is the annotation of the constructor's `config` argument.
+
+    Raises:
+        InputError: a file is missing or broken, or keys or shapes differ (named).
+    """
+    folder = Path(folder)
+    values = read_mapping(folder / CONFIG_NAME)
+    try:
+        config: Any = from_dict(config_type(cls), values)
+    except InputError as error:
+        raise InputError(f"In {folder / CONFIG_NAME}: {error}") from error
+    with _Unfilled():
+        module = cls(config)
+    load_state(module, read_state(folder / WEIGHTS_NAME), folder)
+    log_license(cls.__name__, folder, license or find_license(folder, folder))
+    return module.eval().requires_grad_(False)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out random initial weights, half of the time of building a module whose weights come from a file."""
+
+    fills: typing.ClassVar = {
+        nn.init.normal_,
+        nn.init.uniform_,
+        nn.init.kaiming_uniform_,
+        Tensor.normal_,
+        Tensor.uniform_,
+    }
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return (args[0] if args else kwargs["tensor"]) if func in self.fills else func(*args, **kwargs)
+
+
+def config_type(cls: type) -> type:
+    """The dataclass that annotates the `config` argument of the constructor of `cls`."""
+    schema = typing.get_type_hints(cls.__init__)["config"]  # type: ignore[misc]
+    assert dataclasses.is_dataclass(schema), f"{cls.__name__} takes no config dataclass"
+    return typing.cast(type, schema)
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: PathLike) -> None:
+    """Copy `state` into the module; keys and shapes must match exactly."""
+    own = module.state_dict()
+    shared = own.keys() & state.keys()
+    mismatched = sorted(key for key in shared if own[key].shape != state[key].shape)
+    refuse_differences(source, own.keys() - state.keys(), state.keys() - own.keys(), mismatched)
+    module.load_state_dict({key: state[key].to(own[key].dtype) for key in own})
+
+
+def read_state(path: PathLike) -> dict[str, Tensor]:
+    """Read a safetensors file; InputError names it when it is missing or broken, or a tensor in it is."""
+    try:
+        state = load_file(path)
+        refuse_non_finite(state, path)
+        return state
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"Cannot read the weights {path} ({_first_line(error)}); check that the download is complete."
+        ) from error
+
+
+def refuse_non_finite(state: Mapping[str, Tensor], source: PathLike) -> None:
+    """Raise InputError that names a tensor with a value that is infinite or not a number, in float32, unless all are.
+
+    A sum is such a value if one of its terms is, and costs little more than to read the tensor.
+    """
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or torch.isfinite(tensor.sum(dtype=torch.float32)):
+            continue
+        if not torch.isfinite(tensor.float()).all():  # and not only a sum beyond the range
+            raise InputError(
+                f"The weights in {source} are broken: '{name}' has values that are infinite or not numbers; "
+                "use a whole copy of the file."
+            )
+
+
+def _refuse_non_finite_model(model: nn.Module, folder: Path) -> None:
+    """As `refuse_non_finite`, with the file that has the tensor, which may have another name there."""
+    try:
+        refuse_non_finite(model.state_dict(), folder)
+    except InputError:
+        for path in sorted(folder.glob("*.safetensors")):
+            read_state(path)
+        raise
+
+
+def save_state(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str, str] | None = None) -> None:
+    """Write safetensors; no half file is ever seen under the name."""
+    with complete(Path(path)) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary, metadata)
+
+
+def make_folder(folder: PathLike) -> Path:
+    """Create the folder and its parents; InputError when that is impossible."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot make the folder {folder} ({error.strerror}); choose another place.") from error
+    return folder
+
+
+def resolve_folder(path_or_id: PathLike) -> Path:
+    """A folder as it is, a hub id (`owner/name`) downloaded or found in the hub's cache.
+
+    Raises:
+        InputError: neither a folder nor a hub id, unknown to the hub, or no network.
+    """
+    path = Path(path_or_id).expanduser()
+    if path.is_dir():
+        return path
+    if not is_hub_id(str(path_or_id)):
+        raise InputError(
+            f"There is no model folder '{path_or_id}', and it is not a hub id (owner/name) either; check the path."
+        )
+    return pull(str(path_or_id))
+
+
+def find_license(path_or_id: PathLike, folder: Path) -> str:
+    """The licence that the model card in the folder states, or that is known of a published hub id."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        stated = re.search(r"\A---\n.*?^license:\s*['\"]?([^'\"\n]+)", card, re.MULTILINE | re.DOTALL)
+        if stated:
+            return stated.group(1).strip()
+    name = str(path_or_id).lower()
+    return next((known for start, known in _KNOWN_LICENSES.items() if name.startswith(start)), UNKNOWN_LICENSE)
+
+
+def log_license(part: str, source: PathLike, license: str) -> None:
+    """Say where a part came from and under which licence; loudly when it limits what may be done."""
+    free = not re.search(r"\bnc\b|non.?commercial|unknown", license, re.IGNORECASE)
+    logger.log(logging.INFO if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
+
+
+def refuse_differences(
+    source: PathLike, missing: typing.Iterable[str], unexpected: typing.Iterable[str], mismatched: typing.Iterable[str]
+) -> None:
+    """Raise InputError that names the keys of `source`, unless there are none."""
+    found = {"missing": missing, "unexpected": unexpected, "of another shape": mismatched}
+    parts = [f"{kind}: {_name_some(sorted(keys))}" for kind, keys in found.items() if list(keys)]
+    if parts:
+        raise InputError(
+            f"The weights in {source} do not fit their config ({'; '.join(parts)}); "
+            "use the checkpoint that belongs to this config."
+        )
+
+
+def _name_some(keys: list[str], limit: int = 5) -> str:
+    rest = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return ", ".join(keys[:limit]) + rest
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Without transformers' progress bars and load reports: what they say is checked and raised here."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    had_bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if had_bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,1 @@
+"""Random crops of token shards as training batches, reproducible from a seed."""

@@ -1,0 +1,1 @@
+"""Songs to pairs of vocals and accompaniment: `accompany prepare`."""

@@ -1,0 +1,314 @@
+"""Parts of a take made again: a region of it, a share of its beats, or time before and after it.
+
+The stages know codes on either side of a gap (they were trained on gaps with their left, right or both sides known), so
+what is composed anew joins both ends. Codec tokens are written from left to right: they go on from what is before, and
+the sound fades into what comes after. Shape letters: T samples, F semantic frames, A codec frames, K streams.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accompany.audio import fit_length
+from accompany.common.progress import Progress, part_of
+from accompany.errors import InputError
+from accompany.generation.draft import Draft, Made
+from accompany.generation.pipeline import (
+    VocalAnalysis,
+    acoustic_sampling,
+    as_array,
+    build_conditions,
+    extract_features,
+    sampling_for,
+)
+from accompany.generation.settings import Settings
+from accompany.generation.take import Edit
+from accompany.models.bundles import Bundle
+from accompany.music.bars import longer_plan
+from accompany.music.plan import Plan, beat_positions
+from accompany.sound.level import PEAK, gain_for
+from accompany.stages.sampling import seed_for
+
+SHORTEST_S = 0.25
+_LONGEST_EXTENSION_S = 600.0
+_FADE_IN_S, _FADE_OUT_S = 0.02, 0.06
+_LEAD_IN_S = 3.0
+_COMPOSED = 0.5
+
+
+def apply(
+    bundle: Bundle, voice: np.ndarray, old: Made, edit: Edit, progress: Progress | None = None
+) -> tuple[Made, np.ndarray, float]:
+    """Do what an edit says: the accompaniment, the voice [1, T'], and the seconds put before it.
+
+    Raises:
+        InputError: as the function of that kind, or there is no such kind.
+    """
+    numbers, settings = edit.arguments, edit.settings
+    try:
+        if edit.kind == "retake":
+            made = retake(bundle, voice, old, settings, numbers["from_s"], numbers["to_s"], progress)
+        elif edit.kind == "vary":
+            made = vary(bundle, voice, old, settings, numbers["strength"], progress)
+        elif edit.kind == "extend":
+            return extend(bundle, voice, old, settings, numbers["before_s"], numbers["after_s"], progress)
+        else:
+            raise InputError(f"There is no edit '{edit.kind}'; known are retake, vary and extend.")
+    except KeyError as error:
+        raise InputError(f"The edit '{edit.kind}' lacks {error}; give what accompany wrote.") from error
+    return made, voice, 0.0
+
+
+@torch.inference_mode()
+def retake(
+    bundle: Bundle,
+    voice: np.ndarray,
+    old: Made,
+    settings: Settings,
+    from_s: float,
+    to_s: float,
+    progress: Progress | None = None,
+) -> Made:
+    """Make the region from `from_s` to `to_s` of an accompaniment again; every sample outside stays as it is.
+
+    Args:
+        bundle: the model.
+        voice: [1, T].
+        old: with a draft.
+        settings: of the new region; its plan is played.
+        from_s, to_s: in seconds.
+        progress: called with the share done, 0 to 1.
+
+    Raises:
+        InputError: the region is too short or outside of the song, or there is no draft.
+    """
+    draft, rate = draft_of(old), bundle.codec.sample_rate
+    n_samples = old.samples.shape[-1]
+    first, last = region_samples(from_s, to_s, n_samples, rate)
+    analysis = VocalAnalysis(extract_features(bundle, voice), old.plan)
+    opened = np.zeros(draft.codes.shape[-1], bool)
+    frame_rate = bundle.melody.frame_rate
+    opened[int(first / rate * frame_rate) : int(np.ceil(last / rate * frame_rate - 1e-6))] = True
+    new = _rewrite(bundle, analysis, settings, draft, opened, opened, progress)
+    sound = _decode_part(bundle, new, first, last, n_samples)
+    joined = old.samples.copy()
+    joined[:, first:last] = _faded(old.samples[:, first:last], sound, rate, first > 0, last < n_samples)
+    return Made(joined, old.plan, new)
+
+
+@torch.inference_mode()
+def vary(
+    bundle: Bundle,
+    voice: np.ndarray,
+    old: Made,
+    settings: Settings,
+    strength: float,
+    progress: Progress | None = None,
+) -> Made:
+    """Compose a share `strength` (0 to 1) of the beats anew, drawn by the seed, and play everything anew.
+
+    With the same seed a larger strength changes the beats of a smaller one and more. At 0 the notes stay, and only how
+    they are played differs.
+
+    Raises:
+        InputError: a strength out of range, or there is no draft.
+    """
+    if not 0 <= strength <= 1:
+        raise InputError(f"The strength {strength:g} must be from 0 to 1.")
+    draft = draft_of(old)
+    analysis = VocalAnalysis(extract_features(bundle, voice), old.plan)
+    opened = _drawn_beats(old.plan, draft.codes.shape[-1], bundle.melody.frame_rate, strength, settings.seed)
+    new = _rewrite(bundle, analysis, settings, draft, opened, np.ones_like(opened), progress)
+    tokens = torch.from_numpy(new.tokens).long()[None]
+    sound = bundle.codec.decode(tokens, old.samples.shape[-1])[0].float().cpu().numpy()
+    gain = gain_for(sound, voice, bundle.codec.sample_rate, settings.level_db)
+    return Made(sound * np.float32(gain), old.plan, dataclasses.replace(new, gain=gain))
+
+
+@torch.inference_mode()
+def extend(
+    bundle: Bundle,
+    voice: np.ndarray,
+    old: Made,
+    settings: Settings,
+    before_s: float,
+    after_s: float,
+    progress: Progress | None = None,
+) -> tuple[Made, np.ndarray, float]:
+    """Play on before and after a song, while the voice rests.
+
+    Lengths are rounded to frames of the semantic grid. The chords before are those of the first bars, those after are
+    those of the last. Of what was there only the outermost 60 ms are touched, where the sound goes over.
+
+    Returns:
+        The longer accompaniment, the voice [1, T'] with its rests, and the seconds put before it.
+
+    Raises:
+        InputError: nothing to add, more than ten minutes of it, or there is no draft.
+    """
+    for value in (before_s, after_s):
+        if not 0 <= value <= _LONGEST_EXTENSION_S:
+            raise InputError(f"An extension of {value:g} s must be from 0 to {_LONGEST_EXTENSION_S:g} s.")
+    draft, rate, frame_rate = draft_of(old), bundle.codec.sample_rate, bundle.melody.frame_rate
+    lead = round(before_s * frame_rate)
+    before, after = round(lead / frame_rate * rate), round(after_s * rate)
+    if before + after == 0:
+        raise InputError("There is nothing to add; give seconds before or after.")
+    n_old = old.samples.shape[-1]
+    longer = np.pad(voice, [(0, 0), (before, after)])
+    plan = longer_plan(old.plan, n_old / rate, before / rate, after / rate)
+    features = extract_features(bundle, longer)
+    n_frames = features.shape[1]
+    n_kept = min(draft.codes.shape[-1], n_frames - lead)
+    opened = np.ones(n_frames, bool)
+    opened[lead : lead + n_kept] = False
+    ratio = bundle.acoustic.config.ratio
+    spaced = Draft(
+        _placed(draft.codes, lead, n_frames, n_kept),
+        _placed(draft.tokens, ratio * lead, ratio * n_frames, ratio * n_kept),
+        draft.gain,
+    )
+    new = _rewrite(bundle, VocalAnalysis(features, plan), settings.playing(plan), spaced, opened, opened, progress)
+    made = np.pad(old.samples, [(0, 0), (before, after)])
+    fade = min(round(_FADE_OUT_S * rate), n_old // 2)
+    rising = np.linspace(0, 1, fade, dtype=np.float32)
+    if before:
+        sound = _decode_part(bundle, new, 0, before + fade, made.shape[-1])
+        made[:, :before] = sound[:, :before]
+        made[:, before : before + fade] = rising * old.samples[:, :fade] + rising[::-1] * sound[:, before:]
+    if after:
+        end = before + n_old
+        sound = _decode_part(bundle, new, end - fade, made.shape[-1], made.shape[-1])
+        made[:, end:] = sound[:, fade:]
+        made[:, end - fade : end] = rising[::-1] * old.samples[:, n_old - fade :] + rising * sound[:, :fade]
+    return Made(made, plan, new), longer, before / rate
+
+
+def draft_of(made: Made) -> Draft:
+    """The draft of an accompaniment; InputError where there is none."""
+    if made.draft is None:
+        raise InputError("This take cannot be edited: it was made by a model without a draft, or loaded without it.")
+    return made.draft
+
+
+def region_samples(from_s: float, to_s: float, n_samples: int, sample_rate: int) -> tuple[int, int]:
+    """A region in seconds as samples inside a song. InputError when too little of it is."""
+    seconds = n_samples / sample_rate
+    rises = 0 <= from_s < to_s < math.inf  # not-a-number does not
+    first, last = (min(round(edge * sample_rate), n_samples) for edge in (from_s, to_s)) if rises else (0, 0)
+    if last - first < SHORTEST_S * sample_rate:
+        raise InputError(
+            f"The region {from_s:g} to {to_s:g} s must cover at least {SHORTEST_S:g} s of the {seconds:.2f} s of "
+            "the song."
+        )
+    return first, last
+
+
+def _placed(codes: np.ndarray, start: int, total: int, count: int) -> np.ndarray:
+    """Codes [K, n] put at `start` among `total` frames, -1 around them."""
+    placed = np.full((len(codes), total), -1, codes.dtype)
+    placed[:, start : start + count] = codes[:, :count]
+    return placed
+
+
+def _drawn_beats(plan: Plan, n_frames: int, frame_rate: float, strength: float, seed: int) -> np.ndarray:
+    """[F] bool: the frames of a share of the beats (of seconds, where there are no beats)."""
+    centres_s = (np.arange(n_frames) + 0.5) / frame_rate
+    cells = np.floor(beat_positions(plan, centres_s) if plan.beats_s else centres_s).astype(int)
+    cells -= cells[0]
+    draws = np.random.default_rng(seed).random(cells[-1] + 1)
+    return np.asarray(draws < strength)[cells]
+
+
+def _rewrite(
+    bundle: Bundle,
+    analysis: VocalAnalysis,
+    settings: Settings,
+    draft: Draft,
+    compose: np.ndarray,
+    play: np.ndarray,
+    progress: Progress | None,
+) -> Draft:
+    """A draft with the codes of the frames `compose` [F] and the tokens of the frames `play` [F] written anew."""
+    report = progress or (lambda share: None)
+    conditions = build_conditions(bundle, analysis, settings)
+    semantic, acoustic, ratio = bundle.semantic, bundle.acoustic, bundle.acoustic.config.ratio
+    codes, tokens = (torch.from_numpy(each).long().to(bundle.device)[None] for each in (draft.codes, draft.tokens))
+    for start, stop in _spans(compose, semantic.config.context_frames):
+        part = slice(start, stop)
+        known = codes[..., part].masked_fill(_mask(compose[part], codes), -1)
+        written = semantic.generate_long(
+            conditions.window(start, stop).with_known(known),
+            sampling_for(semantic.config.sampling, settings),
+            [seed_for(settings.seed, 0)],
+            progress=part_of(report, 0.0, _COMPOSED),
+        )
+        codes[..., part] = written
+    for start, stop in _spans(play, acoustic.config.context_frames):
+        part, fine = slice(start, stop), slice(ratio * start, ratio * stop)
+        known = tokens[..., fine].masked_fill(_mask(play[part].repeat(ratio), tokens), -1)
+        tokens[..., fine] = acoustic.generate_long(
+            conditions.window(start, stop),
+            codes[..., part],
+            acoustic_sampling(bundle, settings),
+            [seed_for(settings.seed, 1)],
+            known=known,
+            progress=part_of(report, _COMPOSED, 1.0),
+        )
+    report(1.0)
+    return Draft(as_array(codes[0]), as_array(tokens[0]), draft.gain)
+
+
+def _spans(opened: np.ndarray, context: int) -> list[tuple[int, int]]:
+    """Stretches that hold the open frames [F] with `context` frames around them; near ones are one."""
+    spans: list[tuple[int, int]] = []
+    for frame in np.flatnonzero(opened).tolist():
+        start, stop = max(frame - context, 0), min(frame + 1 + context, len(opened))
+        if spans and start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], stop)
+        else:
+            spans.append((start, stop))
+    return spans
+
+
+def _mask(opened: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(opened)).to(like.device)
+
+
+def _decode_part(bundle: Bundle, draft: Draft, first: int, last: int, n_samples: int) -> np.ndarray:
+    """The sound [C, last - first] of a stretch of a draft, decoded with what is around it, peaks below 1."""
+    codec = bundle.codec
+    per_code = codec.sample_rate / codec.frame_rate
+    lead = round(_LEAD_IN_S * codec.frame_rate)
+    begin = max(int(first / per_code) - lead, 0)
+    end = min(int(np.ceil(last / per_code)) + lead, draft.tokens.shape[-1])
+    tokens = torch.from_numpy(np.ascontiguousarray(draft.tokens[:, begin:end])).long()[None]
+    offset = round(begin * per_code)
+    length = min(round(end * per_code), n_samples) - offset
+    sound = codec.decode(tokens, length)[0].float().cpu().numpy()
+    part = fit_length(sound[:, first - offset :], last - first) * np.float32(draft.gain)
+    peak = float(np.abs(part).max(initial=0.0))
+    return np.asarray(part * np.float32(PEAK / peak) if peak > PEAK else part)
+
+
+def _faded(old: np.ndarray, new: np.ndarray, rate: int, fade_in: bool, fade_out: bool) -> np.ndarray:
+    """A region [C, n] of `new` that begins and ends as `old`.
+
+    At the left the new sound goes on from the old one, so the two are alike and their weights sum to 1; at the right
+    they are strangers, and the squares of the weights do.
+    """
+    made = new.copy()
+    if fade_in:
+        n = min(round(_FADE_IN_S * rate), new.shape[-1] // 4)
+        rising = np.linspace(0, 1, n, dtype=np.float32)
+        made[:, :n] = rising * new[:, :n] + (1 - rising) * old[:, :n]
+    if fade_out:
+        n = min(round(_FADE_OUT_S * rate), new.shape[-1] // 4)
+        angle = np.linspace(0, np.pi / 2, n, dtype=np.float32)
+        made[:, -n:] = np.cos(angle) * new[:, -n:] + np.sin(angle) * old[:, -n:]
+    return np.clip(made, -PEAK, PEAK)

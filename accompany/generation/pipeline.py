@@ -1,0 +1,197 @@
+"""From vocals to their accompaniments: analyze, plan, compose, play, decode, set the level.
+
+After LLambada (Sing-On-Your-Beat, arXiv 2411.01661). Shape letters: B items, T samples, F semantic frames,
+A codec frames, K streams of codes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from accompany import audio
+from accompany.common.devices import give_memory_back
+from accompany.common.progress import Progress, part_of
+from accompany.generation.draft import Draft, Made
+from accompany.generation.planning import make_plan
+from accompany.generation.prompts import embed_frames, is_timed, names_sections, texts_per_frame
+from accompany.generation.sections import find_sections
+from accompany.generation.settings import Settings
+from accompany.models.bundles import Bundle, LlambadaBundle
+from accompany.music.plan import Plan, control_track
+from accompany.sound.level import gain_for
+from accompany.stages.conditions import Conditions, make_conditions, stack
+from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig, seed_for
+
+_ANALYZED, _COMPOSED, _PLAYED = 0.1, 0.5, 0.9
+_DECODED_S = 5.0
+
+
+@dataclass(frozen=True)
+class VocalAnalysis:
+    """What a vocal is accompanied by: its features [1, F, Dv] and its plan."""
+
+    features: Tensor
+    plan: Plan
+
+
+def perform(
+    bundle: Bundle | LlambadaBundle,
+    vocals: Sequence[np.ndarray],
+    settings: Sequence[Settings],
+    progress: Progress | None = None,
+) -> list[Made]:
+    """Make the accompaniments of vocals with a model of any kind; arguments as in `accompany_vocals`."""
+    if isinstance(bundle, Bundle):
+        return accompany_vocals(bundle, vocals, settings, progress)
+    from accompany.generation import llambada  # its own way, which the bundled models need not load
+
+    return llambada.accompany_vocals(bundle, vocals, settings, progress)
+
+
+def accompany_vocals(
+    bundle: Bundle,
+    vocals: Sequence[np.ndarray],
+    settings: Sequence[Settings],
+    progress: Progress | None = None,
+) -> list[Made]:
+    """Make the accompaniments of vocals of any lengths, the stages' codes in one batch.
+
+    Args:
+        bundle: the model.
+        vocals: each mono float32 [1, T] at the codec's rate.
+        settings: one for each, which differ in their prompts only; a result depends on these, its vocal and the model.
+        progress: called with the share done, 0 to 1.
+    """
+    report = progress or (lambda share: None)
+    analyses = []
+    for vocal, each in zip(vocals, settings, strict=True):
+        analyses.append(analyze(bundle, vocal, each))
+        report(_ANALYZED * len(analyses) / len(vocals))
+    return accompany_analyzed(bundle, vocals, analyses, settings, report)
+
+
+@torch.inference_mode()
+def analyze(bundle: Bundle, vocal: np.ndarray, settings: Settings) -> VocalAnalysis:
+    """Features of a vocal [1, T] at the codec's rate, and its plan: beats, chords and key, as far as not given."""
+    features = extract_features(bundle, vocal)
+    return VocalAnalysis(features, make_plan(bundle.listener, features, settings))
+
+
+@torch.inference_mode()
+def accompany_analyzed(
+    bundle: Bundle,
+    vocals: Sequence[np.ndarray],
+    analyses: list[VocalAnalysis],
+    settings: Sequence[Settings],
+    progress: Progress | None = None,
+) -> list[Made]:
+    """As `accompany_vocals`, for vocals analyzed before; empties `analyses`, to hold less of long ones."""
+    report = progress or (lambda share: None)
+    first, plans = settings[0], [each.plan for each in analyses]
+    conditions = [build_conditions(bundle, each, wanted) for each, wanted in zip(analyses, settings, strict=True)]
+    analyses.clear()
+    n_frames, batch = [each.n_frames for each in conditions], stack(conditions)
+    codes = bundle.semantic.generate_long(
+        batch,
+        sampling_for(bundle.semantic.config.sampling, first),
+        [seed_for(first.seed, 0)] * len(vocals),
+        progress=part_of(report, _ANALYZED, _COMPOSED),
+    )
+    tokens = bundle.acoustic.generate_long(
+        batch,
+        codes,
+        acoustic_sampling(bundle, first),
+        [seed_for(first.seed, 1)] * len(vocals),
+        progress=part_of(report, _COMPOSED, _PLAYED),
+    )
+    del conditions, batch
+    give_memory_back()
+    made = []
+    for item, (vocal, plan) in enumerate(zip(vocals, plans, strict=True)):
+        own = tokens[item : item + 1, :, : bundle.acoustic.config.ratio * n_frames[item]]
+        sound = bundle.codec.decode(own, vocal.shape[-1], chunk_s=_DECODED_S)[0].float().cpu().numpy()
+        gain = gain_for(sound, vocal, bundle.codec.sample_rate, first.level_db)
+        sound *= np.float32(gain)
+        draft = Draft(as_array(codes[item, :, : n_frames[item]]), as_array(own[0]), gain)
+        made.append(Made(sound, plan, draft))
+        report(_PLAYED + (1.0 - _PLAYED) * len(made) / len(vocals))
+    return made
+
+
+def as_array(codes: Tensor) -> np.ndarray:
+    """Codes of any shape as int32."""
+    return codes.to(torch.int32).cpu().numpy()
+
+
+def extract_features(bundle: Bundle, vocal: np.ndarray) -> Tensor:
+    """Features [1, F, Dv] of a vocal [1, T] at the codec's rate: melody features, then MERT states."""
+    rate = bundle.codec.sample_rate
+    n_frames = audio.frame_count(vocal.shape[-1], rate, bundle.melody.frame_rate)
+    for_melody = torch.from_numpy(audio.resample(vocal, rate, bundle.melody.sample_rate))
+    for_mert = torch.from_numpy(audio.resample(vocal, rate, bundle.mert.sample_rate))
+    device = bundle.device
+    melody = bundle.melody.encode(for_melody.to(device), n_frames)
+    states = bundle.mert.encode(for_mert.to(device), n_frames)
+    return torch.cat([melody, states], dim=-1)
+
+
+def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings) -> Conditions:
+    """Conditions of both stages on the semantic grid; the prompt may hold cues (`accompany.generation.prompts`)."""
+    features, prompt = analysis.features, settings.prompt
+    n_frames, frame_rate = features.shape[1], bundle.melody.frame_rate
+    control, mask = control_track(analysis.plan, n_frames, frame_rate)
+    conditions = make_conditions(
+        bundle.semantic.config.conditions,
+        n_frames,
+        vocal=features,
+        text=bundle.clap.embed_text([prompt]).to(features.device) if prompt and not is_timed(prompt) else None,
+        control=control[None].to(features.device),
+        control_mask=mask[None].to(features.device),
+    )
+    if is_timed(prompt):
+        melody = features[0, :, : bundle.melody.dim].float().cpu().numpy()
+        sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(prompt) else ()
+        text, is_set = embed_frames(texts_per_frame(prompt, sections, n_frames, frame_rate), bundle.clap.embed_text)
+        conditions = dataclasses.replace(
+            conditions, text=text.to(features.device), text_mask=is_set.to(features.device)
+        )
+    if settings.like is None:
+        return conditions
+    return _blend_style(conditions, torch.tensor(settings.like), settings.like_strength)
+
+
+def _blend_style(conditions: Conditions, like: Tensor, strength: float | None) -> Conditions:
+    """Conditions whose text is blended with the CLAP embedding [Dt] of a recording, or is that where there is none."""
+    share = 1.0 if strength is None else strength
+    like = like.to(conditions.text)
+    is_set = conditions.text_mask[..., None]
+    blended = functional.normalize((1 - share) * conditions.text + share * like, dim=-1)
+    text = torch.where(is_set, blended, like)
+    return dataclasses.replace(conditions, text=text, text_mask=torch.ones_like(conditions.text_mask))
+
+
+def sampling_for(own: SamplingConfig, settings: Settings) -> SamplingConfig:
+    """How the semantic stage draws: as its config says, as far as the settings do not say otherwise."""
+    return dataclasses.replace(
+        own,
+        temperature=own.temperature if settings.temperature is None else settings.temperature,
+        guidance=own.guidance if settings.guidance is None else settings.guidance,
+        guidance_vocal=_vocal_guidance(own, settings),
+    )
+
+
+def acoustic_sampling(bundle: Bundle, settings: Settings) -> MaskedSamplingConfig:
+    """How the acoustic stage draws."""
+    own = bundle.acoustic.config.sampling
+    return dataclasses.replace(own, guidance_vocal=_vocal_guidance(own, settings))
+
+
+def _vocal_guidance(own: SamplingConfig, settings: Settings) -> float:
+    return own.guidance_vocal * (1.0 if settings.follow is None else settings.follow)

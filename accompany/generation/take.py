@@ -1,0 +1,217 @@
+"""A take: what a band played to a vocal, how it was asked for, and its files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from accompany import audio
+from accompany.common.channels import corrected
+from accompany.errors import InputError
+from accompany.generation.settings import Settings
+from accompany.sound import Sound
+
+if TYPE_CHECKING:
+    from accompany.generation.draft import Draft
+    from accompany.music.plan import Plan
+    from accompany.sound.separation import SongSeparator
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a take's voice comes from, in full quality.
+
+    Attributes:
+        n_samples, sample_rate: of the recording, per channel and in Hz.
+        path: the recording, where it is a file.
+        samples: the recording [C, T], where it is not.
+        before_s: seconds of rest that an extension put before it.
+    """
+
+    n_samples: int
+    sample_rate: int
+    path: Path | None = None
+    samples: np.ndarray | None = field(default=None, repr=False, compare=False)
+    before_s: float = 0.0
+
+    def read(self) -> np.ndarray:
+        """The recording float32 [C, T] at its own rate. InputError when the file is gone or another by now."""
+        if self.samples is not None:
+            return self.samples
+        assert self.path is not None
+        sound = audio.read(self.path)
+        if (sound.samples.shape[-1], sound.sample_rate) != (self.n_samples, self.sample_rate):
+            raise InputError(f"{self.path} is another recording now; put back the one that the take was made from.")
+        return sound.samples
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What was done to a take after it was generated, so that it can be done again.
+
+    Attributes:
+        kind: "retake", "vary" or "extend".
+        arguments: numbers that this method of `Band` takes, by name.
+        settings: of what was made.
+    """
+
+    kind: str
+    arguments: Mapping[str, float]
+    settings: Settings
+
+    def as_dict(self) -> dict[str, Any]:
+        """The edit, ready for JSON."""
+        return {"kind": self.kind, "arguments": dict(self.arguments), "settings": self.settings.as_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Edit:
+        """What `as_dict` gave, by way of JSON. KeyError, TypeError, ValueError or InputError for what is none."""
+        try:
+            numbers = {str(name): float(value) for name, value in values["arguments"].items()}
+            return cls(str(values["kind"]), numbers, Settings.from_dict(values["settings"]))
+        except (AttributeError, OverflowError) as error:
+            raise InputError(f"The edit cannot be read ({error}); give what accompany wrote.") from error
+
+
+@dataclass(frozen=True)
+class Take:
+    """One accompaniment, sample-aligned with its vocal.
+
+    Attributes:
+        samples: the band, float32 [C, T], peaks below 1.
+        sample_rate: Hz, of `samples` and `vocals`.
+        vocals: the voice, mono float32 [1, T].
+        plan: the beats, bars, chords and key that the band played; empty for a model that plans nothing.
+        settings: what it was asked for.
+        wall_s: seconds that it took; of takes made together, a share by length.
+        source: the recording of the voice.
+        draft: what the stages wrote, from which parts can be made again; None for a model of another kind.
+        edits: what was done to it since, first things first.
+        scores: how well it fits, by name (`accompany.generation.scores`), where it was measured.
+    """
+
+    samples: np.ndarray
+    sample_rate: int
+    vocals: np.ndarray
+    plan: Plan
+    settings: Settings
+    wall_s: float = field(compare=False)
+    source: Source | None = field(default=None, compare=False, repr=False)
+    draft: Draft | None = field(default=None, compare=False, repr=False)
+    edits: tuple[Edit, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def seed(self) -> int:
+        """The seed that makes this take again."""
+        return self.settings.seed
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.samples.shape[-1] / self.sample_rate
+
+    @property
+    def mix(self) -> np.ndarray:
+        """Voice and band together, float32 [C, T], peaks below 1."""
+        from accompany.sound.level import mix
+
+        return mix(self.vocals, self.samples)
+
+    def save(self, path: str | os.PathLike[str], sound: Sound | None = None) -> None:
+        """Write the accompaniment; the suffix chooses the format.
+
+        Args:
+            path: .wav, .flac, .aiff, .mp3 or .ogg.
+            sound: rate, depth, loudness and effects; None writes what the band played, as it is.
+
+        Raises:
+            InputError: the suffix is none of these, cannot be as `sound` asks, or the folder is not writable.
+        """
+        if sound is None or sound.changes_nothing:
+            audio.write(path, self.samples, self.sample_rate)
+        else:
+            self._write(path, self.rendered(sound), sound)
+
+    def save_mix(self, path: str | os.PathLike[str], sound: Sound | None = None) -> None:
+        """Write voice and band together, as `save` does; with a `sound` the voice is the recording in full quality."""
+        if sound is None or sound.changes_nothing:
+            audio.write(path, self.mix, self.sample_rate)
+        else:
+            self._write(path, self.rendered_mix(sound), sound)
+
+    def save_stems(
+        self, path: str | os.PathLike[str], model: str | SongSeparator, sound: Sound | None = None
+    ) -> list[Path]:
+        """Write drums, bass and other, separated by a Demucs model, beside `path` as `<stem>.drums.wav` and so on.
+
+        Raises:
+            InputError: as `save`, or no such Demucs model.
+        """
+        from accompany.sound.stems import split_stems
+
+        path, sound = Path(path), sound or Sound()
+        written = []
+        for name, samples in split_stems(self.samples, self.sample_rate, model).sounds.items():
+            target = path.with_name(f"{path.stem}.{name}{path.suffix}")
+            rate = sound.sample_rate or self.sample_rate
+            resampled = audio.fit_length(audio.resample(samples, self.sample_rate, rate), self._length_at(rate))
+            self._write(target, resampled, sound)
+            written.append(target)
+        return written
+
+    def save_midi(self, path: str | os.PathLike[str]) -> None:
+        """Write tempo map, chords and beats as MIDI. InputError for a model that plans nothing."""
+        from accompany.sound.midi import write_midi
+
+        write_midi(path, self.plan, self.seconds)
+
+    def rendered(self, sound: Sound) -> np.ndarray:
+        """The accompaniment [C, T'] as `sound` asks, at its rate or the model's."""
+        from accompany.sound.render import finish
+
+        made = self._band(sound)
+        return finish(made, sound.sample_rate or self.sample_rate, sound) if sound.changes_sound else made
+
+    def rendered_mix(self, sound: Sound) -> np.ndarray:
+        """Voice and band [C, T'] as `sound` asks, true peaks below its ceiling."""
+        from accompany.sound.render import finish, mix_of
+
+        rate = sound.sample_rate or self.sample_rate
+        return finish(mix_of(self._voice(rate), self._band(sound), sound), rate, sound)
+
+    def _band(self, sound: Sound) -> np.ndarray:
+        from accompany.sound.render import band_of
+
+        rate = sound.sample_rate or self.sample_rate
+        return band_of(self.samples, self.sample_rate, self._length_at(rate), rate, sound)
+
+    def _voice(self, rate: int) -> np.ndarray:
+        """The voice [C, T'] at a rate: the recording itself, without offsets and with channels that add up."""
+        if self.source is None:
+            voice = audio.resample(self.vocals, self.sample_rate, rate)
+        else:
+            recording, _ = corrected(self.source.read())
+            voice = audio.resample(recording, self.source.sample_rate, rate)
+            before = round(self.source.before_s * rate)
+            voice = np.pad(voice, [(0, 0), (before, 0)]) if before else voice
+        return audio.fit_length(voice, self._length_at(rate))
+
+    def _length_at(self, rate: int) -> int:
+        """Samples at a rate; from the recording's own length, so that its rounding is the only one."""
+        source = self.source
+        at_own_rate = audio.resampled_length(self.samples.shape[-1], self.sample_rate, rate)
+        if source is None or any(edit.kind == "extend" for edit in self.edits):
+            return at_own_rate
+        return audio.resampled_length(source.n_samples, source.sample_rate, rate)
+
+    def _write(self, path: str | os.PathLike[str], samples: np.ndarray, sound: Sound) -> None:
+        from accompany.sound.files import write
+
+        about = f"accompany, seed {self.seed}: {self.settings.prompt}"
+        write(path, samples, sound.sample_rate or self.sample_rate, sound.bits, sound.start_s, about)

@@ -1,0 +1,81 @@
+"""`accompany bundle`: a model put together from the folders of its parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from accompany.common.config import did_you_mean
+from accompany.errors import InputError
+from accompany.models.bundles import KINDS, OWN_KIND
+from accompany.models.parts import load_part_of
+from accompany.models.pretrained import PARTS, PartInfo, find_bundle, read_bundle, write_bundle
+
+PathLike = str | os.PathLike[str]
+
+
+def assemble(
+    out_dir: PathLike,
+    folders: Mapping[str, PathLike],
+    *,
+    base: PathLike | None = None,
+    name: str | None = None,
+    license: str = "Apache-2.0",
+    card: PathLike | None = None,
+) -> Path:
+    """Write a bundle of the parts in `folders`, the rest taken from the model `base`.
+
+    Args:
+        out_dir: the model's folder; a bundle that is there is replaced.
+        folders: part (`mert`, `clap`, `codec`, `semantic_codes`, `listener`, `semantic`, `acoustic`) to its folder.
+            Without stages the bundle can tokenize, but not generate.
+        base: bundled name, folder or hub id of a model.
+        name: default: the name of `out_dir`.
+        license: of the parts in `folders`; those of `base` keep theirs, and so does the whole when `base` is given.
+        card: a model card in Markdown.
+
+    Raises:
+        InputError: an unknown part, a folder that holds no such part, no part at all, or no place to write.
+    """
+    parts: dict[str, PartInfo] = {}
+    whole, kind = license, OWN_KIND
+    if base is not None:
+        info = read_bundle(find_bundle(base))
+        parts = {part.name: part for part in info.parts}
+        whole, kind = info.license, info.kind
+    for part, folder in folders.items():
+        parts[part] = _checked(part, folder, KINDS[kind].PARTS, license)
+    if not parts:
+        raise InputError(f"A model needs parts; give some as part=DIR (parts: {', '.join(PARTS)}), or --from a model.")
+    if card is not None and not Path(card).is_file():
+        raise InputError(f"There is no model card '{card}'; name a Markdown file.")
+    return write_bundle(out_dir, name=name or Path(out_dir).name, license=whole, parts=parts, card=card, kind=kind)
+
+
+def read_parts(words: Sequence[str]) -> dict[str, str]:
+    """The folders of `part=DIR` words by part. InputError for another form, or a part that is named twice."""
+    found: dict[str, str] = {}
+    for word in words:
+        part, equals, folder = word.partition("=")
+        if not equals or not part or not folder:
+            raise InputError(f"'{word}' is no part; write part=DIR, for example semantic=runs/semantic/model.")
+        if part in found:
+            raise InputError(f"The part '{part}' is given twice; leave one out.")
+        found[part] = os.path.expanduser(folder)
+    return found
+
+
+def _checked(part: str, folder: PathLike, known: tuple[str, ...], license: str) -> PartInfo:
+    if part not in known:
+        hint = did_you_mean(part, known) or f" (parts: {', '.join(known)})."
+        raise InputError(f"There is no part '{part}'{hint}")
+    path = Path(folder)
+    if not (path / "config.json").is_file():
+        raise InputError(f"{part}={folder} is no folder of a trained part (it has no config.json).")
+    info = PartInfo(part, path, license)
+    try:
+        load_part_of(info, "cpu")  # a part of another kind, or a broken one, would only be found by who uses the model
+    except InputError as error:
+        raise InputError(f"{part}={folder} is no part of this kind: {error}") from error
+    return info

@@ -1,0 +1,151 @@
+"""The parts of models: their names, where each lies, how it loads, and the rates it works at."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accompany.common.config import did_you_mean
+from accompany.common.weights import PathLike, load_module, read_mapping, resolve_folder
+from accompany.errors import InputError
+
+FROZEN_PARTS = ("mert", "clap", "codec", "semantic_codes")
+STAGE_PARTS = ("listener", "semantic", "acoustic")
+PARTS = FROZEN_PARTS + STAGE_PARTS
+OWN_KIND = "accompany"
+"""The kind of model that this package trains; `accompany.models.bundles.KINDS` has them all."""
+TOKEN_PARTS = ("clap_codes", "token_semantic", "token_coarse")
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """One part of a bundle: `source` is its folder or a hub id, `options` are arguments of its loader.
+
+    `bytes` is its size on disk (0 for a hub id), `rates` say what it works at ("24 kHz", "50 frames/s").
+    """
+
+    name: str
+    source: Path | str
+    license: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    bytes: int = 0
+    rates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What `bundle.json` says of a bundle in the folder `path`."""
+
+    name: str
+    path: Path
+    license: str
+    parts: tuple[PartInfo, ...]
+    kind: str = OWN_KIND
+
+    @property
+    def bytes(self) -> int:
+        """Size of all parts on disk."""
+        return sum(part.bytes for part in self.parts)
+
+    def part(self, name: str) -> PartInfo:
+        """The part of this name; InputError when the bundle lacks it."""
+        found = next((part for part in self.parts if part.name == name), None)
+        if found is None:
+            there = ", ".join(part.name for part in self.parts) or "none"
+            raise InputError(f"The model {self.path} has no part '{name}' (it has: {there}); use a complete model.")
+        return found
+
+
+def part_order(name: str) -> tuple[int, str]:
+    """A key that sorts parts as they stand in a model, those unknown last."""
+    known = PARTS + TOKEN_PARTS
+    return (known.index(name) if name in known else len(known), name)
+
+
+def rates(name: str, folder: Path, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The rates of an encoder, from its config files."""
+
+    def value(key: str, default: Any = None, file: str = "config.json") -> Any:
+        return read_mapping(folder / file).get(key, default) if (folder / file).is_file() else default
+
+    if name in ("mert", "clap"):
+        input_rate = (f"{value('sampling_rate', 0, 'preprocessor_config.json') / 1000:g} kHz",)
+        return input_rate if name == "clap" else (*input_rate, f"{options.get('frame_rate', 25):g} frames/s")
+    if name == "codec":
+        hop = math.prod(value("upsampling_ratios", ()))
+        rate = value("sampling_rate", 0)
+        channels = "stereo" if value("audio_channels", 1) == 2 else "mono"
+        return f"{rate / 1000:g} kHz", channels, f"{rate / hop:g} frames/s"
+    if name == "semantic_codes":
+        return f"{value('frame_rate', 0):g} frames/s", " + ".join(map(str, value("sizes", ()))) + " codes"
+    return ()
+
+
+def load_part_of(part: PartInfo, device: str) -> Any:
+    """Build one part on the device (the codec on the CPU for "mps"); InputError when it is broken or unknown."""
+    loader = _loaders()[part.name]
+    options = dict(part.options)
+    known = inspect.signature(loader).parameters
+    for option in options:
+        if option not in known:
+            raise InputError(f"The part '{part.name}' has no option '{option}'{did_you_mean(option, known) or '.'}")
+    try:
+        module = loader(part.source, license=part.license, **options)
+    except (TypeError, ValueError, ArithmeticError) as error:  # sizes that are no sizes
+        raise InputError(
+            f"The part '{part.name}' in {part.source} cannot be built ({error}); check its config and its options."
+        ) from error
+    # EnCodec garbles its output on Apple's MPS without a word, so it stays on the CPU there.
+    return module.to("cpu" if part.name == "codec" and device == "mps" else device)
+
+
+def _loaders() -> dict[str, Callable[..., Any]]:
+    """How each part loads; imports are inside, so that one part does not pull in the others."""
+
+    def mert(source: PathLike, *, license: str, layer: int | None = None, frame_rate: float = 25.0) -> Any:
+        from accompany.encoders.mert import Mert
+
+        return Mert.from_pretrained(source, layer=layer, frame_rate=frame_rate, license=license)
+
+    def clap(source: PathLike, *, license: str) -> Any:
+        from accompany.encoders.clap import Clap
+
+        return Clap.from_pretrained(source, license=license)
+
+    def codec(source: PathLike, *, license: str, n_codebooks: int | None = None) -> Any:
+        from accompany.encoders.codec import Codec
+
+        return Codec.from_pretrained(source, n_codebooks=n_codebooks, license=license)
+
+    def semantic_codes(source: PathLike, *, license: str) -> Any:
+        from accompany.encoders.semantic_codes import SemanticCodes
+
+        return SemanticCodes.from_pretrained(resolve_folder(source), license=license)
+
+    def listener(source: PathLike, *, license: str) -> Any:
+        from accompany.stages.listener import Listener
+
+        return load_module(Listener, resolve_folder(source), license=license)
+
+    def semantic(source: PathLike, *, license: str) -> Any:
+        from accompany.stages.semantic import SemanticStage
+
+        return load_module(SemanticStage, resolve_folder(source), license=license)
+
+    def acoustic(source: PathLike, *, license: str) -> Any:
+        from accompany.stages.acoustic import AcousticStage
+
+        return load_module(AcousticStage, resolve_folder(source), license=license)
+
+    def token_stage(source: PathLike, *, license: str) -> Any:
+        from accompany.stages.llambada import TokenStage
+
+        return load_module(TokenStage, resolve_folder(source), license=license)
+
+    loaders = (mert, clap, codec, semantic_codes, listener, semantic, acoustic)
+    tokens = {"clap_codes": semantic_codes, "token_semantic": token_stage, "token_coarse": token_stage}
+    return {loader.__name__: loader for loader in loaders} | tokens

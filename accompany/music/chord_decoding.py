@@ -1,0 +1,178 @@
+"""From a listener's frame-wise likelihoods to a key and to chords that change on beats. Numpy only.
+
+Viterbi at beat resolution with a prior that knows the key and where in the bar chords change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from accompany.music.harmony import N_CHORDS, NO_CHORD, diatonic_chords, label_of
+
+Chord = tuple[float, float, str]
+
+
+@dataclass(frozen=True)
+class ChordDecodingConfig:
+    """What is believed about chords before listening, in nats.
+
+    Attributes:
+        evidence: weight of a second of frame-wise log posteriors (frames repeat each other).
+        change_cost: for a change of chord at a downbeat, in the middle of a bar, and elsewhere.
+        fifth_cost: for each step on the circle of fifths that a change takes.
+        chromatic_cost: for changing to a chord outside the key.
+        silence_cost: for each beat without a chord: a band plays on.
+        heard: weight of the frames' log posteriors, in the mean over a beat, beside the harmoniser's.
+    """
+
+    evidence: float = 8.0
+    change_cost: tuple[float, float, float] = (1.0, 2.5, 4.5)
+    fifth_cost: float = 0.25
+    chromatic_cost: float = 1.5
+    silence_cost: float = 3.0
+    heard: float = 0.5
+
+
+def decode_key(log_posteriors: np.ndarray) -> int:
+    """The key 0..23 that frame-wise log posteriors [F, 24] agree on."""
+    return int(log_posteriors.mean(axis=0).argmax())
+
+
+def decode_chords(
+    log_posteriors: np.ndarray,
+    frame_rate: float,
+    beats_s: np.ndarray,
+    downbeats_s: np.ndarray,
+    key: int,
+    config: ChordDecodingConfig | None = None,
+) -> tuple[tuple[Chord, ...], float]:
+    """Decode majmin chords that change on beats.
+
+    Args:
+        log_posteriors: [F, 25].
+        frame_rate: frames a second.
+        beats_s, downbeats_s: the grid.
+        key: 0..23, makes its own chords likelier.
+        config: what is believed beforehand.
+
+    Returns:
+        (start_s, end_s, label) that cover the clip, and the mean posterior of what was chosen.
+    """
+    config = config or ChordDecodingConfig()
+    duration_s = len(log_posteriors) / frame_rate
+    edges_s = np.concatenate([[0.0], beats_s[(beats_s > 0.5 / frame_rate) & (beats_s < duration_s)], [duration_s]])
+    unary, posterior = _segment_scores(log_posteriors, edges_s * frame_rate)
+    unary = unary * config.evidence / frame_rate
+    unary[:, NO_CHORD] -= config.silence_cost
+    path = _chord_path(unary, _change_costs(edges_s[:-1], beats_s, downbeats_s, config), _moves(key, config))
+    confidence = float(np.mean(posterior[np.arange(len(path)), path]))
+    return _merged(edges_s, path), confidence
+
+
+def harmonised(
+    chances: np.ndarray,
+    log_posteriors: np.ndarray,
+    frame_rate: float,
+    beats_s: np.ndarray,
+    config: ChordDecodingConfig | None = None,
+) -> tuple[tuple[Chord, ...], float]:
+    """The likeliest chord of each beat, by a harmoniser and by what the frames say.
+
+    Args:
+        chances: [T, 25] the harmoniser's probabilities in each beat.
+        log_posteriors: [F, 25] of the frames.
+        frame_rate: frames a second.
+        beats_s: [T] at least two; what is before them has the first beat's chord.
+        config: weights.
+
+    Returns:
+        (start_s, end_s, label) that cover the clip, and the mean probability of what was chosen.
+    """
+    config = config or ChordDecodingConfig()
+    duration_s = len(log_posteriors) / frame_rate
+    inside = (beats_s > 0.5 / frame_rate) & (beats_s < duration_s)
+    edges_s = np.concatenate([[0.0], beats_s[inside], [duration_s]])
+    posterior = _segment_scores(log_posteriors, edges_s * frame_rate)[1]
+    numbers = np.maximum(np.searchsorted(beats_s, edges_s[:-1] + 1e-9, side="right") - 1, 0)
+    scores = np.log(chances[numbers] + 1e-6) + config.heard * np.log(posterior + 1e-4)
+    scores[:, NO_CHORD] -= config.silence_cost
+    path = scores.argmax(axis=1)
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return _merged(edges_s, path), float(np.mean(1.0 / shares.sum(axis=1)))
+
+
+def _segment_scores(log_posteriors: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the log posteriors between `edges` (in frames, fractions count), and mean posteriors, [S, 25] each."""
+
+    def integral(values: np.ndarray) -> np.ndarray:
+        total = np.concatenate([np.zeros((1, N_CHORDS)), np.cumsum(values, axis=0)])
+        low = np.minimum(edges.astype(int), len(values) - 1)
+        return np.diff(total[low] + (edges - low)[:, None] * values[low], axis=0)
+
+    lengths = np.diff(edges)[:, None]
+    return integral(np.maximum(log_posteriors, -8.0)), integral(np.exp(log_posteriors)) / lengths
+
+
+def _change_costs(
+    starts_s: np.ndarray, beats_s: np.ndarray, downbeats_s: np.ndarray, config: ChordDecodingConfig
+) -> np.ndarray:
+    at_downbeat = np.isin(starts_s, downbeats_s)
+    since = np.zeros(len(starts_s), int)
+    for segment in range(1, len(starts_s)):
+        since[segment] = 0 if at_downbeat[segment] else since[segment - 1] + 1
+    first, middle, other = config.change_cost
+    return np.where(at_downbeat, first, np.where(since == 2, middle, other))
+
+
+def _moves(key: int, config: ChordDecodingConfig) -> np.ndarray:
+    """[25, 25] cost of going from chord to chord, 0 for staying."""
+    index = np.arange(N_CHORDS - 1)
+    relative_major = np.where(index < 12, index, index + 3) % 12
+    on_circle = relative_major * 7 % 12
+    apart = np.abs(on_circle[:, None] - on_circle)
+    cost = np.zeros((N_CHORDS, N_CHORDS))
+    cost[:NO_CHORD, :NO_CHORD] = config.fifth_cost * np.minimum(apart, 12 - apart)
+    chromatic = [chord for chord in index if chord not in diatonic_chords(key)]
+    cost[:, chromatic] += config.chromatic_cost
+    np.fill_diagonal(cost, 0.0)
+    return cost
+
+
+def _chord_path(unary: np.ndarray, change_costs: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    change = 1.0 - np.eye(N_CHORDS)
+    score, came = unary[0].copy(), np.zeros(unary.shape, int)
+    for segment in range(1, len(unary)):
+        ways = score[:, None] - moves - change_costs[segment] * change
+        came[segment] = ways.argmax(axis=0)
+        score = ways.max(axis=0) + unary[segment]
+    path = np.zeros(len(unary), int)
+    path[-1] = score.argmax()
+    for segment in range(len(unary) - 1, 0, -1):
+        path[segment - 1] = came[segment, path[segment]]
+    return path
+
+
+def _merged(edges_s: np.ndarray, path: np.ndarray) -> tuple[Chord, ...]:
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(path)) + 1])
+    ends = np.concatenate([starts[1:], [len(path)]])
+    return tuple(
+        (float(edges_s[start]), float(edges_s[end]), label_of(int(path[start])))
+        for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def overlay(chords: Sequence[Chord], given: Sequence[Chord]) -> tuple[Chord, ...]:
+    """`chords` with the stretches of `given` in their place; both in order of time."""
+    kept: list[Chord] = list(given)
+    for start_s, end_s, label in chords:
+        for given_start_s, given_end_s, _ in given:
+            if given_start_s < end_s and given_end_s > start_s:
+                if start_s < given_start_s:
+                    kept.append((start_s, given_start_s, label))
+                start_s = given_end_s
+        if start_s < end_s:
+            kept.append((start_s, end_s, label))
+    return tuple(sorted(kept))

@@ -1,0 +1,1 @@
+"""Everything that trains: `accompany train`, `tune`, `export`."""

@@ -1,0 +1,172 @@
+"""The small training loop that the recipes of the smaller networks share.
+
+A batch depends on its step number alone, and the checkpoint holds the weights, the optimizer, the step and the state
+of torch's generator (dropout draws from it), so that a resumed run repeats an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from accompany.common.config import check_range, to_dict
+from accompany.common.files import complete
+from accompany.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """Length, pace and bookkeeping of one training loop.
+
+    Attributes:
+        steps: optimizer steps, at least 1.
+        lr: peak learning rate of AdamW, after `warmup_steps` of linear rise and before the cosine fall to 5%.
+        weight_decay: AdamW's decay, on matrices only.
+        grad_clip: largest norm of the gradient.
+        bf16: autocast to bfloat16 (a CPU with AMX gains two to three times).
+        log_every: steps between two log lines.
+        save_every: steps between two checkpoints.
+    """
+
+    steps: int = 1000
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    grad_clip: float = 1.0
+    bf16: bool = True
+    log_every: int = 50
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        """Refuse a loop that cannot run."""
+        check_range(self, "lr grad_clip", above=0)
+        check_range(self, "weight_decay warmup_steps", least=0)
+        check_range(self, "steps log_every save_every", least=1, most=10**9)
+
+
+def run_loop(
+    module: nn.Module,
+    make_loss: Callable[[int], tuple[Tensor, dict[str, float]]],
+    config: LoopConfig,
+    run_dir: Path,
+    *,
+    made_from: str = "",
+) -> None:
+    """Train `module` in place, resuming from `run_dir/checkpoint.pt` if it is there.
+
+    Args:
+        module: everything that learns (heads too); its state dict is the checkpoint.
+        make_loss: step number -> (loss scalar, figures for the log); draws its own batch.
+        config: length and pace.
+        run_dir: folder of the checkpoint; made if missing.
+        made_from: a `fingerprint`; a checkpoint with another one is of another training, which is not gone on with.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    optimizer = _optimizer(module, config)
+    first = _resume(run_dir / "checkpoint.pt", module, optimizer, made_from)
+    module.train()
+    start = time.monotonic()
+    means: dict[str, float] = {}
+    for step in range(first, config.steps):
+        _set_lr(optimizer, config.lr * learning_rate_factor(step, config))
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            loss, figures = make_loss(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(module.parameters(), config.grad_clip)
+        optimizer.step()
+        means = _running_mean(means, {"loss": float(loss.detach()), **figures})
+        done = step + 1
+        if done % config.log_every == 0 or done == config.steps:
+            pace = (time.monotonic() - start) / (done - first)
+            told = " ".join(f"{name} {value:.4f}" for name, value in means.items())
+            left_min = pace * (config.steps - done) / 60
+            log.info("step %d/%d %s (%.2f s a step, %.1f min left)", done, config.steps, told, pace, left_min)
+        if done % config.save_every == 0 or done == config.steps:
+            _save(run_dir / "checkpoint.pt", module, optimizer, done, made_from)
+    module.eval()
+
+
+def fingerprint(config: Any, arrays: Iterable[np.ndarray], without: tuple[str, ...] = ()) -> str:
+    """What the weights of a training come from, in 64 hexadecimal digits.
+
+    Args:
+        config: of the training, with its LoopConfig as `loop`; how often that logs and saves does not count.
+        arrays: what is learnt from.
+        without: names of further settings that do not count.
+    """
+    known = {name: value for name, value in to_dict(config).items() if name not in without}
+    known["loop"] = {name: value for name, value in known["loop"].items() if name not in ("log_every", "save_every")}
+    found = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def learning_rate_factor(step: int, config: LoopConfig) -> float:
+    """Linear warm-up, then a cosine from 1 down to 0.05 at the last step."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def _optimizer(module: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
+    learned = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learned if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in learned if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def _running_mean(means: dict[str, float], new: dict[str, float], keep: float = 0.98) -> dict[str, float]:
+    return {name: keep * means.get(name, value) + (1 - keep) * value for name, value in new.items()}
+
+
+def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, made_from: str) -> None:
+    state: dict[str, Any] = {
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "generator": torch.get_rng_state(),
+        "made_from": made_from,
+    }
+    with complete(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, made_from: str) -> int:
+    if not path.is_file():
+        return 0
+    state = torch.load(path, weights_only=True)
+    if state.get("made_from", "") != made_from:
+        log.info("%s is of other settings or other songs: starting anew", path)
+        return 0
+    try:
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path} is of a model of another shape; choose another out, or delete it.") from error
+    if "generator" in state:  # checkpoints of earlier versions have none
+        torch.set_rng_state(state["generator"])
+    log.info("resumed at step %d from %s", state["step"], path)
+    return int(state["step"])

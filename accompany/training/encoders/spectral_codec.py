@@ -1,0 +1,266 @@
+"""Train the spectral codec on a CPU, in phases, and export it.
+
+1. codes: encoder and codebooks learn with a small network that predicts, from the codes, the features that the encoder
+   was shown. Without a waveform a step costs a quarter of one through the decoder.
+2. decoder: the decoder learns to make sound of the settled codes, by magnitudes at several windows.
+3. adversarial: the decoder goes on beside small discriminators.
+
+Each phase goes on from its own checkpoint when it was stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accompany.common.config import to_dict, write_json
+from accompany.common.weights import save_module
+from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig
+from accompany.errors import InputError
+from accompany.training.encoders.audio_dataset import song_folders, split_songs
+from accompany.training.encoders.loop import LoopConfig, run_loop
+from accompany.training.encoders.spectral_losses import (
+    FeaturePredictor,
+    SpectralLoss,
+    SpectralLossConfig,
+    one_view,
+    tone_terms,
+)
+from accompany.training.encoders.stem_crops import StemCrops
+
+_log = logging.getLogger(__name__)
+
+_INIT_VECTORS = 20_000
+_SIDE_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """One phase: crops in a batch, frames in a crop, and its loop; no steps leave it out."""
+
+    batch_size: int
+    frames: int
+    loop: LoopConfig
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.frames < 1:
+            raise ValueError("batch_size and frames must be at least 1")
+
+
+@dataclass(frozen=True)
+class SpectralCodecTrainingConfig:
+    """All of a training of the spectral codec.
+
+    Attributes:
+        songs: folders of song folders (`accompany synth`), with stems.
+        out: the run folder: packed samples, checkpoints, and the result in `export`.
+        shares: how often mixes, drums, bass and other are drawn.
+        held_out: songs that are never trained on.
+        full_depth_share: share of the steps with all codebooks; the others use a random number of the first.
+        commitment: weight of what lies between a latent and its code; code_decay: of the codebooks' averages.
+        free_steps: first steps without codebooks, which start as k-means of the latents then.
+        average_decay: of the averaged weights of the decoder, which are exported.
+    """
+
+    songs: list[str]
+    out: str
+    model: SpectralCodecConfig = field(default_factory=SpectralCodecConfig)
+    losses: SpectralLossConfig = field(default_factory=SpectralLossConfig)
+    shares: dict[str, float] = field(default_factory=lambda: {"mix": 0.4, "drums": 0.2, "bass": 0.12, "other": 0.28})
+    held_out: int = 16
+    codes: PhaseConfig = field(default_factory=lambda: PhaseConfig(16, 60, LoopConfig(steps=6000)))
+    decoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(6, 40, LoopConfig(steps=20_000)))
+    full_depth_share: float = 0.6
+    commitment: float = 0.3
+    code_decay: float = 0.98
+    free_steps: int = 150
+    average_decay: float = 0.998
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.songs:
+            raise ValueError("songs must name at least one folder of songs")
+        if not 0.0 <= self.full_depth_share <= 1.0:
+            raise ValueError("full_depth_share must lie in 0..1")
+
+
+def train_spectral_codec(config: SpectralCodecTrainingConfig) -> Path:
+    """Run or go on with the training; returns the folder of the codec in half precision.
+
+    Raises:
+        InputError: there are no songs, or too few to keep some apart, or a checkpoint is of another shape.
+    """
+    folder = Path(config.out)
+    songs = split_songs(song_folders(config.songs), config.held_out)[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", to_dict(config))
+    torch.manual_seed(config.seed)
+    codec = SpectralCodec(config.model)
+    codes = CodesTraining(codec, config, _crops(songs, config, config.codes))
+    run_loop(codes, codes.step, config.codes.loop, folder / "codes")
+    codes.export()
+    decoder = DecoderTraining(codec, config, _crops(songs, config, config.decoder))
+    run_loop(decoder, decoder.step, config.decoder.loop, folder / "decoder")
+    codec.decoder.load_state_dict(decoder.average.state_dict())
+    return export(codec, folder / "export")
+
+
+def export(codec: SpectralCodec, folder: Path) -> Path:
+    """Save the codec in half precision; the folder appears when complete."""
+    partial = folder.with_name(f".{folder.name}.part")
+    save_module(codec, codec.config, partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    return folder
+
+
+def _crops(songs: list[Path], config: SpectralCodecTrainingConfig, phase: PhaseConfig) -> StemCrops:
+    try:
+        return StemCrops(
+            songs,
+            Path(config.out) / "packed",
+            config.shares,
+            sample_rate=config.model.sample_rate,
+            n_samples=phase.frames * config.model.hop,
+        )
+    except ValueError as error:
+        raise InputError(f"The songs cannot be trained on: {error}.") from error
+
+
+class CodesTraining(nn.Module):
+    """Encoder and codebooks: features, latents, codes, features again."""
+
+    def __init__(self, codec: SpectralCodec, config: SpectralCodecTrainingConfig, crops: StemCrops) -> None:
+        from vector_quantize_pytorch import ResidualVQ
+
+        super().__init__()
+        self._config, self._crops, shape = config, crops, config.model
+        self._codec = [codec]  # not a submodule: the decoder has no part in this
+        self.encoder = codec.encoder
+        self.predictor = FeaturePredictor(shape.latent, shape.analysis.n_features)
+        self.quantizer = ResidualVQ(
+            dim=shape.latent,
+            num_quantizers=shape.n_codebooks,
+            codebook_size=shape.codebook_size,
+            decay=config.code_decay,
+            kmeans_init=True,
+            kmeans_iters=8,
+            threshold_ema_dead_code=0.2,
+            commitment_weight=1.0,
+        )
+        analysis = shape.analysis
+        n_side = 2 * analysis.side_mels
+        widths = [a * b for a, b in zip(analysis.looks, analysis.mels, strict=True)]
+        self._groups = [*((width, 1.0) for width in widths), (analysis.low_bins, 1.0), (n_side, _SIDE_WEIGHT)]
+
+    def step(self, number: int) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of one step; the batch depends on its number alone."""
+        config = self._config
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            shown = self._features(number)
+        latents = self.encoder(shown).float()
+        commitment = latents.new_zeros(())
+        if number < config.free_steps:
+            passed = latents + 0.1 * torch.randn_like(latents)
+        else:
+            if number == config.free_steps:
+                self._start_codebooks(number)
+            passed, commitment = self._quantize(latents)
+        errors = self._errors(self.predictor(passed).float(), shown)
+        loss = torch.stack([error * weight for error, (_, weight) in zip(errors, self._groups, strict=True)]).sum()
+        names = [*(f"mel_{window}" for window in config.model.analysis.windows), "low", "side"]
+        figures = dict(zip(names, (float(error.detach()) for error in errors), strict=True))
+        return loss + config.commitment * commitment, figures | {"commitment": float(commitment.detach())}
+
+    def export(self) -> None:
+        """Copy the codebooks into the codec."""
+        with torch.no_grad():
+            self._codec[0].codebook_vectors.copy_(self.quantizer.codebooks)
+
+    def _features(self, number: int) -> Tensor:
+        batch = self._crops.batch(self._config.codes.batch_size, self._config.seed, 1, number)
+        return self._codec[0].features(batch, 0, self._config.codes.frames)
+
+    def _quantize(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents of all codebooks or of the first few, with a straight-through gradient, and the commitment loss."""
+        given = latents.transpose(1, 2)
+        with torch.autocast("cpu", enabled=False):
+            quantized, codes, losses = self.quantizer(given)
+            most = self._config.model.n_codebooks
+            used = int(torch.randint(1, most + 1, ())) if torch.rand(()) > self._config.full_depth_share else most
+            if used < most:
+                with torch.no_grad():
+                    coarse = self.quantizer.get_codes_from_indices(codes)[:used].sum(0)
+                quantized = given + (coarse - given).detach()
+        return quantized.transpose(1, 2), losses.sum()
+
+    @torch.no_grad()
+    def _start_codebooks(self, number: int) -> None:
+        """K-means of the latents of many crops, in place of those of one batch."""
+        per_batch = self._config.codes.batch_size * self._config.codes.frames
+        latents = [
+            self.encoder(self._features(number + extra)).float().transpose(1, 2).flatten(0, 1)
+            for extra in range(-(-_INIT_VECTORS // per_batch))
+        ]
+        with torch.autocast("cpu", enabled=False):
+            self.quantizer(torch.cat(latents)[None])
+
+    def _errors(self, predicted: Tensor, shown: Tensor) -> list[Tensor]:
+        sizes = [size for size, _ in self._groups]
+        return [F.l1_loss(a, b) for a, b in zip(predicted.split(sizes, dim=1), shown.split(sizes, dim=1), strict=True)]
+
+
+class DecoderTraining(nn.Module):
+    """The decoder on settled codes, and the average of its weights."""
+
+    def __init__(self, codec: SpectralCodec, config: SpectralCodecTrainingConfig, crops: StemCrops) -> None:
+        super().__init__()
+        self._config, self._crops = config, crops
+        self._codec = [codec.requires_grad_(False)]
+        self.decoder = codec.decoder.requires_grad_(True)
+        self.average = copy.deepcopy(self.decoder).requires_grad_(False)
+        self.loss = SpectralLoss(config.losses, config.model.sample_rate)
+
+    def step(self, number: int) -> tuple[Tensor, dict[str, float]]:
+        """Loss and figures of one step; the batch depends on its number alone."""
+        config, weights = self._config, self._config.losses
+        self._follow(number)
+        truth = self._crops.batch(config.decoder.batch_size, config.seed, 2, number)
+        decoded, controls = self.decoder(self.latents(truth, number))
+        generator = torch.Generator().manual_seed(number)
+        with torch.autocast("cpu", enabled=False):
+            loss, figures = self.loss(*one_view(decoded.float(), truth, generator))
+            fading = max(0.0, 1 - 2 * number / config.decoder.loop.steps)
+            for band, given in zip(self.decoder.tones, controls, strict=True):
+                deviation, magnitude = tone_terms(band, given, truth)
+                loss = loss + weights.deviation * deviation + fading * weights.magnitude * magnitude
+                figures[f"deviation_{band.config.window}"] = float(deviation.detach())
+                figures[f"magnitude_{band.config.window}"] = float(magnitude.detach())
+        return loss, figures
+
+    @torch.no_grad()
+    def latents(self, truth: Tensor, number: int) -> Tensor:
+        """Latents of the codes of sound [B, 2, T], of all codebooks or of the first few."""
+        codec = self._codec[0]
+        with torch.autocast("cpu", enabled=False):
+            shown = codec.features(truth, 0, truth.shape[-1] // codec.hop)
+        codes = codec.quantize(codec.encoder(shown))
+        generator = torch.Generator().manual_seed(number)
+        if float(torch.rand((), generator=generator)) > 0.5 + 0.5 * self._config.full_depth_share:
+            used = int(torch.randint(1, codes.shape[1] + 1, (), generator=generator))
+            codes = codes[:, :used]
+        return codec.dequantize(codes)
+
+    @torch.no_grad()
+    def _follow(self, number: int) -> None:
+        # The average of few steps would be the untrained network.
+        decay = min(self._config.average_decay, number / (number + 10))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.decoder.parameters()), 1.0 - decay)

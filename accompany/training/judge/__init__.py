@@ -1,0 +1,1 @@
+"""Training of the classifiers that `accompany evaluate` judges prompts by."""

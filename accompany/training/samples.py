@@ -1,0 +1,146 @@
+"""Samples while a stage trains: the whole model, with the stage as it is now, plays for the same few songs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import lightning.pytorch as lightning
+import numpy as np
+from lightning.pytorch.callbacks import Callback
+
+from accompany import audio
+from accompany.api import Band, Take
+from accompany.errors import InputError
+from accompany.models.bundles import Bundle
+from accompany.models.pretrained import find_bundle, load_bundle, read_bundle
+
+if TYPE_CHECKING:
+    from accompany.evaluation.figures import Heard
+    from accompany.evaluation.testset import Clip
+    from accompany.training.tasks import TrainConfig
+
+_log = logging.getLogger(__name__)
+
+FOLDER, FIGURES = "samples", "samples.jsonl"
+SHOWN = ("harmony", "consonance", "beat_f", "onset_correlation", "silent_share")
+"""Fit to the truth's chords, to the voice and to the beat, and whether it plays at all; see `evaluation.figures`."""
+_SECONDS = 10.0
+
+
+class Samples(Callback):
+    """Every `sample_every` steps: sound, a picture and figures of fit, as files in the run and in its loggers.
+
+    Args:
+        task: part that is trained.
+        config: `bundle`, `sample_songs`, `sample_every`, `sample_items` and `seed` count.
+        run_dir: gets samples/STEP/ and samples.jsonl.
+
+    Raises:
+        InputError: the bundle lacks a part, or there are no usable songs.
+    """
+
+    def __init__(self, task: str, config: TrainConfig, run_dir: Path) -> None:
+        from accompany.evaluation.testset import load_clips
+
+        self.task, self.config, self.run_dir = task, config, run_dir
+        info = read_bundle(find_bundle(config.bundle))
+        there = {part.name for part in info.parts} | {task}
+        missing = [name for name in Bundle.PARTS if name not in there]
+        if missing:
+            raise InputError(f"sample_songs needs a whole model, but {config.bundle} has no {', '.join(missing)}.")
+        rate = _codec_rate(config.bundle)
+        self.clips: list[Clip] = load_clips(
+            [config.sample_songs], sample_rate=rate, seconds=_SECONDS, limit=config.sample_items
+        )
+        self._heard: list[Heard] = []
+        self._parts: dict[str, Any] = {}
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
+        """Play, when it is time."""
+        step = trainer.global_step
+        if step % self.config.sample_every or trainer.fit_loop._should_accumulate() or self._has(step):
+            return
+        stage = module.whole_average()  # every process takes part where the weights are shared out
+        if trainer.is_global_zero:
+            self._play(trainer, stage, step)
+
+    def _has(self, step: int) -> bool:
+        return (self.run_dir / FOLDER / f"{step:07d}" / FIGURES).is_file()
+
+    def _play(self, trainer: lightning.Trainer, stage: Any, step: int) -> None:
+        from accompany.evaluation.figures import hear, measure
+        from accompany.evaluation.pictures import picture_of_take
+        from accompany.evaluation.rows import Output
+
+        band = self._band(stage, str(trainer.strategy.root_device.type))
+        self._heard = self._heard or [hear(clip, None) for clip in self.clips]
+        folder = self.run_dir / FOLDER / f"{step:07d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for number, (clip, heard) in enumerate(zip(self.clips, self._heard, strict=True)):
+            take = band.generate((clip.vocal, clip.sample_rate), clip.prompt, seed=self.config.seed)
+            sound = audio.fit_length(take.samples.mean(0), len(clip.vocal))
+            figures = measure(Output(clip, sound), heard, None)
+            rows.append({name: round(figures[name], 4) for name in SHOWN if name in figures})
+            take.save_mix(folder / f"{number}.flac")
+            picture_of_take(folder / f"{number}.png", take, f"step {step}: {clip.prompt}")
+            _show(trainer, f"sample/{number}", take, folder / f"{number}.png", step)
+        means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in SHOWN if name in rows[0]}
+        for logger in trainer.loggers:
+            logger.log_metrics({f"sample/{name}": value for name, value in means.items()}, step)
+        for path in (folder / FIGURES, self.run_dir / FIGURES):
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"step": step, **means}) + "\n")
+        _log.info("Step %d plays: %s", step, ", ".join(f"{name} {value:.2f}" for name, value in means.items()))
+
+    def _band(self, stage: Any, device: str) -> Band:
+        """The bundle with `stage` in its place; its other parts are loaded once."""
+        if not self._parts:
+            info = read_bundle(find_bundle(self.config.bundle))
+            if self.task in {part.name for part in info.parts}:
+                bundle = cast(Bundle, load_bundle(info.path, device))
+            else:
+                bundle = _without(info, self.task, device)
+            self._parts = {item.name: getattr(bundle, item.name) for item in dataclasses.fields(bundle)}
+        return Band(Bundle(**{**self._parts, self.task: stage}))
+
+
+def _without(info: Any, task: str, device: str) -> Bundle:
+    """A bundle that has all parts but the one in training."""
+    from accompany.encoders.melody import Melody
+    from accompany.models.parts import load_part_of
+
+    parts = {name: load_part_of(info.part(name), device) for name in Bundle.PARTS if name != task}
+    return Bundle(info.name, info.path, device, info, Melody().to(device), **{**parts, task: None})
+
+
+def _codec_rate(model: str) -> int:
+    from accompany.common.config import read_json
+    from accompany.common.weights import resolve_folder
+
+    folder = resolve_folder(read_bundle(find_bundle(model)).part("codec").source)
+    return int(read_json(folder / "config.json")["sampling_rate"])
+
+
+def _show(trainer: lightning.Trainer, name: str, take: Take, picture: Path, step: int) -> None:
+    """Sound and picture into TensorBoard and Weights & Biases."""
+    from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            board = cast(Any, logger.experiment)
+            board.add_audio(name, take.mix.mean(0), step, take.sample_rate)
+            board.add_image(name, _pixels(picture), step, dataformats="HWC")
+        elif isinstance(logger, WandbLogger):
+            logger.log_audio(name, [str(picture.with_suffix(".flac"))], step=step)
+            logger.log_image(f"{name}/picture", [str(picture)], step=step)
+
+
+def _pixels(picture: Path) -> np.ndarray:
+    from matplotlib import image
+
+    return np.asarray(image.imread(picture)[..., :3])

@@ -1,0 +1,1 @@
+"""Lightning training of the stages: module, trainer, callbacks, checkpoints, devices."""
