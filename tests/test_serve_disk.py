@@ -115,8 +115,8 @@ def test_jobs_that_do_not_fit(client, made):
     with largest_file(20_000):
         jobs = [client.post(f"/api/vocals/{vocal['id']}/takes", json={}).json()]
         jobs.append(client.post(f"/api/takes/{take['id']}/retake", json={"start_s": 0, "end_s": 1}).json())
-        told = [ended(client, job) for job in jobs]
-    for job in told:
+        said = [ended(client, job) for job in jobs]
+    for job in said:
         assert job["state"] == "failed" and job["error"].startswith(FULL), job
     assert kept(client) == before
     assert client.delete(f"/api/takes/{make(client, vocal)[0]['id']}").status_code == 204

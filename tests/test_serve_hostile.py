@@ -49,11 +49,11 @@ def doors(client) -> dict[str, str]:
 
 def answered(answer: Any) -> dict[str, Any]:
     """The answer as strict JSON: a result, or one sentence."""
-    told = json.loads(answer.text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON: {answer.text}"))
+    said = json.loads(answer.text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON: {answer.text}"))
     assert answer.status_code in (202, 400, 413, 422), answer.text
     if answer.status_code != 202:
-        assert list(told) == ["error"] and told["error"].endswith(".") and len(told["error"]) < 600, told
-    return told
+        assert list(said) == ["error"] and said["error"].endswith(".") and len(said["error"]) < 600, said
+    return said
 
 
 def post(client: TestClient, path: str, body: str | bytes) -> Any:
@@ -133,13 +133,13 @@ HOSTILE: list[tuple[str, str, int, str]] = [
 @pytest.mark.parametrize(("door", "body", "status", "words"), HOSTILE, ids=[row[1][:40] for row in HOSTILE])
 def test_hostile_values_get_a_sentence(client, doors, door, body, status, words):
     answer = post(client, doors[door], body.encode("latin-1"))
-    told = answered(answer)
+    said = answered(answer)
     assert answer.status_code == (status or answer.status_code) != 202
-    assert words in told["error"]
+    assert words in said["error"]
 
 
 @pytest.mark.parametrize(
-    ("door", "wish"),
+    ("door", "body"),
     [
         ("takes", {}),
         ("takes", {"prompt": ""}),
@@ -152,8 +152,8 @@ def test_hostile_values_get_a_sentence(client, doors, door, body, status, words)
     ],
     ids=str,
 )
-def test_odd_values_that_are_right_pass(client, doors, door, wish):
-    assert post(client, doors[door], json.dumps(wish)).status_code == 202
+def test_odd_values_that_are_right_pass(client, doors, door, body):
+    assert post(client, doors[door], json.dumps(body)).status_code == 202
 
 
 ANY = st.recursive(
@@ -223,10 +223,10 @@ def test_no_query_ends_in_a_fault(client, doors, name, band_db, accepted):
 def test_names_stay_inside_their_header(client, name):
     vocal = upload(client, name=name)
     answer = client.get(f"/api/vocals/{vocal['id']}/sound")
-    told = answer.headers["content-disposition"]
+    said = answer.headers["content-disposition"]
     assert answer.status_code == 200 and "x-evil" not in answer.headers
-    assert told.isascii() and told.startswith("attachment; filename") and not set("\r\n\\") & set(told)
-    assert told.count('"') in (0, 2) and client.delete(f"/api/vocals/{vocal['id']}").status_code == 204
+    assert said.isascii() and said.startswith("attachment; filename") and not set("\r\n\\") & set(said)
+    assert said.count('"') in (0, 2) and client.delete(f"/api/vocals/{vocal['id']}").status_code == 204
     refused(client.post("/api/vocals", params={"name": "x" * 301}, content=wav()), 422, "name")
 
 
@@ -306,6 +306,30 @@ def test_pages_elsewhere_change_nothing(client, doors, headers):
     assert client.post(doors["takes"], json={}, headers=own).status_code == 202
 
 
+@pytest.mark.parametrize(
+    "name", ["%00", "x" * 300, "%ff%fe", "..%2f..", "%0d%0aX:%20y", "%F0%9F%8E%B5", "%ED%A0%80", "-1"]
+)
+def test_ids_that_nobody_has(client, doors, name):
+    for method, path in (
+        ("GET", f"/api/vocals/{name}"),
+        ("GET", f"/api/vocals/{name}/project"),
+        ("GET", f"/api/takes/{name}/midi"),
+        ("GET", f"/api/jobs/{name}"),
+        ("DELETE", f"/api/jobs/{name}"),
+        ("POST", f"/api/vocals/{name}/takes"),
+        ("GET", f"/{name}"),
+    ):
+        answer = client.request(method, path, **({"json": {}} if method == "POST" else {}))
+        assert answer.status_code in (404, 405) and list(answer.json()) == ["error"], (path, answer.text)
+
+
+@pytest.mark.parametrize("cookie", ["\x01", '"', "a=b=c", "x" * 9000, "é", ";;;=", "../.."])
+def test_cookies_that_nobody_has(client, doors, cookie):
+    headers = {"Cookie": f"accompany_visitor_8000={cookie}".encode("latin-1")}
+    answer = client_of(client.app).get("/api/vocals", headers=headers)
+    assert answer.status_code == 200 and answer.json() == []
+
+
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "²", " ", "0x10"])
 def test_lengths_that_are_no_numbers(client, doors, length):
     answer = client.post(doors["takes"], content=b"{}", headers={**JSON, "Content-Length": length.encode("latin-1")})
@@ -333,10 +357,10 @@ def test_sound_above_full_scale_is_turned_down_in_every_format(client, format_):
     sung = 8 * sing(1.0, RATE)
     vocal = upload(client, float_wav(sung))
     answer = client.get(f"/api/vocals/{vocal['id']}/sound", params={"format": format_})
-    heard = soundfile.read(io.BytesIO(answer.content))[0][: len(sung)]
-    assert answer.status_code == 200 and np.abs(heard).max() < 1.1
+    played = soundfile.read(io.BytesIO(answer.content))[0][: len(sung)]
+    assert answer.status_code == 200 and np.abs(played).max() < 1.1
     # Not clipped: what comes out is what went in, a quarter as loud.
-    assert np.corrcoef(heard, sung[: len(heard)])[0, 1] > 0.98 or format_ == "mp3"
+    assert np.corrcoef(played, sung[: len(played)])[0, 1] > 0.98 or format_ == "mp3"
 
 
 @pytest.mark.parametrize("format_", ["ogg", "mp3"])

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -113,6 +113,7 @@ def test_an_upload_below_the_least_rate_is_given_up(server):
     with closing(connected(port, request("POST", "/api/vocals", "Content-Length: 90000000"))) as line:
         answer, took_s = dripped(line)
     assert answer.startswith(b"HTTP/1.1 408") and b"took too long" in answer and took_s < 6
+    assert b"connection: close" in answer.lower()
     assert comes_true(lambda: not list(app.state.server.store.root.glob("tmp*/upload")))
 
 
@@ -126,6 +127,20 @@ def test_heads_in_half_do_not_stay(server, sent):
     with closing(connected(port, sent)) as line:
         answer, took_s = dripped(line) if sent else (line.recv(10), 0.0)
     assert answer == b"" and took_s < 6
+
+
+def test_one_address_cannot_hold_all_lines(server, monkeypatch):
+    _, port = server
+    monkeypatch.setattr(protocol, "MOST_CONNECTIONS", 5)
+    with ExitStack() as lines:
+        held = [lines.enter_context(closing(connected(port, "GET / HTTP/1.1\r\nX: "))) for _ in range(5)]
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as visitor:
+            assert visitor.get("/api/about").status_code == 200
+        held[0].settimeout(0.5)
+        with suppress(ConnectionError):
+            assert held[0].recv(10) == b""
+        held[-1].sendall(b"1\r\nHost: localhost\r\n\r\n")
+        assert held[-1].recv(4096).startswith(b"HTTP/1.1 200")
 
 
 def test_a_second_head_in_half_does_not_stay(server):

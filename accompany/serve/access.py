@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ _UPLOAD_PATH = "/api/vocals"
 _MOST_JSON_BYTES = 65_536
 _JSON_S = 10.0
 _LENGTH_DIGITS = 18
+CLOSE = {"Connection": "close"}  # nobody waits for the rest of a body that comes too slowly
 _OWN_SITE = ("same-origin", "none")
 _HEADERS = {
     "Content-Security-Policy": (
@@ -70,7 +72,7 @@ class Gate:
         app: ASGIApp | None = self._refuse(scope)
         if app is None and scope["method"] not in _SAFE_METHODS and scope["path"] != _UPLOAD_PATH:
             body = await _whole_body(receive)
-            app = _no(408, "The body of this request came too slowly.") if body is None else None
+            app = _no(408, "The body of this request came too slowly.", CLOSE) if body is None else None
             receive = _replayed(body or b"", receive)
         await (app or self.app)(scope, receive, send_with_headers)
 
@@ -178,5 +180,5 @@ def _same(given: str, wanted: str) -> bool:
     return secrets.compare_digest(given.encode(), wanted.encode())
 
 
-def _no(status: int, sentence: str) -> Response:
-    return JSONResponse({"error": sentence}, status_code=status)
+def _no(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": sentence}, status_code=status, headers=headers)

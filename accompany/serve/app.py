@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 import accompany
 from accompany.api import Band
 from accompany.errors import InputError
-from accompany.serve.access import Gate
+from accompany.serve.access import CLOSE, Gate
 from accompany.serve.disk import FAULT, DiskFullError, NotFoundError, is_full, public
 from accompany.serve.jobs import BusyError
 from accompany.serve.limits import Address, Limits
@@ -104,8 +104,9 @@ def _add_page(app: FastAPI) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(InputError)
     async def input_error(request: Request, error: InputError) -> JSONResponse:
+        status = next(status for kind, status in _STATUS if isinstance(error, kind))
         ours = public(str(error)) == FAULT
-        return _told(500 if ours else next(status for kind, status in _STATUS if isinstance(error, kind)), str(error))
+        return _told(500 if ours else status, str(error), CLOSE if status == 408 else None)
 
     @app.exception_handler(NotFoundError)
     async def not_found(request: Request, error: NotFoundError) -> JSONResponse:

@@ -49,8 +49,8 @@ class PassingFile(FileResponse):
 
         async def send_or_refuse(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= 400:
-                told = Headers(raw=message["headers"])
-                headers = {"Content-Range": told["content-range"]} if "content-range" in told else None
+                given = Headers(raw=message["headers"])
+                headers = {"Content-Range": given["content-range"]} if "content-range" in given else None
                 raise HTTPException(message["status"], _NO_RANGE, headers)
             await send(message)
 

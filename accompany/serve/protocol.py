@@ -8,6 +8,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S, READ_S = 10.0, 20.0
+MOST_CONNECTIONS = 200
 
 
 class PromptProtocol(H11Protocol):
@@ -17,13 +18,29 @@ class PromptProtocol(H11Protocol):
     client that does not read its answer: in 20 seconds he must take what waits for him, some 64 kB.
     """
 
+    _since_s = 0.0
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the deadline of the first request."""
+        """Start the deadline of the first request; close the oldest line that waits when one address has too many."""
         super().connection_made(transport)
+        self._since_s = self.loop.time()
         self._watch()
+        own = [line for line in self.connections if isinstance(line, PromptProtocol) and line.address == self.address]
+        waiting = [line for line in own if not line.busy]
+        if len(own) > MOST_CONNECTIONS and waiting:
+            min(waiting, key=lambda line: line._since_s).transport.abort()
+
+    @property
+    def address(self) -> str:
+        """Of the client, without its port."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
         """Take in what came; start the deadline, or stop it when a request is complete."""
@@ -47,7 +64,7 @@ class PromptProtocol(H11Protocol):
         self._stop_unread()
 
     def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.busy:
             self._stop()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_S, self._expire)
@@ -64,5 +81,5 @@ class PromptProtocol(H11Protocol):
 
     def _expire(self) -> None:
         self._deadline = None
-        if self.cycle is None or self.cycle.response_complete:
+        if not self.busy:
             self.transport.abort()
