@@ -21,7 +21,7 @@ import torch
 
 from accompany.common.checks import check_number
 from accompany.common.processes import folder_lock
-from accompany.data.jobs import Stage, run_stages
+from accompany.data.jobs import run_stages
 from accompany.data.stage import Stage
 from accompany.data.storage import Store
 from accompany.data.tokens.encode import EncodeConfig, PairSounds, encode, read_pair
