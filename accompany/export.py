@@ -14,6 +14,7 @@ from accompany.adapters import save_adapter
 from accompany.assemble import assemble
 from accompany.config import from_dict, read_json
 from accompany.errors import InputError
+from accompany.files import require_writable
 from accompany.stages.checkpoints import BEST, averaged_state
 from accompany.stages.lora import LoraConfig, add_lora, merge
 from accompany.tasks import find_task
@@ -44,6 +45,7 @@ def export(run_dir: PathLike, out_dir: PathLike | None = None, which: str = BEST
     run_dir = Path(run_dir)
     out = Path(out_dir) if out_dir is not None else run_dir / MODEL_DIR
     content = read_run(run_dir)
+    require_writable(out)
     model_config: Any = from_dict(config_type(find_task(content["task"]).model), content["model"])
     model: nn.Module = find_task(content["task"]).model(model_config)
     lora = from_dict(LoraConfig, content["lora"]) if content.get("lora") else None
@@ -73,6 +75,7 @@ def export_bundle(
     Raises:
         InputError: two runs of one part, no base, or what `export` and `assemble` refuse.
     """
+    require_writable(Path(out_dir).parent)
     contents = [read_run(Path(run)) for run in runs]
     tasks = [content["task"] for content in contents]
     if len(set(tasks)) < len(tasks):

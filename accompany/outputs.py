@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from accompany.errors import InputError
+from accompany.files import require_writable
 
-_SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".mp3")
+SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".mp3")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def plan_outputs(
     outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
     _check_distinct(outputs)
     for folder in {output.accompaniment.parent for output in outputs}:
-        _check_writable(folder)
+        require_writable(folder)
     return outputs
 
 
@@ -103,8 +103,8 @@ def _means_folder(out: str) -> bool:
 
 
 def _checked_file(path: Path) -> Path:
-    if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"--out {path} is no audio file name; end it in {', '.join(_SUFFIXES)}.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--out {path} is no audio file name; end it in {', '.join(SUFFIXES)}.")
     return path
 
 
@@ -121,18 +121,3 @@ def _check_distinct(outputs: list[Output]) -> None:
                 raise InputError(f"{file} would overwrite a vocal; choose another --out.")
             if (other := seen.setdefault(file, output.vocals)) is not output.vocals:
                 raise InputError(f"{other} and {output.vocals} would both become {file}; rename one of them.")
-
-
-def _check_writable(folder: Path) -> None:
-    """Try the nearest folder that is there, so that a long generation does not end in a refusal."""
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"Cannot write into {folder}: {existing} is a file; choose another --out.")
-    try:
-        tempfile.TemporaryFile(dir=existing).close()
-    except OSError as error:
-        raise InputError(
-            f"Cannot write into {folder} ({error.strerror}); choose another --out that is writable."
-        ) from error

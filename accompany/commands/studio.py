@@ -81,6 +81,7 @@ def undo(args: argparse.Namespace, load: Load) -> None:
     from accompany.project import Project
 
     project = Project.open(args.project)
+    project.require_writable()
     name = project.undo()
     files = project.write_files()
     say(f"take {name} again: {' and '.join(map(str, files))}")
@@ -94,6 +95,7 @@ def takes(args: argparse.Namespace, load: Load) -> None:
 
     project = Project.open(args.project)
     if args.choose:
+        project.require_writable()
         project.choose(args.choose)
         project.write_files()
     entries = project.entries()
@@ -137,6 +139,7 @@ def _edit(args: argparse.Namespace, load: Load, work: Edit) -> None:
 
     options, _ = read_controls(args)
     project = Project.open(args.project)
+    project.require_writable()
     parent, before = project.current, project.take()
     args.model, args.precision = project.model, project.precision
     band = load(args)

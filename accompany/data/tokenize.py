@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -143,7 +143,8 @@ def tokenize(
         options: dict[str, Any] = {"unit": "pair", "size": lambda job: len(job.pairs), "hours": lambda done: done.hours}
         jobs = [job for group in groups for job in group.jobs]
         results = run_stages(jobs, stages, workers=workers, ray=ray, name="tokenize", progress=progress, **options)
-        set_aside = _collect(groups, results, folder)
+        with closing(results):  # its workers end before the folder is free
+            set_aside = _collect(groups, results, folder)
         return finish(store, folder.store, manifest, set_aside)
 
 
@@ -182,10 +183,10 @@ def _open_folder(store: Store, manifest: Manifest, stack: ExitStack) -> _Folder:
         raise InputError(f"{store.url} holds tokens of schema {OLD_SCHEMA}; choose a new folder, so that they stay.")
     version = store.below(manifest.version)
     folder = _Folder(version, manifest)
+    if store.local is not None:  # before `make` deletes what is half written there
+        stack.enter_context(folder_lock(store.local, "accompany tokenize"))
     for place in (store, version, version.below(SHARDS), version.below(WORK)):
         place.make()
-    if store.local is not None:
-        stack.enter_context(folder_lock(store.local, "accompany tokenize"))
     write_manifest(version, planned(manifest))
     for name in version.below(SHARDS).names(SUFFIX):
         shard = Shard(version.below(SHARDS), name, manifest)

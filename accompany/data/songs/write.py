@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import math
-import multiprocessing
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Generator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,8 @@ from accompany.data.songs.make import Song, make_song
 from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
 from accompany.errors import InputError
-from accompany.files import PART, complete
+from accompany.files import PART, complete, part_beside, remove_part, writing_into
+from accompany.processes import folder_lock, worker_pool
 
 _log = logging.getLogger(__name__)
 
@@ -95,19 +99,21 @@ def synthesise(
             FluidSynth or a soundfont is missing.
     """
     _check_ranges(n_songs, seed, seconds, sample_rate, workers)
-    root = _prepare_folder(Path(out_dir))
-    orders = [
-        _Order(i, song_seed(seed, i), root / f"{i:06d}", seconds, sample_rate, voice_only, stems)
-        for i in range(n_songs)
-    ]
-    missing = [order for order in orders if not _is_finished(order)]
-    _write_manifest(root)
-    start = time.monotonic()
-    try:
-        _make_all(root, missing, workers)
-    finally:
+    root = Path(out_dir)
+    with folder_lock(root, "accompany synth"), writing_into(root):
         _remove_unfinished(root)
-    _write_manifest(root)
+        orders = [
+            _Order(i, song_seed(seed, i), root / f"{i:06d}", seconds, sample_rate, voice_only, stems)
+            for i in range(n_songs)
+        ]
+        missing = [order for order in orders if not _is_finished(order)]
+        _write_manifest(root)
+        start = time.monotonic()
+        try:
+            _make_all(root, missing, workers)
+        finally:
+            _remove_unfinished(root)
+        _write_manifest(root)
     report = SynthReport(root, len(missing), len(orders) - len(missing), time.monotonic() - start)
     _log.info("%d songs made, %d kept; %.0f songs an hour.", report.n_made, report.n_kept, report.songs_per_hour)
     return report
@@ -126,23 +132,9 @@ def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, wor
             raise InputError(f"The {name} is {value}; choose one from {low} to {high}.")
 
 
-def _prepare_folder(root: Path) -> Path:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {root} ({error.strerror}); choose another.") from error
-    if not os.access(root, os.W_OK):
-        raise InputError(f"The folder {root} is not writable; choose another.")
-    _remove_unfinished(root)
-    return root
-
-
 def _remove_unfinished(root: Path) -> None:
     for left in root.glob(f".*{PART}"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        remove_part(left)
 
 
 def _is_finished(order: _Order) -> bool:
@@ -169,37 +161,50 @@ def _make_all(root: Path, orders: list[_Order], workers: int) -> None:
 
     with (
         tqdm(total=len(orders), desc="songs", unit="song", disable=None) as bar,
-        (root / _MANIFEST).open("a", encoding="utf-8") as manifest,
+        (root / _MANIFEST).open("ab", buffering=0) as manifest,
+        closing(_lines(orders, min(workers, len(orders)))) as lines,
     ):
-        for line in _lines(orders, min(workers, len(orders))):
-            manifest.write(json.dumps(line) + "\n")
-            manifest.flush()
+        for line in lines:
+            _append(manifest, json.dumps(line) + "\n")
             bar.update()
 
 
-def _lines(orders: list[_Order], workers: int) -> Iterator[dict[str, Any]]:
+def _append(stream: FileIO, line: str) -> None:
+    """Write a line, or nothing of it on a full disk."""
+    end, content = stream.tell(), line.encode()
+    if stream.write(content) < len(content):
+        stream.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), stream.name)
+
+
+def _lines(orders: list[_Order], workers: int) -> Generator[dict[str, Any]]:
     """Manifest lines as songs get done."""
     if workers <= 1:
         yield from map(_make_one, orders)
         return
-    # A forked child of a process with running threads may hang, so children start afresh.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with worker_pool(workers) as pool:
         waiting = iter(orders)
         running: set[Future[dict[str, Any]]] = set()
-        try:
-            while True:
-                for order in waiting:
-                    running.add(pool.submit(_make_one, order))
-                    if len(running) >= 2 * workers:
-                        break
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while True:
+            for order in waiting:
+                running.add(pool.submit(_make_one, order))
+                if len(running) >= 2 * workers:
+                    break
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield _result(future)
+
+
+def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A worker process died, most often for lack of memory; run again with fewer --workers: the songs that are "
+            "there stay good."
+        ) from error
 
 
 def _make_one(order: _Order) -> dict[str, Any]:
@@ -230,9 +235,17 @@ def _write_manifest(root: Path) -> None:
 
 def write_song(song: Song, folder: Path) -> None:
     """Write a song's folder, all or nothing: 16-bit FLAC and `song.json`; the mix is the exact sum of its halves."""
-    part = folder.with_name(f".{folder.name}{PART}")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = part_beside(folder)
+    part.mkdir()
+    try:
+        _fill(part, song)
+        part.replace(folder)
+    finally:
+        remove_part(part)
+
+
+def _fill(part: Path, song: Song) -> None:
     vocals = _to_integers(song.vocals)
     _write_flac(part / "vocals.flac", vocals, song.sample_rate)
     if song.accompaniment is not None:
@@ -244,7 +257,6 @@ def write_song(song: Song, folder: Path) -> None:
     for name, stem in song.stems.items():
         _write_flac(part / "stems" / f"{name}.flac", _to_integers(stem), song.sample_rate)
     write_json(part / "song.json", describe(song))
-    part.replace(folder)
 
 
 def describe(song: Song) -> dict[str, Any]:
@@ -297,8 +309,11 @@ def _to_integers(audio: np.ndarray) -> np.ndarray:
 def _write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:
     import soundfile
 
-    # The fastest compression costs a few percent in size and saves a tenth of a song's time.
-    soundfile.write(path, samples.T, sample_rate, format="FLAC", subtype="PCM_16", compression_level=0.0)
+    # In memory first: libsndfile does not say that the disk is full. The fastest compression costs a few percent in
+    # size and saves a tenth of a song's time.
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples.T, sample_rate, format="FLAC", subtype="PCM_16", compression_level=0.0)
+    path.write_bytes(encoded.getvalue())
 
 
 def sung_sample(out_path: str | os.PathLike[str], seconds: float = 12.0, seed: int = 0) -> Path:
