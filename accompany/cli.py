@@ -270,11 +270,9 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from accompany.commands.outputs import check_writable
     from accompany.evaluation.page import as_table
     from accompany.evaluation.report import EvaluationConfig, evaluate
 
-    check_writable(Path(args.report), "--report")
     if args.study:
         _study(args)
         return

@@ -7,6 +7,7 @@ import codecs
 import dataclasses
 import importlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from accompany.commands.console import bar, print_json, say
 from accompany.commands.values import shortened
+from accompany.common.files import require_writable
 from accompany.common.processes import peak_memory_mb
 from accompany.errors import InputError
 
@@ -220,6 +222,7 @@ def _check_project(args: argparse.Namespace) -> None:
         raise InputError("A project holds one vocal; make one for each.")
     if Path(args.project).exists() and (not Path(args.project).is_dir() or any(Path(args.project).iterdir())):
         raise InputError(f"{args.project} is there already; name a new folder for the project.")
+    require_writable(args.project)
 
 
 def _check_extras(args: argparse.Namespace) -> None:
@@ -368,7 +371,12 @@ def _into_project(
     started = time.perf_counter()
     takes = _make(band, vocal, args, options, analysis)
     project = Project.create(args.project, vocal, band.source, band.precision)
-    names = [project.add(take) for take in takes]
+    try:
+        names = [project.add(take) for take in takes]
+    except BaseException:
+        if not project.entries():
+            shutil.rmtree(project.folder, ignore_errors=True)
+        raise
     project.choose(names[0])
     project.write_with(sound, suffix, args.mix)
     files = project.write_files()

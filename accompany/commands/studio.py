@@ -94,6 +94,7 @@ def undo(args: argparse.Namespace, load: Load) -> None:
     from accompany.generation.project import Project
 
     project = Project.open(args.project)
+    project.require_writable()
     name = project.undo()
     files = project.write_files()
     say(f"take {name} again: {' and '.join(map(str, files))}")
@@ -107,6 +108,7 @@ def takes(args: argparse.Namespace, load: Load) -> None:
 
     project = Project.open(args.project)
     if args.choose:
+        project.require_writable()
         project.choose(args.choose)
         project.write_files()
     entries = project.entries()
@@ -155,6 +157,7 @@ def _edit(args: argparse.Namespace, load: Load, work: Edit, check: Callable[[Tak
 
     options, _ = read_controls(args)
     project = Project.open(args.project)
+    project.require_writable()
     parent, before = project.current, project.take()
     Settings(args.prompt or "").check_cues(before.seconds + getattr(args, "after", 0.0), "the take")
     if check is not None:

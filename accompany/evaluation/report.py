@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from accompany.audio import replacing
 from accompany.common.config import read_json, write_json
+from accompany.common.files import require_writable
 from accompany.errors import InputError
 from accompany.evaluation.clips import check_empty, save_clips
 from accompany.evaluation.definitions import CATALOGUE, FIGURES, GROUPS
@@ -108,6 +109,7 @@ def evaluate(
     out = Path(report_dir)
     if out.exists() and not out.is_dir():
         raise InputError(f"--report '{out}' is a file; name a folder.")
+    require_writable(out)
     others = read_against(config.against, ROWS)
     if config.save_clips:
         check_empty(config.save_clips)

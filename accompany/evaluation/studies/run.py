@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from accompany.audio import replacing
 from accompany.common.config import write_json
+from accompany.common.files import require_writable
 from accompany.errors import InputError
 from accompany.evaluation.report import find_judge
 from accompany.evaluation.studies.play import Stage
@@ -74,6 +75,7 @@ def study(band: Band, folders: Sequence[str], report_dir: str | os.PathLike[str]
     out = Path(report_dir)
     if out.exists() and not out.is_dir():
         raise InputError(f"--report '{out}' is a file; name a folder.")
+    require_writable(out)
     stage = Stage(band, find_judge(config.judge), _clips(band, folders, config), config.seed)
     assert stage.bundle
     found = _STUDIES[config.study](stage, config)
