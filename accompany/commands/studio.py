@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ Edit = Callable[["Band", "Take", dict[str, Any]], "Take"]
 def analyse(args: argparse.Namespace, load: Load) -> None:
     """Write what is heard in a vocal as JSON, and as a picture."""
     from accompany.audio import info
+    from accompany.commands.outputs import check_target
     from accompany.generation.analysis import default_path, shorten
     from accompany.generation.vocals import read_vocal
 
@@ -30,9 +32,11 @@ def analyse(args: argparse.Namespace, load: Load) -> None:
     if edited is not None and options:
         raise InputError("The chord file says tempo and key already; unlock them there, or leave --bpm and --key out.")
     info(args.vocals)
-    path = Path(args.out) if args.out else default_path(args.vocals)
+    path = Path(os.path.expanduser(args.out)) if args.out else default_path(args.vocals)
     if path.suffix.lower() != ".json":
         raise InputError(f"--out {path} must end in .json; the picture goes beside it.")
+    for file in (path, path.with_suffix(".png"))[: 1 if args.no_picture else 2]:
+        check_target(file)
     band = load(args)
     heard = band.analyse(args.vocals, edited=edited, **options)
     heard.save(path)
