@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accompany.common.files import check_name, real_path, require_writable
+from accompany.common.files import checked_target, require_writable
 from accompany.errors import InputError
 from accompany.sound.files import SUFFIXES
 
@@ -72,19 +72,15 @@ def plan_outputs(
         accompaniments = [folder / f"{path.stem}.accompaniment{suffix}" for path in paths]
     named = zip(paths, accompaniments, strict=True)
     outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
-    _check_distinct(outputs)
     for file in (file for output in outputs for file in output.files):
         check_target(file)
+    _check_distinct(outputs)
     return outputs
 
 
 def check_target(path: Path) -> None:
     """InputError when a file cannot be written there, by way of symbolic links."""
-    target = real_path(path)
-    if path.is_dir() or (target.exists() and not target.is_file()):
-        raise InputError(f"Cannot write {path}: it is no ordinary file; give another name.")
-    check_name(target)
-    require_writable(target.parent)
+    require_writable(checked_target(path).parent)
 
 
 def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str]) -> Output:
@@ -108,7 +104,7 @@ def _numbered(accompaniment: Path, number: int) -> Path:
 
 
 def _means_folder(out: str) -> bool:
-    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+    return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
 def _checked_file(path: Path) -> Path:

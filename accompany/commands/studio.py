@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ def analyse(args: argparse.Namespace, load: Load) -> None:
     if edited is not None and options:
         raise InputError("The chord file says tempo and key already; unlock them there, or leave --bpm and --key out.")
     Settings(taps=options.get("taps")).check_taps(info(args.vocals).seconds, args.vocals)
-    path = Path(args.out) if args.out else default_path(args.vocals)
+    path = Path(os.path.expanduser(args.out)) if args.out else default_path(args.vocals)
     if path.suffix.lower() != ".json":
         raise InputError(f"--out {path} must end in .json; the picture goes beside it.")
     if path.resolve() == Path(args.vocals).resolve():

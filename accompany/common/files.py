@@ -160,18 +160,30 @@ def check_place(path: Path) -> None:
     _named_by_user(path)[1].unlink()
 
 
+def checked_target(path: Path) -> Path:
+    """The file that is written under a name: where links lead. InputError for a folder, a device or a long name."""
+    if os.path.isdir(path):
+        raise InputError(f"Cannot write {path}: it is a folder; name a file.")
+    target = real_path(path)
+    check_name(target)
+    if target.exists() and not target.is_file():
+        raise InputError(f"Cannot write {path}: it is no ordinary file; give another name.")
+    return target
+
+
 def real_path(path: Path) -> Path:
-    """Where a path leads by way of symbolic links, whether or not anything is there. InputError for a circle."""
+    """The path, or where it leads as a symbolic link, whether or not anything is there. InputError for a circle."""
+    check_name(path)
     try:
-        return path.resolve()
+        return path.resolve() if path.is_symlink() else path
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"Cannot write {path}: it is a link that leads nowhere; give another name.") from error
+        raise InputError(f"Cannot write {path} ({error}); give another name.") from error
 
 
 def check_name(path: Path) -> None:
     """InputError for a name that is longer than its folder, or the nearest one that is there, takes."""
     folder = path.parent
-    while not folder.is_dir() and folder != folder.parent:
+    while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
     try:
         longest = os.pathconf(folder, "PC_NAME_MAX")
@@ -212,12 +224,7 @@ def sha256(path: Path) -> str:
 def _named_by_user(path: Path) -> tuple[Path, Path]:
     """Where a path leads, and a new file beside that, with a sentence for what a user may have named."""
     try:
-        if path.is_dir():  # OSError for a name that is too long
-            raise InputError(f"Cannot write {path}: it is a folder; name a file.")
-        target = real_path(path)
-        if target.exists() and not target.is_file():
-            raise InputError(f"Cannot write {path}: it is no ordinary file; give another name.")
-        check_name(target)
+        target = checked_target(path)
         return target, _beside(target)
     except OSError as error:
         raise InputError(
