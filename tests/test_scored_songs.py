@@ -24,6 +24,7 @@ from accompany.data.scores.pop909 import read_pop909
 from accompany.data.scores.published import read_lied, read_openewld
 from accompany.data.songs.compose import compose
 from accompany.data.songs.dice import Dice
+from accompany.data.songs.form import plan_form
 from accompany.data.songs.score import Score
 from accompany.data.songs.styles import STYLES
 from accompany.data.songs.write import synthesise
@@ -200,6 +201,20 @@ def test_drum_performances_are_looped_with_fills_at_phrase_ends(performed: LeadS
     assert isinstance(slow, Drums)
     songs = [arrange_sheet(performed, seed, seconds=20.0, drummer=Drummer(slow, "train")) for seed in range(8)]
     assert not [p for s in songs for p in s.parts if p.is_drums and s.attributes["playing"][p.name] == "as written"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_drum_performances_keep_their_own_swing(soft: bool, tmp_path: Path) -> None:
+    forms = (plan_form(STYLES["jazz"], Dice(seed), 20.0) for seed in range(50))
+    form = next(form for form in forms if form.metre.label == "4/4" and form.time.swing > 0.55)
+    drums = open_collection(groove(tmp_path, bpm=round(form.tempo_bpm)))
+    assert isinstance(drums, Drums)
+    events = Drummer(drums, "train").play(form, soft, Dice(1))
+    assert events and max(event.velocity for event in events) == (75 if soft else 100)
+    hats = [event for event in events if event.pitch == 42]
+    times = form.time.seconds(np.array([event.start for event in hats])) + [event.lag_s for event in hats]
+    phase = np.interp(times, form.time.beat_times, np.arange(len(form.time.beat_times))) % 1
+    assert len(hats) > 20 and np.allclose(phase, 0.5, atol=0.02)
 
 
 def test_collections_take_turns_and_songs_come_once_before_they_come_again(tmp_path: Path) -> None:
