@@ -27,7 +27,7 @@ from accompany.data.songs.make import Song, render_song
 from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
 from accompany.data.songs.sounds import Sounds, find_sounds
-from accompany.data.songs.styles import STYLES
+from accompany.data.songs.styles import MOST_VARIANTS
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, wor
         ("length in seconds", seconds, 4, 600),
         ("sample rate", sample_rate, 8_000, 96_000),
         ("number of workers", workers, 1, 1024),
-        ("number of variants", variants, 1, len(STYLES)),
+        ("number of variants", variants, 1, MOST_VARIANTS),
     )
     for name, value, low, high in limits:
         if not (math.isfinite(value) and low <= value <= high):
