@@ -324,6 +324,10 @@ def _add_bench(commands: Any) -> None:
     help_ = "measure a separator on mixes of these songs instead: accompany bench --separation songs --separator tiny"
     add("--separation", metavar="SONGS_DIR", help=help_)
     add("--separator", default="tiny", metavar="NAME", help="with --separation: as in prepare (default tiny)")
+    help_ = "measure a codec on these audio files or folders instead: accompany bench --coding songs --codec tiny"
+    add("--coding", nargs="+", default=[], metavar="PATH", help=help_)
+    help_ = "with --coding: the codec of a model, or the folder of one (default tiny)"
+    add("--codec", default="tiny", metavar="NAME|DIR", help=help_)
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 

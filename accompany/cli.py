@@ -295,6 +295,12 @@ def _bench(args: argparse.Namespace) -> None:
 
             bench_separation(args)
         return
+    if args.coding:
+        with _extra("eval"):
+            from accompany.commands.bench import bench_coding
+
+            bench_coding(args)
+        return
     if args.loader or args.training or args.plan:
         with _extra("train"):
             from accompany.commands.bench import bench_on_tokens, plan_trainings

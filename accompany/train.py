@@ -18,7 +18,7 @@ from accompany.config import CONFIGS_DIR, changed, from_dict, load_config, read_
 from accompany.data.loading import TokenDataset, train_loader, val_loader
 from accompany.data.tokenize import load_parts
 from accompany.data.tokens import Manifest, read_manifest
-from accompany.encoders.codec import Codec
+from accompany.encoders.spectral_codec import load_codec
 from accompany.errors import InputError
 from accompany.export import RUN_FILE, export
 from accompany.listening import listener_for
@@ -168,7 +168,7 @@ def _start(model: nn.Module, task: str, config: TrainConfig) -> None:
     if config.lora.rank:
         add_lora(model, config.lora)
     if isinstance(model, AcousticStage) and isinstance(config, AcousticTraining) and config.codec:
-        model.start_from(Codec.from_pretrained(config.codec).codebooks)
+        model.start_from(load_codec(config.codec).codebooks)
 
 
 class TokenData(lightning.LightningDataModule):

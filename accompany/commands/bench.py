@@ -1,8 +1,9 @@
-"""`accompany bench` of other things than a model's parts: a separator, and loading and training on tokens."""
+"""`accompany bench` of other things than a model's parts: a separator, a codec, and loading and training on tokens."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from accompany.api import choose_device
 from accompany.commands.console import bar, print_json, say
@@ -18,6 +19,22 @@ def bench_separation(args: argparse.Namespace) -> None:
         say(f"{side}: SI-SDR {report[f'{side}_si_sdr_db']:.1f} dB, {report[f'{side}_gain_db']:+.1f} dB over the mix")
     if args.json:
         print_json(report)
+
+
+def bench_coding(args: argparse.Namespace) -> None:
+    """What a codec does to sound (`--coding`)."""
+    from accompany.encoders.spectral_codec import load_codec
+    from accompany.evaluation.coding import coding_table, measure_coding
+    from accompany.pretrained import find_bundle, load_part
+    from accompany.weights import CONFIG_NAME
+
+    alone = (Path(args.codec) / CONFIG_NAME).is_file()
+    codec = load_codec(args.codec) if alone else load_part(find_bundle(args.codec), "codec", choose_device(args.device))
+    with bar("coding") as progress:
+        report = measure_coding(codec, args.coding, progress=progress)
+    say(coding_table(report))
+    if args.json:
+        print_json(report.as_dict())
 
 
 def bench_on_tokens(args: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from accompany.encoders.spectral import mel_bank, padded_slice
 _FLOOR = 1e-7
 """Magnitude (of a full-scale sine: 0.5) that counts as silence: the noise of 16-bit samples."""
 _LOW_FLOOR = 1e-6
-_MIDDLE, _SPREAD = -8.0, 3.0
+LOG_MIDDLE, LOG_SPREAD = -8.0, 3.0
 """Of the natural logarithms of magnitudes, roughly, to bring them to zero and one."""
 _CORRELATION_GAIN = 4.0
 
@@ -97,7 +97,7 @@ def features(audio: Tensor, first: int, count: int, sample_rate: int, hop: int, 
 
 
 def _scaled(magnitudes: Tensor, floor: float) -> Tensor:
-    return (magnitudes.clamp_min(floor).log() - _MIDDLE) / _SPREAD
+    return (magnitudes.clamp_min(floor).log() - LOG_MIDDLE) / LOG_SPREAD
 
 
 @lru_cache(maxsize=16)

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from accompany.config import to_dict, write_json
+from accompany.encoders.spectral_analysis import LOG_SPREAD
 from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig
 from accompany.encoders.training.audio_dataset import song_folders, split_songs
 from accompany.encoders.training.loop import LoopConfig, run_loop
@@ -31,6 +31,7 @@ from accompany.encoders.training.spectral_losses import (
     SpectralLossConfig,
     one_view,
     tone_terms,
+    true_tones,
 )
 from accompany.encoders.training.stem_crops import StemCrops
 from accompany.errors import InputError
@@ -39,7 +40,9 @@ from accompany.weights import save_module
 _log = logging.getLogger(__name__)
 
 _INIT_VECTORS = 20_000
-_SIDE_WEIGHT = 0.5
+_SIDE_WEIGHT, _DEVIATION_WEIGHT = 0.5, 0.4
+_EVERYWHERE = 0.3
+"""What a bin of the long window counts where it is quiet; loud ones count more, as their magnitude's square root."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,9 @@ class CodesTraining(nn.Module):
         self._config, self._crops, shape = config, crops, config.model
         self._codec = [codec]  # not a submodule: the decoder has no part in this
         self.encoder = codec.encoder
-        self.predictor = FeaturePredictor(shape.latent, shape.analysis.n_features)
+        self._n_shown = shape.analysis.n_features
+        n_tones = sum(band.n_bins for band in codec.decoder.tones)
+        self.predictor = FeaturePredictor(shape.latent, self._n_shown + n_tones)
         self.quantizer = ResidualVQ(
             dim=shape.latent,
             num_quantizers=shape.n_codebooks,
@@ -165,7 +170,9 @@ class CodesTraining(nn.Module):
         """Loss and figures of one step; the batch depends on its number alone."""
         config = self._config
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            shown = self._features(number)
+            batch = self._crops.batch(config.codes.batch_size, config.seed, 1, number)
+            shown = self._codec[0].features(batch, 0, config.codes.frames)
+            tones = [true_tones(band, batch) for band in self._codec[0].decoder.tones]
         latents = self.encoder(shown).float()
         commitment = latents.new_zeros(())
         if number < config.free_steps:
@@ -174,10 +181,15 @@ class CodesTraining(nn.Module):
             if number == config.free_steps:
                 self._start_codebooks(number)
             passed, commitment = self._quantize(latents)
-        errors = self._errors(self.predictor(passed).float(), shown)
+        predicted = self.predictor(passed).float()
+        errors = self._errors(predicted[:, : self._n_shown], shown)
+        deviations = predicted[:, self._n_shown :].transpose(1, 2).split([t[0].shape[-1] for t in tones], dim=-1)
+        off = [((a - b).abs() * weight).mean() for a, (b, weight, _) in zip(deviations, tones, strict=True)]
         loss = torch.stack([error * weight for error, (_, weight) in zip(errors, self._groups, strict=True)]).sum()
         names = [*(f"mel_{window}" for window in config.model.analysis.windows), "low", "side"]
         figures = dict(zip(names, (float(error.detach()) for error in errors), strict=True))
+        figures |= {f"deviation_{index}": float(value.detach()) for index, value in enumerate(off)}
+        loss = loss + _DEVIATION_WEIGHT * torch.stack(off).sum()
         return loss + config.commitment * commitment, figures | {"commitment": float(commitment.detach())}
 
     def export(self) -> None:
@@ -215,7 +227,11 @@ class CodesTraining(nn.Module):
 
     def _errors(self, predicted: Tensor, shown: Tensor) -> list[Tensor]:
         sizes = [size for size, _ in self._groups]
-        return [F.l1_loss(a, b) for a, b in zip(predicted.split(sizes, dim=1), shown.split(sizes, dim=1), strict=True)]
+        errors = (predicted - shown).abs().split(sizes, dim=1)
+        low = shown.split(sizes, dim=1)[-2]
+        loudness = (LOG_SPREAD / 2 * low).exp()
+        weights = _EVERYWHERE + (1 - _EVERYWHERE) * loudness / loudness.mean((1, 2), keepdim=True).clamp_min(1e-6)
+        return [*(error.mean() for error in errors[:-2]), (weights * errors[-2]).mean(), errors[-1].mean()]
 
 
 class DecoderTraining(nn.Module):

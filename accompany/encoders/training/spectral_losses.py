@@ -110,14 +110,14 @@ def tone_terms(band: ToneBand, controls: tuple[Tensor, ...], truth: Tensor) -> t
     Returns:
         The error of its deviations of frequency, in bins, weighted by the magnitude; the error of its log magnitudes.
     """
-    deviations, weights, magnitudes = _tones(band, truth)
+    deviations, weights, magnitudes = true_tones(band, truth)
     deviation = ((controls[1] - deviations).abs() * weights).mean()
     magnitude = (controls[0].clamp_min(math.log(_TONE_FLOOR)) - magnitudes).abs().mean()
     return deviation, magnitude
 
 
 @torch.no_grad()
-def _tones(band: ToneBand, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def true_tones(band: ToneBand, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """True deviation in bins, weight and log magnitude [B, A, K]: from how phases differ over 32 samples."""
     window, hop = band.config.window, band.overlap.hop
     mid, n_frames = truth.mean(1), truth.shape[-1] // hop
@@ -141,7 +141,7 @@ def _tones(band: ToneBand, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class FeaturePredictor(nn.Module):
-    """Latents [B, D, A] back to the features [B, F, A] that the encoder was shown."""
+    """Latents [B, D, A] to features [B, F, A]: those that the encoder was shown, and others."""
 
     def __init__(self, latent: int, n_features: int, width: int = 256, blocks: int = 3) -> None:
         super().__init__()
