@@ -117,7 +117,7 @@ class ToneBand(nn.Module):
         super().__init__()
         self.config, self.n_bins = config, config.end_bin - config.first_bin
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, 4 * self.n_bins)
-        nn.init.trunc_normal_(self.leave.weight, std=0.02)
+        nn.init.normal_(self.leave.weight, std=0.02)
         with torch.no_grad():
             self.leave.weight[self.n_bins :] *= 0.2
             self.leave.bias[: self.n_bins] = _QUIET_START
@@ -172,7 +172,7 @@ class NoiseBand(nn.Module):
         self.blocks = nn.Sequential(*(ConvNeXtBlock(config.noise_width) for _ in range(config.noise_blocks)))
         self.norm = nn.LayerNorm(config.noise_width)
         self.leave = nn.Linear(config.noise_width, 4 * self.n_bins)
-        nn.init.trunc_normal_(self.leave.weight, std=0.02)
+        nn.init.normal_(self.leave.weight, std=0.02)
         with torch.no_grad():
             self.leave.bias[: self.n_bins] = _QUIET_START
         self.overlap = Overlap(config.noise_window, hop // self.frames)
