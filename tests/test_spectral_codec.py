@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from accompany.encoders.spectral_analysis import AnalysisConfig
@@ -36,7 +37,7 @@ def codec() -> SpectralCodec:
     made = SpectralCodec(SMALL).eval().requires_grad_(False)
     made.codebook_vectors.normal_()
     with torch.no_grad():  # an untrained encoder tells frames hardly apart
-        made.encoder.leave.weight *= 30
+        made.encoder.project.weight *= 5
     return made
 
 
@@ -55,13 +56,13 @@ def test_pieces_are_coded_and_decoded_as_the_whole(codec: SpectralCodec, n_sampl
     assert (codec.encode(audio, chunk_s=chunk_s) == codes).float().mean() > 0.99
     whole = codec.decode(codes, n_samples)
     assert whole.shape == (2, 2, n_samples) and whole.dtype == torch.float32
-    assert torch.allclose(codec.decode(codes, n_samples, chunk_s=chunk_s), whole, atol=1e-4)
+    assert torch.allclose(codec.decode(codes, n_samples, chunk_s=chunk_s), whole, atol=1e-3)
 
 
 def test_decoding_is_level_from_the_first_sample_to_the_last(codec: SpectralCodec) -> None:
-    sound = codec.decode(codec.encode(_noise(1, 2 * RATE)))[0]
-    edge, middle = sound[:, :HOP].std(), sound[:, RATE : RATE + 8 * HOP].std()
-    assert 0.5 < float(edge / middle) < 2 and 0.5 < float(sound[:, -HOP:].std() / middle) < 2
+    sound = codec.decode(torch.tensor([3, 5, 7])[None, :, None].expand(8, -1, 60))
+    first, middle, last = (sound[..., at : at + 4 * HOP].std() for at in (0, 28 * HOP, 56 * HOP))
+    assert float(first / middle) == pytest.approx(1, abs=0.3) and float(last / middle) == pytest.approx(1, abs=0.3)
 
 
 def test_the_training_path_makes_the_same_sound(codec: SpectralCodec) -> None:
@@ -157,15 +158,86 @@ def test_configs_that_cannot_work_are_refused(change: dict[str, object], message
 
 
 def test_saved_and_loaded_by_its_config(codec: SpectralCodec, tmp_path: Path) -> None:
-    save_module(codec, SMALL, tmp_path / "codec")
+    save_module(codec, SMALL, tmp_path / "codec", half=False)
     loaded = load_codec(tmp_path / "codec", n_codebooks=2)
     assert isinstance(loaded, SpectralCodec) and loaded.n_codebooks == 2 and len(loaded.codebooks) == 2
     assert (loaded.sample_rate, loaded.channels, loaded.frame_rate, loaded.codebook_size) == (RATE, 2, 50.0, 16)
     codes = codec.encode(_noise(1, RATE))
-    assert torch.allclose(loaded.decode(codes[:, :2]), codec.decode(codes[:, :2]), atol=0.02)
+    assert torch.allclose(loaded.decode(codes[:, :2]), codec.decode(codes[:, :2]), atol=1e-4)
     with pytest.raises(InputError, match="1 to 3"):
         load_codec(tmp_path / "codec", n_codebooks=4)
     config = json.loads((tmp_path / "codec" / "config.json").read_text())
     (tmp_path / "codec" / "config.json").write_text(json.dumps(config | {"latent": 9}))
     with pytest.raises(InputError, match="do not fit"):
         load_codec(tmp_path / "codec")
+
+
+def _write_songs(root: Path, n_songs: int) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(n_songs):
+        stems = root / f"{number:06d}" / "stems"
+        stems.mkdir(parents=True)
+        time_s = np.arange(2 * RATE) / RATE
+        sounds = {
+            "drums": 0.1 * rng.standard_normal((2 * RATE, 2)),
+            "upright bass": 0.2 * np.sin(2 * np.pi * 80 * time_s)[:, None].repeat(2, axis=1),
+            "piano": 0.2 * np.sin(2 * np.pi * 440 * time_s)[:, None] * [1.0, 0.3],
+        }
+        for name, sound in sounds.items():
+            soundfile.write(stems / f"{name}.flac", sound, RATE)
+        soundfile.write(stems.parent / "accompaniment.flac", sum(sounds.values()), RATE)
+
+
+def _training(root: Path, steps: int) -> Path:
+    from accompany.encoders.training.loop import LoopConfig
+    from accompany.encoders.training.spectral_codec import (
+        PhaseConfig,
+        SpectralCodecTrainingConfig,
+        train_spectral_codec,
+    )
+    from accompany.encoders.training.spectral_losses import SpectralLossConfig
+
+    losses = SpectralLossConfig([[256, 64, 16], [512, 128, 20]], [512, 1024])
+    phases = [PhaseConfig(2, 16, LoopConfig(steps=n, save_every=1, bf16=False)) for n in (3, steps)]
+    config = SpectralCodecTrainingConfig(
+        [str(root / "songs")], str(root / "run"), SMALL, losses, held_out=1, codes=phases[0], decoder=phases[1],
+        start_frames=400,
+    )  # fmt: skip
+    return train_spectral_codec(config)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_training_starts_linear_goes_on_and_exports(tmp_path: Path) -> None:
+    pytest.importorskip("vector_quantize_pytorch", reason="the extra train is not installed")
+    _write_songs(tmp_path / "songs", 3)
+    first = load_codec(_training(tmp_path, 1))
+    assert isinstance(first, SpectralCodec)
+    tone = torch.from_numpy(soundfile.read(tmp_path / "songs/000002/stems/piano.flac", dtype="float32")[0].T)[None]
+    codes = first.encode(tone)
+    assert len(first.codebook_vectors.unique()) > 100 and int(codes.max()) > 0
+    # The linear start alone gives back the tone at its place and about its level, before the decoder has learnt.
+    middle = first.decode(codes).mean(1)[0, RATE // 2 : -RATE // 2].numpy()
+    spectrum = np.abs(np.fft.rfft(middle))
+    assert np.argmax(spectrum) * RATE / len(middle) == pytest.approx(440, abs=6)
+    assert middle.std() / float(tone.mean(1).std()) == pytest.approx(1, abs=0.6)
+    second = load_codec(_training(tmp_path, 3))
+    assert torch.equal(second.codebook_vectors, first.codebook_vectors)
+    assert not torch.equal(second.decoder.enter.weight, first.decoder.enter.weight)
+
+
+def test_packed_stems_sum_to_the_mix_and_crops_follow_their_seed(tmp_path: Path) -> None:
+    from accompany.encoders.training.stem_crops import StemCrops, pack
+
+    _write_songs(tmp_path / "songs", 2)
+    songs = sorted((tmp_path / "songs").iterdir())
+    samples, starts = pack(songs, tmp_path / "packed", RATE)
+    assert samples.shape == (3, 2, 4 * RATE) and starts.tolist() == [0, 2 * RATE, 4 * RATE]
+    mix = soundfile.read(songs[1] / "accompaniment.flac", dtype="float32")[0].T
+    assert np.allclose(samples[:, :, 2 * RATE :].sum(0) / 32768, mix, atol=3e-4)
+    crops = StemCrops(songs, tmp_path / "packed", {"bass": 1.0}, sample_rate=RATE, n_samples=1600)
+    batch = crops.batch(4, 0, 1)
+    assert torch.equal(batch, crops.batch(4, 0, 1)) and not torch.equal(batch, crops.batch(4, 0, 2))
+    spectrum = torch.fft.rfft(batch[:, 0])
+    assert (spectrum.abs().argmax(-1) == 16).all() and 0.1 < float(batch.abs().max()) <= 0.91
+    with pytest.raises(ValueError, match="longer than a crop"):
+        StemCrops(songs, tmp_path / "packed", {"bass": 1.0}, sample_rate=RATE, n_samples=3 * RATE)

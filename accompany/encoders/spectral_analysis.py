@@ -130,7 +130,10 @@ class ConvNeXtBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features [B, F, A] to latents [B, D, A]; a latent sees `reach` frames on either side."""
+    """Features [B, F, A] to latents [B, D, A]; a latent sees `reach` frames on either side.
+
+    A latent is a projection of its frame, which training starts as principal components, and what a network adds.
+    """
 
     _FIRST_REACH = 2
 
@@ -140,9 +143,10 @@ class Encoder(nn.Module):
         self.enter = nn.Conv1d(config.n_features, config.width, kernel, padding=self._FIRST_REACH)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(config.width) for _ in range(config.blocks)))
         self.leave = nn.Conv1d(config.width, latent, 1)
+        self.project = nn.Conv1d(config.n_features, latent, 1)
         self.reach = self._FIRST_REACH + config.blocks * ConvNeXtBlock.REACH
 
     def forward(self, shown: Tensor) -> Tensor:
         """Latents of features."""
-        latents: Tensor = self.leave(self.blocks(self.enter(shown)))
+        latents: Tensor = self.project(shown) + self.leave(self.blocks(self.enter(shown)))
         return latents

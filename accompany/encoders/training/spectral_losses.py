@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accompany.encoders.spectral_analysis import ConvNeXtBlock
-from accompany.encoders.spectral_synthesis import ToneBand
+from accompany.encoders.spectral_synthesis import NoiseBand, ToneBand
 
 _MEL_FLOOR, _LINEAR_FLOOR = 1e-5, 1e-2
 _POWER_FLOOR = 1e-12
@@ -140,6 +140,18 @@ def true_tones(band: ToneBand, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return deviation.clamp(-_TONE_LARGEST, _TONE_LARGEST), weight, torch.log(magnitude.clamp_min(_TONE_FLOOR))
 
 
+@torch.no_grad()
+def log_magnitudes(band: ToneBand | NoiseBand, truth: Tensor) -> Tensor:
+    """Log magnitudes [B, n, K] of the mid of the truth [B, 2, T] in the frames and bins of a band."""
+    if isinstance(band, ToneBand):
+        return true_tones(band, truth)[2]
+    window, hop = band.overlap.size, band.overlap.hop
+    padded = F.pad(truth.mean(1), (band.overlap.before, window))
+    cut = padded.unfold(-1, window, hop)[:, : truth.shape[-1] // hop]
+    spectrum = torch.fft.rfft(cut * torch.hann_window(window, device=truth.device))
+    return torch.log(spectrum.abs().clamp_min(_TONE_FLOOR))
+
+
 class FeaturePredictor(nn.Module):
     """Latents [B, D, A] to features [B, F, A]: those that the encoder was shown, and others."""
 
@@ -148,8 +160,9 @@ class FeaturePredictor(nn.Module):
         self.enter = nn.Conv1d(latent, width, 5, padding=2)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(width) for _ in range(blocks)))
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, n_features)
+        self.project = nn.Conv1d(latent, n_features, 1)
 
     def forward(self, latents: Tensor) -> Tensor:
         """The features."""
         made: Tensor = self.leave(self.norm(self.blocks(self.enter(latents)).transpose(1, 2)))
-        return made.transpose(1, 2)
+        return self.project(latents) + made.transpose(1, 2)
