@@ -315,6 +315,12 @@ def _bench(args: argparse.Namespace) -> None:
 
             bench_separation(args)
         return
+    if args.coding:
+        with _extra("eval"):
+            from accompany.commands.bench import bench_coding
+
+            bench_coding(args)
+        return
     from accompany.commands.bench import bench_parts
 
     bench_parts(args)

@@ -1,8 +1,9 @@
-"""`accompany bench`: times of a model's parts, and what a separator is worth."""
+"""`accompany bench`: times of a model's parts, and what a separator or a codec is worth."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from accompany.api import choose_device
 from accompany.commands.console import bar, print_json, say
@@ -18,6 +19,22 @@ def bench_separation(args: argparse.Namespace) -> None:
         say(f"{side}: SI-SDR {report[f'{side}_si_sdr_db']:.1f} dB, {report[f'{side}_gain_db']:+.1f} dB over the mix")
     if args.json:
         print_json(report)
+
+
+def bench_coding(args: argparse.Namespace) -> None:
+    """What a codec does to sound (`--coding`)."""
+    from accompany.common.weights import CONFIG_NAME
+    from accompany.encoders.spectral_codec import load_codec
+    from accompany.evaluation.coding import coding_table, measure_coding
+    from accompany.models.pretrained import find_bundle, load_part
+
+    alone = (Path(args.codec) / CONFIG_NAME).is_file()
+    codec = load_codec(args.codec) if alone else load_part(find_bundle(args.codec), "codec", choose_device(args.device))
+    with bar("coding") as progress:
+        report = measure_coding(codec, args.coding, progress=progress)
+    say(coding_table(report))
+    if args.json:
+        print_json(report.as_dict())
 
 
 def bench_parts(args: argparse.Namespace) -> None:

@@ -327,6 +327,10 @@ def _add_bench(commands: Any) -> None:
     add("--separation", type=values.FOLDER, metavar="SONGS_DIR", help=help_)
     help_ = "with --separation: as in prepare (default tiny)"
     add("--separator", type=values.SEPARATOR, default="tiny", metavar="NAME", help=help_)
+    help_ = "measure a codec on these audio files or folders instead: accompany bench --coding songs --codec tiny"
+    add("--coding", nargs="+", type=values.RECORDING, default=[], metavar="PATH", help=help_)
+    help_ = "with --coding: the codec of a model, or the folder of one (default tiny)"
+    add("--codec", type=values.MODEL, default="tiny", metavar="NAME|DIR", help=help_)
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 
