@@ -119,30 +119,13 @@ def synthesise(
             songs or holds others, or espeak-ng, FluidSynth or a soundfont is missing.
     """
     _check_ranges(n_songs, seed, seconds, sample_rate, workers, variants)
-    choice = ScoreChoice(tuple(Path(folder) for folder in scores), split) if scores else None
-    if choice is None and split != "train":
-        raise InputError(f"--split {split} is a part of published scores; name their folder with --scores.")
-    if choice is not None:
-        choice.opened()  # Wrong folders are refused before anything is written.
-    library = find_sounds(sounds) if sounds else None
+    choice, library = _choice(scores, split), find_sounds(sounds) if sounds else None
     root, skipped = Path(out_dir), {}
     orders = [
-        _Order(
-            i // variants,
-            i % variants,
-            seed,
-            song_seed(seed, i // variants),
-            root / f"{i:06d}",
-            seconds,
-            sample_rate,
-            voice_only,
-            stems,
-            library,
-            choice,
-            variants,
-        )
-        for i in range(n_songs * variants)
-    ]
+        _Order(n // variants, n % variants, seed, song_seed(seed, n // variants), root / f"{n:06d}", seconds,
+               sample_rate, voice_only, stems, library, choice, variants)
+        for n in range(n_songs * variants)
+    ]  # fmt: skip
     with folder_lock(root, "accompany synth"), writing_into(root):
         _remove_unfinished(root)
         missing = [order for order in orders if not _is_finished(order)]
@@ -153,11 +136,21 @@ def synthesise(
         finally:
             _remove_unfinished(root)
         _write_manifest(root)
-    report = SynthReport(
-        root, len(missing), len(orders) - len(missing), time.monotonic() - start, tuple(skipped.items())
-    )
+    n_kept = len(orders) - len(missing)
+    report = SynthReport(root, len(missing), n_kept, time.monotonic() - start, tuple(skipped.items()))
     _log.info("%d songs made, %d kept; %.0f songs an hour.", report.n_made, report.n_kept, report.songs_per_hour)
     return report
+
+
+def _choice(scores: Sequence[str | os.PathLike[str]], split: str) -> ScoreChoice | None:
+    """What to draw scores from; wrong folders are refused before anything is written."""
+    if not scores:
+        if split != "train":
+            raise InputError(f"--split {split} is a part of published scores; name their folder with --scores.")
+        return None
+    choice = ScoreChoice(tuple(Path(folder) for folder in scores), split)
+    choice.opened()
+    return choice
 
 
 def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, workers: int, variants: int) -> None:
