@@ -45,8 +45,12 @@ def sound_file(
     try:
         with target, soundfile.SoundFile(target, "w", sample_rate, channels, subtype, format=kind, **more) as file:
             yield SoundWriter(file, path)
-    except soundfile.LibsndfileError as error:
-        reason = target.error.strerror if target.error else str(error.error_string).strip().rstrip(".")
+    except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that everything was written
+        if target.error is None and isinstance(error, AssertionError):
+            raise
+        reason = (
+            target.error.strerror if target.error else str(getattr(error, "error_string", error)).strip().rstrip(".")
+        )
         raise InputError(f"Cannot write {path} ({reason}); check the space on the disk.") from error
     if target.error is not None:
         raise InputError(f"Cannot write {path} ({target.error.strerror}); check the space on the disk.")
