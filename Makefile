@@ -62,10 +62,18 @@ $(VENV)/.accompany-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e ".[train,data,s3,synth,sound,eval,ui,test]"
 	touch $@
 
-# The one system library that pip cannot bring; without it the tests that render instruments are skipped.
+# The one system library that pip cannot bring; without it the tests that render instruments are skipped. apt's lock is
+# waited for, since a fresh machine may still be installing its updates (that of its lists knows no timeout).
+APT := apt-get -o DPkg::Lock::Timeout=300 -qq
 fluidsynth: $(VENV)/.accompany-test
-	@$(VENV)/bin/python -c "import fluidsynth" 2>/dev/null || \
-	  { install="apt-get install -y --no-install-recommends fluidsynth"; \
-	    if [ "$$(id -u)" = 0 ]; then apt-get update -qq; $$install; \
-	    elif sudo -n true 2>/dev/null; then sudo -n apt-get update -qq; sudo -n $$install; fi; } >/dev/null 2>&1 || \
-	  echo "libfluidsynth is missing and cannot be installed here; tests that render instruments are skipped"
+	@$(VENV)/bin/python -c "import fluidsynth" 2>/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2>/dev/null; then as_root="sudo -n"; else as_root=none; fi; \
+	if ! command -v apt-get >/dev/null; then why="there is no apt-get here"; \
+	elif [ "$$as_root" = none ]; then why="it takes root: sudo apt-get install fluidsynth"; \
+	else \
+	  for try in $$(seq 60); do \
+	    why=$$($$as_root $(APT) update 2>&1); echo "$$why" | grep -q "lists/lock" || break; sleep 5; done; \
+	  why=$$why$$($$as_root $(APT) install -y --no-install-recommends fluidsynth 2>&1); fi; \
+	$(VENV)/bin/python -c "import fluidsynth" 2>/dev/null || { \
+	  echo "libfluidsynth is missing and could not be installed; tests that render instruments are skipped. Why:"; \
+	  echo "$$why" | tail -5; }

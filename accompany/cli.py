@@ -270,19 +270,18 @@ def _import(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from accompany.commands.outputs import check_writable
     from accompany.evaluation.page import as_table
     from accompany.evaluation.report import EvaluationConfig, evaluate
 
-    check_writable(Path(args.report), "--report")
     if args.study:
         _study(args)
         return
     if args.only:
-        raise InputError("--only chooses rows of --study controls or inputs; name the study, or leave it out.")
+        raise InputError("--only chooses rows of --study controls; name the study, or leave it out.")
     given = {"seed": args.seed, "seeds": args.seeds, "judge": args.judge or ""}
     given |= {} if args.seconds is None else {"seconds": args.seconds}
-    config = EvaluationConfig(**given, limit=args.clips or 0, against=(*args.against,), outside=(*args.outside,))
+    given |= {"save_clips": args.save_clips} if args.save_clips else {}
+    config = EvaluationConfig(**given, limit=args.clips or 0, against=(*args.against,))
     report = evaluate(_load(args), args.songs, args.report, config)
     _say(as_table(report))
     _say(f"The page with pictures and players: {Path(args.report) / 'report.html'}")
@@ -292,7 +291,7 @@ def _study(args: argparse.Namespace) -> None:
     from accompany.evaluation.studies.run import StudyConfig, study
 
     limit, judge = args.clips or 0, args.judge or ""
-    config = StudyConfig(args.study, args.seconds, limit, args.seed, args.takes, judge, (*args.only,))
+    config = StudyConfig(args.study, args.seconds, limit, args.seed, judge, (*args.only,))
     _say(study(_load(args), args.songs, args.report, config).as_table())
     _say(f"The figures of each clip: {Path(args.report) / f'study-{args.study}.json'}")
 
@@ -316,11 +315,11 @@ def _bench(args: argparse.Namespace) -> None:
 
             bench_separation(args)
         return
-    if args.loader or args.training or args.plan:
-        with _extra("train"):
-            from accompany.commands.bench import bench_on_tokens, plan_trainings
+    if args.coding:
+        with _extra("eval"):
+            from accompany.commands.bench import bench_coding
 
-            plan_trainings(args) if args.plan else bench_on_tokens(args)
+            bench_coding(args)
         return
     from accompany.commands.bench import bench_parts
 

@@ -171,7 +171,7 @@ def lieder(root: Path, titles: Sequence[str] = ("Abend",), *, metre: str = "3/4"
 
 
 def groove(root: Path, *, bpm: int = 100, metre: str = "4-4", split: str = "train", bars: int = 4) -> Path:
-    """A beat and a fill: kick on one, rimshot snare (40) on three, a hat a beat; the fill plays toms alone."""
+    """A beat and a fill: kick on one, rimshot (40) on three, a hat (22) after each beat; the fill plays a tom alone."""
     pretty_midi = pytest.importorskip("pretty_midi")
     rows = []
     for kind in ("beat", "fill"):
@@ -180,9 +180,12 @@ def groove(root: Path, *, bpm: int = 100, metre: str = "4-4", split: str = "trai
         midi = pretty_midi.PrettyMIDI(initial_tempo=bpm)
         kit = pretty_midi.Instrument(0, is_drum=True)
         for beat in range((bars if kind == "beat" else 1) * int(metre[0])):
-            hits = [43] if kind == "fill" else [22] + ([36] if beat % 4 == 0 else [40] if beat % 4 == 2 else [])
+            hits = [43] if kind == "fill" else [36] if beat % 4 == 0 else [40] if beat % 4 == 2 else []
             start = beat * 60 / bpm + (0.01 if beat % 2 else 0.0)
             kit.notes += [pretty_midi.Note(100, pitch, start, start + 0.1) for pitch in hits]
+            if kind == "beat":
+                off_beat = (beat + 0.5) * 60 / bpm
+                kit.notes.append(pretty_midi.Note(70, 22, off_beat, off_beat + 0.1))
         midi.instruments.append(kit)
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         midi.write(str(root / name))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
+from needs import needs
 
 from accompany import audio
 from accompany.errors import InputError
@@ -37,7 +37,7 @@ def test_lossy_formats_keep_their_length(tmp_path, noise, suffix):
     assert audio.read(tmp_path / f"x.{suffix}").samples.shape == noise.shape
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+@needs("ffmpeg")
 def test_what_libsndfile_cannot_read_goes_through_ffmpeg(tmp_path, noise):
     audio.write(tmp_path / "x.wav", noise, 44100)
     subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "x.wav", tmp_path / "x.m4a"], check=True)

@@ -163,6 +163,17 @@ def test_stems_are_taken_as_they_are(tmp_path: Path) -> None:
     assert (sources["pair/00002000"].song, sources["pair/00002000"].artist) == ("pair", None)
 
 
+def test_arrangements_of_one_song_stay_one_song(tmp_path: Path) -> None:
+    for name in ("000000", "000001"):
+        folder = tmp_path / "songs" / name
+        song(folder / "vocals.flac", channels=1)
+        song(folder / "accompaniment.flac")
+        labels = {"captions": ["a waltz"], "song": "POP909/007", "artist": "Ann Other"}
+        (folder / "song.json").write_text(json.dumps(labels))
+    assert from_stems(tmp_path / "songs", tmp_path / "pairs").pairs >= 1
+    assert {(each.song, each.artist) for each in find_sources(tmp_path / "pairs")} == {("POP909/007", "Ann Other")}
+
+
 def test_moisesdb_sums_the_tracks_of_each_stem(tmp_path: Path) -> None:
     folder = tmp_path / "moises" / "0a1b"
     tracks = {"vocals": ("v1", "v2"), "drums": ("d1",), "bass": ("b1",)}
@@ -184,6 +195,7 @@ def test_moisesdb_sums_the_tracks_of_each_stem(tmp_path: Path) -> None:
     assert np.allclose(band, drums + audio.fit_length(bass, drums.shape[1]), atol=1e-4)
     content = read_json(made / "song.json")
     assert content["artist"] == "Somebody" and content["genre"] == "soul" and "tags" in content["caption_sources"]
+    assert content["song"] == "0a1b"
 
 
 def test_bad_songs_are_set_aside_and_the_rest_goes_on(separator: Path, tmp_path: Path) -> None:

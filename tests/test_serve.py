@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import sing
+from needs import needs
 
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
@@ -286,13 +287,11 @@ def test_formats_are_read(client, kind):
     assert upload(client, wav(2.0, kind=kind))["seconds"] == pytest.approx(2.0, abs=0.1)
 
 
+@needs("ffmpeg")
 @pytest.mark.parametrize(("container", "codec"), [("webm", "libopus"), ("mp4", "aac"), ("adts", "aac")])
 def test_what_browsers_and_phones_record_is_read(client, tmp_path_factory, container, codec):
-    import shutil
     import subprocess
 
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("ffmpeg is not installed")
     source = tmp_path_factory.mktemp("recorded") / "recorded.wav"
     source.write_bytes(wav(2.0))
     recorded = source.with_suffix(".bin")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import sing
+from needs import CHROMIUM, needs
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
@@ -20,13 +20,10 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from serve_load import running
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
 WAIT_MS = 60_000
 
 pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium here (Debian: apt install chromium)"),
+    needs("chromium"),
     pytest.mark.timeout(600),
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from needs import needs
 
 from accompany.data.songs import make, write
 from accompany.data.songs.compose import compose
@@ -35,27 +35,7 @@ DRUMS = Part("drums", "drums", 0, True, tuple(Note(t, t + 0.1, 36, 110) for t in
 PIANO = Part("piano", "comp", 0, False, (Note(0.25, 1.5, 60, 90), Note(0.25, 1.5, 64, 90)), -0.8, -6.0, 0.5)
 
 
-def _can_render() -> bool:
-    try:
-        find_soundfont()
-    except InputError:
-        return False
-    try:
-        return importlib.util.find_spec("fluidsynth") is not None and bool(importlib.import_module("fluidsynth"))
-    except ImportError:
-        return False
-
-
-def _can_sing() -> bool:
-    try:
-        speak("la", "en-us")
-    except InputError:
-        return False
-    return True
-
-
-needs_voice = pytest.mark.skipif(not _can_sing(), reason="espeak-ng is not installed (extra synth)")
-needs_band = pytest.mark.skipif(not _can_render(), reason="FluidSynth or a soundfont is not installed")
+needs_voice, needs_band = needs("espeak"), needs("fluidsynth")
 
 
 def _pitch(audio: np.ndarray, start_s: float, rate: int = RATE) -> float:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import sing
 
 import accompany
+from accompany.encoders.targets import chroma
 from accompany.models.pretrained import PARTS, find_bundle, read_bundle
+from accompany.music.harmony import chord_pitch_classes
 
 VOCADITO = Path(__file__).parent.parent.parent / "shared" / "vocals" / "vocadito_14.flac"
 RATE = 24000
@@ -69,6 +72,54 @@ def test_no_network_is_touched(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     band = accompany.load("tiny", device="cpu")
     assert band.generate((sing(2.0, RATE), RATE), "guitar").seconds == pytest.approx(2.0)
+
+
+SONGS = {"A D E": tuple(0.5 * np.arange(12)), "Bb Ebm F#": tuple(0.25 + 0.5 * np.arange(11))}
+"""Chords, one a bar of 2 s, and beats, of two songs of 6 s: far from each other in key, and off each other's beat."""
+
+
+def harmony(sound: np.ndarray, rate: int, chords: str, first_s: float) -> float:
+    """Pearson r over the twelve pitch classes of what sounds [T] and the chords, both over 1 s, mean over frames."""
+    heard = chroma(torch.from_numpy(sound)[None], rate, 25.0)[0].numpy()
+    wanted = np.zeros_like(heard)
+    for bar, label in enumerate(chords.split()):
+        start, stop = (round(25 * (first_s + 2 * edge)) for edge in (bar, bar + 1))
+        wanted[start:stop, sorted(chord_pitch_classes(label)[1])] = 1.0
+
+    def smooth(values: np.ndarray) -> np.ndarray:
+        means = np.stack([np.convolve(column, np.ones(25) / 25, "same") for column in values.T], axis=1)
+        return means - means.mean(axis=1, keepdims=True)
+
+    heard, wanted = smooth(heard), smooth(wanted)
+    norms = np.linalg.norm(heard, axis=1) * np.linalg.norm(wanted, axis=1)
+    return float(((heard * wanted).sum(axis=1) / np.maximum(norms, 1e-9)).mean())
+
+
+def on_the_beat(sound: np.ndarray, rate: int, beats_s: tuple[float, ...]) -> float:
+    """Onset strength within 40 ms of the beats, as a share of that and the strength halfway between them."""
+    window = torch.hann_window(1024)
+    levels = torch.stft(torch.from_numpy(sound), 1024, rate // 100, window=window, return_complex=True).abs()
+    rise = torch.log1p(100 * levels / levels.max().clamp(min=1e-9)).diff(dim=1).clamp(min=0).sum(dim=0).numpy()
+    beats = np.asarray(beats_s[1:-1])
+    on, off = (
+        np.mean([rise[round(100 * at) - 5 : round(100 * at) + 4].max() for at in times])
+        for times in (beats, beats[:-1] + 0.5 * np.diff(beats))
+    )
+    return float(on / max(on + off, 1e-9))
+
+
+def test_the_band_plays_the_chords_and_beats_that_are_given(tiny):
+    """What noise, silence and the band of another song reach is far below."""
+    voice, prompt = (sing(6.0, RATE), RATE), "piano and drums"
+    given = [tiny.settings(prompt, chords=chords, taps=beats, seed=1) for chords, beats in SONGS.items()]
+    bands = [take.samples.mean(axis=0) for take in tiny.perform([voice, voice], given)]
+    noise = np.random.default_rng(0).standard_normal((3, bands[0].size)).astype(np.float32)
+    for own, other, (chords, beats) in zip(bands, bands[::-1], SONGS.items(), strict=True):
+        others = [np.zeros_like(own), other, *(own.std() * each for each in noise)]
+        ours, theirs = harmony(own, RATE, chords, beats[0]), [harmony(each, RATE, chords, beats[0]) for each in others]
+        assert ours > 0.4 and ours > max(theirs) + 0.3, theirs
+        ours, theirs = on_the_beat(own, RATE, beats), [on_the_beat(each, RATE, beats) for each in others]
+        assert ours > 0.6 and ours > max(theirs) + 0.08, theirs
 
 
 @pytest.mark.skipif(not VOCADITO.is_file(), reason="no shared recordings here")

@@ -7,6 +7,7 @@ import codecs
 import dataclasses
 import importlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from accompany.commands.console import bar, print_json, say
 from accompany.commands.values import shortened
+from accompany.common.files import check_name, require_writable
 from accompany.common.processes import peak_memory_mb
 from accompany.errors import InputError
 
@@ -54,10 +56,12 @@ def generate(args: argparse.Namespace, load: Load) -> None:
     suffix = f".{args.format}" if args.format else ".wav"
     _check_adapters(args)
     if args.project:
-        _check_project(args)
+        _check_project(args, suffix)
     else:
         outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, takes=args.takes, beside=_beside(args))
         check_files(outputs, sounds, args.format)
+        if args.stems:
+            _check_stems(outputs)
     _check_extras(args)
     voices = _Voices(args)
     if args.stems:
@@ -92,7 +96,7 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
         if Path(args.chords).suffix.lower() == ".json":
             from accompany.generation.analysis import Analysis
 
-            analysis = Analysis.load(args.chords)
+            analysis = Analysis.load(os.path.expanduser(args.chords))
         else:
             options["chords"] = args.chords
     if getattr(args, "taps", None) is not None:
@@ -102,8 +106,8 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
     if like:
         from accompany.audio import info
 
-        info(args.like)
-        options["like"] = args.like
+        options["like"] = os.path.expanduser(args.like)
+        info(options["like"])
     return options, analysis
 
 
@@ -196,6 +200,14 @@ def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | 
             check(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)
 
 
+def _check_stems(outputs: Sequence[Output]) -> None:
+    from accompany.sound.stems import STEMS
+
+    for output in outputs:
+        for name in STEMS:
+            check_name(output.accompaniment.with_name(f"{output.accompaniment.stem}.{name}.wav"))
+
+
 def _check_adapters(args: argparse.Namespace) -> None:
     """What is made with adapters cannot be made again from a file that names the model alone."""
     for option, wanted in (("--settings", args.settings), ("--project", args.project)):
@@ -210,7 +222,7 @@ def _check_adapters(args: argparse.Namespace) -> None:
         check_scale(args.lora_scale)
 
 
-def _check_project(args: argparse.Namespace) -> None:
+def _check_project(args: argparse.Namespace, suffix: str) -> None:
     taken = {"--out": args.out, "--settings": args.settings, "--plot": args.plot, "--midi": args.midi,
              "--stems": args.stems}  # fmt: skip
     for option, value in taken.items():
@@ -218,8 +230,12 @@ def _check_project(args: argparse.Namespace) -> None:
             raise InputError(f"{option} does not go with --project, which keeps everything; leave one out.")
     if len(args.vocals) > 1:
         raise InputError("A project holds one vocal; make one for each.")
+    args.project = os.path.expanduser(args.project)  # shells leave it after `--project=`
+    check_name(Path(args.project))
+    check_name(Path(args.project) / f"{Path(args.vocals[0]).stem}.accompaniment{suffix}")
     if Path(args.project).exists() and (not Path(args.project).is_dir() or any(Path(args.project).iterdir())):
         raise InputError(f"{args.project} is there already; name a new folder for the project.")
+    require_writable(args.project)
 
 
 def _check_extras(args: argparse.Namespace) -> None:
@@ -368,7 +384,12 @@ def _into_project(
     started = time.perf_counter()
     takes = _make(band, vocal, args, options, analysis)
     project = Project.create(args.project, vocal, band.source, band.precision)
-    names = [project.add(take) for take in takes]
+    try:
+        names = [project.add(take) for take in takes]
+    except BaseException:
+        if not project.entries():
+            shutil.rmtree(project.folder, ignore_errors=True)
+        raise
     project.choose(names[0])
     project.write_with(sound, suffix, args.mix)
     files = project.write_files()

@@ -18,7 +18,7 @@ from accompany.commands.arguments import (
 from accompany.errors import InputError
 
 TASKS = ("listener", "semantic", "acoustic")
-STUDIES = ("controls", "takes", "inputs", "retakes", "length")
+STUDIES = ("controls", "retakes", "length")
 RECIPES = ("codec", "spectral_codec", "mert", "clap", "semantic_codes", "grids", "harmoniser", "judge", "separator")
 
 
@@ -268,7 +268,7 @@ and, so that nothing is downloaded, the folders of three others (each as on the 
 def _add_evaluate(commands: Any) -> None:
     example = """accompany evaluate test_songs --against fastsag=outputs/fastsag --seeds 3 --report report
   accompany evaluate test_songs --study controls --clips 8 --seconds 8 --report report
-  accompany evaluate test_songs --outside fadtk=envs/fadtk/bin/python --report report"""
+  accompany evaluate test_songs --save-clips clips --report report      # for other tools"""
     help_ = "measure a model on song folders, floor and ceiling beside each figure"
     parser = _command(commands, "evaluate", help_, example, more="songs")
     songs = "song folders, as synth and prepare write them, or of MUSDB18-HQ or MoisesDB"
@@ -285,15 +285,10 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--seeds", type=values.TAKES, default=1, metavar="N", help=takes)
     help_ = f"answer one question in place of the report: {', '.join(STUDIES)}"
     parser.add_argument("--study", choices=STUDIES, metavar="NAME", help=help_)
-    help_ = "of each vocal in --study takes (default 4)"
-    parser.add_argument("--takes", type=values.TAKES, default=4, metavar="N", help=help_)
-    help_ = "only these rows of --study controls or inputs, such as --only bpm chords"
+    help_ = "only these rows of --study controls, such as --only bpm chords"
     parser.add_argument("--only", nargs="+", type=values.ROW, default=[], metavar="ROW", help=help_)
-    help_ = (
-        "figures of a package in another environment: fadtk, audio-metrics, or cocola with "
-        "cocola=PYTHON,checkpoint=FILE,repo=DIR; may be given again"
-    )
-    parser.add_argument("--outside", action="append", type=values.TOOL, default=[], metavar="TOOL=PYTHON", help=help_)
+    help_ = "also write every row's clips here, a folder each, for tools that compare folders of sound"
+    parser.add_argument("--save-clips", type=values.FOLDER, metavar="DIR", help=help_)
     help_ = "judge of the prompts (default: the package's own)"
     parser.add_argument("--judge", type=values.FOLDER, metavar="DIR", help=help_)
     _add_model(parser)
@@ -326,31 +321,16 @@ def _add_bench(commands: Any) -> None:
     add("--lengths", type=values.BENCH_S, nargs="+", default=lengths, metavar="S", help=help_)
     add("--batches", type=values.VOCALS, nargs="+", default=batches, metavar="N", help="vocals together (default 1)")
     add("--runs", type=values.RUNS, default=3, metavar="N", help="of each case; the median counts (default 3)")
-    other = parser.add_mutually_exclusive_group().add_argument
-    help_ = "compare with: full, no cache; llama, a Llama of the same sizes in transformers"
-    add("--against", nargs="+", default=[], choices=("full", "llama"), metavar="NAME", help=help_)
-    add("--plot", type=values.PICTURE, metavar="FILE", help="draw the report: .png, .svg or .pdf")
-    help_ = "time loading from these tokens against training instead: accompany bench --loader tokens --train semantic"
-    other("--loader", type=values.TOKENS_DIR, metavar="TOKENS_DIR", help=help_)
-    help_ = "time training on these tokens against a plain loop: accompany bench --training tokens --train semantic"
-    other("--training", type=values.TOKENS_DIR, metavar="TOKENS_DIR", help=help_)
-    add("--steps", type=values.STEPS, default=6, metavar="N", help="with --training: steps that are timed (default 6)")
-    help_ = "with --training: as in train, such as loading.batch_size=2"
-    add("--set", nargs="+", default=[], metavar="KEY=VALUE", help=help_)
-    help_ = "with --loader and --training: configs of training (default semantic acoustic; with --plan base and large)"
-    add("--train", nargs="+", type=values.CONFIG, default=[], metavar="CONFIG", help=help_)
-    help_ = (
-        "only count what trainings of published sizes would take on a GPU: accompany bench --plan --train semantic_base"
-    )
-    other("--plan", action="store_true", help=help_)
-    add("--gpu", type=values.GPU, default="H100", metavar="NAME", help="with --plan: such as H100 (default) or A100")
-    help_ = "with --plan: of the GPU's bfloat16 peak that training reaches (default 0.35)"
-    add("--of-peak", type=values.PEAK_SHARE, default=0.35, metavar="X", help=help_)
-    add("--price", type=values.PRICE, default=2.5, metavar="X", help="with --plan: of an hour of the GPU (default 2.5)")
+    help_ = "compare with: full, no cache"
+    add("--against", nargs="+", default=[], choices=("full",), metavar="NAME", help=help_)
     help_ = "measure a separator on mixes of these songs instead: accompany bench --separation songs --separator tiny"
-    other("--separation", type=values.FOLDER, metavar="SONGS_DIR", help=help_)
+    add("--separation", type=values.FOLDER, metavar="SONGS_DIR", help=help_)
     help_ = "with --separation: as in prepare (default tiny)"
     add("--separator", type=values.SEPARATOR, default="tiny", metavar="NAME", help=help_)
+    help_ = "measure a codec on these audio files or folders instead: accompany bench --coding songs --codec tiny"
+    add("--coding", nargs="+", type=values.RECORDING, default=[], metavar="PATH", help=help_)
+    help_ = "with --coding: the codec of a model, or the folder of one (default tiny)"
+    add("--codec", type=values.MODEL, default="tiny", metavar="NAME|DIR", help=help_)
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 

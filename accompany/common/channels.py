@@ -92,7 +92,8 @@ class ChannelStatistics:
         if not self._energies or not self._cancels(plain):
             return plain, None
         whole = np.sum(self._energies, axis=0)
-        strongest = int(np.argmax(np.diagonal(whole)))
+        energies = np.diagonal(whole)
+        strongest = int(np.argmax(energies > 0.9 * energies.max()))  # the first of those that are as strong
         # The principal component says which channels go together; the strongest channel keeps its sign.
         component = np.linalg.eigh(whole)[1][:, -1]
         signs = np.where(component * component[strongest] < 0, -1.0, 1.0)

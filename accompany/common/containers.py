@@ -27,6 +27,7 @@ _STRAY_S = 0.5
 _CHUNK_NAME = re.compile(rb"[A-Za-z0-9_(][\x20-\x7e]{3}")
 _TAIL_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"_PMX", b"afsp", b"PEAK", b"NAME")
 _TAIL = 1 << 16
+_MOST_CHUNKS = 10_000
 _STREAMINFO = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _FIRST_PAGE = b"OggS\0\x02"
 
@@ -58,7 +59,9 @@ def find_layout(path: Path) -> Layout:
 def riff_chunks(data: mmap.mmap, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
     """Name, place and declared length of each chunk of the RIFF or RF64 file at `start`; those of `data` in 64 bits."""
     at, large = start + 12, None
-    while at + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(data):
+            return
         name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         if name == b"ds64":
             large = int.from_bytes(data[at + 16 : at + 24], "little")
@@ -124,8 +127,8 @@ def _wave_header(data: mmap.mmap, start: int, found: _Samples, length: int) -> b
     """The header up to the samples, with the right lengths; in the 64-bit form where it has to be."""
     chunks = b"".join(
         data[at - 8 : at + size + size % 2]
-        for name, at, size in riff_chunks(data, start)
-        if at < found.at and name in (b"fmt ", b"fact")
+        for name, at, size in itertools.takewhile(lambda chunk: chunk[1] < found.at, riff_chunks(data, start))
+        if name in (b"fmt ", b"fact")
     )
     if length < _RIFF_LARGEST:
         body = b"WAVE" + chunks + b"data" + struct.pack("<I", length)
@@ -137,7 +140,9 @@ def _wave_header(data: mmap.mmap, start: int, found: _Samples, length: int) -> b
 def _aiff(data: mmap.mmap, path: Path) -> Layout:
     at, rate = 12, 0
     outer_end = 8 + int.from_bytes(data[4:8], "big")
-    while at + 8 <= len(data):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(data):
+            break
         name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "big")
         if name == b"COMM":
             rate = 2 * int.from_bytes(data[at + 8 : at + 10], "big") * 8000
@@ -160,7 +165,7 @@ def _true_end(data: mmap.mmap, found: _Samples, path: Path) -> int | None:
     if found.declared > available:
         if not placeholder and found.outer_end >= end:
             raise cut_short(path)
-    elif not _is_more(data, end, found):
+    elif found.declared != 0xFFFFFFFF and not _is_more(data, end, found):
         return None
     stop = found.outer_end if end < found.outer_end <= len(data) else len(data)
     return stop - _tail_chunks(data, found, stop)

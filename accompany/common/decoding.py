@@ -32,6 +32,7 @@ MOST_CHANNELS = 64
 _log = logging.getLogger(__name__)
 
 _GUESSED_LENGTH = ("MP3", "MPEG")  # many good files announce a few frames too many
+_MOST_PIECES = 10_000
 _UNKNOWN = 1 << 50
 _LONGEST_S = 24 * 3600
 _BLOCK = 1 << 18
@@ -60,6 +61,10 @@ class Recording:
         self._path, self._pieces = path, layout.pieces or (None,)
         self._file: Any = None
         self._place = 0
+        if len(self._pieces) > _MOST_PIECES:
+            raise InputError(
+                f"{self.path} joins {len(self._pieces)} recordings; give at most {_MOST_PIECES} in a file."
+            )
         kinds = []
         self.n_samples = 0
         for piece in self._pieces:
@@ -83,7 +88,10 @@ class Recording:
             if self._file is None:
                 self._file = self._opened(self._pieces[self._place])
             try:
-                block = self._file.read(n_samples, dtype="float32", always_2d=True)
+                if self._file.frames >= _UNKNOWN:
+                    block = _read_unknown(self._file, n_samples)
+                else:
+                    block = self._file.read(n_samples, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 raise cut_short(self.path) from error
             if len(block):
@@ -110,18 +118,24 @@ class Recording:
 
     def _count(self, file: Any) -> int:
         """Samples of a stream that does not say how many it has."""
-        import soundfile
-
         n_samples = 0
         while n_samples < _LONGEST_S * file.samplerate:
-            try:
-                length = len(file.read(_BLOCK, dtype="int16"))
-            except soundfile.LibsndfileError as error:
-                raise cut_short(self.path) from error
+            length = len(_read_unknown(file, _BLOCK))
             if not length:
                 return n_samples
             n_samples += length
         raise InputError(f"{self.path} lasts longer than {_LONGEST_S // 3600} hours; give a part of it.")
+
+
+def _read_unknown(file: Any, n_samples: int) -> np.ndarray:
+    """The next samples of a FLAC stream that does not say how many it has; soundfile fails once it has read the end."""
+    import soundfile
+
+    block = np.full((n_samples, file.channels), np.nan, np.float32)
+    try:
+        return np.asarray(file.read(out=block))
+    except soundfile.LibsndfileError:
+        return block[: np.isfinite(block[:, 0]).sum()]
 
 
 def check_rate(sample_rate: int, name: str) -> None:
@@ -168,15 +182,16 @@ def try_open(path: Path) -> Recording | str:
         return str(error.error_string).strip().rstrip(".").replace("\n", " ")
     except (OSError, ValueError) as error:
         raise InputError(f"Cannot read {path} ({error}); check the name and its permissions.") from error
-    if layout.note:
-        _log.warning("%s %s.", path, layout.note)
     return recording
 
 
 @lru_cache(maxsize=32)
 def _layout(path: Path, size: int, changed_ns: int) -> Layout:
-    """The layout of a file that has this size and time: a command opens a file several times."""
-    return find_layout(path)
+    """The layout of a file that has this size and time: a command opens a file several times and warns once."""
+    layout = find_layout(path)
+    if layout.note:
+        _log.warning("%s %s.", path, layout.note)
+    return layout
 
 
 def check_is_file(path: Path) -> None:

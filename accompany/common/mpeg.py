@@ -17,6 +17,7 @@ _KBITS = {
 }
 _KBITS[2, 3] = _KBITS[2, 2]
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_MOST_TRIES = 1 << 20
 _HAS_COUNT, _HAS_BYTES = 1, 2
 
 
@@ -44,8 +45,8 @@ def mpeg_pieces(data: mmap.mmap) -> Layout:
 
 
 def _links(data: mmap.mmap) -> list[_Link]:
-    links, at, after_tag = [_Link(0)], 0, False
-    while at + 4 <= len(data):
+    links, at, after_tag, tries = [_Link(0)], 0, False, _MOST_TRIES
+    while at + 4 <= len(data) and tries > 0:
         length = _frame_length(data[at : at + 4])
         if length:
             info_at = _info_frame(data, at)
@@ -63,7 +64,7 @@ def _links(data: mmap.mmap) -> list[_Link]:
         elif data[at : at + 3] == b"TAG":
             at += 128
         else:
-            at = _next_frame(data, at + 1)
+            at, tries = _next_frame(data, at + 1, tries)
     return [link for link in links if link.frames]
 
 
@@ -106,14 +107,17 @@ def _tag_length(head: bytes) -> int:
     return 10 + size + (10 if len(head) > 5 and head[5] & 0x10 else 0)
 
 
-def _next_frame(data: mmap.mmap, at: int) -> int:
-    """The next place that holds a tag, or a frame with another one behind it; the end of the file where none is."""
+def _next_frame(data: mmap.mmap, at: int, tries: int) -> tuple[int, int]:
+    """The next place that holds a tag, or a frame with another one behind it, and how many tries are left.
+
+    It is the end of the file where there is none.
+    """
     tag = data.find(b"ID3\x03\0", at), data.find(b"ID3\x04\0", at)
     limit = min((place for place in tag if place >= 0), default=len(data))
-    while 0 <= (at := data.find(b"\xff", at)) < limit:
+    while 0 <= (at := data.find(b"\xff", at)) < limit and tries > 0:
         length = _frame_length(data[at : at + 4]) if at + 4 <= len(data) else 0
         follows = data[at + length : at + length + 4]
         if length and len(follows) == 4 and _frame_length(follows):
-            return at
-        at += 1
-    return limit
+            return at, tries
+        at, tries = at + 1, tries - 1
+    return limit, tries

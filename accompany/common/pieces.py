@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ class PieceFile(io.RawIOBase):
         first = self._at + done - len(self._piece.header)
         left = min(len(view) - done, self._piece.end - self._piece.start - first)
         if left > 0:
-            self._file.seek(self._piece.start + first)
-            done += self._file.readinto(view[done : done + left])
+            with suppress(OSError):  # nobody could catch it inside of libsndfile, which takes it for the end
+                self._file.seek(self._piece.start + first)
+                done += self._file.readinto(view[done : done + left])
         self._at += done
         return done
 

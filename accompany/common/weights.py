@@ -156,7 +156,7 @@ def save_half(model: PreTrainedModel, folder: PathLike) -> None:
 
 def save_transformers(model: PreTrainedModel, folder: PathLike, state: Mapping[str, Tensor] | None = None) -> None:
     """Write a `transformers` model in the published format, with another state than its own where one is given."""
-    with _quiet_transformers():
+    with _quiet_transformers(), _errors_of_the_system(folder):
         model.save_pretrained(folder, state_dict=None if state is None else dict(state))
     for path in Path(folder).glob("*.safetensors"):
         path.chmod(0o644)  # transformers writes them for the owner alone
@@ -274,7 +274,21 @@ def _refuse_non_finite_model(model: nn.Module, folder: Path) -> None:
 def save_state(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str, str] | None = None) -> None:
     """Write safetensors; no half file is ever seen under the name."""
     with complete(Path(path)) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary, metadata)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        with _errors_of_the_system(path):
+            save_file(tensors, temporary, metadata)
+
+
+@contextlib.contextmanager
+def _errors_of_the_system(path: PathLike) -> Iterator[None]:
+    """Safetensors' own error for a full disk and the like, as the OSError that it stands for."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error
 
 
 def make_folder(folder: PathLike) -> Path:

@@ -6,15 +6,12 @@ models there) and is then a function of one argument.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from accompany.common.processes import worker_pool
 from accompany.data.stage import Stage
 from accompany.errors import InputError
 
@@ -35,7 +32,7 @@ def run_stages(
     unit: str = "song",
     size: Callable[[JobT], int] = lambda job: 1,
     hours: Callable[[Any], float] | None = None,
-) -> Iterator[tuple[JobT, Any]]:
+) -> Generator[tuple[JobT, Any]]:
     """Yield each job with its result: in order on this machine, as they come from a cluster.
 
     Args:
@@ -96,8 +93,7 @@ class Chain:
 
 
 def _pool(jobs: Sequence[Any], stages: Sequence[Stage], workers: int) -> Iterator[Any]:
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(tuple(stages),)) as pool:
+    with worker_pool(workers, _start, tuple(stages)) as pool:
         waiting: deque[Any] = deque()
         try:
             for job in jobs:
@@ -111,9 +107,6 @@ def _pool(jobs: Sequence[Any], stages: Sequence[Stage], workers: int) -> Iterato
                 "A worker process died, most often for lack of memory; run again with fewer --workers: what was done "
                 "before stays good."
             ) from error
-        finally:
-            # Reached early on an error or Ctrl-C: jobs that wait are not begun.
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 _chain: Chain | InputError | None = None
@@ -123,20 +116,11 @@ def _start(stages: tuple[Stage, ...]) -> None:
     import torch
 
     global _chain
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:
         _chain = Chain(stages)
     except InputError as error:  # raised here it would pass for the death of the process
         _chain = error
-
-
-def _end_with_parent() -> None:
-    """A worker whose starter was killed would wait for jobs for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(job: Any) -> Any:

@@ -18,7 +18,7 @@ from accompany.encoders.spectral import mel_bank, padded_slice
 _FLOOR = 1e-7
 """Magnitude (of a full-scale sine: 0.5) that counts as silence: the noise of 16-bit samples."""
 _LOW_FLOOR = 1e-6
-_MIDDLE, _SPREAD = -8.0, 3.0
+LOG_MIDDLE, LOG_SPREAD = -8.0, 3.0
 """Of the natural logarithms of magnitudes, roughly, to bring them to zero and one."""
 _CORRELATION_GAIN = 4.0
 
@@ -97,7 +97,7 @@ def features(audio: Tensor, first: int, count: int, sample_rate: int, hop: int, 
 
 
 def _scaled(magnitudes: Tensor, floor: float) -> Tensor:
-    return (magnitudes.clamp_min(floor).log() - _MIDDLE) / _SPREAD
+    return (magnitudes.clamp_min(floor).log() - LOG_MIDDLE) / LOG_SPREAD
 
 
 @lru_cache(maxsize=16)
@@ -130,7 +130,10 @@ class ConvNeXtBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features [B, F, A] to latents [B, D, A]; a latent sees `reach` frames on either side."""
+    """Features [B, F, A] to latents [B, D, A]; a latent sees `reach` frames on either side.
+
+    A latent is a projection of its frame, which training starts as principal components, and what a network adds.
+    """
 
     _FIRST_REACH = 2
 
@@ -140,9 +143,10 @@ class Encoder(nn.Module):
         self.enter = nn.Conv1d(config.n_features, config.width, kernel, padding=self._FIRST_REACH)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(config.width) for _ in range(config.blocks)))
         self.leave = nn.Conv1d(config.width, latent, 1)
+        self.project = nn.Conv1d(config.n_features, latent, 1)
         self.reach = self._FIRST_REACH + config.blocks * ConvNeXtBlock.REACH
 
     def forward(self, shown: Tensor) -> Tensor:
         """Latents of features."""
-        latents: Tensor = self.leave(self.blocks(self.enter(shown)))
+        latents: Tensor = self.project(shown) + self.leave(self.blocks(self.enter(shown)))
         return latents

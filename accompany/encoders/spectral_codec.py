@@ -200,20 +200,21 @@ class SpectralCodec(nn.Module):
         phases = decoder.start(n_items)
         for first, last in self._pieces(n_frames, chunk_s):
             begin, end = max(first - decoder.reach, 0), min(last + decoder.reach, n_frames)
-            trunk = decoder.trunk(self.dequantize(codes[..., begin:end]))
-            per_code = decoder.noise.frames
-            noise = decoder.noise.spectra(trunk)[:, (first - begin) * per_code : (last - begin) * per_code]
+            latents = self.dequantize(codes[..., begin:end])
+            trunk, outlines = decoder.trunk(latents), decoder.outlines(latents)
+            per_code, inside = decoder.noise.frames, slice(first - begin, last - begin)
+            noise = decoder.noise.spectra(trunk, outlines[0])[:, inside.start * per_code : inside.stop * per_code]
             sounds = [(decoder.noise, noise)]
             for index, band in enumerate(decoder.tones):
-                controls = band.controls(trunk[:, first - begin : last - begin])
+                controls = band.controls(trunk[:, inside], outlines[1 + index][:, inside])
                 spectra, phases[index] = band.spectra(controls, phases[index])
                 sounds.append((band, spectra))
             for band, spectra in sounds:
                 samples = band.overlap(spectra)
                 at = margin + first * self.hop - band.overlap.before
                 made[:, at : at + samples.shape[-1]] += samples
-        inside = margin + decoder.edge * self.hop
-        mid, side = made[:, inside : made.shape[-1] - inside].chunk(2)
+        outside = margin + decoder.edge * self.hop
+        mid, side = made[:, outside : made.shape[-1] - outside].chunk(2)
         return torch.stack([mid + side, mid - side], dim=1)
 
     def _pieces(self, n_frames: int, chunk_s: float) -> Iterator[tuple[int, int]]:

@@ -4,7 +4,8 @@ The codes carry no phase, and a network that sees only the neighbourhood of a fr
 steady tone has run. So tones get theirs as in a phase vocoder: the network gives each bin of a long window a magnitude
 and the deviation of its frequency from the bin's centre, phases are the running sum of frequencies, and the bins around
 a peak follow the peak (identity phase locking, Laroche and Dolson 1999). Attacks and noise come from a short window
-whose phases the network gives. Of each bin the network also says what the side is of the mid: a complex gain.
+whose phases the network gives. Of each bin the network also says what the side is of the mid: a complex gain. Log
+magnitudes begin as a linear map of the latents, to which the network adds.
 
 Shape letters: B items, A code frames, D channels of the network, K bins, T samples.
 """
@@ -25,8 +26,6 @@ _LARGEST_DEVIATION = 2.0
 """Bins that a frequency may lie from the centre of its bin."""
 _PEAK_WIDTH = 5
 """Bins within which the largest leads: the main lobe of a Hann window."""
-_QUIET_START = -2.0
-"""Logarithm of the magnitudes of an untrained network."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +116,8 @@ class ToneBand(nn.Module):
         super().__init__()
         self.config, self.n_bins = config, config.end_bin - config.first_bin
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, 4 * self.n_bins)
-        nn.init.trunc_normal_(self.leave.weight, std=0.02)
-        with torch.no_grad():
-            self.leave.weight[self.n_bins :] *= 0.2
-            self.leave.bias[: self.n_bins] = _QUIET_START
+        nn.init.normal_(self.leave.weight, std=0.004)
+        nn.init.zeros_(self.leave.bias)
         self.overlap = Overlap(config.window, hop)
         self.per_bin = 2 * math.pi * hop / config.window
         bins = torch.arange(config.first_bin, config.end_bin)
@@ -135,11 +132,14 @@ class ToneBand(nn.Module):
         golden = torch.arange(self.n_bins, device=self.advance.device) * ((5**0.5 - 1) / 2)
         return (2 * math.pi * (golden % 1)).expand(n_items, -1)
 
-    def controls(self, trunk: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log magnitudes, deviations of frequency in bins and complex side gains, [B, A, K] each."""
+    def controls(self, trunk: Tensor, outline: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log magnitudes, deviations of frequency in bins and complex side gains, [B, A, K] each.
+
+        outline: [B, A, K] of the log magnitudes, to which the network adds.
+        """
         with torch.autocast(trunk.device.type, enabled=False):
-            magnitudes, deviations, real, imaginary = self.leave(self.norm(trunk.float())).chunk(4, dim=-1)
-        return magnitudes, deviations, torch.complex(real, imaginary)
+            added, deviations, real, imaginary = self.leave(self.norm(trunk.float())).chunk(4, dim=-1)
+        return outline.float() + added, deviations, torch.complex(real, imaginary)
 
     def spectra(self, controls: tuple[Tensor, Tensor, Tensor], phases: Tensor) -> tuple[Tensor, Tensor]:
         """Spectra [2B, A, window / 2 + 1], mid items then side items, and the phases [B, K] of the last frame."""
@@ -148,12 +148,13 @@ class ToneBand(nn.Module):
         leaders = _leaders(magnitudes.detach())
         run = []
         for frame in range(magnitudes.shape[1]):
-            phases = (phases + advances[:, frame]).gather(1, leaders[:, frame])
+            # Wrapped, or the phases of long audio would outgrow the precision of floats.
+            phases = (phases + advances[:, frame]).remainder(2 * math.pi).gather(1, leaders[:, frame])
             run.append(phases)
         mid = torch.polar(magnitudes, torch.stack(run, dim=1)) * self.signs
         both = torch.cat([mid, mid * controls[2]])
         above = self.config.window // 2 + 1 - self.config.end_bin
-        return F.pad(both, (self.config.first_bin, above)), phases.detach().remainder(2 * math.pi)
+        return F.pad(both, (self.config.first_bin, above)), phases.detach()
 
 
 def _leaders(magnitudes: Tensor) -> Tensor:
@@ -172,19 +173,23 @@ class NoiseBand(nn.Module):
         self.blocks = nn.Sequential(*(ConvNeXtBlock(config.noise_width) for _ in range(config.noise_blocks)))
         self.norm = nn.LayerNorm(config.noise_width)
         self.leave = nn.Linear(config.noise_width, 4 * self.n_bins)
-        nn.init.trunc_normal_(self.leave.weight, std=0.02)
+        nn.init.normal_(self.leave.weight, std=0.02)
         with torch.no_grad():
-            self.leave.bias[: self.n_bins] = _QUIET_START
+            self.leave.weight[: self.n_bins] *= 0.2
         self.overlap = Overlap(config.noise_window, hop // self.frames)
         self.reach = -(-config.noise_blocks * ConvNeXtBlock.REACH // self.frames)
 
-    def spectra(self, trunk: Tensor) -> Tensor:
-        """Spectra [2B, frames * A, window / 2 + 1], mid items then side items."""
+    def spectra(self, trunk: Tensor, outline: Tensor) -> Tensor:
+        """Spectra [2B, frames * A, window / 2 + 1], mid items then side items.
+
+        outline: [B, A, frames * K] of the log magnitudes, to which the network adds.
+        """
         inner = self.enter(trunk)
         inner = inner.reshape(len(inner), inner.shape[1] * self.frames, -1)
         inner = self.blocks(inner.transpose(1, 2)).transpose(1, 2)
         with torch.autocast(trunk.device.type, enabled=False):
-            magnitudes, phases, real, imaginary = self.leave(self.norm(inner.float())).chunk(4, dim=-1)
+            added, phases, real, imaginary = self.leave(self.norm(inner.float())).chunk(4, dim=-1)
+        magnitudes = outline.float().reshape(added.shape) + added
         mid = torch.polar(magnitudes.clamp(max=_LARGEST_LOG).exp(), phases)
         return torch.cat([mid, mid * torch.complex(real, imaginary)])
 
@@ -203,6 +208,9 @@ class Decoder(nn.Module):
         self.blocks = nn.Sequential(*(ConvNeXtBlock(config.width) for _ in range(config.blocks)))
         self.tones = nn.ModuleList(ToneBand(band, config.width, hop) for band in config.tones)
         self.noise = NoiseBand(config, hop)
+        self.sizes = [self.noise.frames * self.noise.n_bins, *(band.n_bins for band in self.tones)]
+        """Log magnitudes of a frame, of the noise and of each band of tones."""
+        self.outline = nn.Conv1d(latent, sum(self.sizes), 3, padding=1)
         self.reach = self._FIRST_REACH + config.blocks * ConvNeXtBlock.REACH + self.noise.reach
         self.edge = -(-config.longest_window // (2 * hop))
         """Frames before and after a stretch whose windows reach into it."""
@@ -212,6 +220,10 @@ class Decoder(nn.Module):
         entered = self.norm(self.enter(latents).transpose(1, 2)).transpose(1, 2)
         made: Tensor = self.blocks(entered).transpose(1, 2)
         return made
+
+    def outlines(self, latents: Tensor) -> list[Tensor]:
+        """What the log magnitudes begin as, [B, A, ...]: of the noise and of each band of tones."""
+        return list(self.outline(latents).transpose(1, 2).split(self.sizes, dim=-1))
 
     def start(self, n_items: int, *, random: bool = False) -> list[Tensor]:
         """Phases of every band of tones before the first frame."""
@@ -229,9 +241,10 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor, *, random_phases: bool = True) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """Sound [B, 2, A * hop] of whole latents, and the controls of each band of tones without the edges."""
-        trunk = self.trunk(F.pad(latents, (self.edge, self.edge), mode="replicate"))
-        controls = [band.controls(trunk) for band in self.tones]
+        padded = F.pad(latents, (self.edge, self.edge), mode="replicate")
+        trunk, outlines = self.trunk(padded), self.outlines(padded)
+        controls = [band.controls(trunk, outline) for band, outline in zip(self.tones, outlines[1:], strict=True)]
         phases = self.start(len(latents), random=random_phases)
         tones = [band.spectra(given, start)[0] for band, given, start in zip(self.tones, controls, phases, strict=True)]
         inside = [tuple(value[:, self.edge : -self.edge] for value in given) for given in controls]
-        return self.sound(self.noise.spectra(trunk), tones, latents.shape[-1]), inside
+        return self.sound(self.noise.spectra(trunk, outlines[0]), tones, latents.shape[-1]), inside

@@ -102,6 +102,17 @@ def measure_coding(
     )
 
 
+def coding_table(report: CodingReport) -> str:
+    """The report for people: a line for each figure, codec and floor."""
+    lines = [f"{'':14}{'codec':>9}{'floor':>9}   {report.clips} clips, {report.kbits:.1f} kbit/s"]
+    for name, meaning in DEFINITIONS.items():
+        lines.append(f"{name:14}{report.figures[name]:9.3f}{report.floor[name]:9.3f}   {meaning}")
+    for name, octaves in report.contrast.items():
+        lines.append(f"contrast of octaves from 200 Hz, {name:8}: " + " ".join(f"{value:5.1f}" for value in octaves))
+    speed = ", ".join(f"{name} {value:.3f}" for name, value in report.rtf.items())
+    return "\n".join([*lines, f"seconds for a second of sound: {speed}"])
+
+
 def find_audio(paths: Iterable[str | Path]) -> list[Path]:
     """The files that `measure_coding` takes; InputError where there is none."""
     found: list[Path] = []
@@ -176,7 +187,7 @@ def contrast(samples: np.ndarray) -> np.ndarray:
 
 
 def contrast_shortfall(truth: np.ndarray, decoded: np.ndarray) -> float:
-    """Mean over the octaves of how many dB of contrast [6] are missing; more than the truth's counts as none."""
+    """Mean over the octaves of how many dB of the contrast [6] are missing; more than the truth has counts as none."""
     return float(np.maximum(truth - decoded, 0).mean())
 
 

@@ -143,7 +143,7 @@ class Settings:
         from accompany.music.plan import plan_from_dict
 
         try:
-            given = dict(values)
+            given = {str(name): value for name, value in values.items()}
             if given.get("plan") is not None:
                 given["plan"] = plan_from_dict(given["plan"])
             return cls(**given)

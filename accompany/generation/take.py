@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from accompany.sound.separation import SongSeparator
 
 
+_GUESS_S = 0.1
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a take's voice comes from, in full quality.
@@ -45,9 +48,11 @@ class Source:
             return self.samples
         assert self.path is not None
         sound = audio.read(self.path)
-        if (sound.samples.shape[-1], sound.sample_rate) != (self.n_samples, self.sample_rate):
+        # The length of an MP3 file is a guess until it is read.
+        missing_s = abs(sound.samples.shape[-1] - self.n_samples) / self.sample_rate
+        if sound.sample_rate != self.sample_rate or missing_s > _GUESS_S:
             raise InputError(f"{self.path} is another recording now; put back the one that the take was made from.")
-        return sound.samples
+        return audio.fit_length(sound.samples, self.n_samples)
 
 
 @dataclass(frozen=True)

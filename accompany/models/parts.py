@@ -76,9 +76,10 @@ def rates(name: str, folder: Path, options: Mapping[str, Any]) -> tuple[str, ...
         input_rate = (f"{value('sampling_rate', 0, 'preprocessor_config.json') / 1000:g} kHz",)
         return input_rate if name == "clap" else (*input_rate, f"{options.get('frame_rate', 25):g} frames/s")
     if name == "codec":
-        hop = math.prod(value("upsampling_ratios", ()))
-        rate = value("sampling_rate", 0)
-        channels = "stereo" if value("audio_channels", 1) == 2 else "mono"
+        # A spectral codec says its hop, and is stereo; EnCodec says what its hop is made of.
+        hop = value("hop") or math.prod(value("upsampling_ratios", ()))
+        rate = value("sample_rate") or value("sampling_rate", 0)
+        channels = "stereo" if value("hop") or value("audio_channels", 1) == 2 else "mono"
         return f"{rate / 1000:g} kHz", channels, f"{rate / hop:g} frames/s"
     if name == "semantic_codes":
         return f"{value('frame_rate', 0):g} frames/s", " + ".join(map(str, value("sizes", ()))) + " codes"
@@ -117,9 +118,9 @@ def _loaders() -> dict[str, Callable[..., Any]]:
         return Clap.from_pretrained(source, license=license)
 
     def codec(source: PathLike, *, license: str, n_codebooks: int | None = None) -> Any:
-        from accompany.encoders.codec import Codec
+        from accompany.encoders.spectral_codec import load_codec
 
-        return Codec.from_pretrained(source, n_codebooks=n_codebooks, license=license)
+        return load_codec(source, n_codebooks=n_codebooks, license=license)
 
     def semantic_codes(source: PathLike, *, license: str) -> Any:
         from accompany.encoders.semantic_codes import SemanticCodes

@@ -11,7 +11,6 @@ is, and with it which parts it has (`accompany.models.bundles`).
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json, write_json
+from accompany.common.files import part_beside, remove_part, require_writable, writing_into
 from accompany.common.hub import is_hub_id, push
 from accompany.common.weights import (
     PathLike,
@@ -184,19 +184,20 @@ def write_bundle(
     folder = Path(folder)
     if folder.exists() and not (folder / BUNDLE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is no model of accompany; name a new or empty folder.")
+    for each in (folder, folder.parent):
+        require_writable(each)
     make_folder(folder.parent)
+    partial, before = part_beside(folder), part_beside(folder)
     try:
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
-    except OSError as error:
-        raise InputError(f"Cannot write in {folder.parent} ({error.strerror}); choose another place.") from error
-    try:
-        _fill(partial, {"format": FORMAT, "kind": kind, "name": name, "license": license, "parts": {}}, parts, card)
-        os.chmod(partial, 0o755)
+        with writing_into(folder):
+            partial.mkdir()
+            _fill(partial, {"format": FORMAT, "kind": kind, "name": name, "license": license, "parts": {}}, parts, card)
         if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
+            folder.replace(before)
+        partial.replace(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_part(partial)
+        remove_part(before)
     return folder
 
 

@@ -20,7 +20,7 @@ from accompany.common.weights import CONFIG_NAME, WEIGHTS_NAME, config_type, loa
 from accompany.data.loading.crops import TokenDataset, train_loader, val_loader
 from accompany.data.tokens.store import Manifest, read_manifest
 from accompany.data.tokens.tokenize import load_parts
-from accompany.encoders.codec import Codec
+from accompany.encoders.spectral_codec import load_codec
 from accompany.errors import InputError
 from accompany.models.adapters import part_hash
 from accompany.models.pretrained import find_bundle, read_bundle
@@ -166,7 +166,7 @@ def _start(model: nn.Module, task: str, config: TrainConfig) -> None:
     if config.lora.rank:
         add_lora(model, config.lora)
     if isinstance(model, AcousticStage) and isinstance(config, AcousticTraining) and config.codec:
-        model.start_from(Codec.from_pretrained(config.codec).codebooks)
+        model.start_from(load_codec(config.codec).codebooks)
 
 
 class TokenData(lightning.LightningDataModule):

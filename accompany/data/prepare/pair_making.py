@@ -123,9 +123,10 @@ class PairMaker:
             record |= {"artist": notes.artist, "title": notes.title, "set_aside": None, "windows": lines}
         except StopError:
             raise
-        except InputError as error:
+        except (InputError, ArithmeticError, LookupError, ValueError) as error:
+            # Whatever is the matter with a song, the others must not suffer.
             shutil.rmtree(target, ignore_errors=True)
-            record |= {"set_aside": str(error), "windows": []}
+            record |= {"set_aside": _reason(song, error), "windows": []}
         with _writing(target):
             target.mkdir(parents=True, exist_ok=True)
             write_json(target / RECORD, {**record, "source_bytes": source_bytes(song)})
@@ -203,6 +204,13 @@ def moved_labels(labels: Mapping[str, Any], start_s: float, seconds: float) -> d
     if moved.get("keys"):
         moved["key"] = max(moved["keys"], key=lambda span: span[1] - span[0])[2]
     return moved
+
+
+def _reason(song: Song, error: Exception) -> str:
+    """Why a song cannot be used, as text that every file takes."""
+    known = isinstance(error, InputError)
+    reason = str(error) if known else f"{shown(song.source)} cannot be used ({error!r}); leave it out."
+    return reason.encode("utf-8", "replace").decode("utf-8")
 
 
 def source_bytes(song: Song) -> int:

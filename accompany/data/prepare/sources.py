@@ -13,7 +13,9 @@ from accompany.common.config import read_json
 from accompany.data.prepare.pairs import folder_name
 from accompany.errors import InputError
 
-SUFFIXES = frozenset(".wav .flac .ogg .opus .mp3 .aif .aiff .m4a .aac .mp4 .wma .webm".split())
+SUFFIXES = frozenset(
+    ".wav .rf64 .w64 .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .m4a .aac .mp4 .mov .mka .wma .webm".split()
+)
 VOCALS = "vocals"
 
 _MIXES = frozenset(("mix", "mixture", "master"))

@@ -28,7 +28,7 @@ def guess_language(words: Iterable[str]) -> str:
     Args:
         words: whole words as printed.
     """
-    plain = [word.strip(" .,;:!?\"'()«»„“”’–—-").lower() for word in words]
+    plain = [word.strip(" .,;:!?\"'()«»„“”’–\u2014-").lower() for word in words]
     known = [word for word in plain if word]
     if len(known) < _FEWEST_WORDS:
         return ""

@@ -7,6 +7,7 @@ MIDI numbers (60 = middle C).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -128,6 +129,16 @@ class LeadSheet:
     parts: dict[str, tuple[PlayedNote, ...]] = field(default_factory=dict)
     drums: tuple[PlayedNote, ...] = ()
     style: str = ""
+
+    @cached_property
+    def sung_spans_q(self) -> np.ndarray:
+        """Starts and ends of the sung notes, [n, 2]."""
+        return np.array([(note.start_q, note.end_q) for note in self.notes]).reshape(-1, 2)
+
+    @cached_property
+    def chord_spans_q(self) -> np.ndarray:
+        """Starts and ends of the chords, without N.C., [n, 2]."""
+        return np.array([(each.start_q, each.end_q) for each in self.chords if each.chord]).reshape(-1, 2)
 
     def seconds(self, position_q: np.ndarray) -> np.ndarray:
         """Performed times of positions, same shape; beyond the breakpoints the last tempo goes on."""

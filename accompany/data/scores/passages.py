@@ -22,6 +22,7 @@ _LEAST_SUNG, _LEAST_CHORDS = 0.25, 0.6
 _FEWEST_NOTES = 4
 _BREATH_BEATS = 0.5
 _MOST_REPEATS = 400
+_MOST_PHRASES = 100
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _groups(sheet: LeadSheet) -> list[list[Phrase]]:
             end = phrase.first_bar + phrase.n_bars
             if not first <= phrase.first_bar < end <= last:
                 continue
-            if phrase.first_bar != before:
+            if phrase.first_bar != before or len(groups[-1]) == _MOST_PHRASES:
                 groups.append([])
             groups[-1].append(phrase)
             before = end
@@ -123,15 +124,17 @@ def _groups(sheet: LeadSheet) -> list[list[Phrase]]:
 def _usable(sheet: LeadSheet, phrases: list[Phrase] | tuple[Phrase, ...]) -> bool:
     """Whether enough of them is sung, over chords."""
     start, end = _span_q(sheet, phrases)
-    if sum(start <= note.start_q < end for note in sheet.notes) < _FEWEST_NOTES:
+    notes, chords = sheet.sung_spans_q, sheet.chord_spans_q
+    if ((notes[:, 0] >= start) & (notes[:, 0] < end)).sum() < _FEWEST_NOTES:
         return False
-    sung = _overlap(((n.start_q, n.end_q) for n in sheet.notes), start, end)
-    chords = _overlap(((c.start_q, c.end_q) for c in sheet.chords if c.chord), start, end)
-    return sung >= _LEAST_SUNG * (end - start) and chords >= _LEAST_CHORDS * (end - start)
+    length = end - start
+    return (
+        _overlap(notes, start, end) >= _LEAST_SUNG * length and _overlap(chords, start, end) >= _LEAST_CHORDS * length
+    )
 
 
-def _overlap(spans: Iterator[tuple[float, float]], start: float, end: float) -> float:
-    return sum(max(0.0, min(b, end) - max(a, start)) for a, b in spans)
+def _overlap(spans: np.ndarray, start: float, end: float) -> float:
+    return float(np.maximum(np.minimum(spans[:, 1], end) - np.maximum(spans[:, 0], start), 0.0).sum())
 
 
 def _span_q(sheet: LeadSheet, phrases: list[Phrase] | tuple[Phrase, ...]) -> tuple[float, float]:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
-import multiprocessing
 import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from accompany.common.config import read_json, write_json
-from accompany.common.files import PART, complete
+from accompany.common.files import PART, complete, part_beside, remove_part, writing_into
+from accompany.common.processes import folder_lock, worker_pool
 from accompany.data.scores.drawing import ScoreChoice, draw_song
 from accompany.data.songs.make import Song, render_song
 from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
 from accompany.data.songs.sounds import Sounds, find_sounds
-from accompany.data.songs.styles import STYLES
+from accompany.data.songs.styles import MOST_VARIANTS
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -122,7 +125,7 @@ def synthesise(
     if choice is not None:
         choice.opened()  # Wrong folders are refused before anything is written.
     library = find_sounds(sounds) if sounds else None
-    root = _prepare_folder(Path(out_dir))
+    root, skipped = Path(out_dir), {}
     orders = [
         _Order(
             i // variants,
@@ -140,16 +143,16 @@ def synthesise(
         )
         for i in range(n_songs * variants)
     ]
-    skipped: dict[str, str] = {}
-    missing = [order for order in orders if not _is_finished(order)]
-    _write_manifest(root)
-    start = time.monotonic()
-    try:
-        for name, why in _make_all(root, missing, workers):
-            skipped[name] = why
-    finally:
+    with folder_lock(root, "accompany synth"), writing_into(root):
         _remove_unfinished(root)
-    _write_manifest(root)
+        missing = [order for order in orders if not _is_finished(order)]
+        _write_manifest(root)
+        start = time.monotonic()
+        try:
+            skipped = dict(_make_all(root, missing, workers))
+        finally:
+            _remove_unfinished(root)
+        _write_manifest(root)
     report = SynthReport(
         root, len(missing), len(orders) - len(missing), time.monotonic() - start, tuple(skipped.items())
     )
@@ -164,30 +167,16 @@ def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, wor
         ("length in seconds", seconds, 4, 600),
         ("sample rate", sample_rate, 8_000, 96_000),
         ("number of workers", workers, 1, 1024),
-        ("number of variants", variants, 1, len(STYLES)),
+        ("number of variants", variants, 1, MOST_VARIANTS),
     )
     for name, value, low, high in limits:
         if not (math.isfinite(value) and low <= value <= high):
             raise InputError(f"The {name} is {value}; choose one from {low} to {high}.")
 
 
-def _prepare_folder(root: Path) -> Path:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {root} ({error.strerror}); choose another.") from error
-    if not os.access(root, os.W_OK):
-        raise InputError(f"The folder {root} is not writable; choose another.")
-    _remove_unfinished(root)
-    return root
-
-
 def _remove_unfinished(root: Path) -> None:
     for left in root.glob(f".*{PART}"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        remove_part(left)
 
 
 def _is_finished(order: _Order) -> bool:
@@ -221,38 +210,51 @@ def _make_all(root: Path, orders: list[_Order], workers: int) -> Iterator[tuple[
 
     with (
         tqdm(total=len(orders), desc="songs", unit="song", disable=None) as bar,
-        (root / _MANIFEST).open("a", encoding="utf-8") as manifest,
+        (root / _MANIFEST).open("ab", buffering=0) as manifest,
+        closing(_lines(orders, min(workers, len(orders)))) as lines,
     ):
-        for line in _lines(orders, min(workers, len(orders))):
+        for line in lines:
             yield from line.pop("skipped")
-            manifest.write(json.dumps(line) + "\n")
-            manifest.flush()
+            _append(manifest, json.dumps(line) + "\n")
             bar.update()
 
 
-def _lines(orders: list[_Order], workers: int) -> Iterator[dict[str, Any]]:
+def _append(stream: FileIO, line: str) -> None:
+    """Write a line, or nothing of it on a full disk."""
+    end, content = stream.tell(), line.encode()
+    if stream.write(content) < len(content):
+        stream.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), stream.name)
+
+
+def _lines(orders: list[_Order], workers: int) -> Generator[dict[str, Any]]:
     """Manifest lines as songs get done."""
     if workers <= 1:
         yield from map(_make_one, orders)
         return
-    # A forked child of a process with running threads may hang, so children start afresh.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with worker_pool(workers) as pool:
         waiting = iter(orders)
         running: set[Future[dict[str, Any]]] = set()
-        try:
-            while True:
-                for order in waiting:
-                    running.add(pool.submit(_make_one, order))
-                    if len(running) >= 2 * workers:
-                        break
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while True:
+            for order in waiting:
+                running.add(pool.submit(_make_one, order))
+                if len(running) >= 2 * workers:
+                    break
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield _result(future)
+
+
+def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A worker process died, most often for lack of memory; run again with fewer --workers: the songs that are "
+            "there stay good."
+        ) from error
 
 
 def _make_one(order: _Order) -> dict[str, Any]:
@@ -283,9 +285,17 @@ def _write_manifest(root: Path) -> None:
 
 def write_song(song: Song, folder: Path) -> None:
     """Write a song's folder, all or nothing: 16-bit FLAC and `song.json`; the mix is the exact sum of its halves."""
-    part = folder.with_name(f".{folder.name}{PART}")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = part_beside(folder)
+    part.mkdir()
+    try:
+        _fill(part, song)
+        part.replace(folder)
+    finally:
+        remove_part(part)
+
+
+def _fill(part: Path, song: Song) -> None:
     vocals = _to_integers(song.vocals)
     _write_flac(part / "vocals.flac", vocals, song.sample_rate)
     if song.accompaniment is not None:
@@ -297,7 +307,6 @@ def write_song(song: Song, folder: Path) -> None:
     for name, stem in song.stems.items():
         _write_flac(part / "stems" / f"{name}.flac", _to_integers(stem), song.sample_rate)
     write_json(part / "song.json", describe(song))
-    part.replace(folder)
 
 
 def describe(song: Song) -> dict[str, Any]:

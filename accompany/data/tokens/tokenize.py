@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
+from accompany.common.checks import check_number
+from accompany.common.files import require_writable
 from accompany.common.processes import folder_lock
 from accompany.data.jobs import run_stages
 from accompany.data.stage import Stage
@@ -117,10 +120,14 @@ def tokenize(
         settings: fields of `EncodeConfig` that are to be other than in `config`, such as `variants=2`.
 
     Raises:
-        InputError: nothing to encode, or no place to write.
+        InputError: nothing to encode, no place to write, or no share of the songs.
     """
+    _check_places(pairs_dir, tokens_dir)
+    check_number("val_share", val_share, 0, math.nextafter(1, 0))
     config = replace(config or EncodeConfig(), **settings)
     store = Store.at(tokens_dir) if ray is None else Store.at(tokens_dir).absolute()
+    if store.local is not None:
+        require_writable(store.local)
     if ray is None and not isinstance(parts, TokenParts):
         parts = _loaded(parts, device) if workers <= 1 or device != "cpu" else parts
     if isinstance(parts, TokenParts) and (ray is not None or (workers > 1 and device == "cpu")):
@@ -140,8 +147,18 @@ def tokenize(
         options: dict[str, Any] = {"unit": "pair", "size": lambda job: len(job.pairs), "hours": lambda done: done.hours}
         jobs = [job for group in groups for job in group.jobs]
         results = run_stages(jobs, stages, workers=workers, ray=ray, name="tokenize", progress=progress, **options)
-        set_aside = _collect(groups, results, folder)
+        with closing(results):  # its workers end before the folder is free
+            set_aside = _collect(groups, results, folder)
         return finish(store, folder.store, manifest, set_aside)
+
+
+def _check_places(pairs_dir: str | os.PathLike[str], tokens_dir: str | os.PathLike[str]) -> None:
+    pairs, tokens = Store.at(pairs_dir), Store.at(tokens_dir)
+    same = pairs.url == tokens.url
+    if pairs.local is not None and tokens.local is not None:
+        same = pairs.local.resolve() == tokens.local.resolve()
+    if same:
+        raise InputError(f"{tokens_dir} holds the pairs themselves; choose another folder for the tokens.")
 
 
 def load_parts(model: str | os.PathLike[str], device: str = "cpu") -> TokenParts:
@@ -179,10 +196,10 @@ def _open_folder(store: Store, manifest: Manifest, stack: ExitStack) -> _Folder:
         raise InputError(f"{store.url} holds tokens of another schema; choose a new folder, so that they stay.")
     version = store.below(manifest.version)
     folder = _Folder(version, manifest)
+    if store.local is not None:  # before `make` deletes what is half written there
+        stack.enter_context(folder_lock(store.local, "accompany tokenize"))
     for place in (store, version, version.below(SHARDS), version.below(WORK)):
         place.make()
-    if store.local is not None:
-        stack.enter_context(folder_lock(store.local, "accompany tokenize"))
     write_manifest(version, planned(manifest))
     for name in version.below(SHARDS).names(SUFFIX):
         shard = Shard(version.below(SHARDS), name, manifest)

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from accompany.common.config import to_dict, write_json
 from accompany.common.weights import save_module
+from accompany.encoders.spectral_analysis import LOG_SPREAD
 from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig
 from accompany.errors import InputError
 from accompany.training.encoders.audio_dataset import song_folders, split_songs
@@ -31,15 +32,21 @@ from accompany.training.encoders.spectral_losses import (
     FeaturePredictor,
     SpectralLoss,
     SpectralLossConfig,
+    log_magnitudes,
     one_view,
     tone_terms,
+    true_tones,
 )
 from accompany.training.encoders.stem_crops import StemCrops
 
 _log = logging.getLogger(__name__)
 
-_INIT_VECTORS = 20_000
-_SIDE_WEIGHT = 0.5
+_SIDE_WEIGHT, _DEVIATION_WEIGHT = 0.5, 0.4
+_NOISE_BELOW = 1.5
+"""How far below the truth the log magnitudes of the noise start: the tones begin with most of the sound."""
+_RIDGE = 1e-4
+_EVERYWHERE = 0.3
+"""What a bin of the long window counts where it is quiet; loud ones count more, as their magnitude's square root."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,8 @@ class SpectralCodecTrainingConfig:
         shares: how often mixes, drums, bass and other are drawn.
         held_out: songs that are never trained on.
         full_depth_share: share of the steps with all codebooks; the others use a random number of the first.
+        start_frames: frames whose principal components and k-means encoder and codebooks start from.
         commitment: weight of what lies between a latent and its code; code_decay: of the codebooks' averages.
-        free_steps: first steps without codebooks, which start as k-means of the latents then.
         average_decay: of the averaged weights of the decoder, which are exported.
     """
 
@@ -79,9 +86,9 @@ class SpectralCodecTrainingConfig:
     codes: PhaseConfig = field(default_factory=lambda: PhaseConfig(16, 60, LoopConfig(steps=6000)))
     decoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(6, 40, LoopConfig(steps=20_000)))
     full_depth_share: float = 0.6
+    start_frames: int = 40_000
     commitment: float = 0.3
     code_decay: float = 0.98
-    free_steps: int = 150
     average_decay: float = 0.998
     seed: int = 0
 
@@ -105,9 +112,13 @@ def train_spectral_codec(config: SpectralCodecTrainingConfig) -> Path:
     torch.manual_seed(config.seed)
     codec = SpectralCodec(config.model)
     codes = CodesTraining(codec, config, _crops(songs, config, config.codes))
+    if not (folder / "codes" / "checkpoint.pt").is_file():
+        codes.start()
     run_loop(codes, codes.step, config.codes.loop, folder / "codes")
     codes.export()
     decoder = DecoderTraining(codec, config, _crops(songs, config, config.decoder))
+    if not (folder / "decoder" / "checkpoint.pt").is_file():
+        decoder.start()
     run_loop(decoder, decoder.step, config.decoder.loop, folder / "decoder")
     codec.decoder.load_state_dict(decoder.average.state_dict())
     return export(codec, folder / "export")
@@ -145,7 +156,9 @@ class CodesTraining(nn.Module):
         self._config, self._crops, shape = config, crops, config.model
         self._codec = [codec]  # not a submodule: the decoder has no part in this
         self.encoder = codec.encoder
-        self.predictor = FeaturePredictor(shape.latent, shape.analysis.n_features)
+        self._n_shown = shape.analysis.n_features
+        n_tones = sum(band.n_bins for band in codec.decoder.tones)
+        self.predictor = FeaturePredictor(shape.latent, self._n_shown + n_tones)
         self.quantizer = ResidualVQ(
             dim=shape.latent,
             num_quantizers=shape.n_codebooks,
@@ -165,19 +178,19 @@ class CodesTraining(nn.Module):
         """Loss and figures of one step; the batch depends on its number alone."""
         config = self._config
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
-            shown = self._features(number)
-        latents = self.encoder(shown).float()
-        commitment = latents.new_zeros(())
-        if number < config.free_steps:
-            passed = latents + 0.1 * torch.randn_like(latents)
-        else:
-            if number == config.free_steps:
-                self._start_codebooks(number)
-            passed, commitment = self._quantize(latents)
-        errors = self._errors(self.predictor(passed).float(), shown)
+            batch = self._batch(number)
+            shown = self._codec[0].features(batch, 0, config.codes.frames)
+            tones = [true_tones(band, batch) for band in self._codec[0].decoder.tones]
+        passed, commitment = self._quantize(self.encoder(shown).float())
+        predicted = self.predictor(passed).float()
+        errors = self._errors(predicted[:, : self._n_shown], shown)
+        deviations = predicted[:, self._n_shown :].transpose(1, 2).split([t[0].shape[-1] for t in tones], dim=-1)
+        off = [((a - b).abs() * weight).mean() for a, (b, weight, _) in zip(deviations, tones, strict=True)]
         loss = torch.stack([error * weight for error, (_, weight) in zip(errors, self._groups, strict=True)]).sum()
         names = [*(f"mel_{window}" for window in config.model.analysis.windows), "low", "side"]
         figures = dict(zip(names, (float(error.detach()) for error in errors), strict=True))
+        figures |= {f"deviation_{index}": float(value.detach()) for index, value in enumerate(off)}
+        loss = loss + _DEVIATION_WEIGHT * torch.stack(off).sum()
         return loss + config.commitment * commitment, figures | {"commitment": float(commitment.detach())}
 
     def export(self) -> None:
@@ -185,9 +198,12 @@ class CodesTraining(nn.Module):
         with torch.no_grad():
             self._codec[0].codebook_vectors.copy_(self.quantizer.codebooks)
 
+    def _batch(self, number: int) -> Tensor:
+        # Steps count from 0; the batches of the start come before them.
+        return self._crops.batch(self._config.codes.batch_size, self._config.seed, 1, abs(number), number < 0)
+
     def _features(self, number: int) -> Tensor:
-        batch = self._crops.batch(self._config.codes.batch_size, self._config.seed, 1, number)
-        return self._codec[0].features(batch, 0, self._config.codes.frames)
+        return self._codec[0].features(self._batch(number), 0, self._config.codes.frames)
 
     def _quantize(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Latents of all codebooks or of the first few, with a straight-through gradient, and the commitment loss."""
@@ -203,19 +219,40 @@ class CodesTraining(nn.Module):
         return quantized.transpose(1, 2), losses.sum()
 
     @torch.no_grad()
-    def _start_codebooks(self, number: int) -> None:
-        """K-means of the latents of many crops, in place of those of one batch."""
+    def start(self) -> None:
+        """Encoder and predictor as principal components of the features, codebooks as k-means of the latents.
+
+        What the networks add to the projections starts at zero.
+        """
         per_batch = self._config.codes.batch_size * self._config.codes.frames
-        latents = [
-            self.encoder(self._features(number + extra)).float().transpose(1, 2).flatten(0, 1)
-            for extra in range(-(-_INIT_VECTORS // per_batch))
-        ]
-        with torch.autocast("cpu", enabled=False):
-            self.quantizer(torch.cat(latents)[None])
+        shown = torch.cat(
+            [
+                self._features(-1 - index).transpose(1, 2).flatten(0, 1)
+                for index in range(-(-self._config.start_frames // per_batch))
+            ]
+        )
+        middle = shown.mean(0)
+        covariance = (shown - middle).T @ (shown - middle)
+        axes = torch.linalg.eigh(covariance)[1].flip(1)[:, : self._config.model.latent]
+        encoder, predictor = self.encoder, self.predictor
+        for layer in (encoder.leave, predictor.leave):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        encoder.project.weight.copy_(axes.T[:, :, None])
+        encoder.project.bias.copy_(-axes.T @ middle)
+        predictor.project.weight.zero_()
+        predictor.project.bias.zero_()
+        predictor.project.weight[: self._n_shown, :, 0] = axes
+        predictor.project.bias[: self._n_shown] = middle
+        self.quantizer(((shown - middle) @ axes)[None])
 
     def _errors(self, predicted: Tensor, shown: Tensor) -> list[Tensor]:
         sizes = [size for size, _ in self._groups]
-        return [F.l1_loss(a, b) for a, b in zip(predicted.split(sizes, dim=1), shown.split(sizes, dim=1), strict=True)]
+        errors = (predicted - shown).abs().split(sizes, dim=1)
+        low = shown.split(sizes, dim=1)[-2]
+        loudness = (LOG_SPREAD / 2 * low).exp()
+        weights = _EVERYWHERE + (1 - _EVERYWHERE) * loudness / loudness.mean((1, 2), keepdim=True).clamp_min(1e-6)
+        return [*(error.mean() for error in errors[:-2]), (weights * errors[-2]).mean(), errors[-1].mean()]
 
 
 class DecoderTraining(nn.Module):
@@ -245,6 +282,29 @@ class DecoderTraining(nn.Module):
                 figures[f"deviation_{band.config.window}"] = float(deviation.detach())
                 figures[f"magnitude_{band.config.window}"] = float(magnitude.detach())
         return loss, figures
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """The outline of the log magnitudes as a linear regression from the latents of three frames."""
+        decoder, phase = self.decoder, self._config.decoder
+        products: list[Tensor] = []
+        for index in range(-(-self._config.start_frames // (phase.batch_size * phase.frames))):
+            truth = self._crops.batch(phase.batch_size, self._config.seed, 2, index, 1)
+            given = F.unfold(self.latents(truth, index)[:, :, None], (1, 3), padding=(0, 1)).transpose(1, 2)
+            wanted = [log_magnitudes(band, truth).flatten(2) for band in decoder.tones]
+            noise = log_magnitudes(decoder.noise, truth) - _NOISE_BELOW
+            wanted.insert(0, noise.reshape(*given.shape[:2], -1))
+            # At either end of a crop windows reach into nothing.
+            inside = slice(decoder.edge, -decoder.edge)
+            x = F.pad(given[:, inside], (0, 1), value=1.0).flatten(0, 1)
+            y = torch.cat(wanted, dim=-1)[:, inside].flatten(0, 1)
+            found = [x.T @ x, x.T @ y]
+            products = [a + b for a, b in zip(products, found, strict=True)] if products else found
+        ridge = _RIDGE * products[0].diagonal().mean() * torch.eye(len(products[0]))
+        solved = torch.linalg.solve(products[0] + ridge, products[1])
+        decoder.outline.weight.copy_(solved[:-1].T.reshape(decoder.outline.weight.shape))
+        decoder.outline.bias.copy_(solved[-1])
+        self.average.load_state_dict(decoder.state_dict())
 
     @torch.no_grad()
     def latents(self, truth: Tensor, number: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accompany.encoders.spectral_analysis import ConvNeXtBlock
-from accompany.encoders.spectral_synthesis import ToneBand
+from accompany.encoders.spectral_synthesis import NoiseBand, ToneBand
 
 _MEL_FLOOR, _LINEAR_FLOOR = 1e-5, 1e-2
 _POWER_FLOOR = 1e-12
@@ -110,14 +110,14 @@ def tone_terms(band: ToneBand, controls: tuple[Tensor, ...], truth: Tensor) -> t
     Returns:
         The error of its deviations of frequency, in bins, weighted by the magnitude; the error of its log magnitudes.
     """
-    deviations, weights, magnitudes = _tones(band, truth)
+    deviations, weights, magnitudes = true_tones(band, truth)
     deviation = ((controls[1] - deviations).abs() * weights).mean()
     magnitude = (controls[0].clamp_min(math.log(_TONE_FLOOR)) - magnitudes).abs().mean()
     return deviation, magnitude
 
 
 @torch.no_grad()
-def _tones(band: ToneBand, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def true_tones(band: ToneBand, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """True deviation in bins, weight and log magnitude [B, A, K]: from how phases differ over 32 samples."""
     window, hop = band.config.window, band.overlap.hop
     mid, n_frames = truth.mean(1), truth.shape[-1] // hop
@@ -140,16 +140,29 @@ def _tones(band: ToneBand, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return deviation.clamp(-_TONE_LARGEST, _TONE_LARGEST), weight, torch.log(magnitude.clamp_min(_TONE_FLOOR))
 
 
+@torch.no_grad()
+def log_magnitudes(band: ToneBand | NoiseBand, truth: Tensor) -> Tensor:
+    """Log magnitudes [B, n, K] of the mid of the truth [B, 2, T] in the frames and bins of a band."""
+    if isinstance(band, ToneBand):
+        return true_tones(band, truth)[2]
+    window, hop = band.overlap.size, band.overlap.hop
+    padded = F.pad(truth.mean(1), (band.overlap.before, window))
+    cut = padded.unfold(-1, window, hop)[:, : truth.shape[-1] // hop]
+    spectrum = torch.fft.rfft(cut * torch.hann_window(window, device=truth.device))
+    return torch.log(spectrum.abs().clamp_min(_TONE_FLOOR))
+
+
 class FeaturePredictor(nn.Module):
-    """Latents [B, D, A] back to the features [B, F, A] that the encoder was shown."""
+    """Latents [B, D, A] to features [B, F, A]: those that the encoder was shown, and others."""
 
     def __init__(self, latent: int, n_features: int, width: int = 256, blocks: int = 3) -> None:
         super().__init__()
         self.enter = nn.Conv1d(latent, width, 5, padding=2)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(width) for _ in range(blocks)))
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, n_features)
+        self.project = nn.Conv1d(latent, n_features, 1)
 
     def forward(self, latents: Tensor) -> Tensor:
         """The features."""
         made: Tensor = self.leave(self.norm(self.blocks(self.enter(latents)).transpose(1, 2)))
-        return made.transpose(1, 2)
+        return self.project(latents) + made.transpose(1, 2)
