@@ -316,7 +316,7 @@ def test_limits_of_size_and_length(serve):
         ({"bpm": "fast"}, 422, "The field bpm is wrong"),
         ({"key": "H:dur"}, 400, "The key 'H:dur' must be a key such as C:maj"),
         ({"chords": "/etc/passwd"}, 400, "chord"),
-        ({"seed": -1}, 400, "The seed -1 must be 0 or a larger whole number"),
+        ({"seed": -1}, 400, "The seed -1 must be a whole number from 0"),
         ({"takes": 99}, 400, "The number of takes 99 must be from 1 to 8"),
         ({"temperature": 11}, 400, "The temperature 11"),
         ({"prmpt": "typo"}, 422, "The field prmpt is wrong"),
@@ -607,10 +607,10 @@ def test_an_upload_that_comes_to_a_halt_is_given_up(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--port", "70000"], "The port 70000 must be from 0 to 65535."),
+        (["--port", "70000"], "port 70000 must be a whole number from 0 to 65535"),
         (["--token", "short"], "The token must have 8"),
         (["--host", "no.such.host.invalid"], "Cannot listen on no.such.host.invalid"),
-        (["--max-minutes", "0"], "--max-minutes 0 must be above 0."),
+        (["--max-minutes", "0"], "--max-minutes: the time 0 must be above 0"),
         (["--port", "0", "--model", "no_such_model"], "no_such_model"),
     ],
     ids=lambda each: each[0] if isinstance(each, list) else "",

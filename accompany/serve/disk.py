@@ -46,8 +46,8 @@ def storing() -> Iterator[None]:
             raise DiskFullError from error
         raise
     except InputError as error:
-        # The only sentences that a write into our own folder can end with; they name the file.
-        if isinstance(error.__cause__, (OSError, soundfile.SoundFileError)):
+        # Writing into a folder of our own fails for no other reason; the sentence names the file.
+        if isinstance(error.__cause__, (OSError, soundfile.SoundFileError)) or _OWN_FOLDER.search(str(error)):
             _log.warning("%s", error)
             raise DiskFullError from error
         raise

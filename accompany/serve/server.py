@@ -88,7 +88,7 @@ class Server:
     def generate(self, visitor: Visitor, vocal: Vocal, request: TakeRequest) -> Job:
         """Queue takes of a vocal. InputError for a wish that cannot be, BusyError when the queue is full."""
         wish = work.Wish(settings_of(request, work.any_seed() if request.seed is None else request.seed), request.takes)
-        work.check_cues(wish.settings.prompt, vocal.seconds)
+        wish.settings.check_cues(vocal.seconds, "the vocal")
         self._check_takes(vocal, request.takes)
         made: list[str] = []
         make = partial(work.make_takes, self.band, self.store, vocal, wish, made)
@@ -100,7 +100,7 @@ class Server:
         if not self.band.bundle.plans:
             raise InputError(f"The model {self.band.name} can only generate; make another take instead.")
         options: dict[str, Any] = {"seed": work.any_seed() if request.seed is None else request.seed}
-        work.check_cues(Settings(request.prompt or "", **options).prompt, vocal.seconds)
+        Settings(request.prompt or "", **options).check_cues(vocal.seconds, "the vocal")
         if request.prompt is not None:
             options["prompt"] = request.prompt
         self._check_takes(vocal, 1)

@@ -153,7 +153,7 @@ def _decoded(path: Path, kind: str, name: str, limits: Limits) -> Path:
     """The first audio stream as ffmpeg decodes it, no more than a little over the limit of length."""
     if kind not in _DEMUXERS:
         raise InputError(f"Cannot read {name} as audio; give a WAV, FLAC, MP3, OGG or M4A recording.")
-    with storing():
+    try:
         return decode_file(
             path,
             path.with_name(_DECODED),
@@ -162,6 +162,10 @@ def _decoded(path: Path, kind: str, name: str, limits: Limits) -> Path:
             max_bytes=_DECODED_BYTES,
             timeout_s=_DECODE_S,
         )
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise DiskFullError from error
+        raise
 
 
 def _check_length(header: audio.AudioInfo, name: str, limits: Limits) -> None:

@@ -13,7 +13,6 @@ from accompany.api import Band
 from accompany.common.progress import Progress, share_of
 from accompany.errors import InputError
 from accompany.generation.edits import SHORTEST_S
-from accompany.generation.prompts import read_cues
 from accompany.generation.settings import Settings
 from accompany.generation.take import Take
 from accompany.serve import disk
@@ -56,17 +55,6 @@ class Region:
                 f"{seconds:.2f} s of the song."
             )
         return inside
-
-
-def check_cues(prompt: str, seconds: float) -> None:
-    """InputError for a prompt with a cue at or after the end of a song, where nothing would follow it."""
-    try:
-        starts_s = [cue.start_s for cue in read_cues(prompt)]
-    except (OverflowError, ValueError) as error:
-        raise InputError("The prompt has a time that is no number of seconds; write cues as '12.5: text'.") from error
-    late_s = max(starts_s, default=0.0)
-    if late_s >= seconds:
-        raise InputError(f"The prompt has a cue at {late_s:g} s, but the song ends at {seconds:.2f} s; put it earlier.")
 
 
 def any_seed() -> int:
