@@ -29,6 +29,8 @@ _DRUMS = 0.7
 _PIANO_ALONE = {"OpenScore Lieder": 0.25}
 _SWUNG_LOW = 0.505
 _SHORTEST_BEATS = 0.06
+_MOST_LAG = 0.06
+"""In beats: less than half an eighth of a beat, so that a fast song keeps its rhythm."""
 
 
 def arrange_sheet(
@@ -56,7 +58,7 @@ def arrange_sheet(
     style = fitting_styles(passage.tempo_bpm, passage.metre, dice)[0]
     form = _form(passage, shift, style, seconds, dice)
     sung = _sung(passage, shift)
-    tune = Tune(tuple(note for note, _ in sung), "score", *_extent(sung))
+    tune = Tune(tuple(note for note, _ in sung), "score", *_extent(sung), most_lag=_MOST_LAG)
     words = [text for _, text in sung] if any(note.syllable for note in sheet.notes) else None
     written = Written(
         piano=_events(passage, form, sheet.parts.get("piano", ()), shift),

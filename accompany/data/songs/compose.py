@@ -161,7 +161,8 @@ def _sung_times(form: Form, tune: Tune, dice: Dice) -> tuple[np.ndarray, np.ndar
     starts = np.array([note.start for note in tune.notes])
     ends = starts + np.array([note.length for note in tune.notes])
     swing = 0.5 + (form.time.swing - 0.5) * dice.pick((1.0, 1.0, 0.8, 0.5))
-    feel = _feel(starts, dice)
+    most_s = tune.most_lag * 60 / form.tempo_bpm
+    feel = np.clip(_feel(starts, dice), -most_s, most_s)
     onset = form.time.seconds(np.maximum(starts, 0.0), swing=swing) + feel
     release = form.time.seconds(ends, swing=swing) + feel - dice.between(0.0, 0.05)
     release[:-1] = np.minimum(release[:-1], onset[1:])
