@@ -75,7 +75,8 @@ def export_bundle(
     Raises:
         InputError: two runs of one part, no base, or what `export` and `assemble` refuse.
     """
-    require_writable(Path(out_dir).parent)
+    for each in (Path(out_dir), Path(out_dir).parent):
+        require_writable(each)
     contents = [read_run(Path(run)) for run in runs]
     tasks = [content["task"] for content in contents]
     if len(set(tasks)) < len(tasks):

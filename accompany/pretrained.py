@@ -193,7 +193,8 @@ def write_bundle(
     folder = Path(folder)
     if folder.exists() and not (folder / BUNDLE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is no model of accompany; name a new or empty folder.")
-    require_writable(folder.parent)
+    for each in (folder, folder.parent):
+        require_writable(each)
     make_folder(folder.parent)
     partial, before = part_beside(folder), part_beside(folder)
     try:

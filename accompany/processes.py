@@ -112,15 +112,18 @@ def folder_lock(folder: Path, doing: str) -> Iterator[None]:
         InputError: another run holds the folder, or it cannot be written.
     """
     require_writable(folder)
-    with _lock(folder) as lock:
-        with suppress(OSError):  # On a full disk the lock holds without its words.
-            lock.truncate(0)
-            lock.write(f"{doing}, process {os.getpid()}")
-            lock.flush()
-        os.set_inheritable(lock.fileno(), True)
-        yield
-    with suppress(InputError, OSError), _lock(folder):  # and no command that goes on has it
-        (folder / _LOCK).unlink()
+    lock = _lock(folder)
+    try:
+        with lock:
+            with suppress(OSError):  # On a full disk the lock holds without its words.
+                lock.truncate(0)
+                lock.write(f"{doing}, process {os.getpid()}")
+                lock.flush()
+            os.set_inheritable(lock.fileno(), True)
+            yield
+    finally:
+        with suppress(InputError, OSError), _lock(folder):  # and no command that goes on has it
+            (folder / _LOCK).unlink()
 
 
 def _lock(folder: Path) -> TextIO:

@@ -26,6 +26,7 @@ from accompany.data.separate import VocalSeparator
 from accompany.data.sources import find_songs
 from accompany.data.storage import Store
 from accompany.errors import InputError
+from accompany.files import require_writable
 from accompany.processes import folder_lock
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def prepare(
     place = PairsStore(store)
     if place.local is not None and songs_dir.resolve() == place.local.resolve():
         raise InputError(f"{pairs_dir} holds the songs themselves; choose another folder for the pairs.")
+    if place.local is not None:
+        require_writable(place.local)
     found = find_songs(songs_dir, stems=config.stems, leave_out=place.local)
     place.make()
     with ExitStack() as stack:

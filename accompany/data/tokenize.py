@@ -29,6 +29,7 @@ from accompany.data.token_parts import Hearing, TokenParts, tokens_per_frame
 from accompany.data.tokens import OLD_SCHEMA, SHARDS, WORK, Manifest, planned, read_content, write_manifest
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
+from accompany.files import require_writable
 from accompany.processes import folder_lock
 
 _log = logging.getLogger(__name__)
@@ -124,6 +125,8 @@ def tokenize(
         return convert(pairs_dir, tokens_dir)
     config = replace(config or EncodeConfig(), **settings)
     store = Store.at(tokens_dir) if ray is None else Store.at(tokens_dir).absolute()
+    if store.local is not None:
+        require_writable(store.local)
     if ray is None and not isinstance(parts, TokenParts):
         parts = _loaded(parts, device) if workers <= 1 or device != "cpu" else parts
     if isinstance(parts, TokenParts) and (ray is not None or (workers > 1 and device == "cpu")):

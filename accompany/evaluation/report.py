@@ -48,6 +48,7 @@ from accompany.evaluation.rows import (
 )
 from accompany.evaluation.style_obedience import StylesHeard
 from accompany.evaluation.testset import Clip, load_clips
+from accompany.files import require_writable
 
 if TYPE_CHECKING:
     from accompany.api import Band
@@ -110,6 +111,7 @@ def evaluate(
     out = Path(report_dir)
     if out.exists() and not out.is_dir():
         raise InputError(f"--report '{out}' is a file; name a folder.")
+    require_writable(out)
     others = read_against(config.against, ROWS)
     tools = read_outside(config.outside, config.seconds)
     clips = load_clips(folders, sample_rate=band.sample_rate, seconds=config.seconds, limit=config.limit or None)

@@ -55,7 +55,8 @@ def import_llambada(checkpoint_dir: PathLike, out_dir: PathLike) -> Path:
         raise InputError(f"There is no folder {source}; name the one with LLambada's published files.")
     if out_dir.exists() and (out_dir.is_file() or any(out_dir.iterdir())):
         raise InputError(f"{out_dir} is there already; name a new or empty folder.")
-    require_writable(out_dir.parent)
+    for each in (out_dir, out_dir.parent):
+        require_writable(each)
     make_folder(out_dir.parent)
     folder = part_beside(out_dir)
     with writing_into(out_dir), ExitStack() as stack:

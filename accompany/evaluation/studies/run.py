@@ -15,6 +15,7 @@ from accompany.evaluation.report import find_judge
 from accompany.evaluation.studies.play import Stage
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip, load_clips
+from accompany.files import require_writable
 
 if TYPE_CHECKING:
     from accompany.api import Band
@@ -80,6 +81,7 @@ def study(band: Band, folders: Sequence[str], report_dir: str | os.PathLike[str]
     out = Path(report_dir)
     if out.exists() and not out.is_dir():
         raise InputError(f"--report '{out}' is a file; name a folder.")
+    require_writable(out)
     stage = Stage(band, find_judge(config.judge), _clips(band, folders, config), config.seed)
     assert stage.bundle
     found = _STUDIES[config.study](stage, config)
