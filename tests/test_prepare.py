@@ -386,3 +386,47 @@ def test_the_bundled_separator_makes_pairs_of_a_real_song(tmp_path: Path) -> Non
     assert true.shape == vocals.samples.shape == band.samples.shape
     both = vocals.samples + band.samples
     assert np.corrcoef(both[0], true[0])[0, 1] > 0.9, "the two sides sum up to the song, sample for sample"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "ray"),
+    [
+        ({"separator": "nosuch"}, None),
+        ({"clap": "nosuch"}, None),
+        ({"captioner": "nosuch:caption"}, None),
+        ({"captioner": "json:nosuch"}, None),
+        ({"captioner": "math:sqrt"}, None),
+        ({}, "127.0.0.1:9"),
+    ],
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_typo_is_not_remembered(
+    wrong: dict[str, str],
+    ray: str | None,
+    workers: int,
+    separator: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if ray is not None:
+        pytest.importorskip("ray")
+    if workers and "separator" not in wrong:
+        pytest.skip("worker processes refuse the others in the same way")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    song(tmp_path / "s" / "a.wav")
+    right = {"separator": str(separator), "clap": "none", "limits": ALL}
+    with pytest.raises(InputError):
+        config = PrepareConfig(**{**right, **wrong})
+        prepare(tmp_path / "s", tmp_path / "p", config, workers=workers, ray=ray, progress=False)
+    assert not list((tmp_path / "p").iterdir())
+    assert prepare(tmp_path / "s", tmp_path / "p", PrepareConfig(**right), progress=False).pairs == 1
+
+
+def test_settings_of_a_run_that_was_killed_with_nothing_made_bind_nobody(tmp_path: Path) -> None:
+    for side in ("vocals", "accompaniment"):
+        song(tmp_path / "s" / "a" / f"{side}.wav")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "prepare.json").write_text('{"settings": {"stems": false}, "run": 3}')
+    assert from_stems(tmp_path / "s", tmp_path / "p").pairs == 1
+    with pytest.raises(InputError, match="made with other limits"):
+        from_stems(tmp_path / "s", tmp_path / "p", Limits(segment_s=3.0))

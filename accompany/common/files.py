@@ -149,10 +149,12 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
         there = Path(folder).absolute()
         while not _is_there(there):
             there = there.parent
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
         tempfile.TemporaryFile(dir=there).close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"Cannot write into {folder} ({reason}); choose a folder that is writable.") from error
+        raise InputError(f"Cannot write into {folder} ({reason}); choose another folder that is writable.") from error
 
 
 def check_place(path: Path) -> None:

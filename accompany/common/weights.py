@@ -67,7 +67,8 @@ _OLD_FIELDS = """
     remove_invalid_values repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens
     task_specific_params temperature tf_legacy_loss tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p
     torch_dtype torchscript transformers_version typical_p use_bfloat16 use_cache
-    attention_relax deepnorm feature_extractor_cqt feature_extractor_cqt_bins
+    attention_relax deepnorm feature_extractor_cqt feature_extractor_cqt_bins label_rate sample_rate
+    _commit_hash enable_patch_fusion fusion_hidden_size hidden_size num_attention_heads num_hidden_layers
 """
 _BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
 
