@@ -65,6 +65,13 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
         raise InputError(f"Cannot write into {folder} ({reason}); choose a folder that is writable.") from error
 
 
+def remove_half_files(folder: Path) -> None:
+    """Delete what a killed run left half written, below too; only for the process that holds the folder."""
+    for leftover in folder.rglob(f".*{PART}"):
+        with suppress(OSError):
+            leftover.unlink()
+
+
 def save_array(path: Path, values: np.ndarray) -> None:
     """Write an array as `numpy.load` reads it; no half file is ever seen under the name."""
     with complete(path) as temporary, temporary.open("wb") as stream:

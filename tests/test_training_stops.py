@@ -57,7 +57,12 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason
     ],
 )
 def test_a_stop_saves_and_leaves_nothing_running(
-    options: list[str], signum: int, to: str, code: int, tokens: Path, tmp_path: Path  # noqa: F811
+    options: list[str],
+    signum: int,
+    to: str,
+    code: int,
+    tokens: Path,
+    tmp_path: Path,  # noqa: F811
 ) -> None:
     process = begin(tokens, tmp_path, *options)
     try:

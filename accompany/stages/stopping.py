@@ -77,7 +77,7 @@ class Stopping(Callback):
         """Take signals from here to the end of the block, in place of Lightning."""
         trainer._signal_connector = _NoHandlers(trainer)
         if is_launched():
-            _end_with(int(os.environ[_LAUNCHER]))
+            _end_with(int(os.environ[_LAUNCHER]), self._over)
         if threading.current_thread() is not threading.main_thread():  # a worker of Ray
             yield
             return
@@ -186,13 +186,13 @@ def _slurm(trainer: lightning.Trainer) -> SLURMEnvironment | None:
     return environment if isinstance(environment, SLURMEnvironment) and environment.auto_requeue else None
 
 
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it does, however that ended."""
+def _end_with(parent: int, over: threading.Event) -> None:
+    """End this process when the one that started it does, however that ended, until `over`."""
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
+        while not over.wait(1):
+            if os.getppid() != parent:
+                os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 

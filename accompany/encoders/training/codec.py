@@ -31,6 +31,7 @@ from accompany.encoders.training.amx import guard_strided_convs
 from accompany.encoders.training.audio_dataset import RandomCrops, held_out_clips, song_folders, split_songs
 from accompany.encoders.training.codec_figures import codec_figures
 from accompany.encoders.training.linear_init import init_linear
+from accompany.encoders.training.loop import end_by, noted_stops, read_checkpoint
 from accompany.encoders.training.losses import LossWeights, ReconstructionLoss, rate_bits
 from accompany.encoders.training.quantizer import ResidualCodebooks
 from accompany.errors import InputError
@@ -219,7 +220,8 @@ class CodecTrainer:
             if self.step == 0:
                 self._enter(name)
             if self.progress(phase) < 1.0:
-                self._run_phase(name, phase)
+                with noted_stops() as stops:
+                    self._run_phase(name, phase, stops)
                 self._log(name, figures=self.figures(), terms={})
             if self.phase == len(self.phases) - 1:
                 return self.save()
@@ -232,7 +234,7 @@ class CodecTrainer:
             return 1.0
         return max(self.step / phase.max_steps, self.seconds / 60 / phase.max_minutes)
 
-    def _run_phase(self, name: str, phase: PhaseConfig) -> None:
+    def _run_phase(self, name: str, phase: PhaseConfig, stops: list[int]) -> None:
         saved = started = time.monotonic()
         batches = self._batches()
         while (progress := self.progress(phase)) < 1.0:
@@ -242,9 +244,11 @@ class CodecTrainer:
             self.seconds, started = self.seconds + now - started, now
             if self.step % self.config.evaluate_every == 0:
                 self._log(name, figures=self.figures(), terms=terms)
-            if now - saved > self.config.save_every_s:
+            if stops or now - saved > self.config.save_every_s:
                 self.save()
                 saved = now
+            if stops:
+                end_by(stops[0], self.step)
 
     def _batches(self) -> Iterator[Tensor]:
         """Batches from a seed that depends on where the run stands, so that a resumed run hears new crops."""
@@ -364,11 +368,11 @@ class CodecTrainer:
         path = self.folder / "state.pt"
         if not path.is_file():
             return False
-        state = torch.load(path, weights_only=True)
+        state = read_checkpoint(path)
         try:
             for name in ("model", "average", "codebooks", "optimizer"):
                 getattr(self, name).load_state_dict(state[name])
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(f"{path} is of a codec of another shape; choose another out, or delete it.") from error
         self.phase, self.step, self.seconds = state["position"]
         self.model.encoder.requires_grad_(self.phase < 2)
