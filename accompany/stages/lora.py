@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from accompany.config import check_range
 from accompany.errors import InputError
 from accompany.weights import save_state
 
@@ -35,8 +36,9 @@ class LoraConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
-        if self.rank < 0 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError("lora.rank must be at least 0, lora.alpha above 0, lora.dropout from 0 to below 1")
+        check_range(self, "rank", least=0, most=65536)
+        check_range(self, "alpha", above=0, most=65536)
+        check_range(self, "dropout", least=0, below=1)
         if not self.targets:
             raise ValueError("lora.targets must name layers, such as [project,out]")
 

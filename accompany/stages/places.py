@@ -58,7 +58,7 @@ def is_first(on_ray: bool = False) -> bool:
         from ray.train import get_context
 
         return int(get_context().get_world_rank()) == 0
-    return rank_zero_only.rank == 0
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def check_shares(run: RunConfig, world_size: int) -> None:

@@ -25,7 +25,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 _LAUNCHER = "ACCOMPANY_LAUNCHER"
 """Environment variable of the processes that a run starts for its further devices: the process that started them."""
-_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 _STARTING_S, _STEP_S, _SAVING_S = 5.0, 60.0, 300.0
 """Longest times from a signal until the end: before the first step, in one (besides three times the longest batch so
 far), and while the checkpoint is written."""

@@ -64,7 +64,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_range(self, "lr", above=0)
-        check_range(self, "weight_decay warmup_steps clip_norm", least=0)
+        check_range(self, "weight_decay clip_norm", least=0)
+        check_range(self, "warmup_steps", least=0, most=_MOST_STEPS)
         check_range(self, "betas ema_decay", least=0, below=1)
         check_range(self, "final_lr", least=0, most=1)
 

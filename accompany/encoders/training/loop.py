@@ -56,7 +56,8 @@ class LoopConfig:
     def __post_init__(self) -> None:
         """Refuse a loop that cannot run."""
         check_range(self, "lr grad_clip", above=0)
-        check_range(self, "weight_decay warmup_steps", least=0)
+        check_range(self, "weight_decay", least=0)
+        check_range(self, "warmup_steps", least=0, most=10**9)
         check_range(self, "steps log_every save_every", least=1, most=10**9)
 
 
