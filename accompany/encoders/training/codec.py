@@ -220,8 +220,7 @@ class CodecTrainer:
             if self.step == 0:
                 self._enter(name)
             if self.progress(phase) < 1.0:
-                with noted_stops() as stops:
-                    self._run_phase(name, phase, stops)
+                self._run_phase(name, phase)
                 self._log(name, figures=self.figures(), terms={})
             if self.phase == len(self.phases) - 1:
                 return self.save()
@@ -234,21 +233,22 @@ class CodecTrainer:
             return 1.0
         return max(self.step / phase.max_steps, self.seconds / 60 / phase.max_minutes)
 
-    def _run_phase(self, name: str, phase: PhaseConfig, stops: list[int]) -> None:
+    def _run_phase(self, name: str, phase: PhaseConfig) -> None:
         saved = started = time.monotonic()
         batches = self._batches()
-        while (progress := self.progress(phase)) < 1.0:
-            terms = self._step(name, next(batches), self._lr(phase, progress), progress)
-            self.step += 1
-            now = time.monotonic()
-            self.seconds, started = self.seconds + now - started, now
-            if self.step % self.config.evaluate_every == 0:
-                self._log(name, figures=self.figures(), terms=terms)
-            if stops or now - saved > self.config.save_every_s:
-                self.save()
-                saved = now
-            if stops:
-                end_by(stops[0], self.step)
+        with noted_stops() as stops:
+            while (progress := self.progress(phase)) < 1.0:
+                terms = self._step(name, next(batches), self._lr(phase, progress), progress)
+                self.step += 1
+                now = time.monotonic()
+                self.seconds, started = self.seconds + now - started, now
+                if self.step % self.config.evaluate_every == 0:
+                    self._log(name, figures=self.figures(), terms=terms)
+                if stops or now - saved > self.config.save_every_s:
+                    self.save()
+                    saved = now
+                if stops:
+                    end_by(stops[0], self.step)
 
     def _batches(self) -> Iterator[Tensor]:
         """Batches from a seed that depends on where the run stands, so that a resumed run hears new crops."""
