@@ -233,11 +233,13 @@ def _train(args: argparse.Namespace) -> None:
         raise InputError(f"--ray trains {', '.join(TASKS)}; leave it out for {args.task}.")
     else:
         from accompany.common.config import load_config
+        from accompany.training.train import make_run_dir, run_lock
 
         module_name, function, schema = _RECIPES[args.task]
         module = importlib.import_module(module_name)
         config = load_config(getattr(module, schema), args.config or args.task, args.overrides)
-        made = getattr(module, function)(config)
+        with run_lock(make_run_dir(config.out, "out"), f"accompany train {args.task}"):
+            made = getattr(module, function)(config)
     _say(f"{args.task}: {made}")
 
 

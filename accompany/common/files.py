@@ -63,6 +63,12 @@ def remove_orphans(folder: Path) -> None:
     _NEXT_SWEEP[folder] = end + 100 * (end - start)
 
 
+def remove_half_files(folder: Path) -> None:
+    """Delete what a killed run left half written, below too; only for the process that holds the folder."""
+    for leftover in folder.rglob(f".*{PART}"):
+        remove_part(leftover)
+
+
 def remove_part(path: Path) -> None:
     """Delete a half-written file or folder, as far as that can be done."""
     if path.is_dir() and not path.is_symlink():

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from accompany.common.config import from_dict, read_json
+from accompany.common.config import check_range, from_dict, read_json
 from accompany.common.weights import read_state, save_state
 from accompany.errors import InputError
 
@@ -37,8 +37,9 @@ class LoraConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
-        if self.rank < 0 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError("lora.rank must be at least 0, lora.alpha above 0, lora.dropout from 0 to below 1")
+        check_range(self, "rank", least=0, most=65536)
+        check_range(self, "alpha", above=0, most=65536)
+        check_range(self, "dropout", least=0, below=1)
         if not self.targets:
             raise ValueError("lora.targets must name layers, such as [project,out]")
 

@@ -80,7 +80,8 @@ def train_on_cluster(
     try:
         with _repeating(lines), _asking_to_stop(request) as asked:
             result: Any = trainer.fit()
-        if asked:
+        if asked and not result.return_value:
+            _log.warning("Stopped by SIGTERM; the workers have saved their step: run it again to go on.")
             raise SystemExit(128 + asked[0])
         return Path(result.return_value)
     except ray.train.ControllerError as error:

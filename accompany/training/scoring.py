@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from accompany.common.config import check_range
 from accompany.encoders import targets
 from accompany.encoders.correlation import pearson, smooth
 from accompany.encoders.melody import Melody
@@ -44,8 +45,7 @@ class ScoreWeights:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a weight below 0."""
-        if min(getattr(self, item.name) for item in fields(self)) < 0:
-            raise ValueError("the weights of scores must be at least 0")
+        check_range(self, " ".join(item.name for item in fields(self)), least=0)
 
 
 FIT = ("chords", "voice", "beat")

@@ -47,6 +47,8 @@ class TrainConfig(RunConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot be combined."""
         super().__post_init__()
+        if not self.tokens:
+            raise ValueError("tokens must name a folder that accompany tokenize made")
         check_range(self, "sample_every sample_items", least=1, most=10**9)
         if self.sample_songs and not self.bundle:
             raise ValueError("sample_songs needs a whole model to play with; name it, as in bundle=tiny")

@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 REPORT, TAKES, CHOICES, MODEL_DIR = "tune.json", "takes.safetensors", "choices.json", "model"
 _ENCODERS = ("melody", "mert", "clap", "semantic_codes")
 _MADE = "what made the takes"
+_NO_CHOICE = "No vocal has a better and a worse take; fill in the choices, or make more takes."
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,11 @@ def tune(
 
 def _tuned(config: TuneConfig, bundle: Bundle, run_dir: Path, progress: bool) -> Path:
     batches = _crops(config, "train", config.vocals)
+    choices = _read_choices(config, sum(batch.size for batch in batches)) if config.choices else []
     takes = _kept_takes(run_dir / TAKES, bundle, batches, config)
     if config.save_takes:
         return _write_takes(run_dir / "takes", bundle, batches, takes)
-    best, worst = _chosen(config, bundle, batches, takes)
+    best, worst = _chosen(config, choices, bundle, batches, takes)
     pairs = _pairs(bundle.semantic, batches, takes, best, worst)
     before = _held_out(bundle, bundle.semantic, config)
     stage = cast(SemanticStage, _trained(bundle.semantic, pairs, config, run_dir, progress))
@@ -189,33 +191,45 @@ def _scored(bundle: Bundle, batches: list[Batch], takes: Tensor) -> dict[str, Te
     return {name: torch.cat(values) for name, values in rows.items()}
 
 
-def _chosen(config: TuneConfig, bundle: Bundle, batches: list[Batch], takes: Tensor) -> tuple[Tensor, Tensor]:
+def _chosen(
+    config: TuneConfig, choices: list[tuple[int, int, int]], bundle: Bundle, batches: list[Batch], takes: Tensor
+) -> tuple[Tensor, Tensor]:
     """The numbers of the better and of the worse take [N]; -1 where a person chose none."""
     if not config.choices:
         scores = total(_scored(bundle, batches, takes), config.score)
         return scores.argmax(dim=1), scores.argmin(dim=1)
     better, worse = torch.full((len(takes),), -1), torch.full((len(takes),), -1)
+    for vocal, first, second in choices:
+        better[vocal], worse[vocal] = first, second
+    return better, worse
+
+
+def _read_choices(config: TuneConfig, n_vocals: int) -> list[tuple[int, int, int]]:
+    """A person's choices: vocal, better and worse take of each; InputError, before any work, for those of no take."""
     choices = read_json(config.choices)
     if not isinstance(choices, dict):
         raise InputError(f'{config.choices} must hold entries such as "0": {{"better": 2, "worse": 0}} in braces.')
+    chosen = []
     for name, choice in choices.items():
         try:
             vocal, first, second = int(name), int(choice["better"]), int(choice["worse"])
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise InputError(
                 f'{config.choices} must hold entries such as "0": {{"better": 2, "worse": 0}}, not {name}: {choice}.'
             ) from error
         if first < 0 and second < 0:
             continue
-        if not (0 <= vocal < len(takes) and min(first, second) >= 0 and max(first, second) < takes.shape[1]):
+        if not (0 <= vocal < n_vocals and min(first, second) >= 0 and max(first, second) < config.takes):
             raise InputError(
-                f"{config.choices} names vocal {vocal}, takes {first} and {second}; there are {len(takes)} vocals "
-                f"with {takes.shape[1]} takes, counted from 0."
+                f"{config.choices} names vocal {vocal}, takes {first} and {second}; there are {n_vocals} vocals "
+                f"with {config.takes} takes, counted from 0."
             )
         if first == second:
             raise InputError(f"{config.choices} calls take {first} of vocal {vocal} both better and worse.")
-        better[vocal], worse[vocal] = first, second
-    return better, worse
+        chosen.append((vocal, first, second))
+    if not chosen:
+        raise InputError(_NO_CHOICE)
+    return chosen
 
 
 @torch.inference_mode()
@@ -235,7 +249,7 @@ def _pairs(stage: SemanticStage, batches: list[Batch], takes: Tensor, best: Tens
             likely = (log_likelihood(stage, told, codes) for codes in (better, worse))
             made.append(Pairs(told, better, worse, *likely))
     if not made:
-        raise InputError("No vocal has a better and a worse take; fill in the choices, or make more takes.")
+        raise InputError(_NO_CHOICE)
     return _joined(made)
 
 

@@ -33,6 +33,7 @@ from accompany.training.encoders.amx import guard_strided_convs
 from accompany.training.encoders.audio_dataset import RandomCrops, held_out_clips, song_folders, split_songs
 from accompany.training.encoders.codec_metrics import codec_figures
 from accompany.training.encoders.linear_init import init_linear
+from accompany.training.encoders.loop import end_by, noted_stops, read_checkpoint
 from accompany.training.encoders.losses import LossWeights, ReconstructionLoss, rate_bits
 from accompany.training.encoders.quantizer import ResidualCodebooks
 
@@ -235,16 +236,19 @@ class CodecTrainer:
     def _run_phase(self, name: str, phase: PhaseConfig) -> None:
         saved = started = time.monotonic()
         batches = self._batches()
-        while (progress := self.progress(phase)) < 1.0:
-            terms = self._step(name, next(batches), self._lr(phase, progress), progress)
-            self.step += 1
-            now = time.monotonic()
-            self.seconds, started = self.seconds + now - started, now
-            if self.step % self.config.evaluate_every == 0:
-                self._log(name, figures=self.figures(), terms=terms)
-            if now - saved > self.config.save_every_s:
-                self.save()
-                saved = now
+        with noted_stops() as stops:
+            while (progress := self.progress(phase)) < 1.0:
+                terms = self._step(name, next(batches), self._lr(phase, progress), progress)
+                self.step += 1
+                now = time.monotonic()
+                self.seconds, started = self.seconds + now - started, now
+                if self.step % self.config.evaluate_every == 0:
+                    self._log(name, figures=self.figures(), terms=terms)
+                if stops or now - saved > self.config.save_every_s:
+                    self.save()
+                    saved = now
+                if stops:
+                    end_by(stops[0], self.step)
 
     def _batches(self) -> Iterator[Tensor]:
         """Batches from a seed that depends on where the run stands, so that a resumed run hears new crops."""
@@ -364,11 +368,11 @@ class CodecTrainer:
         path = self.folder / "state.pt"
         if not path.is_file():
             return False
-        state = torch.load(path, weights_only=True)
+        state = read_checkpoint(path)
         try:
             for name in ("model", "average", "codebooks", "optimizer"):
                 getattr(self, name).load_state_dict(state[name])
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, KeyError) as error:
             raise InputError(f"{path} is of a codec of another shape; choose another out, or delete it.") from error
         self.phase, self.step, self.seconds = state["position"]
         self.model.encoder.requires_grad_(self.phase < 2)

@@ -121,13 +121,6 @@ def tidy(run_dir: Path, resumed: Path | None) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_half_files(run_dir: Path) -> None:
-    """Delete what a killed run left half written; only for the process that holds the folder."""
-    for leftover in run_dir.rglob(f".*{PART}"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
-
-
 def averaged_state(run_dir: Path, which: str = BEST) -> dict[str, Tensor]:
     """The averaged weights of a run's best (or last) checkpoint, by parameter name.
 

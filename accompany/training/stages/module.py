@@ -70,7 +70,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_range(self, "lr", above=0)
-        check_range(self, "weight_decay warmup_steps clip_norm", least=0)
+        check_range(self, "weight_decay clip_norm", least=0)
+        check_range(self, "warmup_steps", least=0, most=_MOST_STEPS)
         check_range(self, "betas ema_decay", least=0, below=1)
         check_range(self, "final_lr", least=0, most=1)
 
@@ -239,6 +240,10 @@ class StageTraining(lightning.LightningModule):
             # The saved loader stands behind the part of the step that is lost; without its place, the one that is
             # made for the run begins with the step.
             checkpoint["loops"]["fit_loop"]["state_dict"].pop("combined_loader", None)
+        step, every = checkpoint["global_step"], min(self.run.val_every, self.run.max_steps)
+        if self.trainer.enable_validation and step % every == 0 and progress["total"]["completed"] == whole:
+            # Saved after a validation: Lightning leaves that out now, but counts its step for the loggers once more.
+            checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] = step - 1
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then move the average towards the weights."""
