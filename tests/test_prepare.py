@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from small_parts import write_noise
 from small_separator import RATE, small_htdemucs, write_separator
 
 from accompany import audio
+from accompany.common import encoding
 from accompany.common.config import read_json
 from accompany.common.processes import folder_lock
 from accompany.data.prepare.measures import Limits
@@ -220,9 +222,44 @@ def test_bad_songs_are_set_aside_and_the_rest_goes_on(separator: Path, tmp_path:
     assert separated(songs, songs / "pairs", separator).pairs == 5, "a song that was replaced is tried again"
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_odd_songs_end_no_run(separator: Path, tmp_path: Path, workers: int) -> None:
+    songs = tmp_path / "songs"
+    song(songs / "good.wav")
+    song(songs / "one_hertz.wav", rate=1, seconds=30000)
+    sound, rate = soundfile.read(songs / "good.wav")
+    soundfile.write(songs / "huge.wav", sound * 1e12, rate, subtype="FLOAT")
+    soundfile.write(songs / "nan.wav", np.full_like(sound, np.nan), rate, subtype="FLOAT")
+    mono = sound[:, 0]
+    soundfile.write(songs / "inverted.wav", np.stack([mono, -mono], 1) + 0.01, rate, subtype="FLOAT")
+    report = separated(songs, tmp_path / "pairs", separator, workers)
+    assert report.set_aside.keys() == {"one_hertz", "huge", "nan"} and report.pairs == 2
+    assert "sample rate of 1 Hz" in report.set_aside["one_hertz"] and "full scale" in report.set_aside["huge"]
+
+
+def test_a_fault_in_one_song_is_told_in_its_record(
+    separator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accompany.data.prepare import pair_making
+
+    song(tmp_path / "songs" / "good.wav")
+    song(tmp_path / "songs" / "odd.wav")
+    windows = pair_making.song_windows
+
+    def failing(each: Any, *args: Any) -> Any:
+        if each.song_id == "odd":
+            raise ValueError("no such axis")
+        return windows(each, *args)
+
+    monkeypatch.setattr(pair_making, "song_windows", failing)
+    report = separated(tmp_path / "songs", tmp_path / "pairs", separator)
+    assert report.pairs == 1 and "odd.wav cannot be used (ValueError('no such axis'))" in report.set_aside["odd"]
+
+
 KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path
+from typing import Any
 from accompany.data.prepare.measures import Limits
 from accompany.data.prepare.pair_making import PrepareConfig
 from accompany.data.prepare.prepare import prepare
@@ -296,15 +333,15 @@ def test_a_full_disk_stops_with_one_sentence(tmp_path: Path, monkeypatch: pytest
     for number in range(3):
         for side in ("vocals", "accompaniment"):
             song(tmp_path / "s" / str(number) / f"{side}.wav", level=0.1)
-    write, calls = soundfile.write, []
+    opening, calls = encoding._open, []
 
-    def full(*args: object, **kwargs: object) -> None:
-        calls.append(args)
+    def full(path: Path) -> Any:
+        calls.append(path)
         if len(calls) == 4:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(*args, **kwargs)
+        return opening(path)
 
-    monkeypatch.setattr(soundfile, "write", full)
+    monkeypatch.setattr(encoding, "_open", full)
     with pytest.raises(InputError, match=r"^The disk is full while writing .*; what was done stays good: free some"):
         from_stems(tmp_path / "s", tmp_path / "p")
     assert {path.parts[-2] for path in pair_folders(tmp_path / "p")} == {"0"}

@@ -37,24 +37,32 @@ def sound_file(
         more: as `soundfile.SoundFile` takes it.
 
     Raises:
-        InputError: the disk is full or failed, the format cannot be so, or samples are not numbers.
+        InputError: the disk is full or failed (the OSError is its cause), the format cannot be so, or samples are not
+            numbers.
     """
     import soundfile
 
-    target = _CheckedFile(temporary)
+    try:
+        target = _CheckedFile(temporary)
+    except OSError as error:
+        raise _failed(path, error) from error
     try:
         with target, soundfile.SoundFile(target, "w", sample_rate, channels, subtype, format=kind, **more) as file:
             yield SoundWriter(file, path)
     except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that everything was written
         if target.error is None and isinstance(error, AssertionError):
             raise
-        reason = (
-            target.error.strerror if target.error else str(getattr(error, "error_string", error)).strip().rstrip(".")
-        )
+        if target.error is not None:
+            raise _failed(path, target.error) from target.error
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise InputError(f"Cannot write {path} ({reason}); check the space on the disk.") from error
     if target.error is not None:
-        raise InputError(f"Cannot write {path} ({target.error.strerror}); check the space on the disk.")
+        raise _failed(path, target.error) from target.error
     _make_repeatable(temporary, kind, subtype)
+
+
+def _failed(path: Path, error: OSError) -> InputError:
+    return InputError(f"Cannot write {path} ({error.strerror}); check the space on the disk.")
 
 
 class SoundWriter:

@@ -256,6 +256,8 @@ def _writing(target: Path) -> Iterator[None]:
     except OSError as error:
         raise cannot_write(target, error) from error
     except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise cannot_write(target, error.__cause__) from error
         raise StopError(f"{error} What was done stays good; run again to go on.") from error
 
 
