@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import accompany
 from accompany.commands.console import print_json as _print_json
 from accompany.commands.console import say as _say
+from accompany.commands.outputs import check_writable
 from accompany.commands.parser import TASKS, build_parser
 from accompany.common.starting import collection_rests
 from accompany.errors import InputError
@@ -233,6 +234,7 @@ def _tune(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from accompany.training.export import export_bundle
 
+    check_writable(Path(args.out_dir), "BUNDLE_DIR")
     made = export_bundle(args.runs, args.out_dir, base=args.base, which=args.which, name=args.name or "")
     _say(f"export: {made}")
 
@@ -240,6 +242,7 @@ def _export(args: argparse.Namespace) -> None:
 def _bundle(args: argparse.Namespace) -> None:
     from accompany.models.assemble import assemble, read_parts
 
+    check_writable(Path(args.out_dir), "OUT_DIR")
     made = assemble(
         args.out_dir, read_parts(args.parts), base=args.base, name=args.name, license=args.license, card=args.card
     )
@@ -249,11 +252,11 @@ def _bundle(args: argparse.Namespace) -> None:
 def _import(args: argparse.Namespace) -> None:
     from accompany.models.importing.llambada import import_llambada
 
+    check_writable(Path(args.out_dir), "OUT_DIR")
     _say(f"import: {import_llambada(args.checkpoint_dir, args.out_dir)}")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from accompany.commands.outputs import check_writable
     from accompany.evaluation.page import as_table
     from accompany.evaluation.report import EvaluationConfig, evaluate
 

@@ -117,7 +117,7 @@ class Place(Name):
         path = super().__call__(text)
         if "://" in path:
             raise argparse.ArgumentTypeError(f"the {self.name} '{shortened(text)}' is a URL; give a path here")
-        if self.folder and os.path.isfile(path):
+        if self.folder and os.path.exists(path) and not os.path.isdir(path):
             raise argparse.ArgumentTypeError(f"the {self.name} '{shortened(text)}' is a file; name a folder")
         return path
 
