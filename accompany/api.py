@@ -191,10 +191,10 @@ class Band:
         Raises:
             InputError: as `generate`, or for a model that plans nothing.
         """
-        from accompany.generation.analysis import listen_to
+        from accompany.generation.analysis import analyze_vocal
 
         settings = self.settings(**options)
-        return listen_to(self._own(), self._read(vocals, settings), settings, edited)
+        return analyze_vocal(self._own(), self._read(vocals, settings), settings, edited)
 
     def stream(self, vocals: Vocals, prompt: str = "", **options: Unpack[Options]) -> Stream:
         """Play while the song is being made: an iterable of pieces, float32 [C, t] (`accompany.generation.streaming`).

@@ -9,17 +9,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from accompany.common.channels import ChannelStatistics, Correction
+from accompany.common.containers import cut_short
+from accompany.common.decoding import Recording, opened
+from accompany.common.encoding import sound_file
 from accompany.common.files import replacing
 from accompany.errors import InputError
 
@@ -30,8 +29,9 @@ _log = logging.getLogger(__name__)
 _BLOCK_SAMPLES = 1 << 18
 _CLIPPED_LEVEL = 0.999
 _CLIPPED_SHARE = 1e-3
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFFFFF)
-_GUESSED_LENGTH = ("MP3", "MPEG")  # many good files announce a few frames too many
+_ABOVE_FULL_SCALE = 1.01
+LOUDEST = 100.0
+"""Largest sample of a recording, where full scale is 1: 40 dB above it."""
 _DEEP_FORMATS = ("WAV", "FLAC", "AIFF", "W64", "RF64")
 
 
@@ -70,8 +70,8 @@ def info(path: str | os.PathLike[str]) -> AudioInfo:
     Raises:
         InputError: no such file, not audio, or cut short.
     """
-    with _opened(Path(path)) as file:
-        return AudioInfo(Path(path), file.frames, file.samplerate, file.channels)
+    with opened(Path(path)) as file:
+        return AudioInfo(Path(path), file.n_samples, file.sample_rate, file.channels)
 
 
 def read(path: str | os.PathLike[str], *, max_seconds: float | None = None) -> Audio:
@@ -80,13 +80,14 @@ def read(path: str | os.PathLike[str], *, max_seconds: float | None = None) -> A
     libsndfile reads WAV, FLAC, OGG, OPUS, MP3, AIFF and more; anything else goes through ffmpeg if there.
 
     Raises:
-        InputError: missing, empty, cut short, not audio, or with samples that are not numbers.
+        InputError: missing, empty, cut short, not audio, with samples that are not numbers or far above full scale,
+            or of a rate that nobody records at.
     """
     path = Path(path)
-    with _opened(path) as file:
-        limit = file.frames if max_seconds is None else min(file.frames, round(max_seconds * file.samplerate))
-        blocks = list(_blocks(file, path, limit))
-        channels, sample_rate = file.channels, file.samplerate
+    with opened(path) as file:
+        limit = file.n_samples if max_seconds is None else min(file.n_samples, round(max_seconds * file.sample_rate))
+        blocks = list(_blocks(file, limit))
+        channels, sample_rate = file.channels, file.sample_rate
     joined = np.concatenate(blocks) if blocks else np.zeros((0, channels), np.float32)
     return Audio(np.ascontiguousarray(joined.T), sample_rate, path)
 
@@ -94,31 +95,38 @@ def read(path: str | os.PathLike[str], *, max_seconds: float | None = None) -> A
 def read_mono(path: str | os.PathLike[str], sample_rate: int) -> tuple[Audio, AudioInfo]:
     """Read a file as mono [1, round(N * sample_rate / file rate)], block by block in bounded memory.
 
+    A constant offset is taken out. The channels are averaged; where they cancel, channels are turned round first, or
+    the strongest one is taken alone (`accompany.common.channels`), with a warning.
+
     Returns:
         The mono audio, and what the file itself holds (N counted, not believed from the header).
 
     Raises:
         InputError: as `read`.
     """
-    import soxr
-
     path = Path(path)
-    pieces: list[np.ndarray] = []
-    n_read = 0
-    with _opened(path) as file:
-        source = AudioInfo(path, file.frames, file.samplerate, file.channels)
-        stream = soxr.ResampleStream(source.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
-        for block in _blocks(file, path, file.frames):
-            n_read += len(block)
-            pieces.append(stream.resample_chunk(np.ascontiguousarray(block.mean(axis=1))))
-    pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
-    counted = AudioInfo(path, n_read, source.sample_rate, source.channels)
-    mono = fit_length(np.concatenate(pieces), resampled_length(n_read, source.sample_rate, sample_rate))
-    return Audio(mono[None], sample_rate, path), counted
+    with opened(path) as file:
+        statistics = ChannelStatistics(file.channels)
+
+        def counted() -> Iterator[np.ndarray]:
+            for block in _blocks(file, file.n_samples):
+                statistics.add(block)
+                yield block
+
+        mono, n_read = _resampled_mono(file, counted(), sample_rate)
+        correction = _said(path, statistics.correction())
+        if not correction.changes_nothing:
+            file.rewind()
+            right = (correction.apply(block) for block in _rest(file))
+            mono, n_read = _resampled_mono(file, right, sample_rate)
+        source = AudioInfo(path, n_read, file.sample_rate, file.channels)
+    return Audio(mono[None], sample_rate, path), source
 
 
 def stream(path: str | os.PathLike[str], sample_rate: int, *, heard: Heard | None = None) -> Iterator[np.ndarray]:
     """A file as float32 blocks [C, n] at `sample_rate`, in bounded memory; together round(N * sample_rate / its rate).
+
+    Offsets and channels that cancel are put right as in `read_mono`, so that the blocks can be mixed down.
 
     Args:
         path: any file that `read` takes.
@@ -132,14 +140,16 @@ def stream(path: str | os.PathLike[str], sample_rate: int, *, heard: Heard | Non
 
     path = Path(path)
     n_read = n_given = 0
-    with _opened(path) as file:
-        rate, channels = file.samplerate, file.channels
+    with opened(path) as file:
+        rate, channels = file.sample_rate, file.channels
+        correction = _correction(file)
         resampler = soxr.ResampleStream(rate, sample_rate, channels, dtype="float32", quality="HQ")
-        for block in _blocks(file, path, file.frames):
+        for block in _blocks(file, file.n_samples):
             if heard is not None:
                 heard(block.T, rate)
             n_read += len(block)
-            made = block if rate == sample_rate else resampler.resample_chunk(block)
+            right = np.ascontiguousarray(correction.apply(block))
+            made = right if rate == sample_rate else resampler.resample_chunk(right)
             n_given += len(made)
             yield made.T
     if rate != sample_rate:
@@ -150,10 +160,11 @@ def stream(path: str | os.PathLike[str], sample_rate: int, *, heard: Heard | Non
 def write(path: str | os.PathLike[str], samples: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
     """Write float samples [C, T] (or [T]) in the format of the suffix; 24-bit where the format has it.
 
-    The file appears under its name only when complete.
+    The file appears under its name only when complete. Samples beyond full scale are cut off but in floating point.
 
     Raises:
-        InputError: the suffix is no audio format, or the folder is missing or not writable.
+        InputError: the suffix is no audio format, the folder is missing or not writable, the disk is full, or the
+            samples are not numbers.
     """
     import soundfile
 
@@ -163,12 +174,20 @@ def write(path: str | os.PathLike[str], samples: np.ndarray, sample_rate: int, s
         raise InputError(f"Cannot write {path}: give it the suffix .wav, .flac or .ogg.")
     if subtype is None:
         subtype = "PCM_24" if kind in _DEEP_FORMATS else None
-    with replacing(path) as temporary:
-        try:
-            soundfile.write(temporary, np.atleast_2d(samples).T, sample_rate, format=kind, subtype=subtype)
-        except soundfile.LibsndfileError as error:
-            reason = _clause(str(error.error_string))
-            raise InputError(f"Cannot write {path} ({reason}); check the space on the disk.") from error
+    rows = np.atleast_2d(samples)
+    with replacing(path) as temporary, sound_file(temporary, path, sample_rate, len(rows), kind, subtype) as file:
+        for start in range(0, rows.shape[-1], _BLOCK_SAMPLES):
+            file.write(rows[:, start : start + _BLOCK_SAMPLES].T)
+
+
+def check_peak(peak: float, name: str) -> None:
+    """InputError for a level that no recording has: not a number, infinite, or over LOUDEST."""
+    if not math.isfinite(peak):
+        raise InputError(f"{name} has samples that are not numbers (NaN or infinite); export it again.")
+    if peak > LOUDEST:
+        raise InputError(
+            f"{name} has samples up to {peak:.3g}, where full scale is 1; normalise it, or export it with 24 bits."
+        )
 
 
 def resampled_length(n_samples: int, from_rate: int, to_rate: int) -> int:
@@ -218,102 +237,58 @@ def frame_count(n_samples: int, sample_rate: float, frame_rate: float) -> int:
     return math.ceil(n_samples * frame_rate / sample_rate - 1e-6)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The file as a `soundfile.SoundFile`, decoded by ffmpeg to a temporary file when libsndfile cannot."""
-    import soundfile
-
-    _check_is_file(path)
-    _check_not_cut(path)
-    try:
-        file = soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        with tempfile.TemporaryDirectory(prefix="accompany-") as folder:
-            decoded = Path(folder) / "decoded.w64"
-            _decode_with_ffmpeg(path, decoded, str(error.error_string))
-            with soundfile.SoundFile(decoded) as file:
-                yield file
-        return
-    with file:
-        yield file
-
-
-def _check_is_file(path: Path) -> None:
-    try:
-        if not path.exists():
-            raise InputError(f"There is no file {path}; check the name and the folder.")
-        if not path.is_file():
-            raise InputError(f"{path} is not a file; name an audio file, such as vocals.wav.")
-        with path.open("rb") as stream:
-            if not stream.read(1):
-                raise InputError(f"{path} is empty (0 bytes); record, export or download it again.")
-    except (OSError, ValueError) as error:
-        raise InputError(f"Cannot read {path} ({error}); check the name and its permissions.") from error
-
-
-def _check_not_cut(path: Path) -> None:
-    """Refuse a WAV file with fewer bytes than its header promises (libsndfile reads it without a word)."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        if stream.read(4) != b"RIFF":
-            return
-        stream.seek(12)
-        while len(head := stream.read(8)) == 8:
-            length = int.from_bytes(head[4:], "little")
-            if head[:4] == b"data":
-                if length not in _UNKNOWN_SIZES and stream.tell() + length > size:
-                    raise _cut_short(path)
-                return
-            stream.seek(length + length % 2, os.SEEK_CUR)
-
-
-def _cut_short(path: Path) -> InputError:
-    return InputError(
-        f"{path} is cut short: it ends before the length its header promises; export or download it again."
-    )
-
-
-def _decode_with_ffmpeg(path: Path, decoded: Path, reason: str) -> None:
-    """Decode the first audio stream of `path` with ffmpeg, local files only."""
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        raise InputError(
-            f"Cannot read {path} as audio ({_clause(reason)}); convert it to WAV or FLAC, or install ffmpeg."
-        )
-    command = [ffmpeg, "-v", "error", "-nostdin", "-y", "-protocol_whitelist", "file", "-i", f"file:{path}"]
-    command += ["-map", "0:a:0", "-c:a", "pcm_f32le", "-f", "w64", str(decoded)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode != 0 or not decoded.exists():
-        raise InputError(
-            f"Cannot read {path} as audio ({_clause(reason)}); give a WAV, FLAC, MP3, OGG or M4A recording."
-        )
-
-
-def _clause(reason: str) -> str:
-    return reason.strip().rstrip(".").replace("\n", " ")
-
-
-def _blocks(file: Any, path: Path, limit: int) -> Iterator[np.ndarray]:
-    """The first `limit` samples as float32 blocks [T, C], each checked; warns at the end when clipped."""
-    import soundfile
-
-    done = n_clipped = 0
+def _blocks(file: Recording, limit: int) -> Iterator[np.ndarray]:
+    """The first `limit` samples as float32 blocks [T, C], each checked; warns at the end of what is too loud."""
+    done = n_full = 0
+    highest = 0.0
     while done < limit:
-        try:
-            block = file.read(min(_BLOCK_SAMPLES, limit - done), dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise _cut_short(path) from error
-        if len(block) == 0 and file.format in _GUESSED_LENGTH:
-            _log.warning("%s ends after %.1f s, sooner than announced; going on.", path, done / file.samplerate)
-            break
+        block = file.read(min(_BLOCK_SAMPLES, limit - done))
         if len(block) == 0:
-            raise _cut_short(path)
+            if not file.length_is_guess:
+                raise cut_short(file.path)
+            _log.warning("%s ends after %.1f s, sooner than announced; going on.", file.path, done / file.sample_rate)
+            break
         peak = max(float(block.max()), -float(block.min()))  # NaN too, which max and min pass on
-        if not math.isfinite(peak):
-            raise InputError(f"{path} has samples that are not numbers (NaN or infinite); export it again.")
-        done += len(block)
+        check_peak(peak, str(file.path))
+        done, highest = done + len(block), max(highest, peak)
         if peak >= _CLIPPED_LEVEL:
-            n_clipped += int((np.abs(block).max(axis=1) >= _CLIPPED_LEVEL).sum())
+            n_full += int((np.abs(block).max(axis=1) >= _CLIPPED_LEVEL).sum())
         yield block
-    if n_clipped > _CLIPPED_SHARE * done > 0:
-        _log.warning("%s is clipped (%.1f%% of it at full scale); going on.", path, 100 * n_clipped / done)
+    if file.is_float and highest > _ABOVE_FULL_SCALE:
+        _log.warning("%s goes %.1f dB above full scale; going on.", file.path, 20 * math.log10(highest))
+    elif n_full > _CLIPPED_SHARE * done > 0:
+        _log.warning("%s is clipped (%.1f%% of it at full scale); going on.", file.path, 100 * n_full / done)
+
+
+def _rest(file: Recording) -> Iterator[np.ndarray]:
+    """What is left of a recording, as blocks [T, C]."""
+    while len(block := file.read(_BLOCK_SAMPLES)):
+        yield block
+
+
+def _correction(file: Recording) -> Correction:
+    """What the channels of a recording need before they are mixed down; reads all of it, and says what it found."""
+    statistics = ChannelStatistics(file.channels)
+    for block in _rest(file):
+        statistics.add(block)
+    file.rewind()
+    return _said(file.path, statistics.correction())
+
+
+def _said(path: Path, correction: Correction) -> Correction:
+    if correction.words:
+        _log.warning("%s %s.", path, correction.words)
+    return correction
+
+
+def _resampled_mono(file: Recording, blocks: Iterator[np.ndarray], sample_rate: int) -> tuple[np.ndarray, int]:
+    """The mean of the channels [round(N * sample_rate / its rate)], and N."""
+    import soxr
+
+    stream = soxr.ResampleStream(file.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
+    pieces, n_read = [], 0
+    for block in blocks:
+        n_read += len(block)
+        pieces.append(stream.resample_chunk(np.ascontiguousarray(block.mean(axis=1))))
+    pieces.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    return fit_length(np.concatenate(pieces), resampled_length(n_read, file.sample_rate, sample_rate)), n_read

@@ -22,8 +22,8 @@ from typing import Any, NoReturn
 import accompany
 from accompany.commands.console import print_json as _print_json
 from accompany.commands.console import say as _say
-from accompany.commands.outputs import check_writable
 from accompany.commands.parser import TASKS, build_parser
+from accompany.common.files import require_writable
 from accompany.common.starting import collection_rests
 from accompany.errors import InputError
 
@@ -31,6 +31,11 @@ Loading = Callable[[], AbstractContextManager[None]]
 
 _RECIPES = {
     "codec": ("accompany.training.encoders.codec", "train_codec", "CodecTrainingConfig"),
+    "spectral_codec": (
+        "accompany.training.encoders.spectral_codec",
+        "train_spectral_codec",
+        "SpectralCodecTrainingConfig",
+    ),
     "mert": ("accompany.training.encoders.mert", "train_mert", "MertTrainingConfig"),
     "clap": ("accompany.training.encoders.clap", "train_clap", "ClapTrainingConfig"),
     "semantic_codes": (
@@ -66,8 +71,8 @@ def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> i
     except InputError as error:
         _say(f"accompany: {error}")
         return _INPUT
-    except KeyboardInterrupt:
-        _say("accompany: stopped.")
+    except KeyboardInterrupt as stop:
+        _say(f"accompany: {stop if stop.args else 'stopped.'}")
         return _STOPPED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -165,9 +170,16 @@ def _synth(args: argparse.Namespace) -> None:
         workers=args.workers,
         voice_only=args.voice_only,
         stems=not args.no_stems,
+        sounds=args.sounds,
+        scores=args.scores,
+        split=args.split,
+        variants=args.variants,
     )
     speed = f", {report.songs_per_hour:.0f} an hour" if report.n_made else ""
     _say(f"{report.n_made} songs made{speed}, {report.n_kept} there before, in {report.out_dir}")
+    if report.skipped:
+        name, why = report.skipped[0]
+        _say(f"{len(report.skipped)} scores could not be used and were skipped, for example {name}: {why}")
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -197,7 +209,7 @@ def _tokenize(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in ("val_share", "batch", "workers", "ray")}
     # The nodes of a cluster have devices of their own.
     options["device"] = args.device if args.ray else choose_device(args.device)
-    config = EncodeConfig(args.variants, args.token_variants, args.moves, seed=args.seed)
+    config = EncodeConfig(args.variants, args.token_variants, args.moves, seed=args.seed, stems=args.stems)
     manifest = tokenize(
         args.pairs_dir, args.tokens_dir, None if args.melody_only else args.model, config=config, **options
     )
@@ -208,11 +220,16 @@ def _tokenize(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     if args.task in TASKS:
-        from accompany.training.train import train
-
         if args.lora and not any(item.startswith("lora.rank=") for item in args.overrides):
             args.overrides.append(f"lora.rank={_LORA_RANK}")
-        made = train(args.task, args.config, args.overrides, ray=args.ray)
+        if args.ray:
+            from accompany.training.cluster import train_on_cluster
+
+            made = train_on_cluster(args.task, args.config, args.overrides, args.ray)
+        else:
+            from accompany.training.train import train
+
+            made = train(args.task, args.config, args.overrides)
     elif args.ray:
         raise InputError(f"--ray trains {', '.join(TASKS)}; leave it out for {args.task}.")
     else:
@@ -234,7 +251,7 @@ def _tune(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from accompany.training.export import export_bundle
 
-    check_writable(Path(args.out_dir), "BUNDLE_DIR")
+    require_writable(args.out_dir)
     made = export_bundle(args.runs, args.out_dir, base=args.base, which=args.which, name=args.name or "")
     _say(f"export: {made}")
 
@@ -242,7 +259,7 @@ def _export(args: argparse.Namespace) -> None:
 def _bundle(args: argparse.Namespace) -> None:
     from accompany.models.assemble import assemble, read_parts
 
-    check_writable(Path(args.out_dir), "OUT_DIR")
+    require_writable(args.out_dir)
     made = assemble(
         args.out_dir, read_parts(args.parts), base=args.base, name=args.name, license=args.license, card=args.card
     )
@@ -252,7 +269,7 @@ def _bundle(args: argparse.Namespace) -> None:
 def _import(args: argparse.Namespace) -> None:
     from accompany.models.importing.llambada import import_llambada
 
-    check_writable(Path(args.out_dir), "OUT_DIR")
+    require_writable(args.out_dir)
     _say(f"import: {import_llambada(args.checkpoint_dir, args.out_dir)}")
 
 
@@ -260,15 +277,16 @@ def _evaluate(args: argparse.Namespace) -> None:
     from accompany.evaluation.page import as_table
     from accompany.evaluation.report import EvaluationConfig, evaluate
 
-    check_writable(Path(args.report), "--report")
+    require_writable(args.report)
     if args.study:
         _study(args)
         return
     if args.only:
-        raise InputError("--only chooses rows of --study controls or inputs; name the study, or leave it out.")
+        raise InputError("--only chooses rows of --study controls; name the study, or leave it out.")
     given = {"seed": args.seed, "seeds": args.seeds, "judge": args.judge or ""}
     given |= {} if args.seconds is None else {"seconds": args.seconds}
-    config = EvaluationConfig(**given, limit=args.clips or 0, against=(*args.against,), outside=(*args.outside,))
+    given |= {"save_clips": args.save_clips} if args.save_clips else {}
+    config = EvaluationConfig(**given, limit=args.clips or 0, against=(*args.against,))
     report = evaluate(_load(args), args.songs, args.report, config)
     _say(as_table(report))
     _say(f"The page with pictures and players: {Path(args.report) / 'report.html'}")
@@ -278,22 +296,21 @@ def _study(args: argparse.Namespace) -> None:
     from accompany.evaluation.studies.run import StudyConfig, study
 
     limit, judge = args.clips or 0, args.judge or ""
-    config = StudyConfig(args.study, args.seconds, limit, args.seed, args.takes, judge, (*args.only,))
+    config = StudyConfig(args.study, args.seconds, limit, args.seed, judge, (*args.only,))
     _say(study(_load(args), args.songs, args.report, config).as_table())
     _say(f"The figures of each clip: {Path(args.report) / f'study-{args.study}.json'}")
 
 
 def _recipe(args: argparse.Namespace) -> None:
-    from accompany.commands.recipe import listing, load_recipe, part_of, read_records, run_recipe, times
+    from accompany.commands.recipe import choose, listing, load_recipe, run_recipe
 
-    steps = load_recipe(args.recipe, args.scale)
-    names = [name.strip() for name in (args.steps or "").split(",") if name.strip()]
-    chosen = part_of(steps, names, args.first or "")
+    only = [name.strip() for name in (args.steps or "").split(",") if name.strip()]
+    steps = choose(load_recipe(args.recipe, args.scale), only, args.first or "")
     work = Path(args.work or Path("runs") / Path(args.recipe).stem)
     if args.dry_run:
-        _say(listing(chosen, read_records(work)))
+        _say(listing(steps, work))
         return
-    _say(times(run_recipe(steps, work, scale=args.scale, chosen=chosen)))
+    run_recipe(steps, work)
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -303,11 +320,11 @@ def _bench(args: argparse.Namespace) -> None:
 
             bench_separation(args)
         return
-    if args.loader or args.training or args.plan:
-        with _extra("train"):
-            from accompany.commands.bench import bench_on_tokens, plan_trainings
+    if args.coding:
+        with _extra("eval"):
+            from accompany.commands.bench import bench_coding
 
-            plan_trainings(args) if args.plan else bench_on_tokens(args)
+            bench_coding(args)
         return
     from accompany.commands.bench import bench_parts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 import torch
 
 from accompany.common.config import from_dict, to_dict
+from accompany.music.instrumentation import Instrumentation
 from accompany.music.plan import CONTROL_DIM
 from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, Conditions, make_conditions, stack
+from accompany.stages.batch import STEM_TAGS, Batch
+from accompany.stages.conditions import ConditionConfig, Conditions, DropRates, join, make_conditions, stack
 from accompany.stages.decoding import Guidance, windows
 from accompany.stages.depth import DepthConfig, DepthDecoder, _Writer
-from accompany.stages.dropping import DropRates
 from accompany.stages.masked import MaskedDecoder, fill
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
 from accompany.stages.transformer import TransformerConfig
@@ -429,3 +430,24 @@ def test_a_tone_dies_with_damping_and_goes_on_without() -> None:
         )
     assert made[0] == [0, 1] * 6
     assert made[1] == [0] + [2] * 11
+
+
+def test_the_stem_and_the_instrumentation_are_conditions() -> None:
+    widths = dataclasses.replace(WIDTHS, stems=True, instruments=True)
+    stage = lively(AcousticStage(dataclasses.replace(config("delay"), conditions=widths)))
+    conditions, codes = told()
+    band = dataclasses.replace(
+        conditions,
+        instruments=conditions.instruments + torch.from_numpy(Instrumentation(("drums",)).vector()),
+        instruments_mask=torch.ones_like(conditions.instruments_mask),
+    )
+    every = [stage.generate(band.for_stem(stem), codes, seeds=[1]) for stem in range(len(STEM_TAGS))]
+    assert all(not torch.equal(a, b) for a, b in itertools.combinations(every, 2))
+    # Stems as one batch are what each is alone.
+    together = stage.generate(join([band.for_stem(s) for s in (1, 2, 3)]), codes.expand(3, -1, -1), seeds=[1, 1, 1])
+    assert torch.equal(together, torch.cat(every[1:]))
+    plain = stage.generate(conditions, codes, seeds=[1])
+    assert not torch.equal(every[0], plain)
+    assert torch.equal(stage.generate(band.without("instruments"), codes, seeds=[1]), plain)
+    guided = dataclasses.replace(PLAIN, guidance=3.0)
+    assert not torch.equal(stage.generate(band, codes, guided, [1]), stage.generate(band, codes, PLAIN, [1]))

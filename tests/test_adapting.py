@@ -17,7 +17,7 @@ from small_parts import write_songs
 
 import accompany
 from accompany.cli import main
-from accompany.common.weights import read_state
+from accompany.common.weights import read_state, save_state
 from accompany.data.loading.crops import LoadingConfig
 from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
@@ -146,6 +146,21 @@ def test_wrong_adapters_are_named(adapter: Path, random_bundle_dir: Path, tmp_pa
     about = json.loads((tmp_path / "other" / "accompany.json").read_text())
     (tmp_path / "other" / "accompany.json").write_text(json.dumps({**about, "base": "0"}))
     with pytest.raises(InputError, match="use it with the model that it was trained on"):
+        play(random_bundle_dir, lora=[tmp_path / "other"])
+    for file, change, message in (
+        ("accompany.json", [1], "says of no adapter"),
+        ("adapter_config.json", [1], "describes no LoRA"),
+        ("adapter_config.json", {"peft_type": "LORA", "r": 10**9}, "has rank 1000000000"),
+        ("adapter_config.json", {"peft_type": "LORA", "r": 2, "use_dora": True}, "use_dora"),
+    ):
+        broken = Path(shutil.copytree(adapter / "lora", tmp_path / f"{message.split()[-1]}-{file}"))
+        (broken / file).write_text(json.dumps(change))
+        with pytest.raises(InputError, match=message):
+            play(random_bundle_dir, lora=[broken])
+    weights = tmp_path / "other" / "adapter_model.safetensors"
+    (tmp_path / "other" / "accompany.json").write_text(json.dumps(about))
+    save_state({name: tensor * torch.nan for name, tensor in read_state(weights).items()}, weights)
+    with pytest.raises(InputError, match=r"adapter_model\.safetensors are broken"):
         play(random_bundle_dir, lora=[tmp_path / "other"])
     with pytest.raises(InputError, match="at most one run for each part"):
         export_bundle([adapter, adapter], tmp_path / "model")

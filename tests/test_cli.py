@@ -18,7 +18,7 @@ import accompany
 from accompany import audio
 from accompany.cli import _RECIPES, main
 from accompany.commands.parser import build_parser
-from accompany.common.config import CONFIGS_DIR
+from accompany.common.config import CONFIGS_DIR, load_yaml
 
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
@@ -32,7 +32,7 @@ COMMANDS = {
     "takes": "project --choose --json",
     "remake": "file --out --mix",
     "completion": "shell",
-    "synth": "out_dir --songs --seed --voice-only --no-stems",
+    "synth": "out_dir --songs --seed --voice-only --no-stems --scores --split --variants",
     "prepare": "songs_dir pairs_dir --separator --workers",
     "tokenize": "pairs_dir tokens_dir --model --melody-only --variants --token-variants",
     "train": "task --config --lora overrides",
@@ -40,9 +40,9 @@ COMMANDS = {
     "export": "runs out_dir --from --which --name",
     "bundle": "out_dir parts --from --name --license --card",
     "import": "format checkpoint_dir out_dir",
-    "evaluate": "--report --judge --against --seeds --study --takes --only --outside",
+    "evaluate": "--report --judge --against --seeds --study --only --save-clips",
     "recipe": "recipe --work --scale --steps --from --dry-run",
-    "bench": "--lengths --batches --runs --against --plot --model --device --json",
+    "bench": "--lengths --batches --runs --against --model --device --json",
     "serve": "--host --port --token --max-mb --max-minutes --max-queue --job-minutes --keep-minutes --model --device",
     "models": "",
     "doctor": "",
@@ -147,7 +147,7 @@ def test_the_configs_of_the_other_parts_have_every_key(part):
                 yield from keys(config[key], f"{prefix}{key}.")
 
     known = set(keys(OmegaConf.structured(getattr(importlib.import_module(module), name))))
-    written = OmegaConf.load(CONFIGS_DIR / f"{part}.yaml")
+    written = load_yaml(CONFIGS_DIR / f"{part}.yaml")
     assert known == set(keys(written))
 
 

@@ -18,7 +18,7 @@ from s3_server import BUCKET, in_bucket, s3_server
 from small_parts import write_noise, write_song, write_songs
 from small_separator import RATE, small_htdemucs, write_separator
 
-from accompany.data.jobs import Stage, run_stages
+from accompany.data.jobs import run_stages
 from accompany.data.prepare.measures import Limits
 from accompany.data.prepare.pair_making import PrepareConfig
 from accompany.data.prepare.pair_stages import Job, make_finisher, make_reader, make_splitter
@@ -26,6 +26,7 @@ from accompany.data.prepare.pairs import RECORD
 from accompany.data.prepare.pairs_store import PairsStore
 from accompany.data.prepare.prepare import prepare
 from accompany.data.prepare.sources import find_songs
+from accompany.data.stage import Stage
 from accompany.data.storage import Store
 from accompany.data.tokens.encode import EncodeConfig
 from accompany.data.tokens.tokenize import tokenize

@@ -265,7 +265,7 @@ def test_styles_name_patterns_and_players_that_exist() -> None:
 
 
 def test_grooves_fill_a_bar() -> None:
-    steps = {"3/4": {12}, "6/8": {6}, "12/8": {12}}
+    steps = {"2/4": {8}, "3/4": {12}, "6/8": {6}, "9/8": {9}, "12/8": {12}}
     assert all(len(line) == 16 for grooves in FOUR.values() for groove in grooves for _, line in groove)
     for metre, grooves in BY_METRE.items():
         assert {len(line) for groove in grooves for _, line in groove} == steps[metre]

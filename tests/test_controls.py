@@ -13,10 +13,11 @@ from accompany import InputError
 from accompany.common.config import read_json, write_json
 from accompany.generation.analysis import Analysis
 from accompany.generation.pipeline import VocalAnalysis, build_conditions, extract_features
-from accompany.generation.planning import key_of, lay_chords, read_chords, tapped_grid
+from accompany.generation.planning import key_of, lay_chords, tapped_grid
 from accompany.generation.prompts import Cue, embed_frames, is_timed, read_cues, texts_per_frame
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
+from accompany.music.harmony import read_chords
 from accompany.music.plan import Plan
 
 SHORT = (sing(2.0, 24000), 24000)

@@ -126,8 +126,8 @@ def test_training_gives_a_listener_with_a_judge(material: tuple[Path, Path], tmp
     assert listener.grids is not None and listener.config.grid_width == 8
     before = load_module(Listener, material[1]).eval()
     vocal = torch.rand(1, 150, 54)
-    assert torch.equal(listener.listen(vocal).beat, before.listen(vocal).beat)
-    assert len(listener.plan(listener.listen(vocal)).beats_s) > 2
+    assert torch.equal(listener.analyze(vocal).beat, before.analyze(vocal).beat)
+    assert len(listener.plan(listener.analyze(vocal)).beats_s) > 2
 
 
 def test_a_stopped_run_goes_on_with_the_same_crops(

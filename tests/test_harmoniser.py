@@ -19,7 +19,7 @@ from accompany.data.songs.make import make_song
 from accompany.data.tokens.tokenize import tokenize
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
-from accompany.generation.planning import Known, hear
+from accompany.generation.planning import Known, predict_plan
 from accompany.music.beat_melody import (
     BEAT_DIM,
     DOWNBEAT,
@@ -227,14 +227,14 @@ def test_the_listener_plans_with_it(trained: tuple[Path, HarmoniserTrainingConfi
     features = Melody().encode(torch.from_numpy(song.vocals[:1]))
     beats = tuple(beat for beat in song.score.beats_s if beat < 12.0)
     plans = [
-        hear(listener, features, Known(beats_s=beats, downbeats_s=beats[::4], key=key))
+        predict_plan(listener, features, Known(beats_s=beats, downbeats_s=beats[::4], key=key))
         for key in (None, "C", "F# minor")
     ]
     assert plans[1].key == "C:maj" and plans[2].key == "F#:min" and plans[1].chords != plans[2].chords
     for plan in plans:
         assert plan.chords[0][0] == 0.0 and plan.chords[-1][1] == pytest.approx(features.shape[1] / 25.0)
         assert plan.chord_confidence is not None and 0 < plan.chord_confidence <= 1
-    assert hear(listener, features, Known()).chords
+    assert predict_plan(listener, features, Known()).chords
 
 
 def test_what_is_missing_is_named(

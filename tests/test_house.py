@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "accompany"
 HEAVY = "torch transformers lightning demucs ray fastapi sklearn librosa scipy matplotlib soundfile numpy omegaconf"
-FORBIDDEN = {
-    "stages": ("data", "cli", "api", "evaluation", "train"),
-    "encoders": ("stages", "cli", "api", "train"),
-    "data": ("cli", "api", "evaluation"),
-    "": ("cli",),
-}
+RANKS = (
+    "errors < common < audio, music < encoders, sound, stages < models < generation, data < api < evaluation, serve "
+    "< training < commands < cli < __main__"
+)
+"""Rooms of the package, low to high: a room imports from lower ones only. `import accompany` counts as api."""
 
 
 def modules() -> list[Path]:
@@ -58,27 +58,61 @@ def test_only_one_package_is_installed():
     assert {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in modules()} == set(found)
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_imports_go_one_way(path):
-    folder = path.relative_to(PACKAGE).parts[0] if path.parent != PACKAGE else ""
-    banned = FORBIDDEN.get(folder, FORBIDDEN[""])
-    if path.name in ("__main__.py", "cli.py"):
-        return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for name in names:
-            assert name.split(".")[:1] != ["accompany"] or not set(name.split(".")[1:2]) & set(banned), name
+def test_rooms_import_downwards_only():
+    """Lazy imports and those for types count; rooms of equal rank do not import each other."""
+    rank = {room: place for place, rooms in enumerate(RANKS.split("<")) for room in rooms.replace(",", " ").split()}
+    assert {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in modules()} == {*rank, "__init__"}
+    upward = []
+    for name, imported in import_graph().items():
+        room = _room(name)
+        for other in imported if room else ():
+            if _room(other) != room and rank[_room(other) or "api"] >= rank[room]:
+                upward.append(f"{name} imports {other}")
+    assert not upward
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_functions_are_small(path):
-    text = path.read_text(encoding="utf-8")
-    assert "\u2014" not in text, "write a colon, a comma or a full stop instead of a long dash"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            length = (node.end_lineno or 0) - node.lineno + 1
-            assert length <= 65, f"{node.name} has {length} lines"
+def test_imports_have_no_circle():
+    graph = import_graph()
+    while free := [name for name, imported in graph.items() if not imported & graph.keys()]:
+        graph = {name: imported for name, imported in graph.items() if name not in free}
+    assert not graph
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Each module with the modules of the package that it imports anywhere."""
+    names = {_module_name(path): path for path in modules()}
+    return {name: _imported(ast.parse(path.read_text(encoding="utf-8")), names) for name, path in names.items()}
+
+
+def _imported(tree: ast.AST, names: Container[str]) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "write absolute imports"
+            members = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {member if member in names else node.module or "" for member in members}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in names}
+
+
+def _module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _room(name: str) -> str:
+    """The room of a module, "" for the package itself."""
+    return name.partition(".")[2].partition(".")[0]
+
+
+def test_functions_are_small():
+    for path in modules():
+        text = path.read_text(encoding="utf-8")
+        assert "\u2014" not in text, f"{path}: write a colon, a comma or a full stop instead of a long dash"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length <= 65, f"{path}: {node.name} has {length} lines"
 
 
 def test_every_dependency_is_pinned_to_a_known_version():

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from accompany.data.cluster import _Step
-from accompany.data.jobs import Stage, run_stages
+from accompany.data.jobs import run_stages
+from accompany.data.stage import Stage
 from accompany.errors import InputError
 
 

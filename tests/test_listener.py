@@ -240,12 +240,12 @@ def test_padding_and_batches_change_nothing(listener: Listener) -> None:
 @torch.inference_mode()
 def test_a_long_vocal_is_heard_in_windows(listener: Listener) -> None:
     vocal = torch.randn(1, 530, 20)
-    whole = listener.listen(vocal)
+    whole = listener.analyze(vocal)
     assert whole.beat.shape == (1, 1060)
     assert whole.chord.shape == (1, 530, 25)
     torch.testing.assert_close(whole.chord[:, :150], listener(vocal[:, :200]).chord[:, :150])
     torch.testing.assert_close(whole.chord[:, 150:250], listener(vocal[:, 100:300]).chord[:, 50:150])
-    torch.testing.assert_close(listener.listen(vocal[:, :180]).beat, listener(vocal[:, :180]).beat)
+    torch.testing.assert_close(listener.analyze(vocal[:, :180]).beat, listener(vocal[:, :180]).beat)
 
 
 def batch(n: int = 12, n_frames: int = 100) -> Batch:

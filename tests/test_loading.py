@@ -11,6 +11,8 @@ import pytest
 import torch
 from small_parts import small_parts, write_song, write_songs
 
+from accompany import audio
+from accompany.data.loading import targets
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_loader, val_loader
 from accompany.data.loading.order import Draws, EndlessLoader, Order
 from accompany.data.loading.stretch import stretched
@@ -23,8 +25,9 @@ from accompany.data.tokens.store import SHARDS, Labels, open_version
 from accompany.data.tokens.tokenize import tokenize
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
+from accompany.music.instrumentation import DIM, FAMILIES, Instrumentation, thinned
 from accompany.music.plan import CHORD_SLICE, CONTROL_DIM
-from accompany.stages.batch import Batch
+from accompany.stages.batch import STEM_TAGS, Batch
 
 CONFIG = LoadingConfig(crop_s=2.0, batch_size=4)
 
@@ -70,11 +73,11 @@ def same(a: Batch, b: Batch) -> bool:
 
 def test_a_batch_has_the_shapes_of_the_contract(tokens: Path) -> None:
     batch = batches(tokens, 1)[0]
-    shapes = {name: tuple(value.shape) for name, value in vars(batch).items()}
+    shapes = {name: tuple(value.shape) for name, value in vars(batch).items() if value is not None}
     assert shapes == {
         "vocal": (4, 50, 70), "vocal_mask": (4, 50), "text": (4, 24), "control": (4, 50, CONTROL_DIM),
         "control_mask": (4, 50, 3), "codes": (4, 2, 50), "tokens": (4, 6, 100), "beat_target": (4, 100),
-        "downbeat_target": (4, 100), "chord_target": (4, 50), "key_target": (4,),
+        "downbeat_target": (4, 100), "chord_target": (4, 50), "key_target": (4,), "instruments": (4, DIM),
     }  # fmt: skip
     wide = batch.float()
     assert wide.need("vocal").dtype == torch.float32 and wide.need("codes").dtype == torch.int64
@@ -416,3 +419,86 @@ def test_a_missing_or_broken_shard_is_named(tokens: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="not finished"):
         TokenDataset(tmp_path / "t", "train", CONFIG)
     assert manifest.pairs == 7
+
+
+def test_crops_are_of_the_band_or_of_one_stem(tmp_path: Path) -> None:
+    write_songs(tmp_path / "songs", 3, seconds=4.0)
+    write_song(tmp_path / "songs" / "plain", 20, seconds=4.0)
+    for folder in sorted((tmp_path / "songs").glob("0*")):
+        write_stems(folder)
+    # A random codec gives all sounds the same tokens.
+    parts = dataclasses.replace(small_parts(tmp_path / "clap"), codec=LevelCodec())
+    tokenize(tmp_path / "songs", tmp_path / "tokens", parts, variants=1, stems=True, val_share=0.0, progress=False)
+    arrays = stored(tmp_path / "tokens", "000000")
+    wanted = {"mix": "tokens", **{name: f"stem.{name}" for name in STEM_TAGS[1:]}}
+    assert not np.array_equal(arrays["stem.drums"], arrays["stem.bass"])
+    seen = set()
+    whole_song = dataclasses.replace(CONFIG, crop_s=4.0)
+    for batch in batches(tmp_path / "tokens", 12, config=whole_song):
+        for item in range(batch.size):
+            stem = STEM_TAGS[int(batch.need("stem")[item])]
+            tokens = batch.need("tokens")[item].numpy()
+            known = [stored(tmp_path / "tokens", f"00000{i}")[wanted[stem]] for i in range(3)]
+            # A song without instruments is always a mix.
+            assert stem == "mix" or any(np.array_equal(tokens, each) for each in known)
+            seen.add(stem)
+    assert seen == set(STEM_TAGS)
+    mixes = batches(tmp_path / "tokens", 2, config=dataclasses.replace(whole_song, stem_rate=0.0))
+    assert all(not batch.need("stem").any() for batch in mixes)
+
+
+def test_an_instrument_of_another_length_is_refused(tmp_path: Path) -> None:
+    write_songs(tmp_path / "songs", 2, seconds=4.0)
+    write_stems(tmp_path / "songs" / "000001", seconds=3.0)
+    parts = small_parts(tmp_path / "clap")
+    manifest = tokenize(tmp_path / "songs", tmp_path / "tokens", parts, variants=1, stems=True, progress=False)
+    assert "another rate or length than its band" in manifest.set_aside["000001"] and manifest.pairs == 1
+
+
+class LevelCodec:
+    """Codes of three bands of level, frame by frame."""
+
+    sample_rate, frame_rate, channels, n_codebooks, codebook_size = 12000, 50.0, 1, 3, 64
+
+    def encode(self, sound: torch.Tensor) -> torch.Tensor:
+        frames = sound[:, 0, : sound.shape[-1] // 240 * 240].unflatten(-1, (-1, 240))
+        bands = torch.fft.rfft(frames).abs().split([5, 20, 96], dim=-1)
+        return torch.stack([(4 * (1 + band.sum(-1)).log()).long().clamp(0, 63) for band in bands], dim=1)
+
+    def parameters(self) -> list[torch.Tensor]:
+        return []
+
+    buffers = parameters
+
+
+def write_stems(folder: Path, seconds: float | None = None) -> None:
+    """Instruments of a song: a click, a low and a high tone, of its band's rate and length."""
+    band = audio.read(folder / "accompaniment.flac")
+    rate, n = band.sample_rate, band.samples.shape[-1] if seconds is None else round(seconds * band.sample_rate)
+    times = np.arange(n) / rate
+    sounds = {
+        "rock drums": np.where(times % 0.5 < 0.02, 0.5, 0.0) * np.random.default_rng(0).normal(size=n) * 0.3,
+        "upright bass": 0.3 * np.sin(2 * np.pi * 55 * times),
+        "piano": 0.3 * np.sin(2 * np.pi * 440 * times),
+        "flute": 0.2 * np.sin(2 * np.pi * 660 * times),
+    }
+    (folder / "stems").mkdir()
+    for name, sound in sounds.items():
+        audio.write(folder / "stems" / f"{name}.flac", sound[None].astype(np.float32), rate)
+
+
+def test_an_instrumentation_states_what_is_known() -> None:
+    labels = Labels(families=("drums", "bass"), density="full")
+    vector = targets.instrumentation(labels)
+    assert vector is not None and vector.sum() == len(FAMILIES) + 1
+    assert vector[FAMILIES.index("drums")] == 1 and vector[len(FAMILIES) + FAMILIES.index("piano")] == 1
+    assert targets.instrumentation(Labels(instruments=("piano",))) is None
+    rng = np.random.default_rng(0)
+    partial = np.stack([thinned(vector, rng) for _ in range(400)])
+    assert (partial <= vector).all() and 0.5 < partial[:, FAMILIES.index("bass")].mean() < 0.8
+    with pytest.raises(InputError, match="did you mean 'drums'"):
+        Instrumentation(present=("drum",))
+    with pytest.raises(InputError, match="both present and absent"):
+        Instrumentation(("piano",), ("piano",))
+    with pytest.raises(InputError, match="density 'loud'"):
+        Instrumentation(density="loud")

@@ -12,7 +12,7 @@ import soundfile
 from accompany.common.config import read_json
 from accompany.data.captions.tags import read_notes
 from accompany.data.captions.wording import Facts, key_words, word_captions
-from accompany.data.captions.write import CaptionWriter, load_captioner, load_listener
+from accompany.data.captions.write import CaptionWriter, load_captioner, load_tagger
 from accompany.data.prepare.fingerprints import find_duplicates, fingerprint, from_text, to_text
 from accompany.data.prepare.measured import Measured, measure_music
 from accompany.data.prepare.measures import Limits, Measurer, Measures, likeness, reason_to_drop
@@ -114,8 +114,8 @@ def test_the_same_recording_is_found_again_and_others_are_not(tmp_path: Path) ->
 
 
 def test_tempo_and_key_are_measured_or_left_open() -> None:
-    heard = measure_music(band(20, bpm=97)[0], RATE)
-    assert heard.tempo_bpm == pytest.approx(97, abs=1) and heard.key == "C:maj"
+    tags = measure_music(band(20, bpm=97)[0], RATE)
+    assert tags.tempo_bpm == pytest.approx(97, abs=1) and tags.key == "C:maj"
     assert measure_music(np.zeros(10 * RATE, np.float32), RATE) == Measured(None, None)
 
 
@@ -131,7 +131,7 @@ def test_captions_come_in_the_order_of_trust() -> None:
     assert notes.facts == Facts(genre="Soul", era="1970s")
     notes = read_notes(None, (), {"genre": "soul", "mood": "Warm", "bpm": "92", "key": "Ebm", "artist": "Somebody"})
     assert notes.facts == Facts(genre="soul", mood="warm", tempo_bpm=92, key="Eb:min") and notes.artist == "Somebody"
-    writer = CaptionWriter(6, load_listener("tiny"), captioner)
+    writer = CaptionWriter(6, load_tagger("tiny"), captioner)
     made = writer.write(notes, Measured(93.0, "C:maj"), band(10), RATE, np.random.default_rng(0))
     assert made.sources[:3] == ("tags", "tags", "captioner") and set(made.sources[3:]) == {"clap"}
     assert len(set(made.texts)) == 6 and made.texts[2] == "my words" and calls == [RATE]

@@ -95,3 +95,18 @@ def test_a_kmeans_that_is_cut_or_not_fitted_is_refused(tmp_path: Path, kmeans: A
     joblib.dump({"cluster_centers_": np.zeros((2, 2))}, path)
     with pytest.raises(InputError, match="no fitted k-means"):
         read_kmeans(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_named(tmp_path: Path, kmeans: Any, value: float) -> None:
+    import copy
+
+    joblib = pytest.importorskip("joblib")
+    torch.save({"good": torch.ones(2), "bad": torch.tensor([1.0, value])}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"a\.pt are broken: 'bad'"):
+        read_state(tmp_path / "a.pt")
+    broken = copy.deepcopy(kmeans)
+    broken.cluster_centers_[3, 2] = value
+    joblib.dump(broken, tmp_path / "kmeans.joblib")
+    with pytest.raises(InputError, match=r"kmeans\.joblib are broken: 'cluster_centers_'"):
+        read_kmeans(tmp_path / "kmeans.joblib")

@@ -17,7 +17,7 @@ from small_separator import RATE, small_htdemucs, write_separator
 
 from accompany import audio
 from accompany.common.config import read_json
-from accompany.common.processes import only_one_in
+from accompany.common.processes import folder_lock
 from accompany.data.prepare.measures import Limits
 from accompany.data.prepare.pair_making import PrepareConfig
 from accompany.data.prepare.prepare import prepare
@@ -163,6 +163,17 @@ def test_stems_are_taken_as_they_are(tmp_path: Path) -> None:
     assert (sources["pair/00002000"].song, sources["pair/00002000"].artist) == ("pair", None)
 
 
+def test_arrangements_of_one_song_stay_one_song(tmp_path: Path) -> None:
+    for name in ("000000", "000001"):
+        folder = tmp_path / "songs" / name
+        song(folder / "vocals.flac", channels=1)
+        song(folder / "accompaniment.flac")
+        labels = {"captions": ["a waltz"], "song": "POP909/007", "artist": "Ann Other"}
+        (folder / "song.json").write_text(json.dumps(labels))
+    assert from_stems(tmp_path / "songs", tmp_path / "pairs").pairs >= 1
+    assert {(each.song, each.artist) for each in find_sources(tmp_path / "pairs")} == {("POP909/007", "Ann Other")}
+
+
 def test_moisesdb_sums_the_tracks_of_each_stem(tmp_path: Path) -> None:
     folder = tmp_path / "moises" / "0a1b"
     tracks = {"vocals": ("v1", "v2"), "drums": ("d1",), "bass": ("b1",)}
@@ -184,6 +195,7 @@ def test_moisesdb_sums_the_tracks_of_each_stem(tmp_path: Path) -> None:
     assert np.allclose(band, drums + audio.fit_length(bass, drums.shape[1]), atol=1e-4)
     content = read_json(made / "song.json")
     assert content["artist"] == "Somebody" and content["genre"] == "soul" and "tags" in content["caption_sources"]
+    assert content["song"] == "0a1b"
 
 
 def test_bad_songs_are_set_aside_and_the_rest_goes_on(separator: Path, tmp_path: Path) -> None:
@@ -317,7 +329,7 @@ def test_what_a_running_prepare_writes_is_left_alone(tmp_path: Path) -> None:
         song(tmp_path / "s" / "a" / f"{name}.wav")
     half = tmp_path / "p" / ".a.123.part"
     half.mkdir(parents=True)
-    with only_one_in(tmp_path / "p"), pytest.raises(InputError, match="Another run"):
+    with folder_lock(tmp_path / "p", "a test"), pytest.raises(InputError, match="Another run"):
         from_stems(tmp_path / "s", tmp_path / "p")
     assert half.is_dir()
     assert from_stems(tmp_path / "s", tmp_path / "p").pairs == 1 and not half.exists()
@@ -374,3 +386,47 @@ def test_the_bundled_separator_makes_pairs_of_a_real_song(tmp_path: Path) -> Non
     assert true.shape == vocals.samples.shape == band.samples.shape
     both = vocals.samples + band.samples
     assert np.corrcoef(both[0], true[0])[0, 1] > 0.9, "the two sides sum up to the song, sample for sample"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "ray"),
+    [
+        ({"separator": "nosuch"}, None),
+        ({"clap": "nosuch"}, None),
+        ({"captioner": "nosuch:caption"}, None),
+        ({"captioner": "json:nosuch"}, None),
+        ({"captioner": "math:sqrt"}, None),
+        ({}, "127.0.0.1:9"),
+    ],
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_typo_is_not_remembered(
+    wrong: dict[str, str],
+    ray: str | None,
+    workers: int,
+    separator: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if ray is not None:
+        pytest.importorskip("ray")
+    if workers and "separator" not in wrong:
+        pytest.skip("worker processes refuse the others in the same way")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    song(tmp_path / "s" / "a.wav")
+    right = {"separator": str(separator), "clap": "none", "limits": ALL}
+    with pytest.raises(InputError):
+        config = PrepareConfig(**{**right, **wrong})
+        prepare(tmp_path / "s", tmp_path / "p", config, workers=workers, ray=ray, progress=False)
+    assert not list((tmp_path / "p").iterdir())
+    assert prepare(tmp_path / "s", tmp_path / "p", PrepareConfig(**right), progress=False).pairs == 1
+
+
+def test_settings_of_a_run_that_was_killed_with_nothing_made_bind_nobody(tmp_path: Path) -> None:
+    for side in ("vocals", "accompaniment"):
+        song(tmp_path / "s" / "a" / f"{side}.wav")
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "prepare.json").write_text('{"settings": {"stems": false}, "run": 3}')
+    assert from_stems(tmp_path / "s", tmp_path / "p").pairs == 1
+    with pytest.raises(InputError, match="made with other limits"):
+        from_stems(tmp_path / "s", tmp_path / "p", Limits(segment_s=3.0))

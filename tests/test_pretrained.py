@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import shutil
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from accompany.encoders.codec import Codec
 from accompany.errors import InputError
 from accompany.models import pretrained
 from accompany.models.pretrained import (
+    PARTS,
     PartInfo,
     find_bundle,
     lasting_name,
@@ -292,3 +296,85 @@ def test_without_network_the_hub_is_one_sentence(codec_bundle: Path) -> None:
 def test_folders_and_bundles_need_no_network(codec_bundle: Path) -> None:
     codec = load_part(find_bundle(codec_bundle), "codec")
     assert codec.decode(codec.encode(torch.zeros(1, 1, 2400)), 2400).shape == (1, 1, 2400)
+
+
+# --- files that somebody edited ---
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "meant"),
+    [
+        ("bundle.json", "licence", "license"),
+        ("mert/config.json", "hiden_size", "hidden_size"),
+        ("mert/preprocessor_config.json", "sampling_rat", "sampling_rate"),
+        ("clap/config.json", "projection_dims", "projection_dim"),
+        ("clap/preprocessor_config.json", "hop_lenght", "hop_length"),
+        ("codec/config.json", "codebook_sise", "codebook_size"),
+        ("semantic_codes/config.json", "width", "widths"),
+        ("listener/config.json", "layer", None),
+        ("semantic/config.json", "decodr", "decoder"),
+        ("acoustic/config.json", "zzz", None),
+    ],
+)
+def test_an_unknown_field_is_named(
+    file: str, field: str, meant: str | None, random_bundle_dir: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(random_bundle_dir, tmp_path / "model"))
+    edit_json(folder / file, **{field: 1})
+    with pytest.raises(InputError, match=f"{file}.*'{field}'" + (f".*did you mean '{meant}'" if meant else "")):
+        load_part(folder, file.partition("/")[0]) if "/" in file else read_bundle(folder)
+
+
+def test_an_unknown_field_of_a_nested_config_is_named(random_bundle_dir: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(random_bundle_dir, tmp_path / "model"))
+    path = folder / "clap" / "config.json"
+    edit_json(path, text_config={**json.loads(path.read_text())["text_config"], "num_hiden_layers": 2})
+    with pytest.raises(InputError, match="'num_hiden_layers', did you mean 'num_hidden_layers'"):
+        load_part(folder, "clap")
+    edit_json(folder / "bundle.json", parts={"clap": {"path": "clap", "license": "x", "option": {}}})
+    with pytest.raises(InputError, match="'option', did you mean 'options'"):
+        read_bundle(folder)
+
+
+def test_fields_of_published_configs_are_known(random_bundle_dir: Path, tmp_path: Path) -> None:
+    """Those of MERT's own code, and what older releases of transformers wrote into every config."""
+    from accompany.encoders.mert import Mert
+
+    folder = Path(shutil.copytree(random_bundle_dir / "mert", tmp_path / "mert"))
+    old = {"feature_extractor_cqt": False, "deepnorm": False, "torch_dtype": "float32", "auto_map": {}, "top_k": 50}
+    edit_json(folder / "config.json", **old)
+    assert Mert.from_pretrained(folder).dim == 16
+
+
+@pytest.mark.parametrize("content", ["[1]", "5", "null", "[" * 100_000, '{"a": ' * 100_000, "9" * 10_000, "\ud800"])
+@pytest.mark.parametrize("file", ["bundle.json", "mert/config.json", "semantic/config.json", "clap/tokenizer.json"])
+def test_json_of_another_kind_is_one_sentence(file: str, content: str, random_bundle_dir: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(random_bundle_dir, tmp_path / "model"))
+    (folder / file).write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(InputError) as error:
+        load_part(folder, file.partition("/")[0]) if "/" in file else read_bundle(folder)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("part", PARTS)
+def test_a_weight_that_is_no_number_is_named(part: str, value: float, random_bundle_dir: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(random_bundle_dir, tmp_path / "model"))
+    state = read_state(folder / part / WEIGHTS)
+    name = next(name for name, tensor in reversed(state.items()) if tensor.is_floating_point() and tensor.numel())
+    state[name].view(-1)[-1] = value
+    save_state(state, folder / part / WEIGHTS, {"format": "pt"})
+    with pytest.raises(InputError, match=rf"{part}/model\.safetensors are broken: '{re.escape(name)}' has values"):
+        load_part(folder, part)
+
+
+def test_large_weights_are_numbers(tmp_path: Path) -> None:
+    save_state({"a": torch.full((4,), 3e38), "b": torch.full((9,), 6e4).half(), "n": torch.arange(3)}, tmp_path / "a")
+    assert read_state(tmp_path / "a")["a"].sum() == torch.inf
+    save_state({"a": torch.full((1,), 1e300, dtype=torch.float64)}, tmp_path / "a")
+    with pytest.raises(InputError, match="'a' has values"):
+        read_state(tmp_path / "a")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import sing
 
 from accompany import InputError, audio
+from accompany.cli import main
 from accompany.commands.remake import Recipe
 from accompany.common.config import read_json, write_json
+from accompany.generation import project as project_module
 from accompany.generation.project import Project
 from accompany.sound import Sound
 
@@ -170,3 +175,186 @@ def test_another_vocal_or_a_broken_file_is_refused(band, vocal, tmp_path):
         write_json(path, {**content, **wrong})
         with pytest.raises(InputError):
             Recipe.load(path)
+
+
+@pytest.fixture(scope="module")
+def two_takes(band, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sent")
+    vocal = folder / "song.flac"
+    audio.write(vocal, sing(1.0, 44100), 44100)
+    project = Project.create(folder / "p", vocal, "random")
+    project.add(band.generate(vocal))
+    project.add(band.generate(vocal, seed=1), "0001")
+    project.write_files()
+    return project.folder
+
+
+@pytest.fixture
+def sent(two_takes, tmp_path):
+    """A project with two takes, as somebody may have sent it."""
+    return Path(shutil.copytree(two_takes, tmp_path / "p"))
+
+
+def change(path, **values):
+    write_json(path, {**read_json(path), **values})
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+NAMES = ["../evil", "/tmp/evil", "a/../../evil", "..", ".", "", " ", "..\\evil", "C:\\evil", "C:evil", "\\\\host\\evil",
+         "a\0b", "a\nb", "x" * 300, "\ud800", 7, None, ["evil"], {"a": 1}]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", ["name", "vocal"])
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_leave_the_folder_are_refused(name, field, vocal, tmp_path, capsys):
+    folder = Project.create(tmp_path / "a" / "p", vocal, "random").folder
+    content = {**read_json(folder / "project.json"), field: name}
+    (folder / "project.json").write_text(json.dumps(content))
+    before = files_of(tmp_path)
+    assert main(["takes", str(folder), "--choose", "1"]) == 2
+    error = capsys.readouterr().err
+    assert f"'{field}' is" in error and error.count("\n") == 1 and len(error) < 400
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [
+        ("project.json", "suffix", "/../../evil.wav"),
+        ("project.json", "suffix", ".exe"),
+        ("project.json", "suffix", ["a"]),
+        ("project.json", "current", "../0001"),
+        ("project.json", "current", 1),
+        ("project.json", "current", "\u0663"),
+        ("project.json", "mix", "no"),
+        ("project.json", "model", 3),
+        ("project.json", "sound", [1]),
+        ("project.json", "sond", {}),
+        ("take.json", "parent", "../.."),
+        ("take.json", "parent", 1),
+        ("take.json", "settings", {}),
+        ("take.json", "settings", {"seed": "x", "prompt": ""}),
+        ("take.json", "scores", {"beat": "x"}),
+        ("take.json", "scores", [1]),
+        ("take.json", "before_s", float("nan")),
+        ("take.json", "before_s", -1),
+        ("take.json", "before_s", 1e12),
+        ("take.json", "gain", "loud"),
+        ("take.json", "edits", {"a": 1}),
+        ("take.json", "edits", [5]),
+        ("take.json", "edits", [{"kind": "x", "arguments": 3, "settings": {}}]),
+        ("take.json", "plan", {"beats_s": 3}),
+        ("take.json", "plan", []),
+        ("take.json", "wall_s", None),
+    ],
+)
+def test_values_of_the_wrong_kind_are_one_sentence(file, field, value, sent, capsys):
+    path = sent / file if file == "project.json" else sent / "takes" / "0002" / file
+    path.write_text(json.dumps({**read_json(path), field: value}))
+    with pytest.raises(InputError) as error:
+        project = Project.open(sent)
+        project.entries()
+        project.take()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("command", ["takes", "undo"])
+@pytest.mark.parametrize("file", ["project.json", "take.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "5", "null", "[" * 100_000, '{"a":' * 50_000, "\xff"])
+def test_broken_files_end_in_no_traceback(content, file, command, sent, capsys):
+    path = sent / file if file == "project.json" else sent / "takes" / "0002" / file
+    path.write_bytes(content.encode("latin-1"))
+    assert main([command, str(sent)]) == 2
+    assert str(path.name) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["project.json", "take.json"])
+def test_a_missing_field_is_named(file, sent):
+    path = sent / file if file == "project.json" else sent / "takes" / "0002" / file
+    content = read_json(path)
+    for field in content.keys() - {"format", "precision", "written"}:
+        write_json(path, {name: value for name, value in content.items() if name != field})
+        with pytest.raises(InputError, match=f"lacks {field};"):
+            Project.open(sent).entries()
+    write_json(path, content)
+    assert Project.open(sent).current == "0002"
+
+
+@pytest.mark.parametrize(
+    "link", ["song.accompaniment.wav", "vocal.flac", "project.json", "takes", "takes/0001", "takes/0001/band.wav",
+             "takes/0001/take.json", "takes/0001/draft.safetensors"]
+)  # fmt: skip
+def test_links_that_leave_the_folder_are_refused(link, sent, tmp_path, capsys):
+    moved = tmp_path / "outside" / Path(link).name
+    moved.parent.mkdir()
+    (sent / link).rename(moved)
+    (sent / link).symlink_to(moved)
+    before = files_of(tmp_path / "outside")
+    assert main(["takes", str(sent), "--choose", "0001"]) == 2
+    assert "is a link or leads out of the project" in capsys.readouterr().err
+    assert files_of(tmp_path / "outside") == before
+    if link == "takes":  # the folder of a project itself may be anywhere
+        moved.rename(sent / "moved")
+        (sent / link).unlink()
+        (sent / "moved").rename(sent / link)
+        (tmp_path / "link").symlink_to(sent)
+        assert Project.open(tmp_path / "link").write_files()
+
+
+@pytest.mark.parametrize("stem", ["a\\b", "C:take", "line\nline", "x" * 240])
+def test_odd_names_of_recordings_make_good_projects(stem, vocal, tmp_path):
+    try:
+        recording = vocal.rename(tmp_path / f"{stem}.flac")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    Project.create(tmp_path / "p", recording, "random")
+    assert Project.open(tmp_path / "p").vocals.is_file()
+
+
+def test_files_are_written_after_a_kill(sent):
+    """A run was killed when the new take was current, and its files were not written yet."""
+    first, second = ((sent / "takes" / name / "band.wav") for name in ("0001", "0002"))
+    file = sent / "song.accompaniment.wav"
+    assert not np.array_equal(audio.read(first).samples, audio.read(second).samples)
+    change(sent / "project.json", current="0001")
+    project = Project.open(sent)
+    assert read_json(sent / "project.json")["written"] == "0001"
+    np.testing.assert_allclose(audio.read(file).samples, audio.read(first).samples, atol=1e-6)
+    before = file.stat().st_mtime_ns
+    Project.open(sent)
+    assert file.stat().st_mtime_ns == before and project.current == "0001"
+
+
+@pytest.mark.parametrize("fails", ["band.wav", "draft.safetensors", "take.json", "project.json"])
+def test_a_full_disk_leaves_a_project_as_it_was(fails, sent, monkeypatch):
+    before, project = files_of(sent), Project.open(sent)
+    take = project.take()
+
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    def failing(write):
+        return lambda path, content: (full if path.name == fails else write)(path, content)
+
+    monkeypatch.setattr(project_module, "write_json", failing(write_json))
+    monkeypatch.setattr(Path, "write_bytes", failing(Path.write_bytes))
+    if fails == "band.wav":  # libsndfile leaves a shorter file and says nothing
+        monkeypatch.setattr(audio, "write", lambda path, *_, **__: path.touch())
+    with pytest.raises(InputError, match="The disk is full"):
+        project.add(take, "0002")
+    monkeypatch.undo()
+    assert files_of(sent) == before and project.current == "0002"
+    assert Project.open(sent).take().seed == take.seed and project.add(take, "0002") == "0003"
+
+
+def test_two_edits_at_once_get_names_of_their_own(sent):
+    one, other = Project.open(sent), Project.open(sent)
+    take = one.take()
+    names = other._names()
+    assert one.add(take, "0002") == "0003"
+    other._names = lambda: names if len(calls.append(1) or calls) == 1 else Project._names(other)
+    calls = []
+    assert other.add(take, "0002") == "0004" and Project.open(sent).current == "0004"

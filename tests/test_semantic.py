@@ -12,9 +12,16 @@ from accompany.common.config import from_dict, load_config, to_dict
 from accompany.errors import InputError
 from accompany.music.plan import CONTROL_DIM
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, make_conditions, stack
+from accompany.stages.conditions import (
+    ConditionConfig,
+    ConditionEmbedding,
+    Conditions,
+    DropRates,
+    make_conditions,
+    stack,
+)
 from accompany.stages.decoding import delay, undelay, windows
-from accompany.stages.dropping import DropRates, draw_splice, drop, drop_history
+from accompany.stages.dropping import draw_splice, drop, drop_history
 from accompany.stages.sampling import SamplingConfig
 from accompany.stages.semantic import SemanticConfig, SemanticStage
 from accompany.stages.transformer import TransformerConfig

@@ -211,9 +211,9 @@ def test_a_project_goes_on_where_the_page_stopped(client, band, random_bundle_di
     np.testing.assert_array_equal(again.samples[:, : RATE // 2], take.samples[:, : RATE // 2])
 
 
-def test_a_cue_that_never_comes_is_no_fault(client):
+def test_a_section_that_never_comes_is_no_fault(client):
     vocal = upload(client)
-    for prompt in ("99: loud drums", "[chorus] loud drums", "[bridge] solo piano; 99: x"):
+    for prompt in ("1.4: loud drums", "[chorus] loud drums", "[bridge] solo piano; 1: x"):
         (take,) = make(client, vocal, prompt=prompt, seed=1)
         assert take["prompt"] == prompt and take["seconds"] == vocal["seconds"]
 
@@ -316,7 +316,7 @@ def test_limits_of_size_and_length(serve):
         ({"bpm": "fast"}, 422, "The field bpm is wrong"),
         ({"key": "H:dur"}, 400, "The key 'H:dur' must be a key such as C:maj"),
         ({"chords": "/etc/passwd"}, 400, "chord"),
-        ({"seed": -1}, 400, "The seed -1 must be 0 or a larger whole number"),
+        ({"seed": -1}, 400, "The seed -1 must be a whole number from 0"),
         ({"takes": 99}, 400, "The number of takes 99 must be from 1 to 8"),
         ({"temperature": 11}, 400, "The temperature 11"),
         ({"prmpt": "typo"}, 422, "The field prmpt is wrong"),
@@ -471,6 +471,47 @@ def test_files_go_when_their_owner_stays_away(serve):
     refused(client.get(f"/api/vocals/{vocal['id']}"), 404, "deleted")
 
 
+def test_files_of_an_upload_stay_until_it_is_answered(serve, monkeypatch):
+    client = serve(keep_minutes=0.001)
+    store = client.app.state.server.store
+    monkeypatch.setattr("accompany.serve.store.Store._sweep_on", lambda self: None)
+    real, swept = store.add_vocal, []
+
+    def slow(visitor: Any, vocal: Any) -> None:
+        time.sleep(0.1)
+        swept.append(store.sweep())
+        real(visitor, vocal)
+
+    monkeypatch.setattr(store, "add_vocal", slow)
+    vocal = upload(client)
+    assert swept == [0] and vocal["seconds"] == 1.5
+
+
+def test_files_of_a_download_stay_until_it_is_sent(serve, monkeypatch):
+    client = serve(keep_minutes=0.02)
+    vocal = upload(client)
+    store, real = client.app.state.server.store, sys.modules["accompany.serve.downloads"].stem
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(1.5)
+        assert store.sweep() == 0
+        return real(*arguments)
+
+    monkeypatch.setattr("accompany.serve.downloads.stem", slow)
+    assert len(sound(client.get(f"/api/vocals/{vocal['id']}/sound"))) == 36000
+
+
+def test_what_is_deleted_under_a_download_is_no_fault(client, monkeypatch):
+    vocal = upload(client)
+    (take,) = make(client, vocal)
+    for path in client.app.state.server.store.root.rglob("*.wav"):
+        path.unlink()
+    for address in (f"vocals/{vocal['id']}/sound", f"takes/{take['id']}/mix", f"vocals/{vocal['id']}/project"):
+        refused(client.get(f"/api/{address}"), 404, "deleted")
+    job = client.post(f"/api/takes/{take['id']}/retake", json={"start_s": 0, "end_s": 1}).json()
+    assert ended(client, job)["error"] == "This was deleted in the meantime."
+
+
 def test_stopping_cancels_and_deletes(band, tmp_path, held):
     with client_of(build_app(band, Limits(), Address(), tmp_path)) as client:
         job = client.post(f"/api/vocals/{upload(client)['id']}/takes", json={}).json()
@@ -566,10 +607,10 @@ def test_an_upload_that_comes_to_a_halt_is_given_up(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--port", "70000"], "The port 70000 must be from 0 to 65535."),
+        (["--port", "70000"], "port 70000 must be a whole number from 0 to 65535"),
         (["--token", "short"], "The token must have 8"),
         (["--host", "no.such.host.invalid"], "Cannot listen on no.such.host.invalid"),
-        (["--max-minutes", "0"], "--max-minutes 0 must be above 0."),
+        (["--max-minutes", "0"], "--max-minutes: the time 0 must be above 0"),
         (["--port", "0", "--model", "no_such_model"], "no_such_model"),
     ],
     ids=lambda each: each[0] if isinstance(each, list) else "",

@@ -9,7 +9,6 @@ pytest.importorskip("librosa")
 pytest.importorskip("mir_eval")
 
 from conftest import sing
-from needs import need
 
 from accompany import InputError, audio
 from accompany.cli import main
@@ -64,37 +63,11 @@ def test_controls_move_what_they_name(band, songs, tmp_path):
         run(band, songs, tmp_path, "controls", only=("volume",))
 
 
-def test_ranking_lies_between_chance_and_the_best_there_is(band, songs, tmp_path):
-    rows = run(band, songs, tmp_path, "takes", takes=3).summary()
-    for column in ("harmony", "beat F"):
-        best = rows["best there is"][column]["mean"]
-        assert all(rows[way][column]["mean"] <= best + 1e-9 for way in ("first", "mean", "by fit", "by likelihood"))
-
-
 def test_retakes_leave_the_rest_alone(band, songs, tmp_path):
     found = run(band, songs, tmp_path, "retakes")
     assert found.rows["region"]["outside"] == [0.0] * 4
     assert all(share > 0.5 for share in found.rows["region"]["changed"])
     assert all(0 <= rank <= 1 for rank in found.rows["left end"]["flux rank"])
-
-
-def test_melodies_are_hummed_whistled_and_played(band, songs, tmp_path):
-    need("fluidsynth")
-    pytest.importorskip("demucs")
-    found = run(band, songs, tmp_path, "inputs")
-    assert list(found.rows)[:4] == ["sung", "separated", "hummed", "whistled"] and "flute" in found.rows
-
-
-def test_a_hum_and_a_whistle_have_the_pitch_of_the_notes():
-    from accompany.data.songs.score import Note
-    from accompany.evaluation.studies.inputs import hum, whistle
-
-    notes = (Note(0.2, 1.8, 57.0, 96),)
-    for make, pitch in ((hum, 57.0), (whistle, 81.0)):
-        sound = make(notes, 2.0, RATE)
-        heard, voiced = metrics.sung_pitch(sound, RATE)
-        assert len(sound) == 2 * RATE and np.abs(sound).max() == pytest.approx(0.5, abs=1e-3)
-        assert np.median(heard[voiced]) == pytest.approx(pitch, abs=0.3)
 
 
 def test_long_songs_and_recordings_sung_again_and_again(band, tmp_path):
@@ -135,9 +108,8 @@ def test_tables_have_means_intervals_and_gaps():
     [
         (["--study", "beauty"], "beauty"),
         (["--study", "length", "--seconds", "20"], "at least 60"),
-        (["--study", "takes", "--takes", "1"], "at least 2"),
-        (["--study", "inputs", "--seconds", "2"], "at least 4"),
-        (["--study", "takes", "--only", "first"], "no rows to choose"),
+        (["--study", "retakes", "--seconds", "2"], "at least 4"),
+        (["--study", "retakes", "--only", "first"], "no rows to choose"),
     ],
 )
 def test_studies_that_cannot_be_are_refused(songs, tmp_path, capsys, arguments, sentence):
@@ -150,4 +122,4 @@ def test_a_model_that_plans_nothing_is_not_studied(songs, tmp_path):
         name, sample_rate, bundle = "other", RATE, None
 
     with pytest.raises(InputError, match="plans nothing"):
-        study(Other(), [str(songs)], tmp_path, StudyConfig("takes", 6.0))
+        study(Other(), [str(songs)], tmp_path, StudyConfig("retakes", 6.0))

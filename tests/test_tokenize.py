@@ -19,11 +19,10 @@ from small_parts import SAMPLE_RATE, save_bundle, small_parts, write_song, write
 from accompany import audio
 from accompany.cli import main
 from accompany.common.config import CONFIGS_DIR
-from accompany.data.convert import convert
 from accompany.data.storage import Store
-from accompany.data.tokens.encode import EncodeConfig, encode, hear, moved_in_phase
+from accompany.data.tokens.encode import EncodeConfig, encode, moved_in_phase, read_pair
 from accompany.data.tokens.index import read_index
-from accompany.data.tokens.pair_sources import Bleeds, Source, find_sources, side_of, sides_of
+from accompany.data.tokens.pair_sources import Bleeds, Source, find_sources, split_of, splits_of
 from accompany.data.tokens.parts import TokenParts, tokens_per_frame
 from accompany.data.tokens.shards import Encoded, Shard, labels_of, whole
 from accompany.data.tokens.store import SHARDS, Labels, open_version, read_manifest
@@ -68,7 +67,7 @@ def files(tokens: Path) -> dict[str, bytes]:
 
 def encode_song(folder: Path, parts: TokenParts, config: EncodeConfig, move: int = 0) -> Encoded:
     source = Source(folder.name, folder, folder.name)
-    return encode([hear(source, parts.hearing(), config, move=move)], parts)[0]
+    return encode([read_pair(source, parts.input_format(), config, move=move)], parts)[0]
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +126,8 @@ def test_pairs_together_are_what_they_are_alone(songs: Path, parts: TokenParts, 
     config = EncodeConfig(variants=2, token_variants=2)
     write_song(tmp_path / "longer", 5, seconds=4.0)
     folders = [songs / "000000", tmp_path / "longer", songs / "000002"]
-    heard = [hear(Source(f.name, f, f.name), parts.hearing(), config) for f in folders]
-    for folder, pair in zip(folders, encode(heard, parts), strict=True):
+    sounds = [read_pair(Source(f.name, f, f.name), parts.input_format(), config) for f in folders]
+    for folder, pair in zip(folders, encode(sounds, parts), strict=True):
         alone = encode_song(folder, parts, config)
         assert (pair.id, pair.n_frames, pair.labels) == (alone.id, alone.n_frames, alone.labels)
         for name, array in alone.arrays.items():
@@ -143,8 +142,10 @@ def test_pairs_together_are_what_they_are_alone(songs: Path, parts: TokenParts, 
 def test_moved_copies_move_both_sides_and_the_labels(parts: TokenParts, tmp_path: Path) -> None:
     folder = write_song(tmp_path / "000000", 3, seconds=4.0)
     config = EncodeConfig(variants=1, moves=6)
-    still = hear(Source("000000", folder, "000000"), parts.hearing(), config)
-    moved = [hear(Source("000000", folder, "000000"), parts.hearing(), config, move=move) for move in range(1, 7)]
+    still = read_pair(Source("000000", folder, "000000"), parts.input_format(), config)
+    moved = [
+        read_pair(Source("000000", folder, "000000"), parts.input_format(), config, move=move) for move in range(1, 7)
+    ]
     assert len({pair.seconds for pair in moved}) == 6
     for pair in moved:
         speed = still.seconds / pair.seconds
@@ -181,12 +182,12 @@ def test_variants_of_the_tokens_decode_to_the_band_moved_by_part_of_a_frame(part
         "tokens",
         *(f"tokens.{v}" for v in range(1, 7)),
     ]
-    heard = [
+    sounds = [
         codec.decode(torch.from_numpy(arrays[name]).long()[None])[0, 0].numpy()
         for name in sorted(arrays)
         if "tok" in name
     ]
-    found = [_lag_and_likeness(heard[0], other) for other in heard[1:]]
+    found = [_lag_and_likeness(sounds[0], other) for other in sounds[1:]]
     reach = codec.sample_rate / codec.frame_rate / 2
     assert all(abs(lag) <= reach + 1 and abs(likeness) > 0.7 for lag, likeness in found), found
     assert len({lag for lag, _ in found}) == 6 and {likeness > 0 for _, likeness in found} == {True, False}
@@ -282,17 +283,17 @@ def test_pairs_that_come_later_join(parts: TokenParts, tmp_path: Path) -> None:
 
 def _noted_run(root: Path) -> None:
     """Tokenize root/songs, slowly, and note each pair that is begun."""
-    from accompany.data.tokens import tokenize as command
+    from accompany.data.tokens.store import tokenize as command
 
-    listen = command.hear
+    read = command.read_pair
 
     def noted(source: Source, *arguments: object, **options: object) -> object:
         with (root / "journal").open("a") as stream:
             stream.write(source.id + "\n")
         time.sleep(0.05)
-        return listen(source, *arguments, **options)
+        return read(source, *arguments, **options)
 
-    command.hear = noted  # type: ignore[assignment]
+    command.read_pair = noted  # type: ignore[assignment]
     command.tokenize(root / "songs", root / "killed", TokenParts(Melody()), **SMALL)
 
 
@@ -323,9 +324,9 @@ def test_ten_kills_at_random_leave_what_an_undisturbed_run_leaves(tmp_path: Path
     assert manifest.pairs == 30 and list(manifest.set_aside) == ["000007a"]
     tokenize(tmp_path / "songs", tmp_path / "whole", None, **SMALL)
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
-    heard = (tmp_path / "journal").read_text().split()
+    sounds = (tmp_path / "journal").read_text().split()
     # A kill costs at most the batch that was under way; the bad pair is tried again.
-    assert len([name for name in heard if name != "000007a"]) <= 30 + 2 * kills
+    assert len([name for name in sounds if name != "000007a"]) <= 30 + 2 * kills
 
 
 def _lines(path: Path) -> int:
@@ -411,9 +412,9 @@ def test_a_full_disk_ends_with_a_sentence_and_keeps_what_is_done(
 
 
 def test_only_one_run_at_a_time(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
-    from accompany.common.processes import only_one_in
+    from accompany.common.processes import folder_lock
 
-    with only_one_in(tmp_path), pytest.raises(InputError, match="Another run"):
+    with folder_lock(tmp_path, "a test"), pytest.raises(InputError, match="Another run"):
         tokenize(songs, tmp_path, parts, progress=False)
 
 
@@ -429,64 +430,29 @@ def test_tokens_lie_wherever_fsspec_reaches(songs: Path, parts: TokenParts, tmp_
         Store.at("carrier-pigeon://tokens")
 
 
-def test_old_tokens_are_converted(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    config = EncodeConfig(variants=2, token_variants=2)
-    manifest = tokenize(songs, tmp_path / "new", parts, config=config, progress=False)
-    new, old = rows(tmp_path / "new"), tmp_path / "old"
-    old.mkdir()
-    entries = {}
-    for (pair_id, _), row in new.items():
-        arrays = {name: np.ascontiguousarray(row[name]) for name in manifest.array_names()}
-        save_file(arrays, old / f"{pair_id}.safetensors", {"labels": row["labels"]})
-        side = "val" if pair_id == "000002" else "train"
-        entries[pair_id] = {"split": side, "seconds": 3.0, "n_frames": 75, "has_accompaniment": True}
-    kept = {
-        name: getattr(manifest, name) for name in ("parts", "sizes", "frame_rate", "codec_frame_rate", "code_sizes")
-    }
-    settings = {"variants": 2, "seed": 0, "clap_window_s": 10.0, "val_share": 0.05}
-    content = {**kept, "settings": settings, "songs": entries, "set_aside": {"x": "broken"}, "schema": 1}
-    (old / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="accompany tokenize"):
-        read_manifest(old)
-    with pytest.raises(InputError, match="schema 1"):
-        tokenize(songs, old, parts, config=config, progress=False)
-    before = files(old)
-    assert main(["tokenize", str(old), str(tmp_path / "converted")]) == 0
-    found = rows(tmp_path / "converted")
-    assert {key: row.pop("side") for key, row in found.items()} == {
-        (name, 0): entry["split"] for name, entry in entries.items()
-    }
-    assert same(found, {key: {n: v for n, v in row.items() if n != "side"} for key, row in new.items()})
-    assert read_manifest(tmp_path / "converted").set_aside == {"x": "broken"} and files(old) == before
-    with pytest.raises(InputError, match="holds tokens already"):
-        convert(old, tmp_path / "converted")
-
-
 def test_the_bleed_is_of_another_song_on_the_same_side(tmp_path: Path) -> None:
     # Ten songs of three pairs each.
     sources = [Source(f"{i:03d}", tmp_path / f"{i:03d}", f"song{i // 3}") for i in range(30)]
-    sides = sides_of([(source.song, None) for source in sources], 0.4)
+    splits = splits_of([(source.song, None) for source in sources], 0.4)
     for seed in range(20):
-        bleeds = Bleeds(sources, sides, seed)
+        bleeds = Bleeds(sources, splits, seed)
         for source in sources:
             other = bleeds.of(source)
             assert other is not None
-            assert other.song != source.song and sides[other.song] == sides[source.song]
-    assert Bleeds(sources[:3], sides, 0).of(sources[0]) is None
+            assert other.song != source.song and splits[other.song] == splits[source.song]
+    assert Bleeds(sources[:3], splits, 0).of(sources[0]) is None
 
 
 def test_splits_hold_by_song_and_artist(parts: TokenParts, tmp_path: Path) -> None:
-    chosen = [side_of(f"{i:06d}", 0.1) for i in range(2000)]
+    chosen = [split_of(f"{i:06d}", 0.1) for i in range(2000)]
     assert 0.07 < chosen.count("val") / 2000 < 0.13
     known = [(f"song{i}", f"Artist {i % 20}" if i % 3 else None) for i in range(300)]
-    sides = sides_of(known, 0.3)
+    splits = splits_of(known, 0.3)
     for artist in {artist for _, artist in known if artist}:
-        assert len({sides[song] for song, its in known if its == artist}) == 1
-    assert sides == sides_of(reversed(known), 0.3) and set(sides.values()) == {"train", "val"}
+        assert len({splits[song] for song, its in known if its == artist}) == 1
+    assert splits == splits_of(reversed(known), 0.3) and set(splits.values()) == {"train", "val"}
     # A pair that lacks the artist follows the other pairs of its song.
-    assert sides_of([("a", None), ("a", "X"), ("b", "x")], 0.5)["a"] == sides_of([("b", "X")], 0.5)["b"]
+    assert splits_of([("a", None), ("a", "X"), ("b", "x")], 0.5)["a"] == splits_of([("b", "X")], 0.5)["b"]
     for song in range(3):
         for piece in range(2):
             artist = {"artist": "One" if song < 2 else "Two"}

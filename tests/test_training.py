@@ -16,7 +16,7 @@ import pytest
 import torch
 from small_parts import save_bundle, small_parts, write_songs
 
-from accompany.common.config import CONFIGS_DIR, load_config, read_json
+from accompany.common.config import CONFIGS_DIR, load_config, load_yaml, read_json
 from accompany.common.weights import load_module
 from accompany.data.tokens.store import Manifest
 from accompany.data.tokens.tokenize import tokenize
@@ -244,15 +244,26 @@ SHIPPED += [(task, f"{task}_{size}") for size in ("base", "large") for task in (
 
 @pytest.mark.parametrize(("task", "name"), SHIPPED)
 def test_the_shipped_configs_fill_every_key_of_their_runs(task: str, name: str) -> None:
-    from omegaconf import OmegaConf
-
     config = load_config(TASKS[task].config, name)
-    written = OmegaConf.load(CONFIGS_DIR / f"{name}.yaml")
+    written = load_yaml(CONFIGS_DIR / f"{name}.yaml")
     for key in ("", "loading", "optimizer", "lora"):
         section = getattr(config, key) if key else config
         assert set(section.__dataclass_fields__) == set(written[key] if key else written)
     if task == "acoustic" and config.model.mode == "depth":
         assert set(config.model.depth.__dataclass_fields__) == set(written["model"]["depth"])
+
+
+def test_a_config_lies_over_its_base(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("base: semantic\nmodel:\n  decoder:\n    depth: 3\n")
+    (tmp_path / "smaller.yaml").write_text("base: small.yaml\nmodel:\n  decoder:\n    dropout: 0.2\n")
+    config = load_config(TASKS["semantic"].config, tmp_path / "smaller.yaml")
+    assert (config.model.decoder.dropout, config.model.decoder.depth, config.model.decoder.width) == (0.2, 3, 256)
+    (tmp_path / "small.yaml").write_text("base: smaller.yaml\n")
+    with pytest.raises(InputError, match="its own base"):
+        load_config(TASKS["semantic"].config, tmp_path / "smaller.yaml")
+    (tmp_path / "small.yaml").write_text("base: semantics\n")
+    with pytest.raises(InputError, match="did you mean 'semantic'"):
+        load_config(TASKS["semantic"].config, tmp_path / "smaller.yaml")
 
 
 def test_a_run_of_an_older_version_goes_on(tokens: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ GENERATE_EXAMPLES = """accompany generate vocals.wav -p "warm jazz trio, brushed
   accompany generate vocals.wav --mix --lufs -14 --rate 48000 --bits 24 --start vocal    # into a DAW
   accompany generate song.mp3 --separate --mix -p "solo piano"    # a cover"""
 
-SHELLS = ("bash", "zsh", "fish")
+SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 
 Command = Callable[..., argparse.ArgumentParser]
 AddModel = Callable[[argparse.ArgumentParser], None]

@@ -1,8 +1,9 @@
-"""`accompany bench`: a model's parts, a separator, loading and training on tokens."""
+"""`accompany bench`: times of a model's parts, and what a separator or a codec is worth."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from accompany.api import choose_device
 from accompany.commands.console import bar, print_json, say
@@ -20,51 +21,31 @@ def bench_separation(args: argparse.Namespace) -> None:
         print_json(report)
 
 
-def bench_on_tokens(args: argparse.Namespace) -> None:
-    """Time loading (`--loader`) or training (`--training`)."""
-    device, trainings = choose_device(args.device), tuple(args.train) or ("semantic", "acoustic")
-    with bar("loader" if args.loader else "training") as progress:
-        if args.loader:
-            from accompany.evaluation.speed.loader import LoaderBenchConfig, bench_loader, loader_table
+def bench_coding(args: argparse.Namespace) -> None:
+    """What a codec does to sound (`--coding`)."""
+    from accompany.common.weights import CONFIG_NAME
+    from accompany.encoders.spectral_codec import load_codec
+    from accompany.evaluation.coding import coding_table, measure_coding
+    from accompany.models.pretrained import find_bundle, load_part
 
-            report = bench_loader(args.loader, LoaderBenchConfig(trainings), device, progress)
-            table = loader_table(report)
-        else:
-            from accompany.evaluation.speed.training import TrainingBenchConfig, bench_training, training_table
-
-            config = TrainingBenchConfig(trainings, args.steps, overrides=tuple(args.set))
-            report = bench_training(args.training, config, device, progress)
-            table = training_table(report)
-    say(table)
+    alone = (Path(args.codec) / CONFIG_NAME).is_file()
+    codec = load_codec(args.codec) if alone else load_part(find_bundle(args.codec), "codec", choose_device(args.device))
+    with bar("coding") as progress:
+        report = measure_coding(codec, args.coding, progress=progress)
+    say(coding_table(report))
     if args.json:
-        print_json(report)
-
-
-def plan_trainings(args: argparse.Namespace) -> None:
-    """Count what trainings would take on a GPU (`--plan`)."""
-    from accompany.evaluation.speed.training_plan import PlanConfig, plan, plan_table
-
-    trainings = tuple(args.train) or PlanConfig.trainings
-    report = plan(PlanConfig(trainings, args.gpu, args.of_peak, args.price))
-    say(plan_table(report))
-    if args.json:
-        print_json(report)
+        print_json(report.as_dict())
 
 
 def bench_parts(args: argparse.Namespace) -> None:
     """Time a model part by part."""
-    from accompany.evaluation.speed.picture import check_picture, draw
+    from accompany.evaluation.speed.find import find_subject
     from accompany.evaluation.speed.run import BenchConfig, as_table, bench
-    from accompany.evaluation.speed.subjects import find_subject
 
     config = BenchConfig(tuple(args.lengths), tuple(args.batches), args.runs, tuple(args.against))
-    if args.plot:
-        check_picture(args.plot)
     subject = find_subject(args.model, args.device, args.precision)
     with bar(subject.name) as progress:
         report = bench(subject, config, progress)
     say(as_table(report))
-    if args.plot:
-        say(f"The picture: {draw(report, args.plot)}")
     if args.json:
         print_json(report)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from accompany.common.config import finite
+
 
 def say(message: str) -> None:
     """Write a line to stderr."""
@@ -15,12 +17,13 @@ def say(message: str) -> None:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Write a value as one line of JSON to stdout."""
-    _write(sys.stdout, json.dumps(value))
+    """Write a value as one line of JSON to stdout; null for what is no number."""
+    _write(sys.stdout, json.dumps(finite(value), allow_nan=False))
 
 
 def _write(stream: TextIO, line: str) -> None:
-    stream.write(f"{line}\n")
+    # Names of files may hold bytes that are no text.
+    stream.write(line.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
     stream.flush()
 
 
@@ -30,5 +33,6 @@ def bar(name: str) -> Iterator[Callable[[float], None]]:
     from tqdm import tqdm
 
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} done, {remaining} left"
+    name = name.encode("utf-8", "backslashreplace").decode("utf-8")
     with tqdm(total=1.0, desc=name, bar_format=layout, disable=None, leave=False) as shown:
         yield lambda share: shown.update(share - shown.n) and None

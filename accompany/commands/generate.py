@@ -6,6 +6,8 @@ import argparse
 import codecs
 import dataclasses
 import importlib
+import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from accompany.commands.console import bar, print_json, say
 from accompany.commands.values import shortened
+from accompany.common.files import check_name, require_writable
 from accompany.common.processes import peak_memory_mb
 from accompany.errors import InputError
 
@@ -31,6 +34,7 @@ Load = Callable[[argparse.Namespace], Any]
 VOCALS = ".vocals.wav"
 """Ending of the voice of a song."""
 
+_SHOWN = 60
 _CONTROLS = ("seed", "bpm", "key", "temperature", "guidance", "follow", "like_strength")
 
 
@@ -52,10 +56,12 @@ def generate(args: argparse.Namespace, load: Load) -> None:
     suffix = f".{args.format}" if args.format else ".wav"
     _check_adapters(args)
     if args.project:
-        _check_project(args)
+        _check_project(args, suffix)
     else:
         outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, takes=args.takes, beside=_beside(args))
         check_files(outputs, sounds, args.format)
+        if args.stems:
+            _check_stems(outputs)
     _check_extras(args)
     voices = _Voices(args)
     if args.stems:
@@ -90,7 +96,7 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
         if Path(args.chords).suffix.lower() == ".json":
             from accompany.generation.analysis import Analysis
 
-            analysis = Analysis.load(args.chords)
+            analysis = Analysis.load(os.path.expanduser(args.chords))
         else:
             options["chords"] = args.chords
     if getattr(args, "taps", None) is not None:
@@ -100,30 +106,34 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
     if like:
         from accompany.audio import info
 
-        info(args.like)
-        options["like"] = args.like
+        options["like"] = os.path.expanduser(args.like)
+        info(options["like"])
     return options, analysis
 
 
 def read_taps(text: str) -> tuple[float, ...]:
     """Times in an argument, or in the file that it names. InputError for what is no number."""
+    shown = shortened(text)
     try:
-        return tuple(map(float, (_text_of(text) or text).replace(",", " ").split()))
+        path = Path(os.path.expanduser(text))
+        is_file = path.is_file()
+    except (OSError, ValueError):  # a list too long for a name, or with characters that no name has
+        is_file = False
+    try:
+        words = (_decoded(path.read_bytes()) if is_file else text).replace(",", " ").split()
+        return tuple(map(float, words))
+    except OSError as error:
+        raise InputError(f"Cannot read {shown} ({error.strerror}); check its permissions.") from error
     except ValueError as error:
-        raise InputError(
-            f"The taps '{shortened(text)}' must be times in seconds, or a text file of them ({shortened(str(error))})."
-        ) from error
+        raise InputError(f"The taps '{shown}' must be times in seconds, or a text file of them.") from error
 
 
-def _text_of(name: str) -> str | None:
-    """What stands in a text file, as any editor or shell writes it; None where there is no such file."""
-    try:
-        content = Path(name).read_bytes()
-    except (OSError, ValueError):  # of a list of times: longer than any name, or just not there
-        return None
-    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if content.startswith(mark):
-            return content.decode(encoding)
+def _decoded(content: bytes) -> str:
+    """The text of a file in UTF-8 or UTF-16, as editors and shells write it, with a byte order mark or without."""
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return content.decode("utf-16")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le")
     return content.decode("utf-8-sig")
 
 
@@ -190,6 +200,14 @@ def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | 
             check(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)
 
 
+def _check_stems(outputs: Sequence[Output]) -> None:
+    from accompany.sound.stems import STEMS
+
+    for output in outputs:
+        for name in STEMS:
+            check_name(output.accompaniment.with_name(f"{output.accompaniment.stem}.{name}.wav"))
+
+
 def _check_adapters(args: argparse.Namespace) -> None:
     """What is made with adapters cannot be made again from a file that names the model alone."""
     for option, wanted in (("--settings", args.settings), ("--project", args.project)):
@@ -204,7 +222,7 @@ def _check_adapters(args: argparse.Namespace) -> None:
         check_scale(args.lora_scale)
 
 
-def _check_project(args: argparse.Namespace) -> None:
+def _check_project(args: argparse.Namespace, suffix: str) -> None:
     taken = {"--out": args.out, "--settings": args.settings, "--plot": args.plot, "--midi": args.midi,
              "--stems": args.stems}  # fmt: skip
     for option, value in taken.items():
@@ -212,8 +230,12 @@ def _check_project(args: argparse.Namespace) -> None:
             raise InputError(f"{option} does not go with --project, which keeps everything; leave one out.")
     if len(args.vocals) > 1:
         raise InputError("A project holds one vocal; make one for each.")
+    args.project = os.path.expanduser(args.project)  # shells leave it after `--project=`
+    check_name(Path(args.project))
+    check_name(Path(args.project) / f"{Path(args.vocals[0]).stem}.accompaniment{suffix}")
     if Path(args.project).exists() and (not Path(args.project).is_dir() or any(Path(args.project).iterdir())):
         raise InputError(f"{args.project} is there already; name a new folder for the project.")
+    require_writable(args.project)
 
 
 def _check_extras(args: argparse.Namespace) -> None:
@@ -362,7 +384,12 @@ def _into_project(
     started = time.perf_counter()
     takes = _make(band, vocal, args, options, analysis)
     project = Project.create(args.project, vocal, band.source, band.precision)
-    names = [project.add(take) for take in takes]
+    try:
+        names = [project.add(take) for take in takes]
+    except BaseException:
+        if not project.entries():
+            shutil.rmtree(project.folder, ignore_errors=True)
+        raise
     project.choose(names[0])
     project.write_with(sound, suffix, args.mix)
     files = project.write_files()

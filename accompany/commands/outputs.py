@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accompany.common.files import checked_target, require_writable
 from accompany.errors import InputError
-
-_LONGEST_NAME = 255
-_SUFFIXES = (".wav", ".flac", ".ogg", ".aiff", ".mp3")
+from accompany.sound.files import SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def plan_outputs(
     takes: int = 1,
     beside: Sequence[str] = (),
 ) -> list[Output]:
-    """Name the files of every vocal.
+    """Name the files of every vocal. A `~` at the start of `out` is the home folder.
 
     Args:
         vocals: the vocal files.
@@ -61,9 +59,10 @@ def plan_outputs(
 
     Raises:
         InputError: `out` cannot be what it must be, two vocals share a name, an input would be overwritten,
-            or a folder is not writable.
+            a name is too long, or a folder is not writable.
     """
     paths = [Path(vocal) for vocal in vocals]
+    out = os.path.expanduser(out) if out is not None else None  # shells leave it after `--out=`
     if out is not None and len(paths) == 1 and not _means_folder(out):
         accompaniments = [_checked_file(Path(out))]
     else:
@@ -73,13 +72,15 @@ def plan_outputs(
         accompaniments = [folder / f"{path.stem}.accompaniment{suffix}" for path in paths]
     named = zip(paths, accompaniments, strict=True)
     outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
-    _check_distinct(outputs)
     for file in (file for output in outputs for file in output.files):
-        if len(os.fsencode(file.name)) > _LONGEST_NAME:
-            raise InputError(f"The name {file.name} would be longer than {_LONGEST_NAME} bytes; choose another --out.")
-    for folder in {output.accompaniment.parent for output in outputs}:
-        check_writable(folder)
+        check_target(file)
+    _check_distinct(outputs)
     return outputs
+
+
+def check_target(path: Path) -> None:
+    """InputError when a file cannot be written there, by way of symbolic links."""
+    require_writable(checked_target(path).parent)
 
 
 def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str]) -> Output:
@@ -103,12 +104,12 @@ def _numbered(accompaniment: Path, number: int) -> Path:
 
 
 def _means_folder(out: str) -> bool:
-    return out.endswith(("/", os.sep)) or Path(out).is_dir()
+    return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
 def _checked_file(path: Path) -> Path:
-    if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"--out {path} is no audio file name; end it in {', '.join(_SUFFIXES)}.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--out {path} is no audio file name; end it in {', '.join(SUFFIXES)}.")
     return path
 
 
@@ -125,22 +126,3 @@ def _check_distinct(outputs: list[Output]) -> None:
                 raise InputError(f"{file} would overwrite a vocal; choose another --out.")
             if (other := seen.setdefault(file, output.vocals)) is not output.vocals:
                 raise InputError(f"{other} and {output.vocals} would both become {file}; rename one of them.")
-
-
-def check_writable(folder: Path, option: str = "--out") -> None:
-    """Try the nearest folder that is there, so that long work does not end in a refusal.
-
-    Raises:
-        InputError: it cannot be written; the sentence names the `option` that says where.
-    """
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if not existing.is_dir():
-        raise InputError(f"Cannot write into {folder}: {existing} is a file; choose another {option}.")
-    try:
-        tempfile.TemporaryFile(dir=existing).close()
-    except OSError as error:
-        raise InputError(
-            f"Cannot write into {folder} ({error.strerror}); choose another {option} that is writable."
-        ) from error

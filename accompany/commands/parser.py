@@ -18,8 +18,8 @@ from accompany.commands.arguments import (
 from accompany.errors import InputError
 
 TASKS = ("listener", "semantic", "acoustic")
-STUDIES = ("controls", "takes", "inputs", "retakes", "length")
-RECIPES = ("codec", "mert", "clap", "semantic_codes", "grids", "harmoniser", "judge", "separator")
+STUDIES = ("controls", "retakes", "length")
+RECIPES = ("codec", "spectral_codec", "mert", "clap", "semantic_codes", "grids", "harmoniser", "judge", "separator")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -107,7 +107,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_synth(commands: Any) -> None:
-    example = "accompany synth songs --songs 1000 --seed 1 --workers 4"
+    example = """accompany synth songs --songs 1000 --seed 1 --workers 4
+  accompany synth songs --songs 1000 --scores POP909 --scores OpenEWLD --scores groove --variants 2"""
     parser = _command(commands, "synth", "make synthetic songs to train on", example)
     add = parser.add_argument
     add("out_dir", type=values.FOLDER, metavar="OUT_DIR", help="gets a folder for each song; a stopped run goes on")
@@ -119,6 +120,21 @@ def _add_synth(commands: Any) -> None:
     add("--workers", type=values.PROCESSES, default=cores, metavar="N", help="processes (default: all cores)")
     add("--voice-only", action="store_true", help="only the vocals and song.json: fast, for listeners")
     add("--no-stems", action="store_true", help="vocals, accompaniment and mix, but not each instrument")
+    help_ = (
+        "soundfonts, impulse responses and folders of them, of which each song draws its own (default: one soundfont)"
+    )
+    add("--sounds", type=values.SOUNDS, nargs="+", default=(), metavar="PATH", help=help_)
+    help_ = "arrange real songs: a folder of POP909, OpenEWLD, OpenScore Lieder, or Groove MIDI (drums); repeatable"
+    add("--scores", type=values.FOLDER, action="append", default=[], metavar="FOLDER", help=help_)
+    help_ = "songs of --scores to train on or those kept apart from it: train or held-out (default train)"
+    add("--split", default="train", choices=("train", "held-out"), help=help_)
+    add(
+        "--variants",
+        type=values.VARIANTS,
+        default=1,
+        metavar="K",
+        help="arrangements of each song, in K styles (default 1)",
+    )
 
 
 def _add_prepare(commands: Any) -> None:
@@ -152,7 +168,7 @@ def _add_tokenize(commands: Any) -> None:
     example = "accompany tokenize pairs tokens\n  accompany tokenize /mnt/pairs /mnt/tokens --ray 10.0.0.5:6379"
     help_ = "turn pairs into the codes that the stages train on"
     parser = _command(commands, "tokenize", help_, example)
-    help_ = "what synth or prepare wrote, a folder or URL (or tokens of the schema before, which are converted)"
+    help_ = "what synth or prepare wrote, a folder or URL"
     parser.add_argument("pairs_dir", type=values.PAIRS_DIR, metavar="PAIRS_DIR", help=help_)
     help_ = "a folder or URL; a run that was stopped goes on, other settings make another version in it"
     parser.add_argument("tokens_dir", type=values.TOKENS_DIR, metavar="TOKENS_DIR", help=help_)
@@ -168,6 +184,8 @@ def _add_tokenize(commands: Any) -> None:
     add("--token-variants", type=values.VARIANTS, default=1, metavar="N", help=help_)
     help_ = "copies of each pair, both sides higher and faster or lower and slower, 0 to 6 (default 0)"
     add("--moves", type=values.MOVES, default=0, metavar="N", help=help_)
+    help_ = "encode drums, bass and other one by one too, where a pair has its instruments (synth writes them)"
+    add("--stems", action="store_true", help=help_)
     add("--seed", type=values.RUN_SEED, default=0, metavar="N", help="of all these (default 0)")
     help_ = "of the songs, or artists where known, that are kept for validation (default 0.05)"
     add("--val-share", type=values.VAL_SHARE, default=0.05, metavar="X", help=help_)
@@ -253,7 +271,7 @@ and, so that nothing is downloaded, the folders of three others (each as on the 
 def _add_evaluate(commands: Any) -> None:
     example = """accompany evaluate test_songs --against fastsag=outputs/fastsag --seeds 3 --report report
   accompany evaluate test_songs --study controls --clips 8 --seconds 8 --report report
-  accompany evaluate test_songs --outside fadtk=envs/fadtk/bin/python --report report"""
+  accompany evaluate test_songs --save-clips clips --report report      # for other tools"""
     help_ = "measure a model on song folders, floor and ceiling beside each figure"
     parser = _command(commands, "evaluate", help_, example, more="songs")
     songs = "song folders, as synth and prepare write them, or of MUSDB18-HQ or MoisesDB"
@@ -270,15 +288,10 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--seeds", type=values.TAKES, default=1, metavar="N", help=takes)
     help_ = f"answer one question in place of the report: {', '.join(STUDIES)}"
     parser.add_argument("--study", choices=STUDIES, metavar="NAME", help=help_)
-    help_ = "of each vocal in --study takes (default 4)"
-    parser.add_argument("--takes", type=values.TAKES, default=4, metavar="N", help=help_)
-    help_ = "only these rows of --study controls or inputs, such as --only bpm chords"
+    help_ = "only these rows of --study controls, such as --only bpm chords"
     parser.add_argument("--only", nargs="+", type=values.ROW, default=[], metavar="ROW", help=help_)
-    help_ = (
-        "figures of a package in another environment: fadtk, audio-metrics, or cocola with "
-        "cocola=PYTHON,checkpoint=FILE,repo=DIR; may be given again"
-    )
-    parser.add_argument("--outside", action="append", type=values.TOOL, default=[], metavar="TOOL=PYTHON", help=help_)
+    help_ = "also write every row's clips here, a folder each, for tools that compare folders of sound"
+    parser.add_argument("--save-clips", type=values.FOLDER, metavar="DIR", help=help_)
     help_ = "judge of the prompts (default: the package's own)"
     parser.add_argument("--judge", type=values.FOLDER, metavar="DIR", help=help_)
     _add_model(parser)
@@ -311,31 +324,16 @@ def _add_bench(commands: Any) -> None:
     add("--lengths", type=values.BENCH_S, nargs="+", default=lengths, metavar="S", help=help_)
     add("--batches", type=values.VOCALS, nargs="+", default=batches, metavar="N", help="vocals together (default 1)")
     add("--runs", type=values.RUNS, default=3, metavar="N", help="of each case; the median counts (default 3)")
-    other = parser.add_mutually_exclusive_group().add_argument
-    help_ = "compare with: full, no cache; llama, a Llama of the same sizes in transformers"
-    add("--against", nargs="+", default=[], choices=("full", "llama"), metavar="NAME", help=help_)
-    add("--plot", type=values.PICTURE, metavar="FILE", help="draw the report: .png, .svg or .pdf")
-    help_ = "time loading from these tokens against training instead: accompany bench --loader tokens --train semantic"
-    other("--loader", type=values.TOKENS_DIR, metavar="TOKENS_DIR", help=help_)
-    help_ = "time training on these tokens against a plain loop: accompany bench --training tokens --train semantic"
-    other("--training", type=values.TOKENS_DIR, metavar="TOKENS_DIR", help=help_)
-    add("--steps", type=values.STEPS, default=6, metavar="N", help="with --training: steps that are timed (default 6)")
-    help_ = "with --training: as in train, such as loading.batch_size=2"
-    add("--set", nargs="+", default=[], metavar="KEY=VALUE", help=help_)
-    help_ = "with --loader and --training: configs of training (default semantic acoustic; with --plan base and large)"
-    add("--train", nargs="+", type=values.CONFIG, default=[], metavar="CONFIG", help=help_)
-    help_ = (
-        "only count what trainings of published sizes would take on a GPU: accompany bench --plan --train semantic_base"
-    )
-    other("--plan", action="store_true", help=help_)
-    add("--gpu", type=values.GPU, default="H100", metavar="NAME", help="with --plan: such as H100 (default) or A100")
-    help_ = "with --plan: of the GPU's bfloat16 peak that training reaches (default 0.35)"
-    add("--of-peak", type=values.PEAK_SHARE, default=0.35, metavar="X", help=help_)
-    add("--price", type=values.PRICE, default=2.5, metavar="X", help="with --plan: of an hour of the GPU (default 2.5)")
+    help_ = "compare with: full, no cache"
+    add("--against", nargs="+", default=[], choices=("full",), metavar="NAME", help=help_)
     help_ = "measure a separator on mixes of these songs instead: accompany bench --separation songs --separator tiny"
-    other("--separation", type=values.FOLDER, metavar="SONGS_DIR", help=help_)
+    add("--separation", type=values.FOLDER, metavar="SONGS_DIR", help=help_)
     help_ = "with --separation: as in prepare (default tiny)"
     add("--separator", type=values.SEPARATOR, default="tiny", metavar="NAME", help=help_)
+    help_ = "measure a codec on these audio files or folders instead: accompany bench --coding songs --codec tiny"
+    add("--coding", nargs="+", type=values.RECORDING, default=[], metavar="PATH", help=help_)
+    help_ = "with --coding: the codec of a model, or the folder of one (default tiny)"
+    add("--codec", type=values.MODEL, default="tiny", metavar="NAME|DIR", help=help_)
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 

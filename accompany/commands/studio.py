@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands.completion import script
 from accompany.commands.console import bar, print_json, say
 from accompany.commands.generate import Load, check_files, describe, describe_scores, read_controls
 from accompany.errors import InputError
@@ -32,7 +32,7 @@ def analyse(args: argparse.Namespace, load: Load) -> None:
     if edited is not None and options:
         raise InputError("The chord file says tempo and key already; unlock them there, or leave --bpm and --key out.")
     Settings(taps=options.get("taps")).check_taps(info(args.vocals).seconds, args.vocals)
-    path = Path(args.out) if args.out else default_path(args.vocals)
+    path = Path(os.path.expanduser(args.out)) if args.out else default_path(args.vocals)
     if path.suffix.lower() != ".json":
         raise InputError(f"--out {path} must end in .json; the picture goes beside it.")
     if path.resolve() == Path(args.vocals).resolve():
@@ -95,6 +95,7 @@ def undo(args: argparse.Namespace, load: Load) -> None:
     from accompany.generation.project import Project
 
     project = Project.open(args.project)
+    project.require_writable()
     name = project.undo()
     files = project.write_files()
     say(f"take {name} again: {' and '.join(map(str, files))}")
@@ -108,6 +109,7 @@ def takes(args: argparse.Namespace, load: Load) -> None:
 
     project = Project.open(args.project)
     if args.choose:
+        project.require_writable()
         project.choose(args.choose)
         project.write_files()
     entries = project.entries()
@@ -142,9 +144,11 @@ def remake(args: argparse.Namespace, load: Load) -> None:
 
 def completion(args: argparse.Namespace, load: Load) -> None:
     """Print completion for a shell."""
+    import shtab
+
     from accompany.commands.parser import build_parser
 
-    sys.stdout.write(script(build_parser(), args.shell))
+    sys.stdout.write(shtab.complete(build_parser(), shell=args.shell) + "\n")
 
 
 def _edit(args: argparse.Namespace, load: Load, work: Edit, check: Callable[[Take], None] | None = None) -> None:
@@ -154,6 +158,7 @@ def _edit(args: argparse.Namespace, load: Load, work: Edit, check: Callable[[Tak
 
     options, _ = read_controls(args)
     project = Project.open(args.project)
+    project.require_writable()
     parent, before = project.current, project.take()
     Settings(args.prompt or "").check_cues(before.seconds + getattr(args, "after", 0.0), "the take")
     if check is not None:

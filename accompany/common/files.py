@@ -1,19 +1,116 @@
-"""Files that appear under their names only when complete, and sums that tell one file from another."""
+"""Files that appear under their names only when complete, and checksums of files."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from accompany.errors import InputError
 
+if TYPE_CHECKING:
+    import numpy as np
+
 PART = ".part"
-"""How the name of a file ends that is still being written; it begins with a dot."""
+"""How the name of a file or folder ends that is still being written; it begins with a dot."""
+_OURS = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part")  # machine, process
+_OLD = re.compile(r"\.[0-9a-f]{32}\.part")  # of releases that did not say whose it was
+_OLD_S = 86_400
+_REFUSED = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENAMETOOLONG,
+    errno.EIO,
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def part_beside(path: Path) -> Path:
+    """A hidden name beside `path` for what becomes it, short, and with the process that it belongs to.
+
+    What dead processes left beside `path` under such names is deleted.
+    """
+    remove_orphans(path.parent)
+    return path.with_name(f".{_machine()}-{os.getpid()}-{uuid.uuid4().hex}{PART}")
+
+
+def remove_orphans(folder: Path) -> None:
+    """Delete what processes of this machine that are dead left half written in a folder."""
+    start = time.monotonic()
+    if start < _NEXT_SWEEP.get(folder, start):
+        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        for name in [entry.name for entry in entries if entry.name.endswith(PART)]:
+            if _is_orphan(folder / name):
+                remove_part(folder / name)
+    # A folder of a hundred thousand files, written one by one, is not read anew for each.
+    end = time.monotonic()
+    _NEXT_SWEEP[folder] = end + 100 * (end - start)
+
+
+def remove_part(path: Path) -> None:
+    """Delete a half-written file or folder, as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+_NEXT_SWEEP: dict[Path, float] = {}
+
+
+@lru_cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
+
+
+def _is_orphan(path: Path) -> bool:
+    owned = _OURS.fullmatch(path.name)
+    if owned is None:
+        return _OLD.fullmatch(path.name) is not None and time.time() - path.lstat().st_mtime > _OLD_S
+    if owned[1] != _machine() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(owned[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+@contextmanager
+def writing_into(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn a disk that is full, or that refuses to be written, into one sentence.
+
+    Raises:
+        InputError: names the file, or `folder` where the system does not say which.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        where = error.filename or folder
+        if error.errno in _FULL:
+            raise InputError(f"The disk is full ({where}); free some space and run again.") from error
+        raise InputError(f"Cannot write {where} ({error.strerror}); choose a folder that is writable.") from error
 
 
 @contextmanager
@@ -30,21 +127,89 @@ def complete(path: Path) -> Iterator[Path]:
 def replacing(path: Path) -> Iterator[Path]:
     """As `complete`, for a path that a user named.
 
+    A symbolic link stays, and what it points to is written.
+
     Raises:
-        InputError: the folder is missing or not writable, or `path` is a folder.
+        InputError: the folder is missing or not writable, the name too long, or `path` is a folder or a device.
     """
-    temporary = _named_by_user(path)
-    with _becoming(path, temporary):
+    target, temporary = _named_by_user(path)
+    with _becoming(target, temporary):
         yield temporary
+
+
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder in which nothing can be written, before the work whose result goes there.
+
+    Where it is missing, the nearest folder above it that is there counts.
+
+    Raises:
+        InputError: it cannot be written in (rights, a full or read-only disk), or something above it is a file.
+    """
+    try:
+        there = Path(folder).absolute()
+        while not _is_there(there):
+            there = there.parent
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
+        tempfile.TemporaryFile(dir=there).close()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot write into {folder} ({reason}); choose another folder that is writable.") from error
 
 
 def check_place(path: Path) -> None:
     """InputError where `replacing` would raise it, before the work that is to be written there."""
-    _named_by_user(path).unlink()
+    _named_by_user(path)[1].unlink()
+
+
+def checked_target(path: Path) -> Path:
+    """The file that is written under a name: where links lead. InputError for a folder, a device or a long name."""
+    if os.path.isdir(path):
+        raise InputError(f"Cannot write {path}: it is a folder; name a file.")
+    target = real_path(path)
+    check_name(target)
+    if target.exists() and not target.is_file():
+        raise InputError(f"Cannot write {path}: it is no ordinary file; give another name.")
+    return target
+
+
+def real_path(path: Path) -> Path:
+    """The path, or where it leads as a symbolic link, whether or not anything is there. InputError for a circle."""
+    check_name(path)
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"Cannot write {path} ({error}); give another name.") from error
+
+
+def check_name(path: Path) -> None:
+    """InputError for a name that is longer than its folder, or the nearest one that is there, takes."""
+    folder = path.parent
+    while not os.path.isdir(folder) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        longest = os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # other systems say so when the file is made
+        return
+    if len(os.fsencode(path.name)) > longest:
+        raise InputError(
+            f"The name {path.name} is longer than the {longest} bytes that the disk takes; give a shorter one."
+        )
+
+
+def _is_there(path: Path) -> bool:
+    """`Path.exists`, but a name that no system takes is an error."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
     """Write an array as `numpy.load` reads it; no half file is ever seen under the name."""
+    import numpy as np
+
     with complete(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, values)
 
@@ -58,12 +223,11 @@ def sha256(path: Path) -> str:
     return found.hexdigest()
 
 
-def _named_by_user(path: Path) -> Path:
-    """As `_beside`, with a sentence for what a user may have named."""
+def _named_by_user(path: Path) -> tuple[Path, Path]:
+    """Where a path leads, and a new file beside that, with a sentence for what a user may have named."""
     try:
-        if path.is_dir():  # OSError for a name that is too long
-            raise InputError(f"Cannot write {path}: it is a folder; name a file.")
-        return _beside(path)
+        target = checked_target(path)
+        return target, _beside(target)
     except OSError as error:
         raise InputError(
             f"Cannot write {path} ({error.strerror}); choose a folder that exists and is writable."
@@ -73,8 +237,7 @@ def _named_by_user(path: Path) -> Path:
 
 
 def _beside(path: Path) -> Path:
-    """A new file whose name is short, however long that of `path` is."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}{PART}")
+    temporary = part_beside(path)
     temporary.touch(exist_ok=False)
     return temporary
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accompany.common.weights import PathLike
+from accompany.common.weights import PathLike, refuse_non_finite
 from accompany.errors import InputError
 
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -45,18 +45,25 @@ def read_state(path: PathLike) -> dict[str, Tensor]:
     """The tensors of a file that `torch.save` wrote: a state, or a training checkpoint that holds one as `state_dict`.
 
     Raises:
-        InputError: the file is missing or broken, asks for anything but tensors and numbers, or holds no state.
+        InputError: the file is missing or broken, asks for anything but tensors and numbers, holds no state, or one
+            with values that are not numbers.
     """
     content = read_checkpoint(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"{path} holds no state of a network (names with tensors); check which file it is.")
-    return {str(name): tensor for name, tensor in content.items()}
+    state = {str(name): tensor for name, tensor in content.items()}
+    refuse_non_finite(state, path)
+    return state
 
 
-def read_checkpoint(path: PathLike) -> Any:
+def read_checkpoint(path: PathLike, names: Mapping[str, Any] | None = None) -> Any:
     """What `torch.save` wrote, as long as it is tensors, numbers, text and containers of them, on the CPU.
+
+    Args:
+        path: the file.
+        names: other names that it may ask for, with what each stands for; text stands for something that is not called.
 
     Raises:
         InputError: the file is missing or broken, or asks for anything else.
@@ -64,9 +71,10 @@ def read_checkpoint(path: PathLike) -> Any:
     _check_file(path)
     dtypes = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
     safe: list[Any] = [np.dtype, *dtypes, *((_SCALAR, f"{module}.scalar") for module in _NUMPY)]
+    safe += [(stands_for, name) for name, stands_for in (names or {}).items()]
     try:
         if _is_new_pickle(path):
-            return _read_new_pickle(path)
+            return _read_new_pickle(path, names or {})
         with torch.serialization.safe_globals(safe), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -78,7 +86,8 @@ def read_kmeans(path: PathLike) -> Tensor:
     """Centroids [V, D] of a scikit-learn k-means that joblib stored, not compressed; float32.
 
     Raises:
-        InputError: the file is missing or broken, asks for anything but k-means and numpy arrays, or has no centroids.
+        InputError: the file is missing or broken, asks for anything but k-means and numpy arrays, has no centroids, or
+            some that are not numbers.
     """
     _check_file(path)
     try:
@@ -92,7 +101,9 @@ def read_kmeans(path: PathLike) -> Tensor:
     centroids = getattr(getattr(loaded, "cluster_centers_", None), "array", None)
     if not isinstance(loaded, _KMeans) or centroids is None or centroids.ndim != 2:
         raise InputError(f"{path} holds no fitted k-means (it has no cluster_centers_); use the published file.")
-    return torch.from_numpy(centroids.astype(np.float32))
+    found = torch.from_numpy(centroids.astype(np.float32))
+    refuse_non_finite({"cluster_centers_": found}, path)
+    return found
 
 
 class _Reader(pickle.Unpickler):
@@ -171,13 +182,14 @@ def _program(archive: zipfile.ZipFile) -> str:
     return next(name for name in archive.namelist() if name.endswith("/data.pkl"))
 
 
-def _read_new_pickle(path: PathLike) -> Any:
+def _read_new_pickle(path: PathLike, names: Mapping[str, Any]) -> Any:
     known: dict[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): collections.OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
         ("torch._utils", "_rebuild_parameter"): lambda data, requires_grad, hooks: data,
     }
     known |= {("torch", name): dtype for name, dtype in _STORAGES.items()}
+    known |= {(name.rpartition(".")[0], name.rpartition(".")[2]): stands_for for name, stands_for in names.items()}
     with zipfile.ZipFile(path) as archive:
         program = _program(archive)
 

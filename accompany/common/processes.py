@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
+from accompany.common.files import require_writable
 from accompany.errors import InputError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _log = logging.getLogger(__name__)
 
@@ -46,18 +55,105 @@ def run_as_process(words: Sequence[str], folder: Path) -> int:
 
 
 @contextmanager
-def only_one_in(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process and what `run_as_process` starts; InputError when others hold it.
+def worker_pool(
+    workers: int, start: Callable[..., None] | None = None, *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end with this one, and at once when the block is left by an exception.
 
-    A command whose starter was killed goes on, and so does its hold.
+    What they were at is lost then: they must write under temporary names. Ctrl-C is left to this process.
+
+    Args:
+        workers: how many.
+        start: called once in each with `arguments`; a function of a module.
     """
-    with open(folder / _LOCK, "w", encoding="utf-8") as lock:
-        _hold(lock.fileno(), folder)
-        os.set_inheritable(lock.fileno(), True)
-        yield
+    # A forked child of a process with running threads may hang, so workers start afresh. Each waits for the end of a
+    # pipe whose other end this process alone has: the system closes it however this process ends.
+    context = multiprocessing.get_context("spawn")
+    theirs, ours = context.Pipe(duplex=False)
+    # What `start` needs, such as torch, is imported after the watch has begun.
+    work = pickle.dumps((start, arguments))
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(theirs, work))
+    try:
+        yield pool
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        ours.close()
+        theirs.close()
 
 
-def _hold(lock: int, folder: Path) -> None:
+def _start_worker(pipe: Connection, work: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
+    start, arguments = pickle.loads(work)
+    if start is not None:
+        start(*arguments)
+
+
+def _end_with(pipe: Connection) -> None:
+    pipe.poll(None)
+    os._exit(1)
+
+
+@contextmanager
+def folder_lock(folder: Path, doing: str) -> Iterator[None]:
+    """Hold a folder for this process and what `run_as_process` starts.
+
+    The system frees it when they end, however they end: a command whose starter was killed goes on, and so does its
+    lock.
+
+    Args:
+        folder: made if missing.
+        doing: what runs here, such as "accompany synth": what another run that wants the folder is shown.
+
+    Raises:
+        InputError: another run holds the folder, or it cannot be written.
+    """
+    require_writable(folder)
+    lock = _lock(folder)
+    try:
+        with lock:
+            with suppress(OSError):  # On a full disk the lock holds without its words.
+                lock.truncate(0)
+                lock.write(f"{doing}, process {os.getpid()}")
+                lock.flush()
+            os.set_inheritable(lock.fileno(), True)
+            yield
+    finally:
+        with suppress(InputError, OSError), _lock(folder):  # and no command that goes on has it
+            (folder / _LOCK).unlink()
+
+
+def _lock(folder: Path) -> TextIO:
+    """The open file that holds a folder. InputError when another process has it, or it cannot be made."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # No link: its words would go to the file that it leads to.
+            opened = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except OSError as error:
+            raise InputError(f"Cannot write {folder / _LOCK} ({error.strerror}); choose another folder.") from error
+        lock = os.fdopen(opened, "r+", encoding="utf-8")
+        try:
+            _hold(lock, folder)
+            if _is_there(folder / _LOCK, lock):
+                return lock
+        except BaseException:
+            lock.close()
+            raise
+        lock.close()  # A run that ended has deleted it since.
+
+
+def _is_there(path: Path, lock: TextIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _hold(lock: TextIO, folder: Path) -> None:
     try:
         import fcntl
     except ModuleNotFoundError:  # Windows
@@ -65,17 +161,17 @@ def _hold(lock: int, folder: Path) -> None:
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise InputError(f"Another run works in {folder}; wait for its end, or choose another folder.") from error
-
-
-def cpu_seconds() -> float:
-    """CPU seconds of this process and of all that it has waited for."""
-    return sum(os.times()[:4])
+    except BlockingIOError as error:
+        running = lock.read(200) or "it does not say which"
+        raise InputError(
+            f"Another run works in {folder} ({running}); wait for its end, or choose another folder."
+        ) from error
+    except OSError:  # some network file systems
+        _log.warning("The file system of %s cannot hold it; see to it that no other run works there.", folder)
 
 
 def peak_memory_mb() -> float | None:
-    """Most memory that this process held so far, in MB of a million bytes; None where the system does not tell."""
+    """Most memory that this process held so far, in MB of a million bytes; None where the system does not say."""
     with suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return round(int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6, 1)

@@ -13,7 +13,7 @@ import os
 import pickle
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from accompany.common.config import from_dict, read_json, to_dict, write_json
+from accompany.common.config import did_you_mean, from_dict, read_json, to_dict, write_json
 from accompany.common.files import complete
 from accompany.common.hub import is_hub_id, pull
 from accompany.errors import InputError
@@ -54,6 +54,22 @@ _KNOWN_LICENSES = {
 # Buffers that follow from the config, of which files hold some or others from release to release; and the averages
 # that EnCodec's codebooks are updated from, which nothing reads but its training.
 CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked", "codebook.embed_avg")
+# Fields of published configs that transformers of today no longer lists, and those of MERT's own code, in which its
+# released networks are plain HuBERT.
+_OLD_FIELDS = """
+    _name_or_path add_cross_attention architectures attn_implementation auto_map bad_words_ids begin_suppress_tokens
+    bos_token_id chunk_size_feed_forward classifier_dropout cross_attention_hidden_size decoder_start_token_id
+    diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
+    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id fusion_num_hidden_layers
+    gradient_checkpointing id2label is_decoder is_encoder_decoder label2id length_penalty max_length min_length
+    model_type no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions
+    output_hidden_states output_scores pad_token_id position_embedding_type prefix problem_type pruned_heads
+    remove_invalid_values repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens
+    task_specific_params temperature tf_legacy_loss tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p
+    torch_dtype torchscript transformers_version typical_p use_bfloat16 use_cache
+    attention_relax deepnorm feature_extractor_cqt feature_extractor_cqt_bins label_rate sample_rate
+    _commit_hash enable_patch_fusion fusion_hidden_size hidden_size num_attention_heads num_hidden_layers
+"""
 _BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
 
 
@@ -68,6 +84,7 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
     """
     folder = resolve_folder(path_or_id)
     try:
+        _check_config(cls.config_class, path_or_id)
         with _quiet_transformers():
             loaded: Any = cls.from_pretrained(
                 folder,
@@ -76,15 +93,58 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
                 ignore_mismatched_sizes=True,
                 dtype=torch.float32,
             )
-    except _BROKEN_WEIGHTS as error:
-        raise InputError(f"Cannot load {cls.__name__} from {path_or_id}: {_first_line(error)}") from error
+    except (*_BROKEN_WEIGHTS, InputError) as error:
+        raise InputError(f"Cannot load {cls.__name__} from {path_or_id}: {_first_line(error)}.") from error
     model, report = loaded
+    _refuse_non_finite_model(model, folder)
     missing, unexpected = (
         [key for key in report[kind] if not key.endswith(CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
     )
     refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
     log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
     return typing.cast(ModelT, model.float().eval().requires_grad_(False))
+
+
+def _check_config(schema: Any, path_or_id: PathLike) -> None:
+    """Refuse unknown fields of a `transformers` model, which keeps them without a word."""
+    content = check_fields(path_or_id, CONFIG_NAME, _known_fields(schema))
+    for name, part in schema.sub_configs.items():
+        if isinstance(content.get(name), dict):
+            refuse_unknown_fields(Path(path_or_id) / CONFIG_NAME, content[name], _known_fields(part))
+
+
+def check_fields(path_or_id: PathLike, name: str, known: Iterable[str]) -> dict[str, Any]:
+    """The content of a folder's JSON file; empty without one, and for a hub id, whose files nobody has edited.
+
+    Raises:
+        InputError: the file is broken, or has a field that is not known (named).
+    """
+    path = Path(path_or_id).expanduser() / name
+    if not path.is_file():
+        return {}
+    content = read_mapping(path)
+    refuse_unknown_fields(path, content, known)
+    return content
+
+
+def _known_fields(schema: Any) -> set[str]:
+    return {*schema().to_dict(), *schema.attribute_map, *_OLD_FIELDS.split()}
+
+
+def read_mapping(path: PathLike) -> dict[str, Any]:
+    """The names and values of a JSON file; InputError names it when it is missing, broken or holds something else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold names with values, as accompany wrote it; use a whole copy of the model.")
+    return content
+
+
+def refuse_unknown_fields(path: PathLike, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise InputError that names the first field of a file that is not known, and what it may have meant."""
+    known = sorted(known)
+    for field in given:
+        if field not in known:
+            raise InputError(f"{path} has an unknown field '{field}'{did_you_mean(field, known) or '; take it out.'}")
 
 
 def save_half(model: PreTrainedModel, folder: PathLike) -> None:
@@ -97,7 +157,7 @@ def save_half(model: PreTrainedModel, folder: PathLike) -> None:
 
 def save_transformers(model: PreTrainedModel, folder: PathLike, state: Mapping[str, Tensor] | None = None) -> None:
     """Write a `transformers` model in the published format, with another state than its own where one is given."""
-    with _quiet_transformers():
+    with _quiet_transformers(), _errors_of_the_system(folder):
         model.save_pretrained(folder, state_dict=None if state is None else dict(state))
     for path in Path(folder).glob("*.safetensors"):
         path.chmod(0o644)  # transformers writes them for the owner alone
@@ -131,8 +191,13 @@ def load_module(cls: type[ModuleT], folder: PathLike, *, license: str | None = N
         InputError: a file is missing or broken, or keys or shapes differ (named).
     """
     folder = Path(folder)
+    values = read_mapping(folder / CONFIG_NAME)
+    try:
+        config: Any = from_dict(config_type(cls), values)
+    except InputError as error:
+        raise InputError(f"In {folder / CONFIG_NAME}: {error}") from error
     with _Unfilled():
-        module = cls(from_dict(config_type(cls), read_json(folder / CONFIG_NAME)))
+        module = cls(config)
     load_state(module, read_state(folder / WEIGHTS_NAME), folder)
     log_license(cls.__name__, folder, license or find_license(folder, folder))
     return module.eval().requires_grad_(False)
@@ -171,19 +236,60 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], source: PathLike)
 
 
 def read_state(path: PathLike) -> dict[str, Tensor]:
-    """Read a safetensors file; InputError names it when it is missing or broken."""
+    """Read a safetensors file; InputError names it when it is missing or broken, or a tensor in it is."""
     try:
-        return load_file(path)
+        state = load_file(path)
+        refuse_non_finite(state, path)
+        return state
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"Cannot read the weights {path} ({_first_line(error)}); check that the download is complete."
         ) from error
 
 
+def refuse_non_finite(state: Mapping[str, Tensor], source: PathLike) -> None:
+    """Raise InputError that names a tensor with a value that is infinite or not a number, in float32, unless all are.
+
+    A sum is such a value if one of its terms is, and costs little more than to read the tensor.
+    """
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or torch.isfinite(tensor.sum(dtype=torch.float32)):
+            continue
+        if not torch.isfinite(tensor.float()).all():  # and not only a sum beyond the range
+            raise InputError(
+                f"The weights in {source} are broken: '{name}' has values that are infinite or not numbers; "
+                "use a whole copy of the file."
+            )
+
+
+def _refuse_non_finite_model(model: nn.Module, folder: Path) -> None:
+    """As `refuse_non_finite`, with the file that has the tensor, which may have another name there."""
+    try:
+        refuse_non_finite(model.state_dict(), folder)
+    except InputError:
+        for path in sorted(folder.glob("*.safetensors")):
+            read_state(path)
+        raise
+
+
 def save_state(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str, str] | None = None) -> None:
     """Write safetensors; no half file is ever seen under the name."""
     with complete(Path(path)) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary, metadata)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        with _errors_of_the_system(path):
+            save_file(tensors, temporary, metadata)
+
+
+@contextlib.contextmanager
+def _errors_of_the_system(path: PathLike) -> Iterator[None]:
+    """Safetensors' own error for a full disk and the like, as the OSError that it stands for."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error
 
 
 def make_folder(folder: PathLike) -> Path:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from accompany.data.jobs import Stage
+from accompany.data.stage import Stage
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)

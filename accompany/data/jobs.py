@@ -6,41 +6,19 @@ models there) and is then a function of one argument.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from accompany.common.processes import worker_pool
+from accompany.data.stage import Stage
 from accompany.errors import InputError
 
 JobT = TypeVar("JobT")
 
-Worker = Callable[[Any], Any]
-
 _AHEAD = 2
 """Jobs that a worker process may be ahead of what is taken from it, so that results do not pile up in memory."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of the work.
-
-    Attributes:
-        make: called once in each process with `arguments`; loads what the step needs and returns the function that does
-            it for one job. A function of a module, so that other processes find it.
-        heavy: it runs models: on a cluster it gets processes (and GPUs, where there are any) of its own that stay.
-        here: on this machine it runs in this process, fed by the stages before it: for a model on a GPU.
-    """
-
-    make: Callable[..., Worker]
-    arguments: tuple[Any, ...] = ()
-    heavy: bool = False
-    here: bool = False
 
 
 def run_stages(
@@ -54,7 +32,7 @@ def run_stages(
     unit: str = "song",
     size: Callable[[JobT], int] = lambda job: 1,
     hours: Callable[[Any], float] | None = None,
-) -> Iterator[tuple[JobT, Any]]:
+) -> Generator[tuple[JobT, Any]]:
     """Yield each job with its result: in order on this machine, as they come from a cluster.
 
     Args:
@@ -115,8 +93,7 @@ class Chain:
 
 
 def _pool(jobs: Sequence[Any], stages: Sequence[Stage], workers: int) -> Iterator[Any]:
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, initializer=_start, initargs=(tuple(stages),)) as pool:
+    with worker_pool(workers, _start, tuple(stages)) as pool:
         waiting: deque[Any] = deque()
         try:
             for job in jobs:
@@ -130,9 +107,6 @@ def _pool(jobs: Sequence[Any], stages: Sequence[Stage], workers: int) -> Iterato
                 "A worker process died, most often for lack of memory; run again with fewer --workers: what was done "
                 "before stays good."
             ) from error
-        finally:
-            # Reached early on an error or Ctrl-C: jobs that wait are not begun.
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 _chain: Chain | InputError | None = None
@@ -142,20 +116,11 @@ def _start(stages: tuple[Stage, ...]) -> None:
     import torch
 
     global _chain
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     try:
         _chain = Chain(stages)
     except InputError as error:  # raised here it would pass for the death of the process
         _chain = error
-
-
-def _end_with_parent() -> None:
-    """A worker whose starter was killed would wait for jobs for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(job: Any) -> Any:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from accompany.common.hub import pull_text_files
 from accompany.common.weights import (
     PathLike,
+    check_fields,
     find_license,
     load_transformers,
     log_license,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
 _BATCH = 32
+_PUBLISHED_FIELDS = ("chunk_length_s", "feature_extractor_type", "n_fft", "processor_class")
 _CHARACTERS_PER_TOKEN = 40
 _TOKENIZER = "roberta-base"
 _TOKENIZER_ID = "FacebookAI/roberta-base"
@@ -57,12 +59,14 @@ class Clap(nn.Module):
             return cls._from_original(original, license)
         folder = resolve_folder(path_or_id)
         model = load_transformers(ClapModel, path_or_id, license=license)
+        check_fields(path_or_id, "preprocessor_config.json", {*ClapFeatureExtractor().to_dict(), *_PUBLISHED_FIELDS})
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # the tokenizers' own errors are plain exceptions
             raise InputError(
-                f"{path_or_id} lacks CLAP's tokenizer or preprocessor_config.json; copy all files of the checkpoint."
+                f"{path_or_id} lacks CLAP's tokenizer or preprocessor_config.json, or they are broken; copy all files "
+                "of the checkpoint."
             ) from error
         return cls(model, tokenizer, extractor)
 
@@ -102,7 +106,7 @@ class Clap(nn.Module):
 
     @property
     def window_s(self) -> float:
-        """Seconds of audio that the network hears at once."""
+        """Seconds of audio that the network takes at once."""
         return float(self._extractor.max_length_s)
 
     @torch.no_grad()
@@ -162,7 +166,7 @@ class Clap(nn.Module):
             [clip.cpu().numpy() for clip in audio], sampling_rate=self.sample_rate, return_tensors="pt"
         )
         mels = torch.as_tensor(features["input_features"]).float().to(self._device)
-        # The extractor picks a random clip as "longer" when none is; here no window is longer than the network hears.
+        # The extractor picks a random clip as "longer" when none is; here no window is longer than the network takes.
         longer = torch.zeros(len(audio), 1, dtype=torch.bool, device=self._device)
         return functional.normalize(
             _pooled(self.model.get_audio_features(input_features=mels, is_longer=longer)), dim=-1

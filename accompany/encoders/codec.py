@@ -181,12 +181,12 @@ class Codec(nn.Module):
         piece = max(1, round(chunk_s * self.sample_rate / self.hop))
         n_frames = math.ceil(audio.shape[-1] / self.hop)
 
-        def listen(first: int, last: int) -> Tensor:
+        def features(first: int, last: int) -> Tensor:
             begin, end = max(0, first - context), last + context
             states = before(audio[..., begin * self.hop : end * self.hop])
             return states[..., first - begin : last - begin]
 
-        states = _Recurrent(lstm, listen, n_frames, piece)
+        states = _Recurrent(lstm, features, n_frames, piece)
         latents = _in_pieces(lambda begin, end: after(states(begin, end)), n_frames, piece, context, 1)
         return self._quantize(latents)
 
@@ -222,12 +222,12 @@ class Codec(nn.Module):
         assert self._chunk is not None
         last = min(first + self._chunk, n_codes)
         begin = max(first - _SEAM_CODES, 0)
-        heard = audio[..., begin * self.hop : (last + _SEAM_CODES) * self.hop]
+        samples = audio[..., begin * self.hop : (last + _SEAM_CODES) * self.hop]
         if not self.model.config.normalize:
-            return self._quantize(self.model.encoder(heard))[..., first - begin :][..., : last - first]
+            return self._quantize(self.model.encoder(samples))[..., first - begin :][..., : last - first]
         own = audio[..., first * self.hop : last * self.hop]
         level = own.mean(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() + 1e-8
-        codes = self._quantize(self.model.encoder(heard / level))[..., first - begin :][..., : last - first]
+        codes = self._quantize(self.model.encoder(samples / level))[..., first - begin :][..., : last - first]
         return torch.cat([self._level_codes(level).expand(-1, 1, codes.shape[-1]), codes], dim=1)
 
     def _decode_chunks(self, codes: Tensor, chunk: int) -> Tensor:

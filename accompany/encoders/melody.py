@@ -116,14 +116,14 @@ class Melody(nn.Module):
     def _salience(self, audio: Tensor, n_frames: int) -> Tensor:
         """[B, F, 37]: folded salience scaled by voicing, and voicing."""
 
-        def listen(magnitudes: Tensor) -> Tensor:
+        def features(magnitudes: Tensor) -> Tensor:
             compressed = magnitudes.sqrt()
             strength = functional.relu(compressed @ self.comb)
             return torch.cat([strength, compressed.mean(-1, keepdim=True)], dim=-1)
 
         def fold(magnitudes: Tensor) -> Tensor:
             """[B, 2 F, bins] of half frames to [B, F, 37]."""
-            halves = listen(magnitudes)
+            halves = features(magnitudes)
             strength, level = halves.unflatten(1, (-1, 2)).mean(2).split([_CANDIDATES, 1], dim=-1)
             peak = strength.amax(-1, keepdim=True)
             voicing = (peak / level.clamp_min(1e-9) - _VOICING_FLOOR) / (_VOICING_FULL - _VOICING_FLOOR)
@@ -162,6 +162,6 @@ class Melody(nn.Module):
 
 
 def _loud_rms(rms: Tensor) -> Tensor:
-    """[B]: level of the loud frames of `rms` [B, F]: its mean weighted by energy; a click hardly moves it."""
+    """[B]: level of the loud frames of `rms` [B, F]: its mean weighted by energy; a click hardly changes it."""
     power = rms.square()
     return (power * rms).sum(-1) / power.sum(-1).clamp_min(1e-20)

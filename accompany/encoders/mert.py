@@ -15,10 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from accompany.audio import frame_count
-from accompany.common.config import read_json
-from accompany.common.weights import PathLike, load_transformers, resolve_folder
+from accompany.common.weights import PathLike, check_fields, load_transformers, read_mapping, resolve_folder
 from accompany.encoders.spectral import padded_slice
 from accompany.errors import InputError
+
+_PREPROCESSOR = (
+    "do_normalize", "feature_extractor_type", "feature_size", "padding_side", "padding_value", "processor_class",
+    "return_attention_mask", "sampling_rate",
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from transformers import HubertModel
@@ -88,6 +92,7 @@ class Mert(nn.Module):
         from transformers import HubertModel
 
         folder = resolve_folder(path_or_id)
+        check_fields(path_or_id, "preprocessor_config.json", _PREPROCESSOR)
         sample_rate, normalize = _read_preprocessor(folder)
         model = load_transformers(HubertModel, path_or_id, license=license)
         return cls(model, sample_rate=sample_rate, layer=layer, frame_rate=frame_rate, normalize=normalize)
@@ -166,7 +171,7 @@ def _read_preprocessor(folder: Path) -> tuple[int, bool]:
     """Sample rate and whether clips are normalised, from the preprocessor's config or the model's."""
     for name, key in (("preprocessor_config.json", "sampling_rate"), ("config.json", "sample_rate")):
         if (folder / name).is_file():
-            values = read_json(folder / name)
+            values = read_mapping(folder / name)
             if key in values:
                 return int(values[key]), bool(values.get("do_normalize", False))
     raise InputError(f"{folder} states no sampling_rate in preprocessor_config.json; add the file of the checkpoint.")

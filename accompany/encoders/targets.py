@@ -44,7 +44,7 @@ def chroma(audio: Tensor, sample_rate: int, frame_rate: float, n_frames: int | N
 
 
 def bass_chroma(audio: Tensor, sample_rate: int, frame_rate: float, n_frames: int | None = None) -> Tensor:
-    """Pitch class of the lowest voice: fundamentals from C1 (33 Hz) to B3, heard by their first harmonics.
+    """Pitch class of the lowest voice: fundamentals from C1 (33 Hz) to B3, found by their first harmonics.
 
     Returns:
         [B, F, 12], C first, Euclidean norm 1 (0 in silence).

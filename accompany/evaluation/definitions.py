@@ -67,21 +67,6 @@ CATALOGUE = {
         f"{_MIR_EVAL}; key profiles: Krumhansl 1990",
         beware="a copy of the vocal has the right key",
     ),
-    "apa": Figure(
-        "music",
-        "accompaniment prompt adherence, 0 to 1: how much nearer the row's mixes with the vocals lie to the true mixes "
-        "than to mixes with wrong vocals (Fréchet distances on LAION-CLAP, 5 s at a time)",
-        "Grachten and Nistal, ICASSP 2025, arXiv 2503.06346; package audio-metrics",
-        beware="the truth is its own reference and scores 1; silence scores as a copy of the vocal does; sound counts "
-        "too: compare with another song's truth; no interval",
-    ),
-    "cocola": Figure(
-        "music",
-        "COCOLA score of vocal and output: how alike a network finds them that was trained to tell parts of one mix "
-        "from parts of others; no bounds, mean over 5 s chunks",
-        "Ciranni et al., arXiv 2404.16969",
-        beware="a copy of the vocal fits the vocal too: see its row",
-    ),
     "consonance": Figure(
         "music",
         "log2 of energy at the sung pitch class over the mean of the twelve",
@@ -181,22 +166,6 @@ CATALOGUE = {
         LOWER,
         "as fd_clap",
     ),
-    "fad_clap_inf": Figure(
-        "sound",
-        "Fréchet distance on LAION-CLAP's music model (10 s stretches, a second apart), extrapolated to endlessly many "
-        "stretches of the row (FAD-inf) from 500 on, where there are fewer than 1,000 from half of them on; the truth "
-        "stays as it is; the interval is that of the plain distance",
-        f"{_FADTK}; embeddings: Wu et al., arXiv 2211.06687",
-        LOWER,
-        "deaf to the singer: another song's truth scores about 0; few clips are too few, and can score below 0",
-    ),
-    "fad_vggish_inf": Figure(
-        "sound",
-        "the same on VGGish (0.96 s stretches)",
-        f"{_FADTK}; embeddings: Hershey et al., ICASSP 2017",
-        LOWER,
-        "as fad_clap_inf; VGGish hears little of music",
-    ),
     "voice_leak_db": Figure(
         "sound",
         "energy of what the separator takes for a voice in the output, over that of the whole, in dB",
@@ -235,5 +204,5 @@ CATALOGUE = {
 FIGURES = {name: figure.whole for name, figure in CATALOGUE.items()}
 """Each figure's definition as text, in the order of the report."""
 
-FROM_ALL_CLIPS = ("fd_clap", "fd_mert", "fad_clap_inf", "fad_vggish_inf", "apa")
+FROM_ALL_CLIPS = ("fd_clap", "fd_mert")
 """Figures of a row as a whole, not means over clips."""

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from accompany.audio import replacing
 from accompany.common.config import read_json, write_json
+from accompany.common.files import require_writable
 from accompany.errors import InputError
+from accompany.evaluation.clips import check_empty, save_clips
 from accompany.evaluation.definitions import CATALOGUE, FIGURES, GROUPS
 from accompany.evaluation.ears import Ears, Embedded, clap_score, distance_of_rows, diversity, embed, voice_leak_db
 from accompany.evaluation.figures import (
@@ -32,9 +34,6 @@ from accompany.evaluation.figures import (
 )
 from accompany.evaluation.folders import Against, read_against
 from accompany.evaluation.metrics import track_beats
-from accompany.evaluation.outside.asking import Heard as HeardOutside
-from accompany.evaluation.outside.asking import ask_all
-from accompany.evaluation.outside.tools import read_outside
 from accompany.evaluation.page import as_table, write_page
 from accompany.evaluation.rows import (
     DEGENERATE,
@@ -70,7 +69,7 @@ class EvaluationConfig:
         players: clips that the page shows and plays.
         against: outputs of other systems, each `NAME=DIR`.
         seeds: takes of every clip; the figures are those of the first, the others say how diverse they are.
-        outside: packages in other environments that add their figures, each `TOOL=PYTHON[,KEY=VALUE...]`.
+        save_clips: folder that gets the clips of every row as files (`accompany.evaluation.clips`); empty for none.
     """
 
     seconds: float = 10.0
@@ -80,7 +79,7 @@ class EvaluationConfig:
     players: int = 12
     against: tuple[str, ...] = ()
     seeds: int = 1
-    outside: tuple[str, ...] = ()
+    save_clips: str = ""
 
     def __post_init__(self) -> None:
         if not self.seconds >= 2.0:
@@ -104,14 +103,16 @@ def evaluate(
 
     Raises:
         InputError: no usable song, `report_dir` is a file, a folder of `against` that is none or fits no clip, or a
-            package of `outside` that cannot be loaded.
+            folder of `save_clips` that holds something.
     """
     config = config or EvaluationConfig()
     out = Path(report_dir)
     if out.exists() and not out.is_dir():
         raise InputError(f"--report '{out}' is a file; name a folder.")
+    require_writable(out)
     others = read_against(config.against, ROWS)
-    tools = read_outside(config.outside, config.seconds)
+    if config.save_clips:
+        check_empty(config.save_clips)
     clips = load_clips(folders, sample_rate=band.sample_rate, seconds=config.seconds, limit=config.limit or None)
     judge = find_judge(config.judge)
     clips = [with_beats(clip, judge) for clip in clips]
@@ -126,15 +127,14 @@ def evaluate(
     for i in tqdm(range(len(clips)), desc="Measuring", unit="clip"):
         measured.add(i, list(contest.rows()))
     out.mkdir(parents=True, exist_ok=True)
-    report = _written(measured, HeardOutside(), config, out)
-    if tools:  # They may take hours: what is known by now is kept before.
-        report = _written(measured, ask_all(tools, contest, out, config.seed), config, out)
-    return report
+    if config.save_clips:
+        save_clips(contest, config.save_clips)
+    return _written(measured, config, out)
 
 
-def _written(measured: _Measured, outside: HeardOutside, config: EvaluationConfig, out: Path) -> dict[str, Any]:
+def _written(measured: _Measured, config: EvaluationConfig, out: Path) -> dict[str, Any]:
     """The content of the report, written into `out` as JSON, table and page."""
-    report, contest = _report(measured, outside, config), measured.contest
+    report, contest = _report(measured, config), measured.contest
     write_json(out / "report.json", report)
     with replacing(out / "report.md") as part:
         part.write_text(as_table(report), encoding="utf-8")
@@ -143,15 +143,12 @@ def _written(measured: _Measured, outside: HeardOutside, config: EvaluationConfi
     return report
 
 
-def _report(measured: _Measured, outside: HeardOutside, config: EvaluationConfig) -> dict[str, Any]:
+def _report(measured: _Measured, config: EvaluationConfig) -> dict[str, Any]:
     contest, judge = measured.contest, measured.judge
     clips, names = contest.clips, contest.rows()
-    for name, figures in outside.clips.items():
-        measured.add_figures(name, figures)
     rows = {name: summarise(measured.values[name], config.seed) for name in names}
-    for found in (measured.distances(config.seed), outside.rows):
-        for name, distances in found.items():
-            rows[name] |= distances
+    for name, distances in measured.distances(config.seed).items():
+        rows[name] |= distances
     return {
         "model": contest.band.name,
         "clips": len(clips),
@@ -161,7 +158,7 @@ def _report(measured: _Measured, outside: HeardOutside, config: EvaluationConfig
             "figures": FIGURES,
             "groups": {group: [name for name, each in CATALOGUE.items() if each.group == group] for group in GROUPS},
         },
-        "notes": _notes(contest) + outside.notes,
+        "notes": _notes(contest),
         "rows": rows,
         "prompt of another clip": _floor_of_obedience(contest, judge, measured.styles),
         "families": measured.families(),
@@ -225,13 +222,6 @@ class _Measured:
             output = self.contest.output(name, index)
             if output is not None:
                 self.values[name].append({**self._one(name, index, output, heard, truth), "clip": clip.name})
-
-    def add_figures(self, name: str, figures: Mapping[str, Sequence[float | None]]) -> None:
-        """Add figures of a row, one for each of its clips in their order; None where a clip has none."""
-        for figure, column in figures.items():
-            for values, value in zip(self.values[name], column, strict=True):
-                if value is not None:
-                    values[figure] = value
 
     def _one(self, name: str, index: int, output: Output, heard: Heard, truth: Embedded) -> dict[str, float]:
         clip, sound, rate = output.clip, output.sound, output.clip.sample_rate

@@ -1,7 +1,7 @@
-"""What is heard in a vocal, as JSON that can be edited: tempo, beats, key, chords and sections, each with a lock.
+"""Analysis of a vocal as JSON that can be edited: tempo, beats, key, chords and sections, each with a lock.
 
-What is locked is played as it stands in the file; what is unlocked is heard again around it. `accompany analyse` writes
-everything locked.
+What is locked is played as it stands in the file; what is unlocked is predicted anew around it. `accompany analyse`
+writes everything locked.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from accompany.common.checks import check_number, shown
 from accompany.common.config import read_json, save_json
 from accompany.errors import InputError
 from accompany.generation.pipeline import extract_features
-from accompany.generation.planning import LONGEST_S, Known, check_plan, hear, make_plan
+from accompany.generation.planning import Known, make_plan, predict_plan
 from accompany.generation.prompts import Section
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
 from accompany.music.harmony import key_index, key_label
-from accompany.music.plan import Plan
+from accompany.music.plan import LONGEST_S, Plan, check_plan
 
 if TYPE_CHECKING:
     from accompany.models.bundles import Bundle
@@ -34,14 +34,14 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class Analysis:
-    """A plan with its sections, and which of its parts may be heard again.
+    """A plan with its sections, and which of its parts may be predicted anew.
 
     Attributes:
         plan: beats, bars, chords, key.
         sections: (start_s, end_s, name), guesses: see `accompany.generation.sections`.
         seconds: length of the vocal.
-        open_parts: any of "tempo", "beats", "key": to be heard again.
-        open_chords: places in the plan's chords that are to be heard again.
+        open_parts: any of "tempo", "beats", "key": to be predicted anew.
+        open_chords: places in the plan's chords that are to be predicted anew.
     """
 
     plan: Plan
@@ -146,8 +146,8 @@ class Analysis:
         return cls(plan, sections, seconds, is_open, open_chords)
 
 
-def listen_to(bundle: Bundle, voice: np.ndarray, settings: Settings, edited: Analysis | None = None) -> Analysis:
-    """Listen to a voice [1, T] at the codec's rate, around what the settings and an edited analysis say."""
+def analyze_vocal(bundle: Bundle, voice: np.ndarray, settings: Settings, edited: Analysis | None = None) -> Analysis:
+    """Analyze a voice [1, T] at the codec's rate, around what the settings and an edited analysis say."""
     import torch
 
     with torch.inference_mode():
@@ -155,7 +155,7 @@ def listen_to(bundle: Bundle, voice: np.ndarray, settings: Settings, edited: Ana
         if edited is None:
             plan = make_plan(bundle.listener, features, settings)
         else:
-            plan = edited.plan if edited.is_locked else hear(bundle.listener, features, edited.known)
+            plan = edited.plan if edited.is_locked else predict_plan(bundle.listener, features, edited.known)
     melody = features[0, :, : bundle.melody.dim].float().cpu().numpy()
     sections = edited.sections if edited and edited.sections else find_sections(melody, bundle.melody.frame_rate, plan)
     return Analysis(plan, sections, voice.shape[-1] / bundle.codec.sample_rate)
@@ -168,7 +168,7 @@ def shorten(chords: Sequence[tuple[float, float, str]], most: int = 8) -> str:
 
 
 def default_path(vocals: str | os.PathLike[str]) -> Path:
-    """Where `accompany analyse` writes for a vocal unless told otherwise."""
+    """Where `accompany analyse` writes for a vocal by default."""
     return Path(f"{Path(vocals).stem}.analysis.json")
 
 

@@ -176,7 +176,7 @@ def cover(grid: Grid, n_codes: int) -> list[Window]:
 def prepare(
     bundle: LlambadaBundle, vocal: np.ndarray, settings: Settings, grid: Grid, n_units: int, n_codes: int
 ) -> Song:
-    """The vocal [1, T] as both encoders hear it, silence behind it, the prompt's codes, and room for the band's."""
+    """The vocal [1, T] as both encoders take it, silence behind it, the prompt's codes, and room for the band's."""
     rate, device = bundle.codec.sample_rate, bundle.device
     mean, deviation = float(vocal.mean(dtype=np.float64)), float(vocal.std(dtype=np.float64))
     normalised = ((vocal - mean) / max(deviation, _QUIETEST)).astype(np.float32)
@@ -210,8 +210,8 @@ def compose(
     MERT's convolutions pad nothing, as in training: ten seconds of voice have 499 codes, ten of the band 500.
     """
     per_unit = bundle.mert.sample_rate // grid.rate
-    heard = slice(part.start * per_unit, part.stop * per_unit)
-    codes = [bundle.semantic_codes.encode(bundle.mert.hidden_states(song.for_mert[:, heard])) for song in songs]
+    samples = slice(part.start * per_unit, part.stop * per_unit)
+    codes = [bundle.semantic_codes.encode(bundle.mert.hidden_states(song.for_mert[:, samples])) for song in songs]
     start, done, stop = (edge * grid.semantic for edge in (part.start, part.keep_from, part.stop))
     stage = bundle.token_semantic
     own = stage.config.sampling
@@ -233,12 +233,12 @@ def play(bundle: LlambadaBundle, grid: Grid, part: Window, songs: Sequence[Song]
     the longest vocal."""
     per_unit = bundle.codec.sample_rate // grid.rate
     sounding = slice(part.start * per_unit, part.stop * per_unit)
-    heard = [bundle.codec.encode(song.for_codec[..., sounding]).to(bundle.device) for song in songs]
+    vocal_tokens = [bundle.codec.encode(song.for_codec[..., sounding]).to(bundle.device) for song in songs]
     start, done, stop = (edge * grid.codec for edge in (part.start, part.keep_from, part.stop))
     stop = min(stop, max(song.n_codes for song in songs))
     composed = slice(part.start * grid.semantic, part.stop * grid.semantic)
     made = bundle.token_coarse.generate(
-        [torch.cat([song.semantic[..., composed] for song in songs]), torch.cat(heard)],
+        [torch.cat([song.semantic[..., composed] for song in songs]), torch.cat(vocal_tokens)],
         stop - start,
         seeds=[0] * len(songs),
         prefix=torch.cat([song.tokens[..., start:done] for song in songs]),

@@ -1,42 +1,35 @@
-"""The plan of a song from what is heard and what is known: tempo, tapped beats, key, chords, parts of another plan."""
+"""The plan of a song from predictions and what is known: tempo, tapped beats, key, chords, parts of another plan."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from accompany.common.checks import check_number, check_text, check_whole
-from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.music.chord_decoding import Chord, overlay
-from accompany.music.harmony import N_KEYS, chord_pitch_classes, diatonic_chords, key_index, key_label, majmin
+from accompany.music.harmony import N_KEYS, diatonic_chords, key_label, majmin, read_chords
 from accompany.music.plan import Plan
 from accompany.stages.listener import Listener, ListenerOutput
 
 _BEATS_PER_BAR = 4
 _TONIC_BONUS = 0.1
-_SHORTEST_BEAT_S = 0.05
-LONGEST_S = 7 * 24 * 3600.0
-_MOST_BEATS_PER_BAR = 64
-_TEMPI_BPM = (10, 1000)
 
 
 @dataclass(frozen=True)
 class Known:
-    """Parts of a plan that are kept; what is left open is heard.
+    """Parts of a plan that are kept; what is left open is predicted.
 
     Attributes:
         bpm: tempo.
         beats_s, downbeats_s: the whole grid, in place of the tempo.
         beats_per_bar: of that grid.
         key: such as `A:min`.
-        chords: stretches that are kept; between them chords are heard.
+        chords: stretches that are kept; between them chords are predicted.
     """
 
     bpm: float | None = None
@@ -56,7 +49,7 @@ def make_plan(listener: Listener, features: Tensor, settings: Settings) -> Plan:
     if settings.taps is not None:
         beats, downbeats = tapped_grid(settings.taps, seconds)
         known = dataclasses.replace(known, bpm=None, beats_s=beats, downbeats_s=downbeats)
-    plan = hear(listener, features, known)
+    plan = predict_plan(listener, features, known)
     if settings.chords is None:
         return plan
     chords = lay_chords(settings.chords, plan, seconds)
@@ -65,12 +58,12 @@ def make_plan(listener: Listener, features: Tensor, settings: Settings) -> Plan:
     )
 
 
-def hear(listener: Listener, features: Tensor, known: Known) -> Plan:
-    """The plan that is heard in features [1, F, Dv], around what is known."""
-    heard = listener.listen(features)
+def predict_plan(listener: Listener, features: Tensor, known: Known) -> Plan:
+    """The plan predicted from features [1, F, Dv], around what is known."""
+    output = listener.analyze(features)
     if not known.beats_s:
-        return listener.plan(heard, bpm=known.bpm, key=known.key, chords=known.chords or None)
-    return _on_grid(listener, heard, known)
+        return listener.plan(output, bpm=known.bpm, key=known.key, chords=known.chords or None)
+    return _on_grid(listener, output, known)
 
 
 def tapped_grid(taps: Sequence[float], seconds: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -83,29 +76,6 @@ def tapped_grid(taps: Sequence[float], seconds: float) -> tuple[tuple[float, ...
     tail = times[-1] + interval * np.arange(1, after + 1)
     beats = np.concatenate([lead, times, tail])
     return tuple(beats.tolist()), tuple(beats[before % _BEATS_PER_BAR :: _BEATS_PER_BAR].tolist())
-
-
-def read_chords(text: str) -> list[list[str]]:
-    """Bars of chord labels.
-
-    Args:
-        text: `C G Am F` has one chord a bar; with bar lines, `C | Dm G | Am`, the chords of a bar share it evenly. `%`
-            repeats the bar or chord before.
-
-    Raises:
-        InputError: nothing there, or a label that is no chord.
-    """
-    bars = [bar.split() for bar in text.split("|") if bar.strip()] if "|" in text else [[word] for word in text.split()]
-    if not bars:
-        raise InputError("The chords are empty; write them as in 'C G Am F', one a bar.")
-    last: str | None = None
-    for bar in bars:
-        for place, label in enumerate(bar):
-            if label == "%" and last is not None:
-                bar[place] = last
-            chord_pitch_classes(bar[place])
-            last = bar[place]
-    return bars
 
 
 def lay_chords(text: str, plan: Plan, seconds: float) -> tuple[Chord, ...]:
@@ -147,46 +117,6 @@ def _key_of_bars(text: str) -> str:
     return key_of([(0.0, 1.0 / len(bar), label) for bar in read_chords(text) for label in bar])
 
 
-def plan_from_dict(values: Mapping[str, Any]) -> Plan:
-    """A plan from `dataclasses.asdict` by way of JSON.
-
-    Raises:
-        InputError: a plan that no band can play (`check_plan`).
-        TypeError, ValueError: what is no plan.
-    """
-    given = dict(values)
-    for name in ("beats_s", "downbeats_s"):
-        given[name] = tuple(map(float, given.get(name, ())))
-    given["chords"] = tuple((float(start), float(end), str(label)) for start, end, label in given.get("chords", ()))
-    check_plan(plan := Plan(**given))
-    return plan
-
-
-def check_plan(plan: Plan) -> None:
-    """InputError for a plan from elsewhere that no band can play: what `Plan` allows may still take all memory."""
-    beats, downbeats = (np.asarray(times) for times in (plan.beats_s, plan.downbeats_s))
-    for name, times in (("beats", beats), ("downbeats", downbeats)):
-        if len(times) > 1 and np.diff(times).min() < _SHORTEST_BEAT_S:
-            raise InputError(f"The {name} must be at least {_SHORTEST_BEAT_S:g} s apart.")
-        if len(times) and not -LONGEST_S <= times[0] <= times[-1] <= LONGEST_S:
-            raise InputError(f"The {name} must lie within {LONGEST_S:g} s.")
-    if len(downbeats) and not len(beats):
-        raise InputError("The downbeats need beats; give both, or neither.")
-    for start, end, label in plan.chords:
-        chord_pitch_classes(label)
-        if not -LONGEST_S <= start < end <= LONGEST_S:
-            raise InputError(f"The chord {label} at {start:g} s must end after it starts, within {LONGEST_S:g} s.")
-    if plan.key is not None:
-        check_text("key", plan.key)
-        key_index(plan.key)
-    check_whole("number of beats_per_bar", plan.beats_per_bar, 1, _MOST_BEATS_PER_BAR)
-    if plan.tempo_bpm is not None:
-        check_number("tempo_bpm", plan.tempo_bpm, *_TEMPI_BPM)
-    for name in ("beat_confidence", "chord_confidence"):
-        if getattr(plan, name) is not None:
-            check_number(name, getattr(plan, name), 0, 1)
-
-
 def _bar_edges(plan: Plan, seconds: float) -> list[float]:
     """Where bars begin and end, from 0 to the end of the song, the first and last ones cut."""
     if not plan.downbeats_s:
@@ -204,10 +134,10 @@ def _bar_length(plan: Plan) -> float:
     return float(interval * plan.beats_per_bar)
 
 
-def _on_grid(listener: Listener, heard: ListenerOutput, known: Known) -> Plan:
+def _on_grid(listener: Listener, output: ListenerOutput, known: Known) -> Plan:
     """As `Listener.plan`, on beats that are known."""
     beats = np.asarray(known.beats_s)
-    tonic, chords, sure = listener.harmony(heard, beats, np.asarray(known.downbeats_s), key=known.key)
+    tonic, chords, confidence = listener.harmony(output, beats, np.asarray(known.downbeats_s), key=known.key)
     return Plan(
         beats_s=known.beats_s,
         downbeats_s=known.downbeats_s,
@@ -215,5 +145,5 @@ def _on_grid(listener: Listener, heard: ListenerOutput, known: Known) -> Plan:
         key=key_label(tonic),
         tempo_bpm=60.0 / float(np.median(np.diff(beats))),
         beats_per_bar=known.beats_per_bar,
-        chord_confidence=sure,
+        chord_confidence=confidence,
     )

@@ -1,6 +1,7 @@
 """A project: one vocal and its takes as plain files in a folder.
 
-    project.json             model and its precision, name of the vocal, the current take, how files are written
+    project.json             model and its precision, name of the vocal, the current take, how files are written, and of
+                             which take they are
     vocal.wav                the recording, as it was given
     takes/0001/take.json     settings, edits, seed, plan, scores, and which take it came from
     takes/0001/band.wav      what the band played, 32-bit float: an edit leaves samples outside of it bit by bit
@@ -12,9 +13,10 @@ An edit makes a new take and never changes an old one, so undo is to go back to 
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,16 +26,19 @@ from typing import Any
 import numpy as np
 
 from accompany import audio
-from accompany.common.config import read_json, write_json
+from accompany.common.config import write_json
+from accompany.common.files import part_beside, remove_part, require_writable, writing_into
 from accompany.errors import InputError
-from accompany.generation.planning import plan_from_dict
+from accompany.generation.project_file import FORMAT, PROJECT_FILE, TAKE_FILE, inside, plain, read_project, read_take
 from accompany.generation.settings import Settings
 from accompany.generation.take import Edit, Source, Take
 from accompany.generation.vocals import read_vocal
+from accompany.music.plan import plan_from_dict
 from accompany.sound import Sound
 
-FORMAT = "accompany project 1"
-_TAKES, _FILE = "takes", "project.json"
+_log = logging.getLogger(__name__)
+
+_TAKES, _BAND, _DRAFT = "takes", "band.wav", "draft.safetensors"
 
 
 @dataclass(frozen=True)
@@ -77,36 +82,56 @@ class Project:
             "format": FORMAT,
             "model": model,
             "precision": precision,
-            "vocal": f"vocal{source.suffix}",
-            "name": source.stem,
+            "vocal": plain(f"vocal{source.suffix}"),
+            "name": plain(source.stem),
             "current": None,
             "sound": {},
             "suffix": ".wav",
             "mix": False,
         }
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _new_folder(path) as made:
-                (made / _TAKES).mkdir()
-                shutil.copyfile(source, made / str(content["vocal"]))
-                write_json(made / _FILE, content)
+            with writing_into(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with _new_folder(path) as made:
+                    (made / _TAKES).mkdir()
+                    shutil.copyfile(source, made / str(content["vocal"]))
+                    write_json(made / PROJECT_FILE, content)
         except OSError as error:
             raise InputError(f"Cannot write into {path} ({error.strerror}); choose another folder.") from error
         return cls(path, content)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Project:
-        """Open a project. InputError when the folder holds none, or a broken one."""
+        """Open a project.
+
+        Where a run was killed after a take became the current one and before its files were written, they are written.
+
+        Raises:
+            InputError: the folder holds none, a broken one, or one with names that leave the folder.
+        """
         path = Path(folder)
-        if not (path / _FILE).is_file():
-            raise InputError(f"{path} is no project; accompany generate --project {path} makes one.")
-        content = read_json(path / _FILE)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputError(f"{path / _FILE} is not of this version of accompany; make the project anew.")
-        missing = ", ".join(name for name in ("model", "vocal", "current") if name not in content)
-        if missing:
-            raise InputError(f"{path / _FILE} lacks {missing}; put back what accompany wrote.")
-        return cls(path, content)
+        project = cls(path, read_project(path))
+        inside(project.vocals, path)
+        inside(path / _TAKES, path)
+        if not (path / _TAKES).is_dir():
+            raise InputError(f"{path} lacks the folder {_TAKES}; put back what accompany wrote.")
+        project._catch_up()
+        return project
+
+    def _catch_up(self) -> None:
+        written = self._content.get("written")
+        if written is None or written == self.current:
+            return
+        try:
+            self.write_files()
+            _log.info("A run was stopped before it wrote the files of take %s; they are written now.", self.current)
+        except InputError as error:
+            _log.warning("The files of %s are those of take %s, not %s: %s", self.folder, written, self.current, error)
+
+    def require_writable(self) -> None:
+        """Refuse a project that no take can be added to, before the work. InputError says why."""
+        for folder in (self.folder, self.folder / _TAKES):
+            require_writable(folder)
 
     @property
     def model(self) -> str:
@@ -131,8 +156,8 @@ class Project:
     def choose(self, name: str) -> None:
         """Make a take the current one. InputError when there is none of that name."""
         self._facts(name)
-        self._content["current"] = name
-        self._write()
+        with writing_into(self.folder):
+            self._write(current=name)
 
     def undo(self) -> str:
         """Go back to the take that the current one came from; its name. InputError when it came from none."""
@@ -153,9 +178,7 @@ class Project:
 
     def add(self, take: Take, parent: str | None = None) -> str:
         """Keep a take, and make it the current one; its name."""
-        from safetensors.numpy import save_file
 
-        name = f"{max(map(int, self._names()), default=0) + 1:04d}"
         facts = {
             "kind": take.edits[-1].kind if take.edits else "generate",
             "parent": parent,
@@ -167,13 +190,38 @@ class Project:
             "gain": take.draft.gain if take.draft else None,
             "wall_s": round(take.wall_s, 3),
         }
-        with _new_folder(self.folder / _TAKES / name) as folder:
-            audio.write(folder / "band.wav", take.samples, take.sample_rate, subtype="FLOAT")
-            if take.draft is not None:
-                save_file({"codes": take.draft.codes, "tokens": take.draft.tokens}, folder / "draft.safetensors")
-            write_json(folder / "take.json", facts)
-        self.choose(name)
+        with writing_into(self.folder):
+            name = self._keep(take, facts)
+            try:
+                self.choose(name)
+            except BaseException:
+                shutil.rmtree(self.folder / _TAKES / name, ignore_errors=True)
+                raise
         return name
+
+    def _keep(self, take: Take, facts: dict[str, Any]) -> str:
+        """Write the folder of a take; its name."""
+        from safetensors.numpy import save
+
+        made = part_beside(self.folder / _TAKES / "new")
+        try:
+            made.mkdir()
+            audio.write(made / _BAND, take.samples, take.sample_rate, subtype="FLOAT")
+            if (made / _BAND).stat().st_size < take.samples.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / _TAKES))
+            if take.draft is not None:
+                (made / _DRAFT).write_bytes(save({"codes": take.draft.codes, "tokens": take.draft.tokens}))
+            write_json(made / TAKE_FILE, facts)
+            while True:
+                name = f"{max(map(int, self._names()), default=0) + 1:04d}"
+                try:
+                    made.rename(self.folder / _TAKES / name)
+                    return name
+                except OSError as error:  # another run took the name meanwhile
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
+        finally:
+            remove_part(made)
 
     def take(self, name: str | None = None) -> Take:
         """A take, by default the current one. InputError when it is not there, or broken."""
@@ -181,7 +229,8 @@ class Project:
 
         name = name or self._current()
         facts = self._facts(name)
-        band = audio.read(self.folder / _TAKES / name / "band.wav")
+        folder = self.folder / _TAKES / name
+        band = audio.read(inside(folder / _BAND, self.folder))
         try:
             voice = _rested(read_vocal(self.vocals, band.sample_rate), facts["before_s"], band)
             recording = audio.info(self.vocals)
@@ -197,31 +246,27 @@ class Project:
                 edits=tuple(Edit.from_dict(edit) for edit in facts["edits"]),
                 scores=facts["scores"],
             )
-        except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, SafetensorError) as error:
             raise InputError(
                 f"Take {name} of {self.folder} cannot be read ({error!r}); undo, or make it anew."
             ) from error
 
     def write_with(self, sound: Sound, suffix: str = ".wav", mix: bool = False) -> None:
         """Decide how the files of the current take are written."""
-        self._content.update(sound=asdict(sound), suffix=suffix, mix=mix)
-        self._write()
+        with writing_into(self.folder):
+            self._write(sound=asdict(sound), suffix=suffix, mix=mix)
 
     def write_files(self) -> list[Path]:
         """Write the accompaniment of the current take, and the mix where that is wanted."""
-        try:
-            sound = Sound(**self._content["sound"])
-            name, suffix, mix = str(self._content["name"]), str(self._content["suffix"]), bool(self._content["mix"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{self.folder / _FILE} does not say how files are written ({error!r}); put back what accompany wrote."
-            ) from error
+        sound, mix = Sound(**self._content["sound"]), bool(self._content["mix"])
         take = self.take()
-        files = [self.folder / f"{name}.accompaniment{suffix}"]
-        take.save(files[0], sound)
-        if mix:
-            files.append(self.folder / f"{name}.mix{suffix}")
-            take.save_mix(files[1], sound)
+        names = [f"{self._content['name']}.{kind}{self._content['suffix']}" for kind in ("accompaniment", "mix")]
+        files = [inside(self.folder / name, self.folder) for name in names[: 1 + mix]]
+        with writing_into(self.folder):
+            take.save(files[0], sound)
+            if mix:
+                take.save_mix(files[1], sound)
+            self._write(written=self.current)
         return files
 
     def _current(self) -> str:
@@ -231,44 +276,52 @@ class Project:
 
     def _names(self) -> list[str]:
         """Of all takes, oldest first. Folders of other names, such as the copies of a file manager, are none."""
-        return sorted(path.name for path in (self.folder / _TAKES).iterdir() if path.name.isdecimal())
+        names = (path.name for path in (self.folder / _TAKES).iterdir())
+        return sorted(name for name in names if name.isascii() and name.isdecimal())
 
     def _facts(self, name: str) -> dict[str, Any]:
-        if not (name.isdecimal() and (self.folder / _TAKES / name / "take.json").is_file()):
+        folder = self.folder / _TAKES / name
+        if not (name.isascii() and name.isdecimal() and (folder / TAKE_FILE).is_file()):
             known = ", ".join(self._names()) or "none"
             raise InputError(f"There is no take {name} in {self.folder}; there are: {known}.")
-        facts: dict[str, Any] = read_json(self.folder / _TAKES / name / "take.json")
-        return facts
+        inside(folder, self.folder)
+        return read_take(folder, self.folder)
 
     def _draft(self, name: str, gain: float | None) -> Any:
         from safetensors.numpy import load_file
 
         from accompany.generation.draft import Draft
 
-        path = self.folder / _TAKES / name / "draft.safetensors"
+        path = self.folder / _TAKES / name / _DRAFT
         if gain is None or not path.is_file():
             return None
-        tensors = load_file(path)
+        tensors = load_file(inside(path, self.folder))
+        for part in ("codes", "tokens"):
+            if tensors[part].ndim != 2 or tensors[part].dtype != np.int32 or tensors[part].min(initial=0) < 0:
+                raise ValueError(f"{_DRAFT} holds no {part}")
         return Draft(tensors["codes"], tensors["tokens"], gain)
 
-    def _write(self) -> None:
-        write_json(self.folder / _FILE, self._content)
+    def _write(self, **changes: Any) -> None:
+        """Change fields of `project.json`; what is not written is not changed here either."""
+        content = {**self._content, **changes}
+        write_json(self.folder / PROJECT_FILE, content)
+        self._content = content
 
 
 @contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
     """A folder that appears under its name when complete, and not at all when it does not get so far."""
     is_there = path.is_dir()  # and empty; it stays, since it may be a disk, or where somebody stands
-    made = Path(tempfile.mkdtemp(dir=path if is_there else path.parent, prefix=".new-"))
+    made = part_beside(path / "new" if is_there else path)
+    made.mkdir()
     try:
         yield made
-        made.chmod(0o755)
-        for file in sorted(made.iterdir(), key=lambda each: each.name == _FILE) if is_there else ():
+        for file in sorted(made.iterdir(), key=lambda each: each.name == PROJECT_FILE) if is_there else ():
             file.rename(path / file.name)
         if not is_there:
             made.rename(path)
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        remove_part(made)
 
 
 def _rested(voice: np.ndarray, before_s: float, band: audio.Audio) -> np.ndarray:

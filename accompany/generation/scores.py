@@ -1,4 +1,4 @@
-"""How well a take fits, told from the take, its vocal and its plan alone, to rank takes.
+"""Scores of how well a take fits its vocal and plan, without a reference, to rank takes.
 
 No truth is needed, so a wrong plan is not seen: these say how well the band plays what was decided.
 """
@@ -60,8 +60,8 @@ def score(bundle: Bundle, samples: np.ndarray, voice: np.ndarray, plan: Plan, pr
         "whistle": _whistle(band[0], rate),
     }
     if prompt:
-        heard = torch.from_numpy(resample(band.numpy(), rate, bundle.clap.sample_rate)).to(bundle.device)
-        figures["prompt"] = float((bundle.clap.embed_audio(heard) * bundle.clap.embed_text([prompt])).sum())
+        at_rate = torch.from_numpy(resample(band.numpy(), rate, bundle.clap.sample_rate)).to(bundle.device)
+        figures["prompt"] = float((bundle.clap.embed_audio(at_rate) * bundle.clap.embed_text([prompt])).sum())
     return ranked(figures)
 
 
@@ -78,8 +78,8 @@ def score_take(bundle: Bundle, take: Take) -> dict[str, float]:
 def likelihood(bundle: Bundle, voice: np.ndarray, plan: Plan, settings: Settings, draft: Draft) -> float:
     """How likely the semantic stage finds what it wrote: mean log probability of a code in nats, at most 0.
 
-    Teacher forced, with everything that the stage was told and without guidance or temperature; about as costly as
-    listening to the voice [1, T] again, which it does.
+    Teacher forced, with all conditions of the stage and without guidance or temperature; about as costly as
+    analyzing the voice [1, T] again, which it does.
     """
     analysis = VocalAnalysis(extract_features(bundle, voice), plan)
     codes = torch.from_numpy(draft.codes).long()[None].to(bundle.device)
@@ -95,8 +95,8 @@ def ranked(figures: Mapping[str, float]) -> dict[str, float]:
 
 def _melody(bundle: Bundle, voice: np.ndarray, n_frames: int) -> Tensor:
     """Melody features [F, d] of a voice [1, T] at the codec's rate."""
-    heard = torch.from_numpy(resample(voice, bundle.codec.sample_rate, bundle.melody.sample_rate))
-    return bundle.melody.encode(heard.to(bundle.device), n_frames)[0].float().cpu()
+    at_rate = torch.from_numpy(resample(voice, bundle.codec.sample_rate, bundle.melody.sample_rate))
+    return bundle.melody.encode(at_rate.to(bundle.device), n_frames)[0].float().cpu()
 
 
 def _harmony(chroma: Tensor, plan: Plan, frame_rate: float) -> float:

@@ -91,8 +91,9 @@ class Settings:
 
             read_cues(self.prompt)
         if self.chords is not None:
+            from accompany.music.harmony import read_chords
+
             check_text("line of chords", self.chords)
-            from accompany.generation.planning import read_chords
 
             read_chords(self.chords)
         if self.taps is not None:
@@ -140,7 +141,7 @@ class Settings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """The settings in what `as_dict` gave, by way of JSON. InputError for what cannot be one."""
-        from accompany.generation.planning import plan_from_dict
+        from accompany.music.plan import plan_from_dict
 
         try:
             given = {str(name): value for name, value in values.items()}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accompany import audio
+from accompany.common.channels import corrected
 from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.sound import Sound
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from accompany.generation.draft import Draft
     from accompany.music.plan import Plan
     from accompany.sound.separation import SongSeparator
+
+
+_GUESS_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,11 @@ class Source:
             return self.samples
         assert self.path is not None
         sound = audio.read(self.path)
-        if (sound.samples.shape[-1], sound.sample_rate) != (self.n_samples, self.sample_rate):
+        # The length of an MP3 file is a guess until it is read.
+        missing_s = abs(sound.samples.shape[-1] - self.n_samples) / self.sample_rate
+        if sound.sample_rate != self.sample_rate or missing_s > _GUESS_S:
             raise InputError(f"{self.path} is another recording now; put back the one that the take was made from.")
-        return sound.samples
+        return audio.fit_length(sound.samples, self.n_samples)
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ class Take:
     def save_stems(
         self, path: str | os.PathLike[str], model: str | SongSeparator, sound: Sound | None = None
     ) -> list[Path]:
-        """Write drums, bass and other, told apart by a Demucs model, beside `path` as `<stem>.drums.wav` and so on.
+        """Write drums, bass and other, separated by a Demucs model, beside `path` as `<stem>.drums.wav` and so on.
 
         Raises:
             InputError: as `save`, or no such Demucs model.
@@ -191,11 +197,12 @@ class Take:
         return band_of(self.samples, self.sample_rate, self._length_at(rate), rate, sound)
 
     def _voice(self, rate: int) -> np.ndarray:
-        """The voice [C, T'] at a rate, from the recording itself."""
+        """The voice [C, T'] at a rate: the recording itself, without offsets and with channels that add up."""
         if self.source is None:
             voice = audio.resample(self.vocals, self.sample_rate, rate)
         else:
-            voice = audio.resample(self.source.read(), self.source.sample_rate, rate)
+            recording, _ = corrected(self.source.read())
+            voice = audio.resample(recording, self.source.sample_rate, rate)
             before = round(self.source.before_s * rate)
             voice = np.pad(voice, [(0, 0), (before, 0)]) if before else voice
         return audio.fit_length(voice, self._length_at(rate))

@@ -72,6 +72,8 @@ def add_adapter(bundle: Bundle | LlambadaBundle, folder: PathLike, scale: float 
     if not (folder / _ABOUT).is_file():
         raise InputError(f"{folder} is no adapter (it has no {_ABOUT}); name the folder lora of a run with lora.rank.")
     about: dict[str, Any] = read_json(folder / _ABOUT)
+    if not isinstance(about, dict):
+        raise InputError(f"{folder / _ABOUT} says of no adapter what it is for; use what accompany train wrote.")
     part = about.get("part")
     if part not in STAGE_PARTS or part not in bundle.PARTS:
         raise InputError(f"The adapter {folder} is for the part '{part}', which {bundle.name} has not.")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from accompany.common.config import did_you_mean, read_json
-from accompany.common.weights import PathLike, load_module, resolve_folder
+from accompany.common.config import did_you_mean
+from accompany.common.weights import PathLike, load_module, read_mapping, resolve_folder
 from accompany.errors import InputError
 
 FROZEN_PARTS = ("mert", "clap", "codec", "semantic_codes")
@@ -70,15 +70,16 @@ def rates(name: str, folder: Path, options: Mapping[str, Any]) -> tuple[str, ...
     """The rates of an encoder, from its config files."""
 
     def value(key: str, default: Any = None, file: str = "config.json") -> Any:
-        return read_json(folder / file).get(key, default) if (folder / file).is_file() else default
+        return read_mapping(folder / file).get(key, default) if (folder / file).is_file() else default
 
     if name in ("mert", "clap"):
-        heard = (f"{value('sampling_rate', 0, 'preprocessor_config.json') / 1000:g} kHz",)
-        return heard if name == "clap" else (*heard, f"{options.get('frame_rate', 25):g} frames/s")
+        input_rate = (f"{value('sampling_rate', 0, 'preprocessor_config.json') / 1000:g} kHz",)
+        return input_rate if name == "clap" else (*input_rate, f"{options.get('frame_rate', 25):g} frames/s")
     if name == "codec":
-        hop = math.prod(value("upsampling_ratios", ()))
-        rate = value("sampling_rate", 0)
-        channels = "stereo" if value("audio_channels", 1) == 2 else "mono"
+        # A spectral codec says its hop, and is stereo; EnCodec says what its hop is made of.
+        hop = value("hop") or math.prod(value("upsampling_ratios", ()))
+        rate = value("sample_rate") or value("sampling_rate", 0)
+        channels = "stereo" if value("hop") or value("audio_channels", 1) == 2 else "mono"
         return f"{rate / 1000:g} kHz", channels, f"{rate / hop:g} frames/s"
     if name == "semantic_codes":
         return f"{value('frame_rate', 0):g} frames/s", " + ".join(map(str, value("sizes", ()))) + " codes"
@@ -93,7 +94,12 @@ def load_part_of(part: PartInfo, device: str) -> Any:
     for option in options:
         if option not in known:
             raise InputError(f"The part '{part.name}' has no option '{option}'{did_you_mean(option, known) or '.'}")
-    module = loader(part.source, license=part.license, **options)
+    try:
+        module = loader(part.source, license=part.license, **options)
+    except (TypeError, ValueError, ArithmeticError) as error:  # sizes that are no sizes
+        raise InputError(
+            f"The part '{part.name}' in {part.source} cannot be built ({error}); check its config and its options."
+        ) from error
     # EnCodec garbles its output on Apple's MPS without a word, so it stays on the CPU there.
     return module.to("cpu" if part.name == "codec" and device == "mps" else device)
 
@@ -112,9 +118,9 @@ def _loaders() -> dict[str, Callable[..., Any]]:
         return Clap.from_pretrained(source, license=license)
 
     def codec(source: PathLike, *, license: str, n_codebooks: int | None = None) -> Any:
-        from accompany.encoders.codec import Codec
+        from accompany.encoders.spectral_codec import load_codec
 
-        return Codec.from_pretrained(source, n_codebooks=n_codebooks, license=license)
+        return load_codec(source, n_codebooks=n_codebooks, license=license)
 
     def semantic_codes(source: PathLike, *, license: str) -> Any:
         from accompany.encoders.semantic_codes import SemanticCodes

@@ -11,7 +11,6 @@ is, and with it which parts it has (`accompany.models.bundles`).
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -20,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json, write_json
+from accompany.common.files import part_beside, remove_part, require_writable, writing_into
 from accompany.common.hub import is_hub_id, push
 from accompany.common.weights import (
     PathLike,
     load_module,
     make_folder,
+    refuse_unknown_fields,
     resolve_folder,
     save_half,
     save_module,
@@ -113,11 +114,14 @@ def read_bundle(path: PathLike) -> BundleInfo:
     content = read_json(path / BUNDLE_NAME)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path / BUNDLE_NAME} is not of format {FORMAT}; update accompany, or use another model.")
+    refuse_unknown_fields(path / BUNDLE_NAME, content, ("format", "kind", "name", "license", "parts"))
     try:
         parts = {name: dict(part) for name, part in content["parts"].items()}
         infos = tuple(_read_part(path, name, parts[name]) for name in sorted(parts, key=part_order))
-        info = BundleInfo(str(content["name"]), path, str(content["license"]), infos, content.get("kind", OWN_KIND))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        info = BundleInfo(
+            str(content["name"]), path, str(content["license"]), infos, str(content.get("kind", OWN_KIND))
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise InputError(f"{path / BUNDLE_NAME} lacks or garbles {error}; use a complete model.") from error
     if info.kind not in KINDS:
         raise InputError(f"{path} is a model of kind '{info.kind}', which is unknown here; update accompany.")
@@ -180,19 +184,20 @@ def write_bundle(
     folder = Path(folder)
     if folder.exists() and not (folder / BUNDLE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is no model of accompany; name a new or empty folder.")
+    for each in (folder, folder.parent):
+        require_writable(each)
     make_folder(folder.parent)
+    partial, before = part_beside(folder), part_beside(folder)
     try:
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
-    except OSError as error:
-        raise InputError(f"Cannot write in {folder.parent} ({error.strerror}); choose another place.") from error
-    try:
-        _fill(partial, {"format": FORMAT, "kind": kind, "name": name, "license": license, "parts": {}}, parts, card)
-        os.chmod(partial, 0o755)
+        with writing_into(folder):
+            partial.mkdir()
+            _fill(partial, {"format": FORMAT, "kind": kind, "name": name, "license": license, "parts": {}}, parts, card)
         if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(partial, folder)
+            folder.replace(before)
+        partial.replace(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_part(partial)
+        remove_part(before)
     return folder
 
 
@@ -227,6 +232,7 @@ def push_to_hub(folder: PathLike, repo_id: str, *, private: bool = False) -> str
 
 
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
+    refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
     if Path(stated).is_absolute() or ".." in Path(stated).parts:
         raise InputError(f"{bundle / BUNDLE_NAME} puts '{name}' at {stated}, outside the model; use another model.")

@@ -1,7 +1,7 @@
 """What is sung in each beat: pitch classes, onsets and voicing of a melody, read along a grid of beats. Numpy only.
 
 Beats and not seconds are what chords go by, and pitch classes on a grid are much the same whether they come from a
-synthetic voice, a real one or notes on paper. So the harmoniser reads nothing else, and can learn from songs that were
+synthetic voice, a real one or symbolic notes. So the harmoniser reads nothing else, and can learn from songs that were
 never sung.
 """
 

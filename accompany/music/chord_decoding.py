@@ -25,7 +25,7 @@ class ChordDecodingConfig:
         fifth_cost: for each step on the circle of fifths that a change takes.
         chromatic_cost: for changing to a chord outside the key.
         silence_cost: for each beat without a chord: a band plays on.
-        heard: weight of the frames' log posteriors, in the mean over a beat, beside what a harmoniser says.
+        heard: weight of the frames' log posteriors, in the mean over a beat, beside the harmoniser's.
     """
 
     evidence: float = 8.0

@@ -205,3 +205,26 @@ def _move_note(text: str, semitones: int) -> str:
     if match is None:
         raise InputError(_bad_chord(text))
     return PITCH_CLASSES[(pitch_class(match[0]) + semitones) % 12] + text[match.end() :]
+
+
+def read_chords(text: str) -> list[list[str]]:
+    """Bars of chord labels.
+
+    Args:
+        text: `C G Am F` has one chord a bar; with bar lines, `C | Dm G | Am`, the chords of a bar share it evenly. `%`
+            repeats the bar or chord before.
+
+    Raises:
+        InputError: nothing there, or a label that is no chord.
+    """
+    bars = [bar.split() for bar in text.split("|") if bar.strip()] if "|" in text else [[word] for word in text.split()]
+    if not bars:
+        raise InputError("The chords are empty; write them as in 'C G Am F', one a bar.")
+    last: str | None = None
+    for bar in bars:
+        for place, label in enumerate(bar):
+            if label == "%" and last is not None:
+                bar[place] = last
+            chord_pitch_classes(bar[place])
+            last = bar[place]
+    return bars

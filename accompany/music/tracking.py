@@ -32,7 +32,7 @@ class BeatTrackingConfig:
         prior_logit: the logit of an uninformed listener (the rate of beat labels in frames).
         max_evidence: nats that one beat can bring or cost.
         hint_range: with a tempo hint, tempi this far from it (as a share) are considered.
-        steadiness: how far the times are smoothed: (deviation of a heard beat / change of period per beat) squared.
+        steadiness: how far the times are smoothed: (deviation of a detected beat / change of period per beat) squared.
         bar_slip_cost: nats for a bar that is too short or too long.
         three_cost: nats a bar against a metre of three.
         tempo_groups, phases: ranges of tempo that have candidates of their own, and candidates in each.
@@ -61,7 +61,7 @@ class Candidate:
 
     Attributes:
         beats_s: seconds, rising, over the whole clip.
-        weights: how clearly each beat of the lattice was heard, 0 to 1.
+        weights: confidence of each beat of the lattice, 0 to 1.
         score: nats of the lattice a second.
     """
 
@@ -128,7 +128,7 @@ def track_beats(
 def beat_candidates(
     beat_logits: np.ndarray, frame_rate: float, bpm: float | None = None, config: BeatTrackingConfig | None = None
 ) -> list[Candidate]:
-    """Grids that fit what was heard: for each range of tempo the best, in up to `config.phases` phases.
+    """Grids that fit the activations: for each range of tempo the best, in up to `config.phases` phases.
 
     There is at least one; where there are several, each has at least three beats.
 

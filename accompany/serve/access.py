@@ -1,12 +1,14 @@
-"""Who may ask: the token, the host and origin of a request, and the headers of every answer. Plain ASGI, no state."""
+"""Who may ask: the token, the host and origin of a request, its body, and the headers of every answer. Plain ASGI."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +19,10 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _OPEN_PATHS = ("/page.css", "/icon.svg")
 _UPLOAD_PATH = "/api/vocals"
 _MOST_JSON_BYTES = 65_536
+_JSON_S = 10.0
+_LENGTH_DIGITS = 18
+CLOSE = {"Connection": "close"}  # nobody waits for the rest of a body that comes too slowly
+_OWN_SITE = ("same-origin", "none")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; media-src 'self' blob:; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -37,7 +43,7 @@ It stands in the terminal that runs <code>accompany serve</code>.</p>
 
 
 class Gate:
-    """Lets a request through to `app` when it may: right host, right origin, right token."""
+    """Lets a request through to `app` when it may: right host, right origin, right token, a body that comes in time."""
 
     def __init__(self, app: ASGIApp, address: Address) -> None:
         """Guard `app`, which listens at `address`."""
@@ -56,10 +62,19 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+            elif head_only:
+                message = {**message, "body": b""}
             await send(message)
 
-        refusal = self._refuse(scope)
-        await (refusal or self.app)(scope, receive, send_with_headers)
+        head_only = scope["method"] == "HEAD"
+        if head_only:  # the routes know GET alone
+            scope = {**scope, "method": "GET"}
+        app: ASGIApp | None = self._refuse(scope)
+        if app is None and scope["method"] not in _SAFE_METHODS and scope["path"] != _UPLOAD_PATH:
+            body = await _whole_body(receive)
+            app = _no(408, "The body of this request came too slowly.", CLOSE) if body is None else None
+            receive = _replayed(body or b"", receive)
+        await (app or self.app)(scope, receive, send_with_headers)
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -67,8 +82,7 @@ class Gate:
         # A page elsewhere can point a name of its own at this machine (DNS rebinding); the name gives it away.
         if self.address.local and not (is_loopback(host) or host == self.address.host):
             return _no(403, f"This server answers to localhost only, not to {host or 'no name'}.")
-        origin = headers.get("origin")
-        if scope["method"] not in _SAFE_METHODS and origin and urlsplit(origin).netloc != headers.get("host"):
+        if scope["method"] not in _SAFE_METHODS and _from_elsewhere(headers):
             return _no(403, "This request comes from a page of another site; use the page of this server.")
         if scope["path"] != _UPLOAD_PATH and _large(headers):
             return _no(413, f"The body of this request must be JSON of at most {_MOST_JSON_BYTES} bytes.")
@@ -94,10 +108,56 @@ class Gate:
         return _no(401, "This server asks for its token: send the header 'Authorization: Bearer TOKEN'.")
 
 
+def declared_bytes(headers: Headers) -> int | None:
+    """What a request says of the length of its body; None where it says nothing that can be read."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) <= _LENGTH_DIGITS else None
+
+
 def _large(headers: Headers) -> bool:
-    """Whether a body has more bytes than JSON of ours needs, or does not tell how many it has."""
-    length = headers.get("content-length", "0")
-    return "transfer-encoding" in headers or not length.isdecimal() or int(length) > _MOST_JSON_BYTES
+    """Whether a body has more bytes than JSON of ours needs, or does not say how many it has."""
+    if "transfer-encoding" in headers:
+        return True
+    length = declared_bytes(headers)
+    return "content-length" in headers and (length is None or length > _MOST_JSON_BYTES)
+
+
+async def _whole_body(receive: Receive) -> bytes | None:
+    """The body of a request, which is small; None for one that does not come in time."""
+    body = b""
+    with anyio.move_on_after(_JSON_S):
+        while len(body) <= _MOST_JSON_BYTES:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                return body
+    return None
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """What gives a body that was read already, and then what comes after it."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
+
+
+def _from_elsewhere(headers: Headers) -> bool:
+    """Whether a page of another site sent a request: browsers say so, and nothing else sends these headers."""
+    own = headers.get("host", "").lower()
+    origins = headers.getlist("origin")
+    site = headers.get("sec-fetch-site", "none")
+    return site not in _OWN_SITE or any(_netloc(origin) != own for origin in origins)
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an Origin header; empty for one that cannot be read."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _host_name(host: str) -> str:
@@ -120,5 +180,5 @@ def _same(given: str, wanted: str) -> bool:
     return secrets.compare_digest(given.encode(), wanted.encode())
 
 
-def _no(status: int, sentence: str) -> Response:
-    return JSONResponse({"error": sentence}, status_code=status)
+def _no(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": sentence}, status_code=status, headers=headers)

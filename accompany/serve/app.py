@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from starlette.requests import ClientDisconnect
 import accompany
 from accompany.api import Band
 from accompany.errors import InputError
-from accompany.serve.access import Gate
+from accompany.serve.access import CLOSE, Gate
+from accompany.serve.disk import FAULT, DiskFullError, NotFoundError, is_full, public
 from accompany.serve.jobs import BusyError
 from accompany.serve.limits import Address, Limits
+from accompany.serve.reception import SlowUploadError
 from accompany.serve.routes import router
 from accompany.serve.server import BusyVisitorError, Server
-from accompany.serve.store import NotFoundError
 from accompany.serve.uploads import TooLargeError, UnknownFormatError
 
 _log = logging.getLogger(__name__)
@@ -36,8 +37,14 @@ _MEDIA = {
     ".svg": "image/svg+xml",
 }
 _AT_ONCE = 2
-_STATUS = ((TooLargeError, 413), (UnknownFormatError, 415), (BusyVisitorError, 429), (InputError, 400))
-_FAULT = "This is a fault of accompany, not yours; the server's log tells more."
+_STATUS = (
+    (SlowUploadError, 408),
+    (TooLargeError, 413),
+    (UnknownFormatError, 415),
+    (BusyVisitorError, 429),
+    (DiskFullError, 507),
+    (InputError, 400),
+)
 _DESCRIPTION = """Sing in, band out, over HTTP. Send a vocal, ask for takes, ask about the job until it is done, fetch
 the files. Keep the cookie that the first upload sets: your files answer to it alone. Every error is
 `{"error": "one sentence"}`; 503 means busy, and its Retry-After header says for how many seconds."""
@@ -97,7 +104,9 @@ def _add_page(app: FastAPI) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(InputError)
     async def input_error(request: Request, error: InputError) -> JSONResponse:
-        return _told(next(status for kind, status in _STATUS if isinstance(error, kind)), str(error))
+        status = next(status for kind, status in _STATUS if isinstance(error, kind))
+        ours = public(str(error)) == FAULT
+        return _told(500 if ours else status, str(error), CLOSE if status == 408 else None)
 
     @app.exception_handler(NotFoundError)
     async def not_found(request: Request, error: NotFoundError) -> JSONResponse:
@@ -113,7 +122,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        return _told(error.status_code, f"{error.detail}.")
+        return _told(error.status_code, f"{str(error.detail).rstrip('.')}.", error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def hung_up(request: Request, error: ClientDisconnect) -> JSONResponse:
@@ -121,7 +130,16 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:
-        return _told(500, _FAULT)
+        return _told(500, FAULT)
+
+    @app.exception_handler(OSError)
+    async def disk(request: Request, error: OSError) -> JSONResponse:
+        if is_full(error):
+            return _told(507, str(DiskFullError()))
+        if isinstance(error, FileNotFoundError):  # its owner deleted it while it was asked for
+            return _told(404, "This was deleted in the meantime.")
+        _log.error("a request failed", exc_info=error)
+        return _told(500, FAULT)
 
 
 def _sentence(problem: Any) -> str:
@@ -133,5 +151,5 @@ def _sentence(problem: Any) -> str:
     return f"The field {'.'.join(where)} is wrong: {message}." if where else f"The request is wrong: {message}."
 
 
-def _told(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": sentence}, status_code=status, headers=headers)
+def _told(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": public(sentence)}, status_code=status, headers=headers)

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from accompany import audio
 from accompany.errors import InputError
 from accompany.generation.project import Project
+from accompany.serve import disk
+from accompany.serve.encoding import LOSSY, encode
 from accompany.serve.store import StoredTake, Vocal
-from accompany.sound.level import mix
+from accompany.sound.level import PEAK, mix
 
 Format = Literal["wav", "flac", "ogg", "mp3"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -32,6 +36,7 @@ _MEDIA = {
     "zip": "application/zip",
     "mid": "audio/midi",
 }
+_NO_RANGE = "The Range header must name bytes of the file, as in bytes=0-1023"
 _LOWEST_DB, _HIGHEST_DB = -60.0, 12.0
 _ONE_BY_ONE = threading.Semaphore(2)  # rendering holds whole songs in memory
 
@@ -40,9 +45,17 @@ class PassingFile(FileResponse):
     """A file that is deleted when it was sent, or when the visitor hung up."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send and delete."""
+        """Send and delete. HTTPException for a range that cannot be."""
+
+        async def send_or_refuse(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                given = Headers(raw=message["headers"])
+                headers = {"Content-Range": given["content-range"]} if "content-range" in given else None
+                raise HTTPException(message["status"], _NO_RANGE, headers)
+            await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_or_refuse)
         finally:
             Path(self.path).unlink(missing_ok=True)
 
@@ -57,16 +70,15 @@ def check_levels(vocal_db: float, band_db: float) -> None:
 def stem(path: Path, vocal: Vocal, what: str, format_: str) -> PassingFile:
     """One track as it is: the vocal, or a take's accompaniment."""
     with _ONE_BY_ONE:
-        sound = audio.read(path)
-        return _sent(_written(vocal, sound.samples, format_), f"{_stem_of(vocal)} - {what}.{format_}", format_)
+        return _sent(_written(vocal, disk.read(path), format_), f"{_stem_of(vocal)} - {what}.{format_}", format_)
 
 
 def mixed(vocal: Vocal, take: StoredTake, format_: str, vocal_db: float, band_db: float) -> PassingFile:
     """Voice and band together, each at its level in dB. InputError for a level out of range."""
     check_levels(vocal_db, band_db)
     with _ONE_BY_ONE:
-        sung = audio.read(vocal.path).samples * np.float32(10 ** (vocal_db / 20))
-        played = audio.read(take.path).samples * np.float32(10 ** (band_db / 20))
+        sung = disk.read(vocal.path) * np.float32(10 ** (vocal_db / 20))
+        played = disk.read(take.path) * np.float32(10 ** (band_db / 20))
         written = _written(vocal, mix(sung, played), format_)
     return _sent(written, f"{_stem_of(vocal)} - take {take.number} - mix.{format_}", format_)
 
@@ -91,26 +103,43 @@ def project(vocal: Vocal, model: str, precision: str) -> PassingFile:
 
 
 def _write_project(folder: Path, vocal: Vocal, model: str, precision: str) -> None:
+    voice, names = disk.read(vocal.path), dict[str, str]()
     made = Project.create(folder, vocal.path, model, precision)
-    voice, names = audio.read(vocal.path).samples, dict[str, str]()
     for take in sorted(vocal.takes.values(), key=lambda take: take.number):
-        whole = dataclasses.replace(take.made, samples=audio.read(take.path).samples, vocals=voice)
+        whole = dataclasses.replace(take.made, samples=disk.read(take.path), vocals=voice)
         names[take.id] = made.add(whole, names.get(take.facts["parent"] or ""))
 
 
 def _written(vocal: Vocal, samples: np.ndarray, format_: str) -> Path:
+    samples = _bounded(samples)
     with _temporary(vocal, format_) as path:
-        audio.write(path, samples, vocal.sample_rate)
+        if format_ in LOSSY:
+            with _temporary(vocal, "wav") as exact:
+                audio.write(exact, samples, vocal.sample_rate, subtype="FLOAT")
+                encode(exact, path, format_)
+                exact.unlink()
+        else:
+            audio.write(path, samples, vocal.sample_rate)
     return path
+
+
+def _bounded(samples: np.ndarray) -> np.ndarray:
+    """The samples, turned down as a whole where they are above full scale; every format but float would clip them."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    return samples * np.float32(PEAK / peak) if peak > 1.0 else samples
 
 
 @contextmanager
 def _temporary(vocal: Vocal, suffix: str) -> Iterator[Path]:
-    """A new file beside the vocal, so that it goes with it whatever happens; deleted when writing it fails."""
+    """A new file beside the vocal, so that it goes with it whatever happens; deleted when writing it fails.
+
+    DiskFullError when there is no room for it.
+    """
     handle, name = tempfile.mkstemp(dir=vocal.path.parent, prefix="out-", suffix=f".{suffix}")
     os.close(handle)
     try:
-        yield Path(name)
+        with disk.storing():
+            yield Path(name)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from accompany.errors import InputError
+from accompany.serve.disk import FAULT, NotFoundError, public, storing
 
 _log = logging.getLogger(__name__)
 
-_FAULT = "This is a fault of accompany, not yours; the server's log tells more."
 _REMEMBERED = 8
 _FIRST_GUESS_S = 10.0
 
@@ -166,17 +166,18 @@ class JobQueue:
 
         try:
             report(0.0)
-            job.work(report)
+            with storing():
+                job.work(report)
         except _Stopped as stopped:
             return stopped.args
         except Exception as error:
             # A vocal that is deleted under a job fails it in some way or other; the word for that is cancelled.
             if job.stop.is_set():
                 return "cancelled", "Cancelled."
-            if isinstance(error, InputError):
-                return "failed", str(error)
+            if isinstance(error, (InputError, NotFoundError)):
+                return "failed", public(str(error))
             _log.exception("a %s job failed", job.kind)
-            return "failed", _FAULT
+            return "failed", FAULT
         return "done", ""
 
     @staticmethod

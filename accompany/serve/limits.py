@@ -24,7 +24,7 @@ class Limits:
         max_vocals: vocals that one visitor may keep.
         max_takes: takes that one vocal may have.
         max_store_mb: of all files together, in millions of bytes.
-        max_uploads: uploads that may run at the same time.
+        max_uploads: uploads that may run at the same time, half of them those of one visitor.
         job_minutes: longest that one job may run.
         keep_minutes: how long the files of a visitor are kept after he was last seen.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 import accompany
 from accompany.serve import downloads
+from accompany.serve.access import declared_bytes
 from accompany.serve.schemas import (
     AboutAnswer,
     ErrorAnswer,
@@ -43,6 +44,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 _BUSY: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorAnswer, "description": "busy; the header Retry-After tells in how many seconds to try again"},
 }
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    408: {"model": ErrorAnswer, "description": "it comes too slowly"},
+    413: {"model": ErrorAnswer, "description": "too large or too long"},
+    415: {"model": ErrorAnswer, "description": "no format that is read here"},
+    507: {"model": ErrorAnswer, "description": "the server's disk is full"},
+}
 _UPLOAD_BODY = {
     "requestBody": {
         "required": True,
@@ -66,8 +73,9 @@ def _server(request: Request) -> Server:
     return server
 
 
-def _visitor(request: Request) -> Visitor:
-    return _server(request).store.visitor(request.cookies.get(cookie_name(request)))
+async def _visitor(request: Request) -> AsyncIterator[Visitor]:
+    with _server(request).store.serving(request.cookies.get(cookie_name(request))) as visitor:
+        yield visitor
 
 
 Asked = Annotated[Server, Depends(_server)]
@@ -104,7 +112,7 @@ async def about(server: Asked) -> AboutAnswer:
     "/vocals",
     status_code=201,
     openapi_extra=_UPLOAD_BODY,
-    responses={**_BUSY, 413: {"model": ErrorAnswer, "description": "too large or too long"}},
+    responses={**_BUSY, **_REFUSED},
 )
 async def upload_vocal(
     request: Request,
@@ -115,11 +123,9 @@ async def upload_vocal(
 ) -> VocalAnswer:
     """Send a vocal, or a song to cover. The answer sets a cookie: only who sends it back reaches what is made."""
     visitor_id = request.cookies.get(cookie_name(request))
-    _check_room(server, visitor_id)
-    with server.uploading(), tempfile.TemporaryDirectory(dir=server.store.root) as folder:
-        declared = request.headers.get("content-length", "")
-        size = int(declared) if declared.isdecimal() else None
-        path = await receive(request.stream(), size, Path(folder), server.limits)
+    who = _check_room(server, visitor_id) or (request.client.host if request.client else "")
+    with server.uploading(who) as upload, tempfile.TemporaryDirectory(dir=server.store.root) as folder:
+        path = await receive(request.stream(), declared_bytes(request.headers), Path(folder), server.limits, upload)
         visitor, vocal = await _aside(request, server.take_in, visitor_id, path, name, separate)
     response.set_cookie(
         cookie_name(request), visitor.id, httponly=True, samesite="strict", secure=request.url.scheme == "https"
@@ -131,7 +137,7 @@ async def upload_vocal(
 async def list_vocals(request: Request, server: Asked) -> list[VocalAnswer]:
     """Your vocals, oldest first; none for who is new here."""
     try:
-        visitor = _visitor(request)
+        visitor = server.store.visitor(request.cookies.get(cookie_name(request)))
     except NotFoundError:
         return []
     return [_tell(server, visitor, vocal) for vocal in list(visitor.vocals.values())]
@@ -237,14 +243,15 @@ async def cancel_job(job_id: str, server: Asked, visitor: By) -> JobAnswer:
     return tell_job(job, server.queue_of(job))
 
 
-def _check_room(server: Server, visitor_id: str | None) -> None:
-    """Refuse an upload before its bytes are read, where that can be known."""
+def _check_room(server: Server, visitor_id: str | None) -> str:
+    """Refuse an upload before its bytes are read, where that can be known; returns the visitor's id, if he has one."""
     try:
         visitor = server.store.visitor(visitor_id)
     except NotFoundError:
         visitor = None
     server.store.check_room(visitor)
     server.listening.check_room()
+    return visitor.id if visitor else ""
 
 
 def _tell(server: Server, visitor: Visitor, vocal: Vocal) -> VocalAnswer:

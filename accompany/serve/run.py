@@ -9,11 +9,13 @@ from collections.abc import Callable
 from contextlib import closing
 
 import uvicorn
+from fastapi import FastAPI
 
 from accompany.api import Band
 from accompany.errors import InputError
 from accompany.serve.app import build_app
 from accompany.serve.limits import Address, Limits
+from accompany.serve.protocol import PromptProtocol
 
 _BACKLOG = 128
 _GOODBYE_S = 5
@@ -52,20 +54,26 @@ def serve(load: Callable[[], Band], limits: Limits, address: Address, say: Calla
     listener, address = open_port(address)
     with closing(listener):
         app = build_app(load(), limits, address)
-        config = uvicorn.Config(
-            app,
-            log_level=logging.WARNING,
-            access_log=False,  # addresses hold the token and ids
-            server_header=False,
-            date_header=False,
-            timeout_graceful_shutdown=_GOODBYE_S,
-        )
         say(f"The page: {page_url(address)}")
         say(
             "Files are deleted when you stop it (Ctrl-C), "
             + f"or {limits.keep_minutes:g} minutes after their last use."
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(server_config(app)).run(sockets=[listener])
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn serves the application: quietly, and with deadlines for slow clients."""
+    return uvicorn.Config(
+        app,
+        http=PromptProtocol,
+        ws="none",
+        log_level=logging.WARNING,
+        access_log=False,  # addresses hold the token and ids
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=_GOODBYE_S,
+    )
 
 
 def page_url(address: Address) -> str:

@@ -7,8 +7,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from accompany.generation.settings import Settings
+from accompany.serve.disk import public
 from accompany.serve.jobs import Job, JobQueue
 from accompany.serve.store import StoredTake, Vocal
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+_CHORDS_CHARACTERS, _KEY_CHARACTERS = 2000, 20
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -16,7 +20,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 class TakeRequest(BaseModel):
     """How the band shall play. What is left out is heard in the vocal, or drawn."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _STRICT
 
     prompt: str = Field(
         "",
@@ -26,8 +30,14 @@ class TakeRequest(BaseModel):
     takes: int = Field(1, description="how many, 1 to 8, with one seed after the other")
     seed: int | None = Field(None, description="the same seed gives the same take; none draws one")
     bpm: float | None = Field(None, description="tempo, 30 to 300, when you know it")
-    key: str | None = Field(None, description="key, such as C:maj or A:min, when you know it")
-    chords: str | None = Field(None, description="one a bar and round again, such as C G Am F, when you know them")
+    key: str | None = Field(
+        None, max_length=_KEY_CHARACTERS, description="key, such as C:maj or A:min, when you know it"
+    )
+    chords: str | None = Field(
+        None,
+        max_length=_CHORDS_CHARACTERS,
+        description="one a bar and round again, such as C G Am F, when you know them",
+    )
     temperature: float | None = Field(None, description="0 to 10: above 1 bolder, below 1 safer")
     guidance: float | None = Field(None, description="weight of the prompt, 0 to 20; 1 is none")
 
@@ -35,7 +45,7 @@ class TakeRequest(BaseModel):
 class RetakeRequest(BaseModel):
     """A stretch of a take to be made again."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _STRICT
 
     start_s: float = Field(description="where it begins, in seconds")
     end_s: float = Field(description="where it ends, in seconds")
@@ -130,7 +140,7 @@ def tell_job(job: Job, queue: JobQueue) -> JobAnswer:
         share=round(job.share, 4),
         seconds_left=None if left is None else round(left, 1),
         takes=list(job.made),
-        error=job.error,
+        error=public(job.error),
     )
 
 

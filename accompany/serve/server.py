@@ -6,8 +6,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,11 @@ from accompany.api import Band
 from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.serve import work
-from accompany.serve.jobs import BusyError, Job, JobQueue
+from accompany.serve.disk import storing
+from accompany.serve.jobs import Job, JobQueue
 from accompany.serve.limits import Limits
 from accompany.serve.pitch import outline
+from accompany.serve.reception import Reception, Upload
 from accompany.serve.schemas import RetakeRequest, TakeRequest, settings_of
 from accompany.serve.store import Store, StoredTake, Visitor, Vocal
 from accompany.serve.uploads import Sound, decode, display_name
@@ -38,7 +39,7 @@ class Server:
     def __init__(self, band: Band, limits: Limits, root: Path | None = None) -> None:
         """Start the queues; files go into a new folder in `root`, or in the system's temporary one."""
         self.band, self.limits = band, limits
-        self._n_uploads = 0
+        self.reception = Reception(limits.max_uploads)
         self._separating = threading.Lock()
         self._separator: VocalSeparator | None = None
         self.store = Store(limits, root)
@@ -51,16 +52,9 @@ class Server:
         self.listening.close()
         self.store.close()
 
-    @contextmanager
-    def uploading(self) -> Iterator[None]:
-        """Count an upload while it runs. BusyError when there are as many as may be. Called on one thread only."""
-        if self._n_uploads >= self.limits.max_uploads:
-            raise BusyError(f"The server is busy: {self._n_uploads} uploads are running; try again in a moment.", 5)
-        self._n_uploads += 1
-        try:
-            yield
-        finally:
-            self._n_uploads -= 1
+    def uploading(self, who: str = "") -> AbstractContextManager[Upload]:
+        """Count an upload while it runs (see `Reception.admit`)."""
+        return self.reception.admit(who)
 
     def queue_of(self, job: Job) -> JobQueue:
         """The queue that a job is in."""
@@ -80,19 +74,21 @@ class Server:
         sound = decode(upload, shown, self.band.sample_rate, self.limits)
         if separate:
             sound = self._separated(sound, shown)
-        visitor = self.store.welcome(visitor_id)
-        vocal = self._store_vocal(visitor, sound, shown)
-        try:
-            listen = partial(work.listen, self.band, vocal)
-            self._submit(visitor, Job("listen", visitor.id, vocal.id, listen))
-        except BaseException:
-            self.store.delete_vocal(visitor, vocal.id, self.cancel)
-            raise
-        return visitor, vocal
+        # Nobody's files are swept while they are being written.
+        with self.store.serving(visitor_id, new=True) as visitor:
+            vocal = self._store_vocal(visitor, sound, shown)
+            try:
+                listen = partial(work.listen, self.band, vocal)
+                self._submit(visitor, Job("listen", visitor.id, vocal.id, listen))
+            except BaseException:
+                self.store.delete_vocal(visitor, vocal.id, self.cancel)
+                raise
+            return visitor, vocal
 
     def generate(self, visitor: Visitor, vocal: Vocal, request: TakeRequest) -> Job:
         """Queue takes of a vocal. InputError for a wish that cannot be, BusyError when the queue is full."""
         wish = work.Wish(settings_of(request, work.any_seed() if request.seed is None else request.seed), request.takes)
+        wish.settings.check_cues(vocal.seconds, "the vocal")
         self._check_takes(vocal, request.takes)
         made: list[str] = []
         make = partial(work.make_takes, self.band, self.store, vocal, wish, made)
@@ -104,7 +100,7 @@ class Server:
         if not self.band.bundle.plans:
             raise InputError(f"The model {self.band.name} can only generate; make another take instead.")
         options: dict[str, Any] = {"seed": work.any_seed() if request.seed is None else request.seed}
-        Settings(request.prompt or "", **options)
+        Settings(request.prompt or "", **options).check_cues(vocal.seconds, "the vocal")
         if request.prompt is not None:
             options["prompt"] = request.prompt
         self._check_takes(vocal, 1)
@@ -148,7 +144,8 @@ class Server:
         folder = Path(tempfile.mkdtemp(dir=visitor.folder))
         try:
             path = folder / "vocal.wav"
-            audio.write(path, sound.samples, sound.sample_rate, subtype="FLOAT")
+            with storing():
+                audio.write(path, sound.samples, sound.sample_rate, subtype="FLOAT")
             peaks = outline(sound.samples, work.OUTLINE_POINTS)
             vocal = Vocal(secrets.token_urlsafe(16), name, path, sound.seconds, sound.sample_rate, peaks)
             self.store.add_vocal(visitor, vocal)

@@ -11,14 +11,15 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from accompany.errors import InputError
 from accompany.generation.take import Take
+from accompany.serve.disk import NotFoundError
 from accompany.serve.jobs import BusyError, Job
 from accompany.serve.limits import Limits
 
@@ -28,10 +29,6 @@ _PREFIX = "accompany-serve-"
 _STALE_S = 600.0
 _SWEEP_S = 30.0
 _OLD_JOBS = 64
-
-
-class NotFoundError(Exception):
-    """No such thing, or not this visitor's: the two look the same from outside."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,17 @@ class Vocal:
 
 @dataclass(eq=False)
 class Visitor:
-    """One visitor: a random id that only his cookie knows, a folder, vocals and jobs."""
+    """One visitor: a random id that only his cookie knows, a folder, vocals and jobs.
+
+    `n_requests` are being answered at the moment; while there are any, the files stay.
+    """
 
     id: str
     folder: Path
     seen_s: float
     vocals: dict[str, Vocal] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
+    n_requests: int = 0
 
 
 class Store:
@@ -107,6 +108,19 @@ class Store:
             new = Visitor(secrets.token_urlsafe(32), Path(tempfile.mkdtemp(dir=self.root)), time.monotonic())
             self._visitors[new.id] = new
             return new
+
+    @contextmanager
+    def serving(self, visitor_id: str | None, new: bool = False) -> Iterator[Visitor]:
+        """As `visitor`, or as `welcome` if `new`; the files stay until the block ends, however long it takes."""
+        with self._lock:
+            visitor = self.welcome(visitor_id) if new else self.visitor(visitor_id)
+            visitor.n_requests += 1
+        try:
+            yield visitor
+        finally:
+            with self._lock:
+                visitor.n_requests -= 1
+                visitor.seen_s = time.monotonic()
 
     def check_room(self, visitor: Visitor | None) -> None:
         """InputError when the visitor has too many vocals, BusyError when the disk's share is used up."""
@@ -189,7 +203,9 @@ class Store:
             gone = [
                 visitor
                 for visitor in self._visitors.values()
-                if visitor.seen_s < oldest_s and not any(job.active for job in visitor.jobs.values())
+                if visitor.seen_s < oldest_s
+                and not visitor.n_requests
+                and not any(job.active for job in visitor.jobs.values())
             ]
             for visitor in gone:
                 del self._visitors[visitor.id]

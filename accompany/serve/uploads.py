@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +11,20 @@ import numpy as np
 
 from accompany import audio
 from accompany.api import read_vocal
+from accompany.common.decoding import decode as decode_file
+from accompany.common.decoding import try_open
 from accompany.errors import InputError
+from accompany.serve.disk import DiskFullError, storing
 from accompany.serve.limits import Limits
+from accompany.serve.reception import SlowUploadError, Upload
 
 FORMATS = "WAV, FLAC, MP3, OGG, AIFF, M4A or WebM"
 
 _SNIFFED = 16
-_LOWEST_RATE, _HIGHEST_RATE = 2000, 768_000
-_DECODE_S = 120.0
-_UPLOAD_S, _CHUNK_S = 900.0, 30.0
+_DECODE_S, _DECODED_BYTES = 120.0, 4_000_000_000
+_UPLOAD_S, _CHUNK_S = 900.0, 10.0
 _NAME_CHARACTERS = 80
-_UPLOAD, _DECODED = "upload", "decoded.wav"
+_UPLOAD, _DECODED = "upload", "decoded.au"
 # What libsndfile cannot read and ffmpeg may: the demuxer is named, so that ffmpeg does not guess.
 _DEMUXERS = {"mp4": "mov", "webm": "matroska", "ogg": "ogg", "mp3": "mp3", "aac": "aac"}
 
@@ -49,29 +50,40 @@ class Sound:
         return self.samples.shape[-1] / self.sample_rate
 
 
-async def receive(chunks: AsyncIterator[bytes], declared_bytes: int | None, folder: Path, limits: Limits) -> Path:
-    """Write an upload into `folder` as it comes, under a name of ours.
+async def receive(
+    chunks: AsyncIterator[bytes],
+    declared_bytes: int | None,
+    folder: Path,
+    limits: Limits,
+    upload: Upload | None = None,
+) -> Path:
+    """Write an upload into `folder` as it comes, under a name of ours; its bytes are counted in `upload`.
 
     Raises:
         TooLargeError: more bytes than allowed, whether they are announced or come unannounced.
-        InputError: nothing came for half a minute, or not everything in a quarter of an hour.
+        SlowUploadError: nothing came for ten seconds, or less than the least rate; or not everything in a quarter of an
+            hour; or the upload was cancelled to make room for another.
+        DiskFullError: there is no room for it.
     """
+    upload = upload or Upload()
     too_large = TooLargeError(
         f"The upload is larger than {limits.max_mb:g} MB; send a shorter recording, or FLAC or MP3 in place of WAV."
     )
     if declared_bytes is not None and declared_bytes > limits.max_bytes:
         raise too_large
-    path, n_bytes = folder / _UPLOAD, 0
+    path = folder / _UPLOAD
     try:
-        with path.open("wb") as file, anyio.fail_after(_UPLOAD_S):
+        with anyio.CancelScope() as upload.scope, storing(), path.open("wb") as file, anyio.fail_after(_UPLOAD_S):
             async for chunk in _prompt(chunks):
-                n_bytes += len(chunk)
-                if n_bytes > limits.max_bytes:
+                upload.count(len(chunk))
+                if upload.n_bytes > limits.max_bytes:
                     raise too_large
                 file.write(chunk)
+            upload.scope = None
+            return path
     except TimeoutError as error:
-        raise InputError("The upload came to a halt or took too long; try again, or send less.") from error
-    return path
+        raise SlowUploadError from error
+    raise SlowUploadError
 
 
 def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
@@ -80,18 +92,21 @@ def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
     Raises:
         UnknownFormatError: its first bytes are those of no format allowed.
         TooLargeError: it lasts too long.
-        InputError: it is broken, silent, too short, or has samples that are not numbers.
+        InputError: it is broken, silent, too short, or has samples that are not numbers or far above full scale.
+        DiskFullError: there is no room to decode it.
     """
     readable = path
     try:
         kind = sniff(path, name)
-        if not _libsndfile_reads(path):
-            readable = _decode_with_ffmpeg(path, kind, name, limits)
-        _check_header(audio.info(readable), name, limits)
+        if isinstance(try_open(path), str):
+            readable = _decoded(path, kind, name, limits)
+        _check_length(audio.info(readable), name, limits)
         samples = read_vocal(readable, sample_rate)
+    except DiskFullError:
+        raise
     except InputError as error:
         # The checks name the file that they read; a visitor knows it by his name for it.
-        raise type(error)(str(error).replace(str(readable), name)) from error
+        raise type(error)(str(error).replace(str(readable), name).replace(str(path), name)) from error
     return Sound(samples, sample_rate)
 
 
@@ -102,7 +117,7 @@ def sniff(path: Path, name: str) -> str:
     if not head:
         raise InputError(f"{name} is empty (0 bytes); record, export or download it again.")
     for kind, known in (
-        ("wav", head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE"),
+        ("wav", head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE"),
         ("flac", head[:4] == b"fLaC"),
         ("ogg", head[:4] == b"OggS"),
         ("aiff", head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")),
@@ -134,44 +149,26 @@ async def _prompt(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _libsndfile_reads(path: Path) -> bool:
-    import soundfile
-
-    try:
-        soundfile.info(path)
-    except soundfile.LibsndfileError:
-        return False
-    return True
-
-
-def _decode_with_ffmpeg(path: Path, kind: str, name: str, limits: Limits) -> Path:
-    """Decode the first audio stream to a WAV file, no more than a little over the limit of length."""
-    refused = f"Cannot read {name} as audio; give a WAV, FLAC, MP3, OGG or M4A recording."
-    ffmpeg = shutil.which("ffmpeg")
+def _decoded(path: Path, kind: str, name: str, limits: Limits) -> Path:
+    """The first audio stream as ffmpeg decodes it, no more than a little over the limit of length."""
     if kind not in _DEMUXERS:
-        raise InputError(refused)
-    if ffmpeg is None:
-        raise InputError(
-            f"Cannot read {name} as audio here; convert it to WAV or FLAC, or install ffmpeg on the server."
-        )
-    decoded = path.with_name(_DECODED)
-    command = [ffmpeg, "-v", "error", "-nostdin", "-y", "-protocol_whitelist", "file", "-f", _DEMUXERS[kind]]
-    command += ["-i", f"file:{path}", "-map", "0:a:0", "-t", f"{limits.max_seconds + 1:g}", "-ac", "1"]
-    command += ["-c:a", "pcm_f32le", "-f", "wav", str(decoded)]
+        raise InputError(f"Cannot read {name} as audio; give a WAV, FLAC, MP3, OGG or M4A recording.")
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=_DECODE_S)
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"{name} takes too long to decode; export it as WAV or FLAC.") from error
-    if done.returncode != 0 or not decoded.exists():
-        raise InputError(refused)
-    return decoded
-
-
-def _check_header(header: audio.AudioInfo, name: str, limits: Limits) -> None:
-    if not _LOWEST_RATE <= header.sample_rate <= _HIGHEST_RATE:
-        raise InputError(
-            f"{name} has a sample rate of {header.sample_rate} Hz; it must be from {_LOWEST_RATE} to {_HIGHEST_RATE}."
+        return decode_file(
+            path,
+            path.with_name(_DECODED),
+            demuxer=_DEMUXERS[kind],
+            max_seconds=limits.max_seconds + 1,
+            max_bytes=_DECODED_BYTES,
+            timeout_s=_DECODE_S,
         )
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise DiskFullError from error
+        raise
+
+
+def _check_length(header: audio.AudioInfo, name: str, limits: Limits) -> None:
     if header.seconds > limits.max_seconds:
         raise TooLargeError(
             f"{name} is longer than {limits.max_minutes:g} minutes, which is the limit here; send a part of it."

@@ -15,6 +15,7 @@ from accompany.errors import InputError
 from accompany.generation.edits import SHORTEST_S
 from accompany.generation.settings import Settings
 from accompany.generation.take import Take
+from accompany.serve import disk
 from accompany.serve.pitch import outline, track_pitch
 from accompany.serve.store import Store, StoredTake, Vocal
 
@@ -34,6 +35,8 @@ class Wish:
         """Raise InputError for a number of takes out of range."""
         if not 1 <= self.n_takes <= 8:
             raise InputError(f"The number of takes {self.n_takes} must be from 1 to 8.")
+        if self.settings.seed + self.n_takes > 2**63:
+            raise InputError(f"The seed {self.settings.seed} is too large for {self.n_takes} takes; give less.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +64,7 @@ def any_seed() -> int:
 
 def listen(band: Band, vocal: Vocal, report: Progress) -> None:
     """Find pitch, and for a model that plans beats, bars, chords and key; the vocal keeps them as `heard`."""
-    samples = _read(vocal)
+    samples = disk.read(vocal.path)
     hop_s = max(_PITCH_HOP_S, vocal.seconds / _PITCH_FRAMES)
     pitch_hz = track_pitch(samples, vocal.sample_rate, hop_s)
     report(0.5)
@@ -73,7 +76,7 @@ def listen(band: Band, vocal: Vocal, report: Progress) -> None:
 
 def make_takes(band: Band, store: Store, vocal: Vocal, wish: Wish, made: list[str], report: Progress) -> None:
     """Make the takes one after the other; each is kept, and told in `made`, as soon as it is complete."""
-    sung = _read(vocal)
+    sung = disk.read(vocal.path)
     for index in range(wish.n_takes):
         settings = dataclasses.replace(wish.settings, seed=wish.settings.seed + index)
         (take,) = band.perform([(sung, vocal.sample_rate)], [settings], share_of(report, index, wish.n_takes))
@@ -91,7 +94,7 @@ def make_retake(
     report: Progress,
 ) -> None:
     """Make a new take that differs from its parent inside the region only; `options` are those of `Band.retake`."""
-    old = dataclasses.replace(parent.made, samples=audio.read(parent.path).samples, vocals=_read(vocal))
+    old = dataclasses.replace(parent.made, samples=disk.read(parent.path), vocals=disk.read(vocal.path))
     take = band.retake(old, region.start_s, region.end_s, progress=report, **options)
     facts = {
         "prompt": options.get("prompt", parent.facts["prompt"]),
@@ -113,14 +116,11 @@ def told_plan(plan: Any) -> dict[str, Any]:
     return told
 
 
-def _read(vocal: Vocal) -> np.ndarray:
-    return audio.read(vocal.path).samples
-
-
 def _keep(store: Store, vocal: Vocal, take: Take, more: dict[str, Any]) -> str:
     """Write a take beside its vocal and tell the store; returns its id."""
     path = vocal.path.with_name(f"{secrets.token_hex(8)}.wav")
-    audio.write(path, take.samples, vocal.sample_rate, subtype="FLOAT")
+    with disk.storing():
+        audio.write(path, take.samples, vocal.sample_rate, subtype="FLOAT")
     facts = {
         **{name: getattr(take.settings, name) for name in _TOLD},
         "seconds": round(take.seconds, 3),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accompany import audio
+from accompany.common.encoding import sound_file
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ def separate_vocal(
     Raises:
         InputError: a song that cannot be read, no such separator, a file that cannot be written, or silence.
     """
-    import soundfile
-
     from accompany.sound.separation import VocalSeparator
 
     split = VocalSeparator(separator) if isinstance(separator, str) else separator
@@ -51,10 +50,10 @@ def separate_vocal(
     rate, n_samples = split.sample_rate, audio.info(song).seconds * split.sample_rate
     energies, done = np.zeros(2), 0
     with audio.replacing(path) as temporary:
-        kind = {"format": path.suffix[1:].upper(), "subtype": "PCM_24"}
-        with soundfile.SoundFile(temporary, "w", rate, split.channels, **kind) as file:
+        kind = path.suffix[1:].upper()
+        with sound_file(temporary, path, rate, split.channels, kind, "PCM_24") as file:
             for voice, band in split.stream(audio.stream(song, rate)):
-                file.write(np.clip(voice.T, -1, 1))
+                file.write(voice.T)
                 energies += [float(np.square(side, dtype=np.float64).sum()) for side in (voice, band)]
                 done += voice.shape[-1]
                 if progress is not None:

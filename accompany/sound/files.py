@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from accompany import audio
+from accompany.common.containers import riff_chunks
+from accompany.common.decoding import check_is_file
+from accompany.common.encoding import sound_file
 from accompany.errors import InputError
 
 DITHERED_BITS = (16, 24)
@@ -65,8 +69,6 @@ def write(
         InputError: the format has no such depth, rate or time stamp, the sound is too large for it, or the folder is
             missing or not writable.
     """
-    import soundfile
-
     path = Path(path)
     check(path, sample_rate, bits, start_s)
     suffix = path.suffix.lower()
@@ -74,36 +76,34 @@ def write(
     subtype = _SUBTYPES[depth] if depth else None
     if suffix in (".wav", ".aiff") and samples.size * int(depth or 0) // 8 > _LARGEST:
         raise InputError(f"{path} would be larger than 4 GB, which {suffix[1:]} cannot be; write .flac, or fewer bits.")
+    kind = suffix[1:].upper()
     with audio.replacing(path) as temporary:
-        try:
-            with soundfile.SoundFile(
-                temporary, "w", sample_rate, len(samples), subtype, format=suffix[1:].upper()
-            ) as file:
-                for block in _blocks(samples, depth):
-                    file.write(block)
-            if start_s is not None:
+        with sound_file(temporary, path, sample_rate, len(samples), kind, subtype) as file:
+            for block in _blocks(samples, depth):
+                file.write(block)
+        if start_s is not None:
+            try:
                 _insert(temporary, _bext(round(start_s * sample_rate), description))
-        except soundfile.LibsndfileError as error:
-            reason = str(error.error_string).strip().rstrip(".")
-            raise InputError(f"Cannot write {path} ({reason}); check the space on the disk.") from error
+            except OSError as error:
+                raise InputError(f"Cannot write {path} ({error.strerror}); check the space on the disk.") from error
 
 
 def start_of(path: str | os.PathLike[str]) -> float | None:
-    """Where a Broadcast WAV file lies in its session in seconds; None if it does not say."""
-    rate = reference = None
-    with Path(path).open("rb") as stream:
-        head = stream.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    """Where a Broadcast WAV file (also RF64 and BW64) lies in its session in seconds; None if it does not say.
+
+    Raises:
+        InputError: no such file, or none that can be read.
+    """
+    path, rate, reference = Path(path), None, None
+    check_is_file(path)
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data[:4] not in (b"RIFF", b"RF64", b"BW64") or data[8:12] != b"WAVE":
             return None
-        while len(chunk := stream.read(8)) == 8:
-            length = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"data":
-                break
-            content = stream.read(length + length % 2)
-            if chunk[:4] == b"fmt ":
-                rate = int.from_bytes(content[4:8], "little")
-            if chunk[:4] == b"bext" and len(content) >= _BEXT_FIXED:
-                reference = int.from_bytes(content[_TIME_REFERENCE : _TIME_REFERENCE + 8], "little")
+        for name, at, length in riff_chunks(data):
+            if name == b"fmt ":
+                rate = int.from_bytes(data[at + 4 : at + 8], "little")
+            if name == b"bext" and length >= _BEXT_FIXED and at + length <= len(data):
+                reference = int.from_bytes(data[at + _TIME_REFERENCE : at + _TIME_REFERENCE + 8], "little")
     return None if reference is None or not rate else reference / rate
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from accompany import audio
 from accompany.common.config import CHECKPOINTS_DIR
 from accompany.errors import InputError
+from accompany.sound.separator_files import read_networks
 
 VOCALS = "vocals"
 BUNDLED = "tiny"
@@ -72,9 +73,22 @@ class SongSeparator:
 
         samples = audio.resample(samples, sample_rate, self.sample_rate)
         samples = _with_channels(samples, int(self._separator.audio_channels))
-        with torch.inference_mode():
+        with self._running(), torch.inference_mode():
             _, stems = self._separator.separate_tensor(torch.from_numpy(np.ascontiguousarray(samples)))
-        return {name: stem.cpu().numpy() for name, stem in stems.items()}
+        made = {name: stem.cpu().numpy() for name, stem in stems.items()}
+        if not all(np.isfinite(stem).all() for stem in made.values()):
+            raise InputError(f"The separator '{self.name}' gave values that are not numbers; choose another.")
+        return made
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """A network of odd sizes loads, and fails where it is run."""
+        try:
+            yield
+        except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError) as error:
+            raise InputError(
+                f"The separator '{self.name}' cannot run ({_first_line(error)}); choose another, or another --device."
+            ) from error
 
 
 class VocalSeparator(SongSeparator):
@@ -110,7 +124,7 @@ class VocalSeparator(SongSeparator):
         while (length := source.fill(segment)) > 0:
             scale = source.scale()
             chunk = TensorChunk(torch.from_numpy(source.buffer / scale)[None], source.past, length)
-            with self.watch, torch.inference_mode():
+            with self._running(), self.watch, torch.inference_mode():
                 out = apply_model(model, chunk, shifts=0, split=False, device=self._device)[0]
             two = self._two(out) * scale
             made[..., :length] += weight[:length] * two
@@ -118,7 +132,7 @@ class VocalSeparator(SongSeparator):
             done = min(stride, length)
             ready = made[..., :done] / weights[:done]
             if not np.isfinite(ready).all():
-                raise InputError(f"the separator '{self.name}' gave values that are not numbers; choose another.")
+                raise InputError(f"The separator '{self.name}' gave values that are not numbers; choose another.")
             yield ready[0], ready[1]
             made = np.concatenate([made[..., done:], np.zeros((*made.shape[:2], done), np.float32)], axis=-1)
             weights = np.concatenate([weights[done:], np.zeros(done, np.float32)])
@@ -157,7 +171,7 @@ class _Ahead:
         return min(ahead, length)
 
     def scale(self) -> np.float32:
-        """The level of all that was read, which the network hears as 1."""
+        """The level of all that was read, which the network takes as 1."""
         return np.float32((self._energy / max(self._count, 1)) ** 0.5 + 1e-8)
 
     def skip(self, count: int, *, keep: int) -> None:
@@ -194,55 +208,31 @@ def _with_channels(samples: np.ndarray, channels: int) -> np.ndarray:
 def _load(name: str, device: str) -> Any:
     try:
         from demucs.api import LoadModelError, Separator
-        from demucs.repo import ModelLoadingError
     except ImportError as error:
         raise InputError(
             f"Separation needs Demucs ({error}); install it with pip install 'accompany[data]'."
         ) from error
-    # No random shift: the same song gives the same pair.
-    options: dict[str, Any] = {"device": device, "shifts": 0, "progress": False}
     try:
-        if not Path(name).is_dir():
-            return Separator(model=name, **options)
-        folder = Path(name)
-        if any(folder.glob("*.safetensors")):
-            return _folder_separator(Separator)(model=name, repo=folder, **options)
-        return Separator(model=_only_name(folder), repo=folder, **options)
-    except (OSError, LoadModelError, ModelLoadingError, KeyError, RuntimeError, ValueError, SystemExit) as error:
+        bag = read_networks(name)
+        # No random shift: the same song gives the same pair.
+        return _with_networks(Separator, bag)(device=device, shifts=0, progress=False)
+    except (OSError, LoadModelError, KeyError, RuntimeError, ValueError, SystemExit) as error:
         raise InputError(
             f"Cannot load the separator '{name}' ({_first_line(error)}); give a Demucs name such as htdemucs "
             "(needs the network once), hf://namespace/name, or a folder with its weights."
         ) from error
 
 
-def _folder_separator(base: type) -> type:
-    """A `demucs.api.Separator` of a local folder in the layout of the hub, which Demucs itself only downloads."""
+def _with_networks(base: type, bag: Any) -> type:
+    """A `demucs.api.Separator` of networks that are loaded already; its own way to load them runs what files name."""
 
-    class FolderSeparator(base):  # type: ignore[misc]
+    class LoadedSeparator(base):  # type: ignore[misc]
         def _load_model(self) -> None:
-            import yaml
-            from demucs.apply import BagOfModels
-            from demucs.hf import load_safetensors_model
+            self._model = bag
+            self._audio_channels = bag.audio_channels
+            self._samplerate = bag.samplerate
 
-            files = sorted(self._repo.glob("*.yaml"))
-            bag = yaml.safe_load(files[0].read_text()) if files else {}
-            names = bag.get("models") or [path.stem for path in sorted(self._repo.glob("*.safetensors"))]
-            models = [load_safetensors_model(self._repo / f"{name}.safetensors") for name in names]
-            self._model = BagOfModels(models, bag.get("weights"), bag.get("segment")).eval()
-            self._audio_channels = self._model.audio_channels
-            self._samplerate = self._model.samplerate
-
-    return FolderSeparator
-
-
-def _only_name(folder: Path) -> str:
-    """The bag of a `--repo` folder, or its only model."""
-    bags, models = sorted(folder.glob("*.yaml")), sorted(folder.glob("*.th"))
-    if len(bags) == 1:
-        return bags[0].stem
-    if len(models) == 1:
-        return models[0].stem.rsplit("-", 1)[0]
-    raise ValueError("the folder must hold one model or one bag of models")
+    return LoadedSeparator
 
 
 def _first_line(error: BaseException) -> str:

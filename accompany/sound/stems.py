@@ -1,4 +1,4 @@
-"""Drums, bass and the rest of a band, told apart by Demucs."""
+"""Stems of a band (drums, bass, other), separated by Demucs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Stems:
 
 
 def load_splitter(model: str, device: str = "cpu") -> SongSeparator:
-    """A Demucs model that tells drums and bass. InputError for none, or one that has no drums or bass."""
+    """A Demucs model that separates drums and bass. InputError for none, or one that has no drums or bass."""
     from accompany.sound.separation import SongSeparator
 
     return SongSeparator(model, device, needed=STEMS[:2])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, stack
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, conditions_of, stack
 from accompany.stages.decoding import (
     Progress,
     Round,
@@ -28,7 +28,7 @@ from accompany.stages.decoding import (
     windows,
 )
 from accompany.stages.depth import DepthConfig, DepthDecoder
-from accompany.stages.dropping import DropRates, draw_splice, drop
+from accompany.stages.dropping import draw_splice, drop
 from accompany.stages.masked import MaskedDecoder
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads
@@ -54,7 +54,7 @@ class AcousticConfig:
         context_frames: semantic frames of what was made before that a window of a long piece sees.
         lookahead_frames: semantic frames of the conditions that a window sees beyond what it makes.
         coarse_weight: how much likelier training picks a codebook than the next finer one (1: all alike).
-        sampling: how tokens are drawn unless `generate` is told otherwise; `delay` needs no passes.
+        sampling: how tokens are drawn unless `generate` is given another; `delay` needs no passes.
     """
 
     mode: str = "masked"
@@ -117,7 +117,7 @@ class AcousticStage(nn.Module):
         self.decoder.start_from(codebooks[: self.config.codebooks])
 
     def encode(self, conditions: Conditions) -> Tensor:
-        """What the decoder is told in each codec frame: [B, A, D], zero in padding."""
+        """Condition embedding of the decoder in each codec frame: [B, A, D], zero in padding."""
         frames = self.embedding(conditions)[:, :, None] + self.phase.weight
         return (frames * conditions.frame_mask[..., None, None]).flatten(1, 2)
 
@@ -211,7 +211,7 @@ class AcousticStage(nn.Module):
         """Make tokens for any length, window by window with carried tokens, in bounded memory.
 
         Arguments and result are as in `generate`; a piece of one window comes out the same. Each item has its own
-        length, which its `frame_mask` tells, and comes out as it does alone. `progress` counts codec frames.
+        length, given by its `frame_mask`, and comes out as it does alone. `progress` counts codec frames.
         """
         shape = (conditions.batch_size, self.config.codebooks, self.config.ratio * conditions.n_frames)
         tokens = codes.new_full(shape, -1) if known is None else known.clone()

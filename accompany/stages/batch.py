@@ -9,6 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+STEMS = ("drums", "bass", "other")
+"""What a band is cut into; their sum is the mix."""
+
+STEM_TAGS = ("mix", *STEMS)
+"""Names of the values of `Batch.stem`."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -21,10 +27,12 @@ class Batch:
         vocal: [B, F, Dv] melody features, then MERT states, of the (augmented) vocal on the semantic grid.
         vocal_mask: [B, F] bool, True where the vocal is known; None means everywhere.
         text: [B, F, Dt] or [B, Dt] CLAP embedding of the caption (or of the accompaniment's sound), unit norm.
+        instruments: [B, Di] of `accompany.music.instrumentation`, zeros for what is left open.
         control: [B, F, Dc] control track of `accompany.music.plan.control_track`.
         control_mask: [B, F, 3] bool, which of the groups beat, chord, key is known in each frame.
         codes: [B, K, F] semantic codes of the accompaniment.
-        tokens: [B, Kc, A] codec tokens of the accompaniment, A = F times a whole number.
+        tokens: [B, Kc, A] codec tokens of the accompaniment, or of one of its stems, A = F times a whole number.
+        stem: [B] which of `STEM_TAGS` the tokens are of; None for the mix.
         beat_target: [B, 2F] 1 in the frame (50 Hz at a 25 Hz grid) of a beat, else 0.
         downbeat_target: [B, 2F] likewise for the first beats of bars.
         chord_target: [B, F] majmin chord, 0..11 major on C..B, 12..23 minor, 24 no chord.
@@ -34,10 +42,12 @@ class Batch:
     vocal: Tensor | None = None
     vocal_mask: Tensor | None = None
     text: Tensor | None = None
+    instruments: Tensor | None = None
     control: Tensor | None = None
     control_mask: Tensor | None = None
     codes: Tensor | None = None
     tokens: Tensor | None = None
+    stem: Tensor | None = None
     beat_target: Tensor | None = None
     downbeat_target: Tensor | None = None
     chord_target: Tensor | None = None

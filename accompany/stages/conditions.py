@@ -1,4 +1,4 @@
-"""What a stage is told, frame by frame: the vocal, the prompt, the plan and codes that are already there.
+"""Conditions of a stage, frame by frame: the vocal, the prompt, the plan and codes that are already there.
 
 Every condition may be absent, in any frame, and has a learned vector for that. Training draws absences at
 random (`accompany.stages.dropping`).
@@ -14,10 +14,51 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.music.instrumentation import DIM as INSTRUMENTS_DIM
 from accompany.music.plan import CONTROL_DIM, GROUP_SLICES
-from accompany.stages.batch import Batch
-from accompany.stages.dropping import DropRates
+from accompany.stages.batch import STEM_TAGS, Batch
 from accompany.stages.transformer import init_weights
+
+
+@dataclass(frozen=True)
+class DropRates:
+    """How often training hides a condition of an item, each 0..1 and drawn on its own.
+
+    Attributes:
+        vocal: the vocal as a whole, or (half of the draws) a stretch of it.
+        mert: the MERT part of the vocal only; the melody features stay.
+        text: the prompt.
+        beat, chord, key: the groups of the control track, as a whole or (half of the draws) a stretch.
+        phase: of the beat group all but the tempo.
+        bar: of the beat group the bars.
+        known: known codes as a whole; else codes on either side of a gap stay known.
+        history: of the codes that a decoder has written before (semantic stage). Each item draws its own rate, up to
+            twice this. What was written is half wrong when a small model writes it itself, and one that learnt to
+            do without parts of it keeps to its conditions.
+        splice: no absence, but how often an item goes over into another one of its batch at some frame, with its codes.
+            There what was written before says nothing of what comes, so the prompt and the plan have to, and a prompt
+            that changes in the middle of a song is obeyed.
+        instruments: the instrumentation.
+    """
+
+    vocal: float = 0.1
+    mert: float = 0.2
+    text: float = 0.15
+    beat: float = 0.15
+    chord: float = 0.2
+    key: float = 0.3
+    phase: float = 0.05
+    bar: float = 0.1
+    known: float = 0.7
+    history: float = 0.0
+    splice: float = 0.0
+    instruments: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a rate outside 0..1."""
+        for name, rate in dataclasses.asdict(self).items():
+            if not 0 <= rate <= 1:
+                raise ValueError(f"drop rate {name}={rate} must be from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -29,6 +70,8 @@ class ConditionConfig:
         mert_dim: columns after them that are MERT states; 0 for none.
         text_dim: width of the CLAP embedding.
         code_sizes: codes in each stream of semantic codes.
+        instruments: whether the instrumentation (`accompany.music.instrumentation`) is a condition.
+        stems: whether the stem that is made (`STEM_TAGS`) is one.
         drop: rates of absence in training.
     """
 
@@ -36,6 +79,8 @@ class ConditionConfig:
     mert_dim: int = 256
     text_dim: int = 256
     code_sizes: tuple[int, ...] = (512, 512)
+    instruments: bool = False
+    stems: bool = False
     drop: DropRates = field(default_factory=DropRates)
 
     def __post_init__(self) -> None:
@@ -61,6 +106,9 @@ class Conditions:
         mert_mask: [B, F], for the MERT part; it counts only where `vocal_mask` is True.
         text: [B, F, Dt] CLAP embedding of the prompt (it may change from frame to frame) or of a reference.
         text_mask: [B, F].
+        instruments: [B, F, Di] of `Instrumentation.vector`.
+        instruments_mask: [B, F].
+        stem: [B, F] which of `STEM_TAGS` is made.
         control: [B, F, Dc] of `plan.control_track`.
         control_mask: [B, F, 3] for beat, chord and key.
         known: [B, K, F] semantic codes, -1 where unknown.
@@ -72,6 +120,9 @@ class Conditions:
     mert_mask: Tensor
     text: Tensor
     text_mask: Tensor
+    instruments: Tensor
+    instruments_mask: Tensor
+    stem: Tensor
     control: Tensor
     control_mask: Tensor
     known: Tensor
@@ -97,7 +148,7 @@ class Conditions:
         return self._map(lambda value: value[index : index + 1])
 
     def without(self, *names: str) -> Conditions:
-        """The same with `text`, `vocal`, `control` or `known` absent everywhere."""
+        """The same with `text`, `instruments`, `vocal`, `control` or `known` absent everywhere."""
         changes: dict[str, Tensor] = {}
         for name in names:
             if name == "known":
@@ -109,6 +160,10 @@ class Conditions:
     def with_known(self, codes: Tensor) -> Conditions:
         """The same with these known codes [B, K, F] (-1 unknown)."""
         return dataclasses.replace(self, known=codes)
+
+    def for_stem(self, stem: int) -> Conditions:
+        """The same for one of `STEM_TAGS`, by its number."""
+        return dataclasses.replace(self, stem=torch.full_like(self.stem, stem))
 
     def to(self, device: torch.device | str) -> Conditions:
         """The same on `device`."""
@@ -122,7 +177,7 @@ class Conditions:
 
 
 def stack(items: Sequence[Conditions]) -> Conditions:
-    """Join conditions along the batch; shorter ones are padded at the end, which `frame_mask` tells."""
+    """Join conditions along the batch; shorter ones are padded at the end, as `frame_mask` says."""
     if len(items) == 1:
         return items[0]
     longest = max(item.n_frames for item in items)
@@ -143,6 +198,8 @@ def make_conditions(
     vocal: Tensor | None = None,
     vocal_mask: Tensor | None = None,
     text: Tensor | None = None,
+    instruments: Tensor | None = None,
+    stem: Tensor | None = None,
     control: Tensor | None = None,
     control_mask: Tensor | None = None,
     known: Tensor | None = None,
@@ -156,6 +213,8 @@ def make_conditions(
         vocal: [B, F, Dv], or [B, F, melody_dim] without MERT states.
         vocal_mask: [B, F]; None means everywhere.
         text: [B, Dt] or [B, F, Dt].
+        instruments: [B, Di] or [B, F, Di]; all zero is as good as absent.
+        stem: [B]; None is the mix.
         control: [B, F, Dc].
         control_mask: [B, F, 3]; None means all groups everywhere.
         known: [B, K, F], -1 where unknown.
@@ -180,6 +239,9 @@ def make_conditions(
         mert_mask=torch.full(shape, has_mert, device=device),
         text=_or_zeros(_per_frame(text, n_frames), (*shape, config.text_dim), device),
         text_mask=presence(text, None),
+        instruments=_or_zeros(_per_frame(instruments, n_frames), (*shape, INSTRUMENTS_DIM), device),
+        instruments_mask=presence(instruments, None),
+        stem=torch.zeros(shape, dtype=torch.long, device=device) if stem is None else stem[:, None].expand(shape),
         control=_or_zeros(control, (*shape, CONTROL_DIM), device),
         control_mask=presence(control, control_mask, 3),
         known=torch.full((batch_size, len(config.code_sizes), n_frames), -1, device=device) if known is None else known,
@@ -198,6 +260,8 @@ def conditions_of(config: ConditionConfig, batch: Batch, n_frames: int) -> Condi
         vocal=batch.vocal,
         vocal_mask=batch.vocal_mask,
         text=batch.text,
+        instruments=batch.instruments,
+        stem=batch.stem,
         control=batch.control,
         control_mask=batch.control_mask,
     )
@@ -217,6 +281,8 @@ class ConditionEmbedding(nn.Module):
         self.known = nn.ModuleList(nn.Embedding(size + 1, width) for size in config.code_sizes)
         self.absent = nn.Embedding(3 + len(GROUP_SLICES), width)
         self.apply(init_weights)
+        self.instruments = nn.Linear(INSTRUMENTS_DIM, width).apply(init_weights) if config.instruments else None
+        self.stem = nn.Embedding(len(STEM_TAGS), width).apply(init_weights) if config.stems else None
 
     def forward(self, conditions: Conditions) -> Tensor:
         """[B, F, D], the sum of all conditions."""
@@ -232,6 +298,11 @@ class ConditionEmbedding(nn.Module):
             total = total + self._present(3 + group, value, conditions.control_mask[..., group])
         for stream, embed in enumerate(self.known):
             total = total + embed(conditions.known[:, stream] + 1)
+        if self.instruments is not None:
+            # An instrumentation that is absent states nothing, as one of zeros does.
+            total = total + self.instruments(conditions.instruments * conditions.instruments_mask[..., None])
+        if self.stem is not None:
+            total = total + self.stem(conditions.stem)
         return total
 
     def _present(self, which: int, value: Tensor, mask: Tensor) -> Tensor:
@@ -263,6 +334,8 @@ def _check_shapes(made: Conditions, config: ConditionConfig) -> None:
         "vocal": (*shape, config.vocal_dim),
         "vocal_mask": shape,
         "text": (*shape, config.text_dim),
+        "instruments": (*shape, INSTRUMENTS_DIM),
+        "stem": shape,
         "control": (*shape, CONTROL_DIM),
         "control_mask": (*shape, 3),
         "known": (shape[0], len(config.code_sizes), shape[1]),

@@ -48,15 +48,15 @@ class Round:
         return max(part.keep_to - part.start for part in self.windows)
 
     def report(self, progress: Progress | None, scale: int = 1) -> Progress | None:
-        """What to call with (steps done, steps in all) of this round, so that `progress` hears frames * scale."""
+        """A callback for (steps done, steps in all) of this round that reports frames * scale to `progress`."""
         if progress is None:
             return None
         making = sum(part.keep_to - part.keep_from for part in self.windows)
 
-        def heard(step: int, n_steps: int) -> None:
+        def scaled(step: int, n_steps: int) -> None:
             progress(scale * (self.done + making * step // n_steps), scale * self.total)
 
-        return heard
+        return scaled
 
 
 def rounds(lengths: Sequence[int], window: int, context: int, lookahead: int, *, alike: bool = False) -> list[Round]:
@@ -144,7 +144,7 @@ class Guidance:
 def guide(conditions: Conditions, sampling: SamplingConfig) -> Guidance:
     """The branches that `sampling` asks for: without the prompt, without vocal and control; none when both are 1."""
     branches, weights = [conditions], [1.0]
-    for scale, names in ((sampling.guidance, ("text",)), (sampling.guidance_vocal, ("vocal", "control"))):
+    for scale, names in ((sampling.guidance, ("text", "instruments")), (sampling.guidance_vocal, ("vocal", "control"))):
         if scale != 1:
             branches.append(conditions.without(*names))
             weights.append(1.0 - scale)

@@ -26,7 +26,7 @@ from accompany.stages.transformer import Transformer, TransformerConfig, init_we
 
 _FLOOR = 0.02
 _SURE = 0.2
-"""How sure a prediction is taken to be at first: 1 would be one without any error, 0 tells nothing."""
+"""How sure a prediction is taken to be at first: 1 would be one without any error, 0 is no information."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,11 @@ class DepthDecoder(nn.Module):
         vectors = self._vectors(codes)
         past = self._past(self._disturbed(vectors.sum(dim=1), generator))
         hidden = self.transformer(self.past_in(past) + condition)
-        guess, told = self._guess(hidden, past), self.depth_in(hidden)
+        guess, context = self._guess(hidden, past), self.depth_in(hidden)
         written = torch.zeros_like(guess)
         logits = []
         for level in range(self.levels):
-            logits.append(self._logits(level, guess, told, written))
+            logits.append(self._logits(level, guess, context, written))
             written = written + vectors[:, level]
         return torch.stack(logits, dim=1)
 
@@ -213,9 +213,9 @@ class DepthDecoder(nn.Module):
         """The predicted vector of each frame [B, F, E], in float32."""
         return self.to_code(hidden).float() + self.past_out(past).float()
 
-    def _logits(self, level: int, guess: Tensor, told: Tensor, written: Tensor) -> Tensor:
+    def _logits(self, level: int, guess: Tensor, context: Tensor, written: Tensor) -> Tensor:
         """[B, F, V] of a codebook, when `written` [B, F, E] is the sum of the codes before it."""
-        correction = self.depth_out[level](functional.gelu(told + self.depth_code[level](written)))
+        correction = self.depth_out[level](functional.gelu(context + self.depth_code[level](written)))
         return self.heads[level](guess - self.rest[level] * written + correction)
 
 
@@ -225,8 +225,8 @@ class _Writer:
     def __init__(self, decoder: DepthDecoder, guidance: Guidance, sampling: SamplingConfig) -> None:
         self._guidance, self._sampling = guidance, sampling
         self._recall = torch.cat([decoder.past_in.weight, decoder.past_out.weight]) * decoder.weights_of_past
-        self._tell = torch.cat([decoder.to_code.weight, decoder.depth_in.weight])
-        self._tell_bias = torch.cat([decoder.to_code.bias, decoder.depth_in.bias])
+        self._context = torch.cat([decoder.to_code.weight, decoder.depth_in.weight])
+        self._context_bias = torch.cat([decoder.to_code.bias, decoder.depth_in.bias])
         self._widths = decoder.past_in.out_features, decoder.to_code.out_features
         self._vectors = decoder.embed.weight.unflatten(0, (decoder.levels, decoder.vocabulary + 1)).unbind()
         self._levels = [_Level.of(decoder, number) for number in range(decoder.levels)]
@@ -245,12 +245,12 @@ class _Writer:
             given: [B, K], None for none.
             noise: [B, K] uniform in [0, 1).
         """
-        told = functional.linear(hidden, self._tell, self._tell_bias)
-        guess, told = guess + told[:, : self._widths[1]], told[:, self._widths[1] :]
+        context = functional.linear(hidden, self._context, self._context_bias)
+        guess, context = guess + context[:, : self._widths[1]], context[:, self._widths[1] :]
         codes: list[Tensor] = []
         written: Tensor | None = None
         for number, (level, vectors) in enumerate(zip(self._levels, self._vectors, strict=True)):
-            logits = level.logits(guess, told, None if written is None else self._guidance.spread(written))
+            logits = level.logits(guess, context, None if written is None else self._guidance.spread(written))
             drawn = sample(self._guidance.mix(logits), self._sampling, noise[:, number])
             if given is not None:
                 drawn = torch.where(given[:, number] < 0, drawn, given[:, number])
@@ -279,11 +279,11 @@ class _Level:
         )
         return cls(code.weight.T, code.bias, out.weight.T, head.weight, head.bias, -decoder.rest[number])
 
-    def logits(self, guess: Tensor, told: Tensor, written: Tensor | None) -> Tensor:
-        """[B, V] from the guess [B, E], what the transformer tells [B, hidden] and the codes before [B, E], if any."""
-        told = told + self.code_bias
+    def logits(self, guess: Tensor, context: Tensor, written: Tensor | None) -> Tensor:
+        """[B, V] from the guess [B, E], the transformer's context [B, hidden] and the codes before [B, E], if any."""
+        context = context + self.code_bias
         if written is not None:
-            told = torch.addmm(told, written, self.code)
+            context = torch.addmm(context, written, self.code)
             guess = torch.addcmul(guess, written, self.rest)
-        corrected = torch.addmm(guess, functional.gelu(told), self.out)
+        corrected = torch.addmm(guess, functional.gelu(context), self.out)
         return functional.linear(corrected, self.head, self.head_bias)

@@ -4,55 +4,14 @@ with."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from accompany.music.plan import BAR_PHASE, BEAT_PHASE
-
-if TYPE_CHECKING:
-    from accompany.stages.conditions import Conditions
-
-
-@dataclass(frozen=True)
-class DropRates:
-    """How often training hides a condition of an item, each 0..1 and drawn on its own.
-
-    Attributes:
-        vocal: the vocal as a whole, or (half of the draws) a stretch of it.
-        mert: the MERT part of the vocal only; the melody features stay.
-        text: the prompt.
-        beat, chord, key: the groups of the control track, as a whole or (half of the draws) a stretch.
-        phase: of the beat group all but the tempo.
-        bar: of the beat group the bars.
-        known: known codes as a whole; else codes on either side of a gap stay known.
-        history: of the codes that a decoder has written before (semantic stage). Each item draws its own rate, up to
-            twice this. What was written is half wrong when a small model writes it itself, and one that learnt to
-            do without parts of it keeps to its conditions.
-        splice: no absence, but how often an item goes over into another one of its batch at some frame, with its codes.
-            There what was written before says nothing of what comes, so the prompt and the plan have to, and a prompt
-            that changes in the middle of a song is obeyed.
-    """
-
-    vocal: float = 0.1
-    mert: float = 0.2
-    text: float = 0.15
-    beat: float = 0.15
-    chord: float = 0.2
-    key: float = 0.3
-    phase: float = 0.05
-    bar: float = 0.1
-    known: float = 0.7
-    history: float = 0.0
-    splice: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a rate outside 0..1."""
-        for name, rate in dataclasses.asdict(self).items():
-            if not 0 <= rate <= 1:
-                raise ValueError(f"drop rate {name}={rate} must be from 0 to 1")
+from accompany.stages.conditions import Conditions, DropRates
 
 
 def drop(
@@ -87,7 +46,15 @@ def drop(
         control=control,
         control_mask=conditions.control_mask & groups,
         known=conditions.known.masked_fill(unknown[:, None], -1),
+        **_instruments(conditions, rates, kept),
     )
+
+
+def _instruments(conditions: Conditions, rates: DropRates, kept: Callable[[float], Tensor]) -> dict[str, Tensor]:
+    """The mask of the instrumentation; chance is asked for only where there is one."""
+    if not bool(conditions.instruments_mask.any()):
+        return {}
+    return {"instruments_mask": conditions.instruments_mask & kept(rates.instruments)}
 
 
 @dataclass(frozen=True)

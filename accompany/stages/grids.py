@@ -30,16 +30,16 @@ N_FEATURES = 3 * _STEPS + 1 + 2 * len(_METRES) + 3 + 3 + 2 + len(_TEMPI) + 3 + _
 def grid_features(
     candidates: Sequence[Candidate], beat_logits: np.ndarray, downbeat_logits: np.ndarray, frame_rate: float
 ) -> np.ndarray:
-    """What tells good grids from bad ones, [n candidates, N_FEATURES] float32.
+    """Features by which beat grids are ranked, [n candidates, N_FEATURES] float32.
 
     Args:
         candidates: of `tracking.beat_candidates`, of at least three beats each.
         beat_logits, downbeat_logits: [n] what the candidates come from.
         frame_rate: frames a second.
     """
-    heard = _Heard(beat_logits, downbeat_logits, frame_rate)
-    rows = np.array([heard.describe(candidate) for candidate in candidates])
-    expected = rows[:, heard.expected_at]
+    activations = _Activations(beat_logits, downbeat_logits, frame_rate)
+    rows = np.array([activations.describe(candidate) for candidate in candidates])
+    expected = rows[:, activations.expected_at]
     compared = 4.0 * (expected - expected.max(axis=0))
     scores = np.array([candidate.score for candidate in candidates])
     return np.concatenate([rows, compared, (scores - scores.max())[:, None]], axis=1).astype(np.float32)
@@ -84,7 +84,7 @@ class GridJudge(nn.Module):
         return choose
 
 
-class _Heard:
+class _Activations:
     """Likelihoods of a clip, ready to be read along grids."""
 
     def __init__(self, beat_logits: np.ndarray, downbeat_logits: np.ndarray, frame_rate: float) -> None:

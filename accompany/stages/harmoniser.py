@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.common.config import check_range
 from accompany.music.beat_melody import BEAT_DIM, turned
 from accompany.music.harmony import N_CHORDS, N_KEYS, NO_CHORD
 from accompany.stages.transformer import Transformer, TransformerConfig
@@ -43,6 +44,12 @@ class HarmoniserConfig:
     key_width: int = 64
     key_depth: int = 2
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for sizes and rates that cannot be."""
+        check_range(self, "width", least=0, most=10**5)
+        check_range(self, "depth key_width key_depth", least=1, most=10**5)
+        check_range(self, "dropout", least=0, below=1)
 
 
 class Harmoniser(nn.Module):
@@ -121,7 +128,7 @@ class Harmoniser(nn.Module):
 
         Args:
             beats: [T, BEAT_DIM] of any length.
-            keys: [24] probability of each key; the likeliest few are heard out.
+            keys: [24] probability of each key; the likeliest few are tried.
 
         Returns:
             [T, 25] probabilities.
@@ -159,15 +166,15 @@ def chain_loss(scores: Tensor, steps: Tensor, chords: Tensor, known: Tensor) -> 
         chords: [B, T] the true ones.
         known: [B, T] bool, True up to each chain's end.
     """
-    told = scores.gather(-1, chords[..., None])[..., 0]
-    ahead, total = scores[:, 0], told[:, 0]
+    chosen = scores.gather(-1, chords[..., None])[..., 0]
+    ahead, total = scores[:, 0], chosen[:, 0]
     rows = torch.arange(len(chords), device=chords.device)
     for beat in range(1, scores.shape[1]):
         now = known[:, beat]
         further = torch.logsumexp(ahead[:, :, None] + steps[:, beat], dim=1) + scores[:, beat]
         ahead = torch.where(now[:, None], further, ahead)
         step = steps[rows, beat, chords[:, beat - 1], chords[:, beat]]
-        total = total + torch.where(now, step + told[:, beat], 0.0)
+        total = total + torch.where(now, step + chosen[:, beat], 0.0)
     return ((torch.logsumexp(ahead, dim=1) - total) / known.sum(dim=1)).mean()
 
 

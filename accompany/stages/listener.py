@@ -1,4 +1,4 @@
-"""The listener: hears beats, bars, chords and the key in a vocal, and turns them into a plan."""
+"""Vocal analysis: a network from vocal features to beats, bars, chords and key, decoded to a plan."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ListenerConfig:
         frame_rate: frames a second of the vocal features; beats come at twice that.
         conv_layers: residual convolutions (width 5) before the transformer.
         transformer: bidirectional.
-        window_frames: a longer vocal is heard in windows of this length,
+        window_frames: a longer vocal is analyzed in windows of this length,
         context_frames: that overlap by this much on each side.
         mert_drop: how often training hides the MERT states of an item.
         mask_drop: how often training silences a stretch of an item.
@@ -86,7 +86,7 @@ class ListenerConfig:
 
 @dataclass(frozen=True)
 class ListenerOutput:
-    """What the listener heard.
+    """Frame-wise activations of the network.
 
     Attributes:
         beat: [B, 2F] logits that a beat falls into a half frame.
@@ -94,7 +94,7 @@ class ListenerOutput:
         chord: [B, F, 25] logits of majmin chords.
         key: [B, F, 24] logits of keys.
         hidden: [B, F, D].
-        melody: [B, F, 54] the melody features that it was heard in.
+        melody: [B, F, 54] the melody features that they come from.
     """
 
     beat: Tensor
@@ -136,7 +136,7 @@ class Listener(nn.Module):
         mert_mask: Tensor | None = None,
         frame_mask: Tensor | None = None,
     ) -> ListenerOutput:
-        """Listen to one window.
+        """Analyze one window.
 
         Args:
             vocal: [B, F, Dv], or [B, F, melody_dim] without MERT states.
@@ -156,14 +156,14 @@ class Listener(nn.Module):
         )
 
     @torch.inference_mode()
-    def listen(self, vocal: Tensor, vocal_mask: Tensor | None = None) -> ListenerOutput:
-        """Listen to a vocal [B, F, Dv] of any length, in overlapping windows and bounded memory."""
+    def analyze(self, vocal: Tensor, vocal_mask: Tensor | None = None) -> ListenerOutput:
+        """Analyze a vocal [B, F, Dv] of any length, in overlapping windows and bounded memory."""
         config = self.config
         made: list[ListenerOutput] = []
         for part in windows(vocal.shape[1], config.window_frames, config.context_frames, config.context_frames):
             seen = slice(part.start, part.stop)
-            heard = self(vocal[:, seen], None if vocal_mask is None else vocal_mask[:, seen])
-            made.append(_cut(heard, part.keep_from - part.start, part.keep_to - part.start))
+            output = self(vocal[:, seen], None if vocal_mask is None else vocal_mask[:, seen])
+            made.append(_cut(output, part.keep_from - part.start, part.keep_to - part.start))
         return ListenerOutput(*(torch.cat(each, dim=1) for each in zip(*map(_parts, made), strict=True)))
 
     def plan(
@@ -179,7 +179,7 @@ class Listener(nn.Module):
         """Decide on beats, bars, chords and a key.
 
         Args:
-            output: of `listen` or `forward`.
+            output: of `analyze` or `forward`.
             n_frames: F of the item, where the batch is padded.
             bpm: the tempo, if it is known; the beats are then looked for near it.
             key: such as `A:min`, if it is known.
@@ -198,16 +198,18 @@ class Listener(nn.Module):
         beat_rate = rate * BEATS_PER_FRAME
         choose = None if self.grids is None else self.grids.chooser(beat, downbeat, beat_rate)
         track = track_beats(beat, beat_rate, downbeat, bpm, self.config.beats, choose)
-        tonic, heard, sure = self.harmony(output, track.beats_s, track.downbeats_s, n_frames, key=key, item=item)
+        tonic, predicted, confidence = self.harmony(
+            output, track.beats_s, track.downbeats_s, n_frames, key=key, item=item
+        )
         return Plan(
             beats_s=tuple(map(float, track.beats_s)),
             downbeats_s=tuple(map(float, track.downbeats_s)),
-            chords=overlay(heard, chords) if chords else heard,
+            chords=overlay(predicted, chords) if chords else predicted,
             key=key_label(tonic),
             tempo_bpm=track.tempo_bpm,
             beats_per_bar=track.beats_per_bar,
             beat_confidence=track.confidence,
-            chord_confidence=sure,
+            chord_confidence=confidence,
         )
 
     def harmony(
@@ -294,16 +296,16 @@ class Listener(nn.Module):
         frames = torch.arange(vocal.shape[1]) / vocal.shape[1]
         length = 0.3 * draws[3]
         start = draws[2] * (1 + length) - length
-        heard = (frames < start[:, None]) | (frames >= (start + length)[:, None])
-        heard |= (torch.rand(len(vocal), generator=generator) >= self.config.mask_drop)[:, None]
+        visible = (frames < start[:, None]) | (frames >= (start + length)[:, None])
+        visible |= (torch.rand(len(vocal), generator=generator) >= self.config.mask_drop)[:, None]
         moved = {
             name: transpose_majmin(target, shifts.view(-1, *(1 for _ in target.shape[1:])))
             for name, target in (("chord_target", batch.chord_target), ("key_target", batch.key_target))
             if target is not None
         }
-        turned = turned * heard[..., None].to(vocal)
+        turned = turned * visible[..., None].to(vocal)
         return dataclasses.replace(batch, vocal=turned, **moved), keeps_mert[:, None].to(vocal.device).expand(
-            heard.shape
+            visible.shape
         )
 
     def _embed(self, vocal: Tensor, vocal_mask: Tensor | None, mert_mask: Tensor | None) -> Tensor:

@@ -31,7 +31,7 @@ from accompany.stages.steps import start
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
 WINDOW_S = 10.0
-"""Seconds of sound that LLambada was trained on, and hears and plays at once."""
+"""Seconds of sound that LLambada was trained on, and reads and writes at once."""
 _QK_SCALE = 8.0
 _NORM_EPS = 1e-5
 _MAX_FRAMES = 8192  # ten seconds of LLambada's coarse stage take 5,005
@@ -86,7 +86,7 @@ class TokenStage(nn.Module):
             sequences: S of them, [B, N_s] each, with end tokens where there should be some.
 
         Returns:
-            For each sequence [B, N_s + 1, V + 1]: the last ones tell what would follow it.
+            For each sequence [B, N_s + 1, V + 1]: the last ones are for what would follow it.
         """
         parts = [self._embedded(index, tokens) for index, tokens in enumerate(sequences)]
         hidden = self.transformer(torch.cat(parts, dim=1))

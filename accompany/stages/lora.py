@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from accompany.common.weights import save_state
+from accompany.common.config import from_dict, read_json
+from accompany.common.weights import read_state, save_state
 from accompany.errors import InputError
 
 _NAME = "default"
 """What peft calls the one adapter."""
+_MOST_RANK = 4096
 
 
 @dataclass(frozen=True)
@@ -85,21 +87,33 @@ def save_lora(model: nn.Module, config: LoraConfig, folder: Path) -> None:
 def load_lora(model: nn.Module, folder: Path) -> None:
     """Put an adapter into a model; InputError when its files are broken or it does not fit."""
     import peft
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
+    config = _read_config(folder / "adapter_config.json")
+    state = read_state(folder / "adapter_model.safetensors")
     try:
-        config = peft.LoraConfig.from_pretrained(str(folder))
-        state = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise InputError(f"Cannot read the adapter {folder} ({str(error).splitlines()[0]}).") from error
-    try:
-        peft.inject_adapter_in_model(config, model, _NAME)
+        peft.inject_adapter_in_model(_for_peft(config), model, _NAME)
         left: Any = peft.set_peft_model_state_dict(model, state)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"The adapter {folder} does not fit this model; use the one that it was made on.") from error
     if left.unexpected_keys:
         raise InputError(f"The adapter {folder} has layers that this model lacks; use the one that it was made on.")
+
+
+def _read_config(path: Path) -> LoraConfig:
+    """The fields that `save_lora` sets; peft would import modules that some of the others name."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("peft_type") != "LORA":
+        raise InputError(f"{path} describes no LoRA adapter; use one that accompany train wrote.")
+    used = [name for name in ("use_dora", "use_rslora", "use_qalora") if content.get(name)]
+    if used:
+        raise InputError(
+            f"The adapter {path} has {used[0]}, which is not supported; use one that accompany train wrote."
+        )
+    names = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "target_modules"}
+    config = from_dict(LoraConfig, {name: content[key] for name, key in names.items() if key in content})
+    if not 0 < config.rank <= _MOST_RANK:
+        raise InputError(f"The adapter {path} has rank {config.rank}, not 1 to {_MOST_RANK}.")
+    return config
 
 
 def _for_peft(config: LoraConfig) -> Any:

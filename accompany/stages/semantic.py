@@ -43,7 +43,7 @@ class SemanticConfig:
         window_frames: longest stretch made in one go, about the length trained on.
         context_frames: frames of what was made before that a window of a long piece sees.
         lookahead_frames: frames of the conditions that a window sees beyond what it makes.
-        sampling: how codes are drawn unless `generate` is told otherwise.
+        sampling: how codes are drawn unless `generate` is given another.
     """
 
     conditions: ConditionConfig = field(default_factory=ConditionConfig)
@@ -84,7 +84,7 @@ class SemanticStage(nn.Module):
         return self.decoder(codes, self.encode(conditions))
 
     def encode(self, conditions: Conditions) -> Tensor:
-        """What the decoder is told in each frame: [B, F, D], zero in padding."""
+        """Condition embedding of the decoder in each frame: [B, F, D], zero in padding."""
         encoded = self.encoder(self.embedding(conditions), conditions.frame_mask)
         return encoded * conditions.frame_mask[..., None]
 
@@ -187,7 +187,7 @@ class SemanticStage(nn.Module):
         """Write codes for any length, window by window with carried context, in bounded memory.
 
         Arguments and result are as in `generate`; a piece of one window comes out the same. Each item has its own
-        length, which its `frame_mask` tells, and comes out as it does alone. `progress` counts frames.
+        length, given by its `frame_mask`, and comes out as it does alone. `progress` counts frames.
         """
         codes = torch.zeros_like(conditions.known)
         for _ in self.generate_into(codes, conditions, sampling, seeds, progress=progress):

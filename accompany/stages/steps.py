@@ -67,7 +67,7 @@ def suited_threads(transformer: Transformer, rows: int) -> Iterator[None]:
     """Run the steps of `rows` sequences on one CPU thread where their products are too small to be shared.
 
     Threads wait for each other after every product. At the sizes of `tiny` that gains nothing, and while other work
-    keeps a core busy each wait lasts until that is set aside: steps were 15 times slower on two threads than on one.
+    keeps a core busy each wait lasts until that is suspended: steps were 15 times slower on two threads than on one.
     """
     before = torch.get_num_threads()
     largest = max(weight.numel() for weight in transformer.parameters())

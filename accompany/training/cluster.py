@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +20,9 @@ from accompany.data.cluster import connect
 from accompany.data.tokens.store import read_manifest
 from accompany.errors import InputError
 from accompany.training.stages.module import RunConfig
+from accompany.training.stages.trainer import STOP_REQUEST
 from accompany.training.tasks import find_task
-from accompany.training.train import config_named, make_run_dir, train_here
+from accompany.training.train import config_named, make_run_dir, train
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +59,7 @@ def train_on_cluster(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     count, needs = workers_of(config, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-    run_dir = make_run_dir(config, task).absolute()
+    run_dir = make_run_dir(config.run_dir or f"runs/{task}").absolute()
     # Beside this process: no node of workers that dies takes the lines with it.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     lines = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
@@ -74,14 +76,43 @@ def train_on_cluster(
         ),
     )
     _log.info("%d workers on the Ray cluster, each with %s.", count, _in_words(needs))
+    request = run_dir / STOP_REQUEST
     try:
-        with _repeating(lines):
+        with _repeating(lines), _asking_to_stop(request) as asked:
             result: Any = trainer.fit()
-            return Path(result.return_value)
+        if asked:
+            raise SystemExit(128 + asked[0])
+        return Path(result.return_value)
     except ray.train.ControllerError as error:
         if isinstance(error.controller_failure, InputError):
             raise InputError(str(error.controller_failure)) from error
         raise
+
+
+@contextmanager
+def _asking_to_stop(request: Path) -> Iterator[list[int]]:
+    """Turn SIGTERM into a file that the workers look for after each batch: no signal of this process reaches them.
+
+    Gives the list that the signal is put into. The second one ends this process at once.
+    """
+    request.unlink(missing_ok=True)
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(signum: int, frame: Any) -> None:
+        if asked:
+            raise SystemExit(128 + signum)
+        asked.append(signum)
+        request.touch()
+
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        request.unlink(missing_ok=True)
 
 
 def workers_of(run: RunConfig, nodes: Sequence[Mapping[str, float]]) -> tuple[int, dict[str, float]]:
@@ -135,7 +166,10 @@ def _work(given: Mapping[str, Any]) -> str:
     os.chdir(given["folder"])
     if ray.train.get_context().get_world_rank() == 0:
         logging.getLogger("accompany").addHandler(_Told(given["lines"]))
-    made = train_here(given["task"], given["source"], given["overrides"], progress=False, on_ray=True)
+    try:
+        made = train(given["task"], given["source"], given["overrides"], progress=False, on_ray=True)
+    except SystemExit:  # A stop that was asked for is no failure, after which Ray would start again.
+        return ""
     return os.fspath(made.absolute())
 
 

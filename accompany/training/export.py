@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from accompany.common.config import from_dict, read_json
+from accompany.common.files import require_writable
 from accompany.common.weights import config_type, load_state, save_module
 from accompany.errors import InputError
 from accompany.models.adapters import save_adapter
@@ -44,6 +45,7 @@ def export(run_dir: PathLike, out_dir: PathLike | None = None, which: str = BEST
     run_dir = Path(run_dir)
     out = Path(out_dir) if out_dir is not None else run_dir / MODEL_DIR
     content = read_run(run_dir)
+    require_writable(out)
     model_config: Any = from_dict(config_type(find_task(content["task"]).model), content["model"])
     model: nn.Module = find_task(content["task"]).model(model_config)
     lora = from_dict(LoraConfig, content["lora"]) if content.get("lora") else None
@@ -73,6 +75,8 @@ def export_bundle(
     Raises:
         InputError: two runs of one part, no base, or what `export` and `assemble` refuse.
     """
+    for each in (Path(out_dir), Path(out_dir).parent):
+        require_writable(each)
     contents = [read_run(Path(run)) for run in runs]
     tasks = [content["task"] for content in contents]
     if len(set(tasks)) < len(tasks):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from accompany.common.config import to_dict
+from accompany.common.config import MOST_SEED, check_range, to_dict
 from accompany.common.files import complete
 from accompany.common.weights import load_module, save_module
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_loader, val_loader
@@ -77,8 +77,12 @@ class GridTrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for counts below 1."""
-        if min(self.crops, self.width, self.batch_size) < 1 or not self.crop_s:
-            raise ValueError("crops, width and batch_size must be at least 1, and crop_s name a length")
+        check_range(self, "crops width batch_size", least=1, most=10**9)
+        check_range(self, "val_items", least=0, most=10**9)
+        check_range(self, "crop_s", above=0, most=3600)
+        check_range(self, "seed", least=0, most=MOST_SEED)
+        if not self.crop_s:
+            raise ValueError("crop_s must name a length")
 
 
 _Crop = tuple[np.ndarray, np.ndarray]

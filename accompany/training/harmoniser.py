@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from accompany.common.config import to_dict
+from accompany.common.config import MOST_PROCESSES, MOST_SEED, check_range, to_dict
 from accompany.common.files import complete
 from accompany.common.weights import load_module, save_module
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_loader, val_loader
@@ -89,10 +89,16 @@ class HarmoniserTrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for counts that are too small."""
-        if min(self.composed, self.batch_size, self.model.width, self.workers) < 1 or self.heard < 0:
-            raise ValueError("composed, batch_size, model.width, workers must be at least 1, heard at least 0")
-        if not 0.0 <= self.heard_share < 1.0:
-            raise ValueError("heard_share must be from 0 to below 1")
+        check_range(self, "composed batch_size", least=1, most=10**9)
+        check_range(self, "workers", least=1, most=MOST_PROCESSES)
+        check_range(self, "heard val_items first_seed", least=0, most=10**9)
+        check_range(self, "song_s heard_s crop_s", above=0, most=3600)
+        check_range(self, "heard_share", least=0, below=1)
+        check_range(self, "seed", least=0, most=MOST_SEED)
+        if self.model.width < 1:
+            raise ValueError(f"model.width must be at least 1, not {self.model.width}")
+        if self.crop_s[0] > self.crop_s[1]:
+            raise ValueError(f"crop_s must hold the shortest and the longest stretch, not {self.crop_s}")
 
 
 @dataclass(frozen=True)

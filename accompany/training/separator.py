@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from accompany import audio
-from accompany.common.config import to_dict, write_json
+from accompany.common.config import MOST_SEED, check_range, to_dict, write_json
 from accompany.common.files import complete
 from accompany.common.progress import Progress
 from accompany.errors import InputError
@@ -54,6 +54,14 @@ class SeparatorModelConfig:
     t_heads: int = 4
     t_hidden_scale: float = 2.0
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be."""
+        check_range(self, "samplerate", least=8000, most=192_000)
+        check_range(self, "segment", above=0, most=60)
+        check_range(self, "channels depth nfft dconv_depth t_heads", least=1, most=10**5)
+        check_range(self, "bottom_channels t_layers", least=0, most=10**5)
+        check_range(self, "t_hidden_scale", above=0, most=100)
+
 
 @dataclass(frozen=True)
 class SeparatorTrainingConfig:
@@ -83,10 +91,13 @@ class SeparatorTrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse shares outside their range and batches of nothing."""
-        if not 0 <= self.silent_share < 1:
-            raise ValueError("silent_share must lie in 0..1")
-        if self.batch < 1 or self.held_out < 1:
-            raise ValueError("batch and held_out must be at least 1")
+        check_range(self, "silent_share", least=0, below=1)
+        check_range(self, "batch held_out", least=1, most=10**9)
+        check_range(self, "clip_s", above=0, most=3600)
+        check_range(self, "gain_db", least=-100, most=100)
+        check_range(self, "seed", least=0, most=MOST_SEED)
+        if self.gain_db[0] > self.gain_db[1]:
+            raise ValueError(f"gain_db must hold the lowest and the highest gain, not {self.gain_db}")
 
 
 def train_separator(config: SeparatorTrainingConfig) -> Path:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from accompany.common.config import did_you_mean
+from accompany.common.config import check_range, did_you_mean
 from accompany.data.loading.crops import LoadingConfig
 from accompany.errors import InputError
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
@@ -47,8 +47,7 @@ class TrainConfig(RunConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot be combined."""
         super().__post_init__()
-        if min(self.sample_every, self.sample_items) < 1:
-            raise ValueError("sample_every and sample_items must be at least 1")
+        check_range(self, "sample_every sample_items", least=1, most=10**9)
         if self.sample_songs and not self.bundle:
             raise ValueError("sample_songs needs a whole model to play with; name it, as in bundle=tiny")
         if self.lora.rank and not self.init:
@@ -90,8 +89,7 @@ class AcousticTraining(TrainConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot be combined."""
         super().__post_init__()
-        if self.codebooks < 0:
-            raise ValueError("codebooks must not be negative")
+        check_range(self, "codebooks", least=0, most=1024)
         if self.codec and self.model.mode == "masked":
             raise ValueError("codec is a start for modes delay and depth only")
         if self.codec and self.init:

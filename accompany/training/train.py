@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,20 +15,22 @@ import torch
 from torch import nn
 
 from accompany.common.config import CONFIGS_DIR, changed, from_dict, load_config, read_json, to_dict, write_json
+from accompany.common.processes import folder_lock
 from accompany.common.weights import CONFIG_NAME, WEIGHTS_NAME, config_type, load_state, read_state, resolve_folder
 from accompany.data.loading.crops import TokenDataset, train_loader, val_loader
 from accompany.data.tokens.store import Manifest, read_manifest
 from accompany.data.tokens.tokenize import load_parts
-from accompany.encoders.codec import Codec
+from accompany.encoders.spectral_codec import load_codec
 from accompany.errors import InputError
 from accompany.models.adapters import part_hash
 from accompany.models.pretrained import find_bundle, read_bundle
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
 from accompany.stages.lora import add_lora
-from accompany.training.export import RUN_FILE, export
+from accompany.training.export import MODEL_DIR, RUN_FILE, export
 from accompany.training.metrics import listener_for
 from accompany.training.samples import Samples
-from accompany.training.stages.checkpoints import usable_checkpoint
+from accompany.training.stages.checkpoints import remove_half_files, usable_checkpoint
+from accompany.training.stages.devices import is_first
 from accompany.training.stages.module import StageTraining
 from accompany.training.stages.trainer import fit
 from accompany.training.tasks import TASKS, AcousticTraining, TrainConfig, find_task
@@ -62,16 +65,18 @@ def train(
     overrides: Sequence[str] = (),
     *,
     progress: bool = True,
-    ray: str | None = None,
+    on_ray: bool = False,
 ) -> Path:
     """Train a part of a model, or go on with a run that was stopped.
+
+    This process may be one of several that train together: of torchrun, SLURM, or Ray Train.
 
     Args:
         task: "listener", "semantic" or "acoustic".
         config_source: a YAML file, or the name of one in accompany/configs; None takes the task's own.
         overrides: `key=value` items, such as `tokens=my_tokens max_steps=2000 optimizer.lr=5e-4`.
         progress: show a bar on stderr.
-        ray: address of a Ray cluster, or "auto", to train on it; all its nodes must see tokens and run_dir.
+        on_ray: this process is a worker of Ray Train (`accompany.training.cluster`).
 
     Returns:
         The folder of the trained model: config.json and model.safetensors with the averaged weights.
@@ -79,27 +84,21 @@ def train(
     Raises:
         InputError: a wrong key or value, no tokens, or a run folder of another model.
     """
-    if ray is None:
-        return train_here(task, config_source, overrides, progress=progress)
-    from accompany.training.cluster import train_on_cluster
-
-    return train_on_cluster(task, config_source, overrides, ray)
-
-
-def train_here(
-    task: str,
-    config_source: str | os.PathLike[str] | None,
-    overrides: Sequence[str],
-    *,
-    progress: bool,
-    on_ray: bool = False,
-) -> Path:
-    """`train` in this process, which may be one of several that train together: of torchrun, SLURM, or Ray Train."""
-    chosen = find_task(task)
-    config = load_config(chosen.config, config_named(config_source, task), overrides)
+    config = load_config(find_task(task).config, config_named(config_source, task), overrides)
     manifest = read_manifest(config.tokens)
     model_config = _model_config(task, config, manifest, overrides)
-    run_dir = _open_run(task, config, model_config, manifest)
+    run_dir = make_run_dir(config.run_dir or f"runs/{task}")
+    with run_lock(run_dir, f"accompany train {task}", on_ray=on_ray):
+        _open_run(run_dir, task, config, model_config, manifest)
+        _fit(task, config, model_config, manifest, run_dir, progress, on_ray)
+        # Of the processes on several devices, one writes the model.
+        return export(run_dir) if is_first(on_ray) else run_dir / MODEL_DIR
+
+
+def _fit(
+    task: str, config: TrainConfig, model_config: Any, manifest: Manifest, run_dir: Path, progress: bool, on_ray: bool
+) -> None:
+    chosen = find_task(task)
     torch.manual_seed(config.seed)
     model = chosen.model(model_config)
     _start(model, task, config)
@@ -110,7 +109,6 @@ def train_here(
     samples = [Samples(task, config, run_dir)] if config.sample_songs else []
     validate = len(data.validation_set) > 0
     fit(training, data, run_dir, validate=validate, progress=progress, callbacks=samples, on_ray=on_ray)
-    return export(run_dir)
 
 
 def config_named(source: str | os.PathLike[str] | None, task: str) -> str | os.PathLike[str]:
@@ -168,7 +166,7 @@ def _start(model: nn.Module, task: str, config: TrainConfig) -> None:
     if config.lora.rank:
         add_lora(model, config.lora)
     if isinstance(model, AcousticStage) and isinstance(config, AcousticTraining) and config.codec:
-        model.start_from(Codec.from_pretrained(config.codec).codebooks)
+        model.start_from(load_codec(config.codec).codebooks)
 
 
 class TokenData(lightning.LightningDataModule):
@@ -214,6 +212,7 @@ def fit_to_tokens(model_config: ConfigT, manifest: Manifest) -> ConfigT:
         "codebook_size": sizes.get("token_size"),
         "ratio": manifest.tokens_per_frame or None,
         "frame_rate": manifest.frame_rate,
+        "stems": bool(manifest.settings.get("stems")) or None if isinstance(model_config, AcousticConfig) else None,
     }
     return _with_sizes(model_config, {name: value for name, value in known.items() if value is not None})
 
@@ -229,19 +228,32 @@ def _with_sizes(config: Any, known: dict[str, Any]) -> Any:
     return dataclasses.replace(config, **changes)
 
 
-def make_run_dir(config: TrainConfig, task: str) -> Path:
+def make_run_dir(run_dir: str) -> Path:
     """Make the run's folder where it is missing; InputError where that cannot be done."""
-    run_dir = Path(config.run_dir or f"runs/{task}")
+    if "://" in run_dir:
+        raise InputError(f"run_dir={run_dir} must be a folder of this machine; training writes to no other place.")
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {run_dir} ({error.strerror}); choose another run_dir.") from error
-    return run_dir
+        Path(run_dir).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot make the folder {run_dir} ({reason}); choose another run_dir.") from error
+    return Path(run_dir)
 
 
-def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manifest) -> Path:
-    """Make the run's folder, or check that the run in it is of the same model and tokens."""
-    run_dir = make_run_dir(config, task)
+@contextmanager
+def run_lock(run_dir: Path, doing: str, *, on_ray: bool = False) -> Iterator[None]:
+    """Hold a run's folder, and delete what a killed run left half written.
+
+    Of several processes that train together the first holds it. InputError when another run does.
+    """
+    with folder_lock(run_dir, doing) if is_first(on_ray) else nullcontext():
+        if is_first(on_ray):
+            remove_half_files(run_dir)
+        yield
+
+
+def _open_run(run_dir: Path, task: str, config: TrainConfig, model_config: Any, manifest: Manifest) -> None:
+    """Write down what is run, or check that the run in the folder is of the same model and tokens."""
     content = {"task": task, "model": to_dict(model_config), "tokens": manifest.parts, "config": to_dict(config)}
     if config.init:
         content["init"] = {"model": config.init, "hash": part_hash(config.init, task)}
@@ -258,7 +270,6 @@ def _open_run(task: str, config: TrainConfig, model_config: Any, manifest: Manif
                 "or delete that one to start anew."
             )
     write_json(run_dir / RUN_FILE, content)
-    return run_dir
 
 
 def _fixed(run: Mapping[str, Any], key: str) -> Any:

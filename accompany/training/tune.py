@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from accompany import audio
-from accompany.common.config import load_config, read_json, to_dict, write_json
+from accompany.common.config import check_range, load_config, read_json, to_dict, write_json
 from accompany.common.weights import load_state, make_folder, read_state, save_module, save_state
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
 from accompany.data.loading.order import Draws, EndlessLoader, Order
@@ -39,7 +39,7 @@ from accompany.training.stages.checkpoints import LAST, averaged_state
 from accompany.training.stages.module import OptimizerConfig, RunConfig, StageTraining
 from accompany.training.stages.preference import Pairs, PreferenceStage, log_likelihood
 from accompany.training.stages.trainer import fit
-from accompany.training.train import check_made_by
+from accompany.training.train import check_made_by, make_run_dir, run_lock
 
 _log = logging.getLogger(__name__)
 
@@ -85,8 +85,12 @@ class TuneConfig(RunConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         super().__post_init__()
-        if self.takes < 2 or self.vocals < 1 or self.held_out < 0 or self.beta <= 0 or self.anchor < 0:
-            raise ValueError("takes must be at least 2, vocals 1, held_out and anchor 0, and beta must be above 0")
+        check_range(self, "takes", least=2, most=1000)
+        check_range(self, "vocals", least=1, most=10**9)
+        check_range(self, "held_out", least=0, most=10**9)
+        check_range(self, "beta", above=0)
+        check_range(self, "anchor", least=0)
+        check_range(self, "seed", least=0, most=2**31)  # seeds of takes count on from it
 
 
 def tune(
@@ -111,7 +115,12 @@ def tune(
     bundle = load_bundle(find_bundle(config.model), "cpu")
     if not isinstance(bundle, Bundle):
         raise InputError(f"{config.model} is a model of another kind, which runs but is not trained here.")
-    run_dir = make_folder(config.run_dir)
+    run_dir = make_run_dir(config.run_dir)
+    with run_lock(run_dir, "accompany tune"):
+        return _tuned(config, bundle, run_dir, progress)
+
+
+def _tuned(config: TuneConfig, bundle: Bundle, run_dir: Path, progress: bool) -> Path:
     batches = _crops(config, "train", config.vocals)
     takes = _kept_takes(run_dir / TAKES, bundle, batches, config)
     if config.save_takes:

@@ -18,22 +18,22 @@ _CLEAR = {"genre": 1.5, "instruments": 1.2, "mood": 1.5, "era": 1.8, "production
 """Standard deviations above its kind's mean that a word must stand out by to be said."""
 
 
-class Listener:
-    """Hears genre, instruments, mood, era and production with a CLAP (Wu et al. 2023, arXiv 2211.06687)."""
+class ClapTagger:
+    """Tags genre, instruments, mood, era and production with a CLAP (Wu et al. 2023, arXiv 2211.06687)."""
 
     def __init__(self, clap: Any) -> None:
         self._clap = clap
         self.watch = Stopwatch()
         self._words = {kind: self._embed(kind, words) for kind, words in VOCABULARY.items()}
 
-    def hear(self, band: np.ndarray, sample_rate: int) -> Facts:
+    def tag(self, band: np.ndarray, sample_rate: int) -> Facts:
         """What stands out of a sound [C, T]; what does not is left empty."""
         mono = audio.resample(audio.to_mono(band), sample_rate, self._clap.sample_rate)
         with self.watch:
             sound = self._clap.embed_audio(torch.from_numpy(np.ascontiguousarray(mono)))[0].cpu()
-        heard = {kind: self._nearest(kind, sound) for kind in VOCABULARY}
-        genre, mood, era, production = ("".join(heard[kind]) for kind in ("genre", "mood", "era", "production"))
-        return Facts(genre, mood, era, production, heard["instruments"])
+        tags = {kind: self._nearest(kind, sound) for kind in VOCABULARY}
+        genre, mood, era, production = ("".join(tags[kind]) for kind in ("genre", "mood", "era", "production"))
+        return Facts(genre, mood, era, production, tags["instruments"])
 
     def _embed(self, kind: str, words: tuple[str, ...]) -> torch.Tensor:
         """Unit vectors [words, D], each the mean over the questions."""

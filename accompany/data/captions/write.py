@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from accompany.data.captions.pseudo import Listener
+from accompany.data.captions.pseudo import ClapTagger
 from accompany.data.captions.tags import SongNotes
 from accompany.data.captions.wording import Facts, word_captions
 from accompany.data.prepare.measured import Measured
@@ -35,17 +35,17 @@ class Captions:
 
 
 class CaptionWriter:
-    """Writes captions: sidecar, tags, an own captioner, then what CLAP hears, until there are enough.
+    """Writes captions: sidecar, tags, an own captioner, then the tags of CLAP, until there are enough.
 
     Args:
         count: captions wanted; a sidecar or a captioner may give more.
-        listener: hears facts; None leaves them out.
+        tagger: finds facts in the sound; None leaves them out.
         captioner: a function (samples float32 [C, T], sample rate, known facts) -> sentence or list of sentences.
     """
 
-    def __init__(self, count: int, listener: Listener | None, captioner: Captioner | None) -> None:
+    def __init__(self, count: int, tagger: ClapTagger | None, captioner: Captioner | None) -> None:
         self._count = count
-        self.listener = listener
+        self.tagger = tagger
         self._captioner = captioner
 
     def write(
@@ -63,10 +63,10 @@ class CaptionWriter:
             self._add(found, "tags", word_captions(facts, min(_FROM_TAGS, self._missing(found)), rng))
         if self._captioner is not None:
             self._add(found, "captioner", self._own(self._captioner, band, sample_rate, notes.facts))
-        if self.listener is not None and self._missing(found):
-            heard = self.listener.hear(band, sample_rate)
-            if not heard.empty:
-                facts = replace(heard, tempo_bpm=tempo_bpm, key=key)
+        if self.tagger is not None and self._missing(found):
+            tags = self.tagger.tag(band, sample_rate)
+            if not tags.empty:
+                facts = replace(tags, tempo_bpm=tempo_bpm, key=key)
                 self._add(found, "clap", word_captions(facts, self._missing(found), rng))
         if not found:
             self._add(found, "measured", word_captions(Facts(tempo_bpm=tempo_bpm, key=key), self._count, rng))
@@ -98,16 +98,16 @@ class CaptionWriter:
         return [" ".join(text.split()) for text in texts if text.strip()]
 
 
-def load_listener(name: str) -> Listener | None:
-    """The listener on a CLAP: of a bundled model, a model's folder, a CLAP's own folder or hub id; "none" is None."""
+def load_tagger(name: str) -> ClapTagger | None:
+    """The tagger on a CLAP: of a bundled model, a model's folder, a CLAP's own folder or hub id; "none" is None."""
     from accompany.encoders.clap import Clap
 
     if name == NO_CLAP:
         return None
     if name in list_bundles():
-        return Listener(Clap.from_pretrained(CHECKPOINTS_DIR / name / "clap", license="Apache-2.0"))
+        return ClapTagger(Clap.from_pretrained(CHECKPOINTS_DIR / name / "clap", license="Apache-2.0"))
     inside = Path(name) / "clap"
-    return Listener(Clap.from_pretrained(inside if inside.is_dir() else name))
+    return ClapTagger(Clap.from_pretrained(inside if inside.is_dir() else name))
 
 
 def load_captioner(name: str | None) -> Captioner | None:

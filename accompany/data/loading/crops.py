@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,15 +18,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from accompany.common.config import MOST_PROCESSES, MOST_SEED, check_range
 from accompany.data.loading import targets
 from accompany.data.loading.order import Draws, EndlessLoader, Order
 from accompany.data.loading.stretch import stretched
 from accompany.data.storage import Store
 from accompany.data.tokens.index import read_index
-from accompany.data.tokens.shards import Shard, labels_of
+from accompany.data.tokens.shards import CODES, TOKENS, Shard, labels_of
 from accompany.data.tokens.store import SHARDS, Labels, Manifest, open_version
 from accompany.errors import InputError
-from accompany.stages.batch import Batch
+from accompany.music import instrumentation
+from accompany.stages.batch import STEM_TAGS, Batch
 
 Item = dict[str, np.ndarray]
 
@@ -45,6 +48,9 @@ class LoadingConfig:
         dry_rate: share of crops with the vocal as recorded, the rest augmented.
         audio_prompt_rate: share of crops whose style comes from the sound of the band instead of a caption.
         triad_rate: share of crops whose chord control is reduced to major and minor triads.
+        stem_rate: share of crops with the tokens of one stem (drums, bass or other) in place of the whole band's, where
+            the tokens have stems.
+        whole_band_rate: share of crops whose instrumentation is stated completely; the others state a part of it.
         moved_rate: share of crops out of a moved copy (higher and faster, or lower and slower), where there are any.
         stretch_rate: share of crops played faster or slower, in feature space (the listener only: codes
             cannot be stretched).
@@ -59,6 +65,8 @@ class LoadingConfig:
     dry_rate: float = 0.4
     audio_prompt_rate: float = 0.15
     triad_rate: float = 0.4
+    stem_rate: float = 0.75
+    whole_band_rate: float = 0.3
     moved_rate: float = 0.5
     stretch_rate: float = 0.0
     stretch: float = 1.2
@@ -66,17 +74,17 @@ class LoadingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if field.name.endswith("_rate") and not 0.0 <= getattr(self, field.name) <= 1.0:
-                raise ValueError(f"{field.name} must lie in 0 to 1, not {getattr(self, field.name)}")
-        if self.crop_s <= 0 or min(self.batch_size, self.shuffle_shards) < 1 or self.workers < 0 or self.stretch < 1:
-            raise ValueError(
-                "crop_s, batch_size and shuffle_shards must be above 0, workers at least 0 and stretch at least 1"
-            )
+        rates = (field.name for field in dataclasses.fields(self) if field.name.endswith("_rate"))
+        check_range(self, " ".join(rates), least=0, most=1)
+        check_range(self, "crop_s", above=0, most=3600)
+        check_range(self, "batch_size shuffle_shards", least=1, most=1_000_000)
+        check_range(self, "workers", least=0, most=MOST_PROCESSES)
+        check_range(self, "stretch", least=1, most=4)
+        check_range(self, "seed", least=0, most=MOST_SEED)
 
 
 class TokenDataset(Dataset[Item]):
-    """Crops of one side of a tokens folder. It reads rows of shards as they are asked for and keeps none of them.
+    """Crops of one split of a tokens folder. It reads rows of shards as they are asked for and keeps none of them.
 
     Args:
         tokens_dir: what `accompany tokenize` wrote: a folder or URL.
@@ -106,7 +114,7 @@ class TokenDataset(Dataset[Item]):
             what = "songs with an accompaniment" if needs_band else "songs"
             raise InputError(f"{tokens_dir} has no {what} to train on; tokenise more songs.")
         self._copies = np.diff(np.append(self.pairs, len(self.index.move)))
-        # A pair of n crops' length stands n times in the list, so that long ones are heard in full.
+        # A pair of n crops' length stands n times in the list, so that long ones are seen in full.
         crops = np.maximum(self.index.n_frames[self.pairs] // self.crop_frames, 1)
         self._pair_of_crop = np.repeat(np.arange(len(self.pairs)), crops)
         self._piece_of_crop = np.arange(len(self._pair_of_crop)) - np.repeat(np.cumsum(crops) - crops, crops)
@@ -114,7 +122,7 @@ class TokenDataset(Dataset[Item]):
         self._rows = _Rows(version.below(SHARDS), manifest, 2 * config.shuffle_shards)
 
     def __len__(self) -> int:
-        """Crops that cover the side once: an epoch."""
+        """Crops that cover the split once: an epoch."""
         return len(self._pair_of_crop)
 
     def __getitem__(self, draw: int) -> Item:
@@ -141,6 +149,9 @@ class TokenDataset(Dataset[Item]):
         if self.needs_band:
             variant = int(rng.integers(settings["token_variants"])) if train and settings["token_variants"] > 1 else 0
             wanted |= {"codes": "codes", "tokens": f"tokens.{variant}" if variant else "tokens"}
+        stem = self._stem(rng)
+        if stem:
+            wanted["tokens"] = f"stem.{STEM_TAGS[stem]}"
         place = int(self.index.shard[line]), int(self.index.row_group[line])
         arrays = self._rows.read(place, list(wanted.values()), start, stop)
         # Converted tokens may have fewer variants of some pairs.
@@ -149,6 +160,9 @@ class TokenDataset(Dataset[Item]):
             arrays |= self._rows.read(place, list(plain.values()), start, stop)
             wanted |= plain
         item = {name: arrays[column] for name, column in wanted.items()}
+        if "stem.drums" in self.manifest.array_names() and self.needs_band:
+            is_stem = wanted["tokens"].startswith("stem.")  # a pair without instruments gives its band instead
+            item["stem"] = np.asarray(stem if is_stem else 0, np.int64)
         item["vocal_mask"] = np.ones(stop - start, bool)
         if text:
             item["text"] = item["text"][int(rng.integers(len(item["text"])))]
@@ -159,6 +173,12 @@ class TokenDataset(Dataset[Item]):
             item = stretched(item, float(np.exp(rng.uniform(-1, 1) * np.log(self.config.stretch))))
         return item
 
+    def _stem(self, rng: np.random.Generator) -> int:
+        """Which of `STEM_TAGS` a crop is of."""
+        if not self.needs_band or "stem.drums" not in self.manifest.array_names():
+            return 0
+        return int(rng.integers(1, len(STEM_TAGS))) if rng.random() < self.config.stem_rate else 0
+
     def _text_name(self, rng: np.random.Generator) -> str | None:
         """The column of the style: in training now and then the sound of the band instead of its captions."""
         names = self.manifest.array_names()
@@ -166,6 +186,14 @@ class TokenDataset(Dataset[Item]):
         if self.needs_band and by_sound and "audio_clap" in names:
             return "audio_clap"
         return "text" if "text" in names else None
+
+    def _instruments(self, song: _Song, rng: np.random.Generator) -> np.ndarray:
+        """The instrumentation [Di]: in training mostly a part of it, as prompts state it; zeros where it is unknown."""
+        known = targets.instrumentation(song.labels)
+        if known is None:
+            return np.zeros(instrumentation.DIM, np.float32)
+        whole = self.split == "val" or rng.random() < self.config.whole_band_rate
+        return known if whole else instrumentation.thinned(known, rng)
 
     def _labelled(self, place: tuple[int, int], start: int, stop: int, n_frames: int, rng: np.random.Generator) -> Item:
         song = self._rows.song(place)
@@ -181,6 +209,7 @@ class TokenDataset(Dataset[Item]):
             triads = self.split == "train" and rng.random() < self.config.triad_rate
             control, mask = song.control(n_frames, self.manifest.frame_rate, triads)
             item |= {"control": control[start:stop], "control_mask": mask[start:stop]}
+            item["instruments"] = self._instruments(song, rng)
         return item
 
 
@@ -205,8 +234,19 @@ def _options(dataset: TokenDataset) -> dict[str, Any]:
         "num_workers": workers,
         "collate_fn": Collate(dataset.crop_frames, dataset.manifest.tokens_per_frame),
         "persistent_workers": workers > 0,
+        "worker_init_fn": _ignore_stops,
         "pin_memory": torch.cuda.is_available(),
     }
+
+
+def _ignore_stops(worker: int) -> None:
+    """Leave signals for a whole group to the process that this one loads data for: it ends this one when it has saved.
+
+    That process may be woken by its signals; those of this one are none of them.
+    """
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
@@ -222,7 +262,7 @@ class Collate:
         return Batch(**{name: self._stack(name, [item[name] for item in items]) for name in names})
 
     def _stack(self, name: str, values: list[np.ndarray]) -> torch.Tensor:
-        if name in ("key_target", "text"):
+        if name in ("key_target", "text", "stem", "instruments"):
             return torch.from_numpy(np.stack(values))
         axis = 1 if name in ("codes", "tokens") else 0
         length = self.n_frames * self._steps(name)
@@ -284,7 +324,7 @@ class _Rows:
 
     def _cut(self, name: str, value: np.ndarray, low: int, high: int) -> np.ndarray:
         kind = name.split(".")[0]
-        if kind == "tokens":
+        if kind in TOKENS:
             per_frame = self._manifest.tokens_per_frame
             return value[:, low * per_frame : high * per_frame]
         if kind == "codes":
@@ -293,7 +333,7 @@ class _Rows:
 
     def _joined(self, name: str, pieces: Sequence[np.ndarray]) -> np.ndarray:
         kind = name.split(".")[0]
-        if kind in ("vocal", "codes", "tokens"):
+        if kind in ("vocal", *CODES):
             return np.concatenate(pieces, axis=0 if kind == "vocal" else 1)
         return pieces[0]
 

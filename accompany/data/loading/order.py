@@ -71,7 +71,7 @@ class Draws(Sampler[list[int]]):
             first += self.batch_size
 
     def __len__(self) -> int:
-        """More batches than any run takes. Lightning fetches ahead where it is told no length, and then what it saves
+        """More batches than any run takes. Lightning fetches ahead where it knows no length, and then what it saves
         would be one batch too far."""
         return _ENDLESS
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from accompany.data.tokens.store import Labels
 from accompany.music.harmony import key_index, label_of, majmin
+from accompany.music.instrumentation import DENSITIES, FAMILIES, Instrumentation
 from accompany.music.plan import Plan, control_track
 
 UNKNOWN = -1
@@ -52,6 +53,15 @@ def plan_of(labels: Labels, *, triads: bool = False) -> Plan:
         tempo_bpm=labels.tempo_bpm,
         beats_per_bar=labels.beats_per_bar or Plan.beats_per_bar,
     )
+
+
+def instrumentation(labels: Labels) -> np.ndarray | None:
+    """What plays, completely, as float32 [Di]; None where it is not known."""
+    present = tuple(name for name in labels.families if name in FAMILIES)
+    if not present:
+        return None
+    absent = tuple(name for name in FAMILIES if name not in present)
+    return Instrumentation(present, absent, labels.density if labels.density in DENSITIES else None).vector()
 
 
 def control_arrays(labels: Labels, n_frames: int, frame_rate: float, *, triads: bool) -> tuple[np.ndarray, np.ndarray]:

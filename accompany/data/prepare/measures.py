@@ -1,4 +1,4 @@
-"""What makes a window worth training on: measures of both sides, and the reasons why one is dropped.
+"""What makes a window worth training on: measures of both stems, and the reasons why one is dropped.
 
 Every drop has one named measure. Thresholds were set on true stems, on what separators make of synthetic songs, and on
 failures made on purpose (a mix split in two halves, a band alone).
@@ -19,12 +19,12 @@ from accompany.sound.separation import Stopwatch
 
 REASONS = {
     "short": "what is left at the end of the song is too short",
-    "silence": "level_db: RMS of both sides together",
+    "silence": "level_db: RMS of both stems together",
     "clipping": "clipped_share: samples of the source at full scale",
-    "no accompaniment": "band_db: level of the accompaniment against both sides together",
+    "no accompaniment": "band_db: level of the accompaniment against both stems together",
     "no vocals": "vocals_db: level of the vocals, where they sound, against the accompaniment",
     "little singing": "voiced_share: frames in which the vocals sound, with a pitch",
-    "failed separation": "likeness: correlation of the two sides' spectrograms over time",
+    "failed separation": "likeness: correlation of the two stems' spectrograms over time",
     "near-duplicate": "bit error rate of acoustic fingerprints against a window that is kept",
 }
 """Each reason, in the order in which they are looked at, and the measure that it rests on."""
@@ -48,7 +48,7 @@ class Limits:
         min_band_db: accompaniment against the sum, dB.
         min_vocals_db: vocals against the accompaniment, where the vocals sound, dB.
         min_voiced_share: of the frames.
-        max_likeness: 1 where both sides rise and fall together in every band, 0 where they do not.
+        max_likeness: 1 where both stems rise and fall together in every band, 0 where they do not.
     """
 
     segment_s: float = 30.0
@@ -133,9 +133,9 @@ def reason_to_drop(window: Window, measures: Measures, limits: Limits) -> str | 
 
 
 def likeness(vocals: np.ndarray, band: np.ndarray, sample_rate: int) -> float:
-    """How far two sides [T] rise and fall together: the correlation of their log-mel spectra along time.
+    """How far two stems [T] rise and fall together: the correlation of their log-mel spectra along time.
 
-    A separator that gives up writes a copy of the mix, louder or softer, to both sides: 1 at any ratio. What two sides
+    A separator that gives up writes a copy of the mix, louder or softer, to both stems: 1 at any ratio. What two stems
     have in common at all times, such as their colour, counts not.
     """
     both = np.stack([0.1 * side / (_energy(side) + _TINY) ** 0.5 for side in (vocals, band)])

@@ -21,7 +21,7 @@ import numpy as np
 from accompany import audio
 from accompany.common.config import write_json
 from accompany.data.captions.tags import SongNotes, read_notes
-from accompany.data.captions.write import CaptionWriter, load_captioner, load_listener
+from accompany.data.captions.write import CaptionWriter, load_captioner, load_tagger
 from accompany.data.prepare.fingerprints import fingerprint, to_text
 from accompany.data.prepare.measured import Measured, measure_music
 from accompany.data.prepare.measures import Limits, Measurer, Measures, reason_to_drop
@@ -95,7 +95,7 @@ class PairMaker:
         self.config = config
         self._separator = separator
         self._measurer = Measurer()
-        self._writer = CaptionWriter(config.captions, load_listener(config.clap), load_captioner(config.captioner))
+        self._writer = CaptionWriter(config.captions, load_tagger(config.clap), load_captioner(config.captioner))
 
     def make(self, song: Song, target: Path, *, run: int = 0, windows: Iterable[Window] | None = None) -> Outcome:
         """Write the pairs and the record of a song into `target`, which is made; all of them, or an error.
@@ -106,7 +106,7 @@ class PairMaker:
             song: what `accompany.data.prepare.sources` found.
             target: a folder that nobody looks into yet.
             run: number of the run, for the record: duplicates give way to songs of earlier runs.
-            windows: both sides of the song, where it was separated before; an InputError while they come is told in
+            windows: both stems of the song, where it was separated before; an InputError while they come is told in
                 the record, as that of an unreadable file is.
 
         Raises:
@@ -123,9 +123,10 @@ class PairMaker:
             record |= {"artist": notes.artist, "title": notes.title, "set_aside": None, "windows": lines}
         except StopError:
             raise
-        except InputError as error:
+        except (InputError, ArithmeticError, LookupError, ValueError) as error:
+            # Whatever is the matter with a song, the others must not suffer.
             shutil.rmtree(target, ignore_errors=True)
-            record |= {"set_aside": str(error), "windows": []}
+            record |= {"set_aside": _reason(song, error), "windows": []}
         with _writing(target):
             target.mkdir(parents=True, exist_ok=True)
             write_json(target / RECORD, {**record, "source_bytes": source_bytes(song)})
@@ -138,8 +139,8 @@ class PairMaker:
     def _busy_s(self) -> tuple[float, float]:
         """Seconds that Demucs and the encoders have worked so far."""
         separation_s = self._separator.watch.seconds if self._separator else 0.0
-        listener = self._writer.listener
-        return separation_s, self._measurer.watch.seconds + (listener.watch.seconds if listener else 0.0)
+        tagger = self._writer.tagger
+        return separation_s, self._measurer.watch.seconds + (tagger.watch.seconds if tagger else 0.0)
 
     def _window(self, window: Window, song: Song, notes: SongNotes, target: Path) -> dict[str, Any]:
         """The record of a window, and its pair written when it is kept."""
@@ -169,7 +170,7 @@ class PairMaker:
     def _write_pair(
         self, folder: Path, window: Window, measures: Measures, measured: Measured, content: dict[str, Any]
     ) -> None:
-        # One gain for both sides, so that their balance survives.
+        # One gain for both stems, so that their balance survives.
         gain = min(1.0, 0.999 / measures.peak) if measures.peak else 1.0
         place = {"start_s": round(window.start_s, 4), "sample_rate": window.sample_rate, "n_samples": window.n_samples}
         song = {**content, "format": FORMAT, **place, "gain": round(gain, 6)}
@@ -205,6 +206,13 @@ def moved_labels(labels: Mapping[str, Any], start_s: float, seconds: float) -> d
     return moved
 
 
+def _reason(song: Song, error: Exception) -> str:
+    """Why a song cannot be used, as text that every file takes."""
+    known = isinstance(error, InputError)
+    reason = str(error) if known else f"{shown(song.source)} cannot be used ({error!r}); leave it out."
+    return reason.encode("utf-8", "replace").decode("utf-8")
+
+
 def source_bytes(song: Song) -> int:
     """Bytes of all files of a song, 0 for those that are not there: tells whether a bad file was replaced."""
     sizes = []
@@ -225,7 +233,10 @@ def _tagged(notes: SongNotes) -> dict[str, Any]:
 def _origin(song: Song, notes: SongNotes) -> dict[str, Any]:
     names = {"artist": notes.artist, "title": notes.title}
     known = {name: value for name, value in names.items() if value}
-    return {**known, "song": song.song_id, "source": shown(song.source)}
+    # Several folders may hold one song: arrangements of it, or passages.
+    named = notes.labels.get("song")
+    name = named if isinstance(named, str) and named else song.song_id
+    return {**known, "song": name, "source": shown(song.source)}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 from accompany.data.prepare.pair_making import Outcome, PairMaker, PrepareConfig
 from accompany.data.prepare.pairs_store import PairsStore
 from accompany.data.prepare.sources import Song
-from accompany.data.prepare.stretches import Clipping, Sides, Window, cut
+from accompany.data.prepare.stretches import Clipping, Stems, Window, cut
 from accompany.errors import InputError
 from accompany.sound.separation import VocalSeparator
 
@@ -44,7 +44,7 @@ class Carried:
 
     Attributes:
         sample_rate: of the separator, in Hz.
-        blocks: decoded, [C, n]; `sides` when it is separated.
+        blocks: decoded, [C, n]; `stems` when it is separated.
         clipping: of what was decoded.
         refused: why it cannot be read.
         too_long: nothing is carried.
@@ -54,7 +54,7 @@ class Carried:
     job: Job
     sample_rate: int
     blocks: tuple[np.ndarray, ...] = ()
-    sides: tuple[Sides, ...] = ()
+    stems: tuple[Stems, ...] = ()
     clipping: Clipping = field(default_factory=Clipping)
     refused: str | None = None
     too_long: bool = False
@@ -97,20 +97,20 @@ def make_splitter(config: PrepareConfig, device: str) -> Callable[[Carried], Fin
     alone: list[PairMaker] = []
 
     def split(carried: Carried) -> Finished:
-        """Both sides of a song that was carried; the outcome of one that is too long, made here from end to end."""
+        """Both stems of a song that was carried; the outcome of one that is too long, made here from end to end."""
         if carried.too_long:
             if not alone:
                 alone.append(PairMaker(config, separator))
             return carried.job.do(alone[0])
         started, before = time.perf_counter(), separator.watch.seconds
-        sides: list[Sides] = []
+        stems: list[Stems] = []
         try:
-            sides = list(separator.stream(carried.blocks)) if carried.refused is None else []
+            stems = list(separator.stream(carried.blocks)) if carried.refused is None else []
         except InputError as error:
             carried = replace(carried, refused=str(error))
         wall_s = carried.wall_s + time.perf_counter() - started
         separation_s = separator.watch.seconds - before
-        return replace(carried, blocks=(), sides=tuple(sides), wall_s=wall_s, separation_s=separation_s)
+        return replace(carried, blocks=(), stems=tuple(stems), wall_s=wall_s, separation_s=separation_s)
 
     return split
 
@@ -120,7 +120,7 @@ def make_finisher(config: PrepareConfig) -> Callable[[Finished], Outcome]:
     maker = PairMaker(config)
 
     def windows(carried: Carried) -> Iterator[Window]:
-        yield from cut(iter(carried.sides), carried.sample_rate, config.limits.segment_s, carried.clipping)
+        yield from cut(iter(carried.stems), carried.sample_rate, config.limits.segment_s, carried.clipping)
         if carried.refused is not None:
             raise InputError(carried.refused)
 

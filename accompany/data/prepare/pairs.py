@@ -19,13 +19,13 @@ song.json of a pair has, beside what the song's own sidecar knew (times moved to
 
 | key | content |
 |---|---|
-| `song` | id of the song: pairs with the same one are of the same song and belong on the same side of a split |
+| `song` | id of the song: pairs with the same one are of the same song and belong in the same split |
 | `artist` | from the sidecar, the tags or the folder layout; absent where unknown |
 | `start_s`, `n_samples`, `sample_rate` | place in the song in seconds, length in samples, rate in Hz |
 | `captions`, `caption_sources` | sentences, the most trusted first, and for each where it is from (`CAPTION_SOURCES`) |
 | `key`, `tempo_bpm`, `beats`, `chords`, ... | only where a sidecar or a tag says so: labels to learn from |
 | `measured` | what was measured: `tempo_bpm`, `key` (each null where unsure), and those of `data.prepare.measures` |
-| `gain` | the factor that both sides were multiplied by |
+| `gain` | the factor that both stems were multiplied by |
 | `source` | the file, or the folder of stems, that the pair was made of |
 """
 

@@ -72,8 +72,8 @@ class PairsStore:
             raise cannot_write(self.local, error) from error
 
     def open(self, config: PrepareConfig) -> int:
-        """The number of this run; InputError when the folder was made with other settings."""
-        if not self.store.has(SETTINGS):
+        """The number of this run; InputError when the folder has songs that were made with other settings."""
+        if not self.store.has(SETTINGS) or not self.complete():  # those of a run that made nothing bind nobody
             self.set_run(config, 0)
             return 0
         content = self.read(SETTINGS)
@@ -95,11 +95,16 @@ class PairsStore:
         """Write the settings down, and the number that the next run will have."""
         self.store.write(SETTINGS, as_json({"settings": asdict(config), "run": run}))
 
+    def forget(self) -> None:
+        """Delete the settings of a run that made nothing: what they name may not be there."""
+        if not self.complete():
+            self.store.delete(SETTINGS)
+
     def read(self, name: str) -> Any:
         """The content of a JSON file; InputError where it cannot be read."""
         try:
             return json.loads(self.store.read(name))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"Cannot read {self.store.url}/{name} ({error}); check that the file is complete."
             ) from error

@@ -12,11 +12,12 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-from accompany.common.processes import only_one_in
-from accompany.data.jobs import Stage, run_stages
+from accompany.common.files import require_writable
+from accompany.common.processes import folder_lock
+from accompany.data.jobs import run_stages
 from accompany.data.prepare.fingerprints import find_duplicates, from_text
 from accompany.data.prepare.pair_making import Outcome, PairMaker, PrepareConfig, source_bytes
 from accompany.data.prepare.pair_stages import Job, make_finisher, make_reader, make_splitter
@@ -24,6 +25,7 @@ from accompany.data.prepare.pairs import RECORD
 from accompany.data.prepare.pairs_store import PairsStore
 from accompany.data.prepare.report import Report, write_report
 from accompany.data.prepare.sources import find_songs
+from accompany.data.stage import Stage
 from accompany.data.storage import Store
 from accompany.errors import InputError
 from accompany.sound.separation import VocalSeparator
@@ -66,18 +68,24 @@ def prepare(
     place = PairsStore(store)
     if place.local is not None and songs_dir.resolve() == place.local.resolve():
         raise InputError(f"{pairs_dir} holds the songs themselves; choose another folder for the pairs.")
+    if place.local is not None:
+        require_writable(place.local)
     found = find_songs(songs_dir, stems=config.stems, leave_out=place.local)
     place.make()
     with ExitStack() as stack:
         if place.local is not None:
-            stack.enter_context(only_one_in(place.local))
+            stack.enter_context(folder_lock(place.local, "accompany prepare"))
         place.tidy()
         run = place.open(config)
         jobs = [Job(song, place, run) for song in found.songs]
         missing = _missing(jobs, place)
         _log.info("%d songs, %d of them done before.", len(jobs), len(jobs) - len(missing))
-        stages = _stages(config, device, on_cluster=ray is not None)
-        outcomes = _work(missing, stages, workers, ray, progress)
+        try:
+            stages = _stages(config, device, on_cluster=ray is not None)
+            outcomes = _work(missing, stages, workers, ray, progress)
+        except BaseException:
+            place.forget()
+            raise
         place.tidy()
         take_out_duplicates(place)
         report = write_report(place, config, outcomes, found.unreadable)
@@ -149,8 +157,9 @@ def _work(jobs: Sequence[Job], stages: Sequence[Stage], workers: int, ray: str |
         progress=progress,
         hours=lambda done: done.seconds / 3600,
     )
-    for job, outcome in results:
-        if outcome.set_aside is not None:
-            _log.warning("Set aside %s: %s", job.song.song_id, outcome.set_aside)
-        outcomes.append(outcome)
+    with closing(results):  # its workers end before the folder is free
+        for job, outcome in results:
+            if outcome.set_aside is not None:
+                _log.warning("Set aside %s: %s", job.song.song_id, outcome.set_aside)
+            outcomes.append(outcome)
     return outcomes

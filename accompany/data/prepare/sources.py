@@ -13,7 +13,9 @@ from accompany.common.config import read_json
 from accompany.data.prepare.pairs import folder_name
 from accompany.errors import InputError
 
-SUFFIXES = frozenset(".wav .flac .ogg .opus .mp3 .aif .aiff .m4a .aac .mp4 .wma .webm".split())
+SUFFIXES = frozenset(
+    ".wav .rf64 .w64 .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .m4a .aac .mp4 .mov .mka .wma .webm".split()
+)
 VOCALS = "vocals"
 
 _MIXES = frozenset(("mix", "mixture", "master"))
@@ -28,7 +30,7 @@ class Song:
         song_id: its path below the songs' folder.
         folder: name of its folder of pairs, not shared with another song.
         mix: the file to separate; None for stems.
-        vocals, others: files that sum up to the two sides.
+        vocals, others: files that sum up to the two stems.
         loose: stems may end at different times (the rest is silence), as in MoisesDB.
         sidecars: files that may know more: first JSON, then text.
         known: what the layout itself says, such as the artist.

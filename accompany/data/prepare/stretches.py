@@ -1,4 +1,4 @@
-"""A song as a stream of windows with both sides, in bounded memory: separated, or summed from its stems."""
+"""A song as a stream of windows with both stems, in bounded memory: separated, or summed from its stems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from accompany.sound.separation import VocalSeparator
 CLIPPED_LEVEL = 0.999
 _BLOCK = 1 << 16
 
-Sides = tuple[np.ndarray, np.ndarray]
+Stems = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Window:
 
     @property
     def n_samples(self) -> int:
-        """Samples of each side."""
+        """Samples of each stem."""
         return int(self.vocals.shape[-1])
 
     @property
@@ -61,10 +61,10 @@ def song_windows(song: Song, separator: VocalSeparator | None, seconds: float) -
     if song.mix is not None:
         assert separator is not None
         rate = separator.sample_rate
-        sides = separator.stream(_ahead(clipping.stream(song.mix, rate)))
+        stems = separator.stream(_ahead(clipping.stream(song.mix, rate)))
     else:
-        rate, sides = _stem_sides(song, clipping)
-    yield from cut(sides, rate, seconds, clipping)
+        rate, stems = _summed_stems(song, clipping)
+    yield from cut(stems, rate, seconds, clipping)
 
 
 def _ahead(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -111,7 +111,7 @@ class Clipping:
         return sum(self._clipped[part]) / max(sum(self._all[part]), 1)
 
 
-def _stem_sides(song: Song, clipping: Clipping) -> tuple[int, Iterator[Sides]]:
+def _summed_stems(song: Song, clipping: Clipping) -> tuple[int, Iterator[Stems]]:
     if not song.vocals or not song.others:
         raise InputError(f"{song.source} has vocals and no other stems; add them, or an accompaniment.")
     infos = {path: audio.info(path) for path in song.files}
@@ -123,7 +123,7 @@ def _stem_sides(song: Song, clipping: Clipping) -> tuple[int, Iterator[Sides]]:
     return rate, _sum_stems(song, rate, min(channels, 2), clipping)
 
 
-def _sum_stems(song: Song, rate: int, channels: int, clipping: Clipping) -> Iterator[Sides]:
+def _sum_stems(song: Song, rate: int, channels: int, clipping: Clipping) -> Iterator[Stems]:
     readers = [(path, _Reader(clipping.stream(path, rate))) for path in song.files]
     while True:
         pieces = [(path, reader.take(_BLOCK)) for path, reader in readers]
@@ -168,12 +168,12 @@ class _Reader:
         return joined[:, :length]
 
 
-def cut(sides: Iterator[Sides], rate: int, seconds: float, clipping: Clipping) -> Iterator[Window]:
-    """Both sides of a song, in pieces of any length at `rate` Hz, as windows of `seconds`; the last may be shorter."""
+def cut(stems: Iterator[Stems], rate: int, seconds: float, clipping: Clipping) -> Iterator[Window]:
+    """Both stems of a song, in pieces of any length at `rate` Hz, as windows of `seconds`; the last may be shorter."""
     length = round(seconds * rate)
-    kept: list[Sides] = []
+    kept: list[Stems] = []
     start = held = 0
-    for vocals, band in sides:
+    for vocals, band in stems:
         kept.append((audio.to_mono(vocals), band))
         held += vocals.shape[-1]
         while held >= length:
@@ -184,11 +184,11 @@ def cut(sides: Iterator[Sides], rate: int, seconds: float, clipping: Clipping) -
         yield _window(start, _joined(kept), rate, clipping)
 
 
-def _joined(pieces: Sequence[Sides]) -> Sides:
+def _joined(pieces: Sequence[Stems]) -> Stems:
     vocals, band = (np.concatenate([piece[side] for piece in pieces], axis=-1) for side in (0, 1))
     return vocals, band
 
 
-def _window(start: int, sides: Sequence[np.ndarray], rate: int, clipping: Clipping) -> Window:
-    share = clipping.share(start / rate, (start + sides[0].shape[-1]) / rate)
-    return Window(start, sides[0], sides[1], rate, share)
+def _window(start: int, stems: Sequence[np.ndarray], rate: int, clipping: Clipping) -> Window:
+    share = clipping.share(start / rate, (start + stems[0].shape[-1]) / rate)
+    return Window(start, stems[0], stems[1], rate, share)

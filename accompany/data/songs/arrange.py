@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +26,35 @@ _TIGHTNESS_S = {"drums": 0.006, "bass": 0.008, "comp": 0.009, "pad": 0.012, "lea
 _MACHINES = frozenset({"electronic drums", "808 drums", "synth pluck", "synth bass"})
 
 
+_KEYS = {
+    "piano": 6.0, "electric piano": 1.0, "upright piano": 1.0, "DX electric piano": 0.5, "harp": 0.4,
+    "nylon guitar": 0.4, "organ": 0.3,
+}  # fmt: skip
+"""Who plays a written piano part, with weights."""
+_KEPT = 0.75
+_AS_WRITTEN = "as written"
+
+
+@dataclass(frozen=True)
+class Written:
+    """Parts that are known, for the band to play as they are.
+
+    Attributes:
+        piano: a piano part, which three bands of four keep; lead: a second melody, for bands with a lead instrument.
+        drums: makes the part of a drummer (machines and hand percussion play patterns), or None where it has nothing
+            that suits the song; given the plan, whether the drums are soft, and random draws.
+        alone: chance that the piano plays without a band.
+    """
+
+    piano: tuple[Event, ...] = ()
+    lead: tuple[Event, ...] = ()
+    drums: Callable[[Form, bool, Dice], list[Event] | None] | None = None
+    alone: float = 0.0
+
+
+NOTHING_WRITTEN = Written()
+
+
 @dataclass(frozen=True)
 class Band:
     """The parts of a song, and by instrument the name of the pattern that it plays ("walking", "strum", ...)."""
@@ -33,9 +63,13 @@ class Band:
     playing: dict[str, str]
 
 
-def arrange(form: Form, tune: Tune, dice: Dice) -> Band:
+def arrange(form: Form, tune: Tune, dice: Dice, written: Written = NOTHING_WRITTEN) -> Band:
     """Choose a band for the style and write its parts: drums, bass, chords, then the rest."""
     cast = _cast(form, dice)
+    pianist = ""
+    if written.piano and dice.chance(_KEPT):
+        pianist = dice.choose(_KEYS)
+        cast = _with_pianist(cast, pianist, alone=dice.chance(written.alone))
     has_bass = any(role == "bass" for role, _ in cast)
     parts: list[Part] = []
     playing: dict[str, str] = {}
@@ -43,6 +77,11 @@ def arrange(form: Form, tune: Tune, dice: Dice) -> Band:
         instrument = INSTRUMENTS[name]
         manner = _manner(role, form, dice)
         events = _play(role, instrument, manner, form, tune, dice, alone=not has_bass)
+        known = _known(role, instrument, form, written, dice) if name != pianist else list(written.piano)
+        if known is not None:
+            events, manner = known, _AS_WRITTEN
+        if not instrument.is_drums and name != pianist:
+            events = _without_silences(events, form)
         part = _perform(role, instrument, _until_end(events, form, is_drums=instrument.is_drums), form, dice)
         if part.notes:
             parts.append(part)
@@ -55,6 +94,40 @@ def _manner(role: str, form: Form, dice: Dice) -> str:
     style = form.style
     table = {"drums": style.grooves, "bass": style.basses, "comp": style.comps}.get(role)
     return dice.choose(table) if table else role
+
+
+def _with_pianist(cast: list[tuple[str, str]], pianist: str, *, alone: bool) -> list[tuple[str, str]]:
+    """The cast with the pianist as its first player of chords."""
+    if alone or len(cast) == 1:
+        return [("comp", pianist)]
+    others = [(role, name) for role, name in cast if name != pianist]
+    first = next((index for index, (role, _) in enumerate(others) if role == "comp"), None)
+    if first is None:
+        return [*others[:5], ("comp", pianist)]
+    return [*others[:first], ("comp", pianist), *others[first + 1 :]]
+
+
+def _known(role: str, instrument: Instrument, form: Form, written: Written, dice: Dice) -> list[Event] | None:
+    """What is written for a player besides the piano; None for nothing."""
+    if role == "lead" and written.lead:
+        return list(written.lead)
+    if role == "drums" and written.drums is not None and instrument.name not in {"percussion", *_MACHINES}:
+        return written.drums(form, instrument.name in _SOFT_DRUMS, dice)
+    return None
+
+
+def _without_silences(events: list[Event], form: Form) -> list[Event]:
+    """The events outside of the spans without a chord; what rings into one ends there."""
+    for span in form.harmony.spans:
+        if span.silent:
+            events = [
+                event._replace(length=span.start - event.start)
+                if event.start < span.start < event.start + event.length
+                else event
+                for event in events
+                if not span.start - 1e-6 <= event.start < span.end - 1e-6
+            ]
+    return events
 
 
 def _until_end(events: list[Event], form: Form, *, is_drums: bool) -> list[Event]:

@@ -46,7 +46,7 @@ def _feel(form: Form, dice: Dice) -> str:
     options = ["minor key" if form.mode in _DARK else "major key"]
     if form.time.swing > 0.54:
         options += ["swing feel", "shuffle feel", "swung"]
-    if form.metre.beats == 3:
+    if form.metre.label == "3/4":
         options += ["3/4", "in three", "waltz time"]
     if form.metre.compound:
         options += [form.metre.label, "triplet feel", "rolling feel"]

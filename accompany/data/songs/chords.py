@@ -14,11 +14,12 @@ from accompany.data.songs.theory import MAJOR_LIKE, Chord, roman_chord
 
 @dataclass(frozen=True)
 class ChordSpan:
-    """A chord from one beat to another."""
+    """A chord from one beat to another; where it is `silent` no harmony is played (N.C.)."""
 
     start: float
     end: float
     chord: Chord
+    silent: bool = False
 
 
 class Harmony:

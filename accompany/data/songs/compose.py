@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from accompany.data.songs.arrange import arrange
+from accompany.data.songs.arrange import NOTHING_WRITTEN, Written, arrange
 from accompany.data.songs.backing import write_backing
 from accompany.data.songs.captions import absent_families, facts, write_captions
 from accompany.data.songs.dice import Dice
@@ -15,7 +16,7 @@ from accompany.data.songs.form import Form, plan_form
 from accompany.data.songs.lyrics import LANGUAGES, sing_words
 from accompany.data.songs.melody import Tune, write_tune
 from accompany.data.songs.score import Note, Score, VoiceSpec
-from accompany.data.songs.styles import STYLES
+from accompany.data.songs.styles import STYLES, Style, fitting_styles
 from accompany.data.songs.theory import key_label
 
 VOICES: dict[str, tuple[float, int, int]] = {  # weight, lowest and highest MIDI pitch
@@ -24,12 +25,13 @@ VOICES: dict[str, tuple[float, int, int]] = {  # weight, lowest and highest MIDI
 }  # fmt: skip
 
 
-def compose(seed: int, *, seconds: float = 40.0) -> Score:
+def compose(seed: int, *, seconds: float = 40.0, variant: int = 0) -> Score:
     """Compose a song: the same one for the same seed and length, on every platform.
 
     Args:
         seed: any non-negative integer.
         seconds: length in seconds, more than 0; the song is cut there, as a crop of a longer one would be.
+        variant: 0, or the number of another arrangement: the same singing in another style.
 
     Raises:
         ValueError: a length that is not a positive finite number.
@@ -39,21 +41,54 @@ def compose(seed: int, *, seconds: float = 40.0) -> Score:
     dice = Dice(seed)
     style = dice.weighted(list(STYLES.values()), [style.weight for style in STYLES.values()])
     form = plan_form(style, dice, seconds)
-    voice = _draw_voice(dice)
+    voice = draw_voice(dice)
     tune = write_tune(form, voice.range, dice)
-    band = arrange(form, tune, dice)
-    parts = band.parts
+    return perform(form, tune, voice, seed, dice, variant=variant)
+
+
+def perform(
+    form: Form,
+    tune: Tune,
+    voice: VoiceSpec,
+    seed: int,
+    dice: Dice,
+    *,
+    words: list[str | None] | None = None,
+    written: Written = NOTHING_WRITTEN,
+    variant: int = 0,
+    origin: dict[str, object] | None = None,
+) -> Score:
+    """A whole song from its plan and its melody: the band is arranged, the words are sung.
+
+    Args:
+        form: the plan; in variants other than 0 its style is replaced by another one that suits tempo and metre.
+        tune: the melody; voice: who sings it.
+        seed: of the song.
+        dice: for all that is random, but for the band and captions of variants other than 0.
+        words: a syllable for each note of the tune, None on tied ones; drawn from the voice's language without.
+        written: parts that the band plays as they are.
+        variant: of all with the same other arguments, each has the same singing.
+        origin: see `Score`.
+    """
+    band = arrange(form, tune, dice, written)
     known = facts(form, band, dice)
-    absent = absent_families(parts, dice)
-    melody, backing = _sing(form, tune, voice, dice)
+    absent = absent_families(band.parts, dice)
+    melody, backing = _sing(form, tune, voice, dice, words)
+    if variant:
+        form = replace(form, style=another_style(form, seed, variant))
+        dice = Dice([seed, variant])
+        band = arrange(form, tune, dice, written)
+        known = facts(form, band, dice)
+        absent = absent_families(band.parts, dice)
+    parts = band.parts
     return Score(
         seed=seed,
-        style=style.name,
+        style=form.style.name,
         key=key_label(form.sections[0].tonic, form.sections[0].mode),
         tempo_bpm=form.tempo_bpm,
         metre=form.metre.label,
         swing=form.time.swing,
-        duration_s=seconds,
+        duration_s=form.duration_s,
         beats_s=_grid(form, 1),
         downbeats_s=_grid(form, form.metre.beats),
         chords=_chords(form),
@@ -67,10 +102,12 @@ def compose(seed: int, *, seconds: float = 40.0) -> Score:
         captions=write_captions(known, absent, dice),
         keys=_keys(form),
         attributes={**known, "manner": tune.manner, "absent": list(absent)},
+        origin=origin or {},
     )
 
 
-def _draw_voice(dice: Dice) -> VoiceSpec:
+def draw_voice(dice: Dice) -> VoiceSpec:
+    """A singer."""
     kind = dice.choose({name: weight for name, (weight, _, _) in VOICES.items()})
     _, low, high = VOICES[kind]
     vibrato = dice.between(0, 12) if dice.chance(0.4) else dice.between(12, 55)
@@ -90,12 +127,20 @@ def _draw_voice(dice: Dice) -> VoiceSpec:
     )
 
 
-def _sing(form: Form, tune: Tune, voice: VoiceSpec, dice: Dice) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
+def another_style(form: Form, seed: int, variant: int) -> Style:
+    """The style of a variant from 1 on: none twice, and first those that suit the song's tempo and metre."""
+    others = [style for style in fitting_styles(form.tempo_bpm, form.metre, Dice([seed, 0])) if style != form.style]
+    return others[(variant - 1) % len(others)]
+
+
+def _sing(
+    form: Form, tune: Tune, voice: VoiceSpec, dice: Dice, given: list[str | None] | None
+) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
     """The tune and its second voice in seconds, with syllables, behind or around the beat as this singer feels it."""
     if not tune.notes:
         return (), ()
     onset, release = _sung_times(form, tune, dice)
-    words = sing_words(len(tune.notes), voice.language, dice, vocables=dice.chance(0.15))
+    words: Sequence[str | None] = given or sing_words(len(tune.notes), voice.language, dice, vocables=dice.chance(0.15))
     second = write_backing(form, tune, dice)
     melody: list[Note] = []
     backing: list[Note] = []
@@ -116,7 +161,8 @@ def _sung_times(form: Form, tune: Tune, dice: Dice) -> tuple[np.ndarray, np.ndar
     starts = np.array([note.start for note in tune.notes])
     ends = starts + np.array([note.length for note in tune.notes])
     swing = 0.5 + (form.time.swing - 0.5) * dice.pick((1.0, 1.0, 0.8, 0.5))
-    feel = _feel(starts, dice)
+    most_s = tune.most_lag * 60 / form.tempo_bpm
+    feel = np.clip(_feel(starts, dice), -most_s, most_s)
     onset = form.time.seconds(np.maximum(starts, 0.0), swing=swing) + feel
     release = form.time.seconds(ends, swing=swing) + feel - dice.between(0.0, 0.05)
     release[:-1] = np.minimum(release[:-1], onset[1:])
@@ -151,7 +197,7 @@ def _spans_s(form: Form, spans: list[tuple[float, float, str]]) -> tuple[tuple[f
 
 
 def _chords(form: Form) -> tuple[tuple[float, float, str], ...]:
-    spans = [(span.start, span.end, span.chord.label) for span in form.harmony.spans]
+    spans = [(span.start, span.end, "N" if span.silent else span.chord.label) for span in form.harmony.spans]
     if form.end_beat is not None:
         spans.append((spans[-1][1], spans[-1][1] + 1.0, "N"))
     return _spans_s(form, spans)

@@ -15,7 +15,7 @@ _POOL = 2048
 class Dice:
     """Draws from one seeded `numpy.random.Generator`, fetched in blocks since single numpy draws are slow."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | Sequence[int]) -> None:
         self._generator = np.random.default_rng(seed)
         self._pool: list[float] = []
 

@@ -225,4 +225,15 @@ _TWELVE: tuple[Groove, ...] = (
     ((KICK, "X.....x....x"), (STICK, "...x.....x.."), (RIDE, "xssxssxssxss")),
     ((KICK, "X.....x....."), (SNARE, "...X.....X.."), (HAT, "x.sx.sx.sx.s")),
 )
-BY_METRE = {"3/4": _THREE, "6/8": _SIX, "12/8": _TWELVE}
+_TWO: tuple[Groove, ...] = (
+    ((KICK, "X......."), (SNARE, "....X..."), (HAT, "x.s.x.s.")),
+    ((KICK, "X.....x."), (SNARE, "....X..."), (HAT, "x.x.x.x.")),
+    ((KICK, "X...x..."), (SNARE, "..x...x."), (PEDAL, "..x...x.")),
+    ((KICK, "x......."), (STICK, "....x..."), (RIDE, "x...x.s.")),
+)
+_NINE: tuple[Groove, ...] = (
+    ((KICK, "X........"), (SNARE, "......X.."), (HAT, "xssxssxss")),
+    ((KICK, "X....x..."), (SNARE, "...x..x.."), (HAT, "x.sx.sx.s")),
+    ((KICK, "x........"), (STICK, "...s..s.."), (RIDE, "xssxssxss")),
+)
+BY_METRE = {"3/4": _THREE, "6/8": _SIX, "12/8": _TWELVE, "2/4": _TWO, "9/8": _NINE}

@@ -51,7 +51,7 @@ _FORMS = (
     "intro chorus verse chorus verse chorus bridge chorus",
     "verse chorus verse chorus verse chorus",
 )
-_INTENSITY = {
+INTENSITY = {  # by kind of section, 0 quiet to 1 full
     "intro": 0.35, "verse": 0.5, "prechorus": 0.65, "chorus": 0.88, "bridge": 0.6, "break": 0.55, "outro": 0.5,
 }  # fmt: skip
 _SWUNG_LOW = 0.505
@@ -103,7 +103,7 @@ def _time_map(
     n_beats = (last.start_bar + last.bars) * metre.beats
     lengths = np.full(n_beats, 60 / tempo)
     if dice.chance(0.3):
-        lengths = lengths * (1 + _drift(n_beats, dice.between(0.004, 0.016), dice))
+        lengths = lengths * (1 + drift(n_beats, dice.between(0.004, 0.016), dice))
     if end_beat is not None and dice.chance(0.5):
         final = slice(max(0, int(end_beat) - metre.beats), int(end_beat))
         lengths[final] *= np.linspace(1.02, dice.between(1.05, 1.35), metre.beats)
@@ -115,7 +115,7 @@ def _time_map(
     return TimeMap(times, swing, 0.5 if style.swing_sixteenths else 1.0)
 
 
-def _drift(n_beats: int, depth: float, dice: Dice) -> np.ndarray:
+def drift(n_beats: int, depth: float, dice: Dice) -> np.ndarray:
     """Slow waves of tempo, relative, as of a band without a click."""
     beats = np.arange(n_beats)
     waves = [np.sin(2 * np.pi * (beats / dice.between(12, 60) + dice.unit())) for _ in range(2)]
@@ -135,7 +135,7 @@ def _sections(dice: Dice, n_bars: int, tonic: int, mode: str, bar_s: float) -> l
         if sections and name == "chorus" and dice.chance(0.07):
             lift += dice.pick((1, 2, 2, 3, -2))
         bars = _section_bars(name, short, dice)
-        level = min(1.0, max(0.15, _INTENSITY[name] + dice.between(-0.15, 0.15)))
+        level = min(1.0, max(0.15, INTENSITY[name] + dice.between(-0.15, 0.15)))
         key, own_mode = _section_key(name, (tonic + lift) % 12, mode, dice)
         sung = name not in ("intro", "break") and not (name == "outro" and dice.chance(0.4))
         sections.append(Section(name, bar, bars, level, key, own_mode, sung))

@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Metre:
-    """Beats a bar and grid steps a beat; in 6/8 and 12/8 the beat is the dotted quarter."""
+    """Beats a bar and grid steps a beat; in 6/8, 9/8 and 12/8 the beat is the dotted quarter."""
 
     label: str
     beats: int
@@ -21,7 +21,14 @@ class Metre:
         return self.steps == 3
 
 
-METRES = {m.label: m for m in (Metre("4/4", 4, 4), Metre("3/4", 3, 4), Metre("6/8", 2, 3), Metre("12/8", 4, 3))}
+METRES = {
+    m.label: m
+    for m in (
+        Metre("4/4", 4, 4), Metre("3/4", 3, 4), Metre("6/8", 2, 3), Metre("12/8", 4, 3),
+        Metre("2/4", 2, 4), Metre("9/8", 3, 3),
+    )
+}  # fmt: skip
+"""The composer draws the first four; published scores have all."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from accompany.music.instrumentation import FAMILIES as FAMILIES
+
 
 @dataclass(frozen=True)
 class Instrument:
@@ -93,4 +95,3 @@ _ALL = (
 )
 
 INSTRUMENTS: dict[str, Instrument] = {instrument.name: instrument for instrument in _ALL}
-FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(instrument.family for instrument in _ALL))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from accompany.data.songs.instruments import INSTRUMENTS
 from accompany.data.songs.mix import balance, draw_desk, mix_band
 from accompany.data.songs.render import render_part
-from accompany.data.songs.score import Score
+from accompany.data.songs.score import Part, Score
 from accompany.data.songs.second import sing_all
 from accompany.data.songs.soundfont import find_soundfont
+from accompany.data.songs.sounds import Rig, Sounds, amplify, read_response
+from accompany.sound.effects import compress, equalise
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Song:
         vocals: float32, dry: [1, T], or [2, T] in a song with a second voice.
         accompaniment: [2, T] float32, None for a voice alone.
         stems: [2, T] float32 by instrument, their sum the accompaniment; empty unless asked for.
-        soundfont: file name of the soundfont it was rendered with, None for a voice alone.
+        soundfont: file name of the soundfont it was rendered with, None for a voice alone or drawn sounds.
+        sounds: what was drawn for it: "room", and by instrument soundfont, amplifier and effects; or nothing.
     """
 
     score: Score
@@ -32,6 +38,7 @@ class Song:
     accompaniment: np.ndarray | None
     stems: dict[str, np.ndarray]
     soundfont: str | None
+    sounds: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def mix(self) -> np.ndarray:
@@ -42,7 +49,13 @@ class Song:
 
 
 def make_song(
-    seed: int, *, seconds: float = 40.0, sample_rate: int = 44_100, stems: bool = True, voice_only: bool = False
+    seed: int,
+    *,
+    seconds: float = 40.0,
+    sample_rate: int = 44_100,
+    stems: bool = True,
+    voice_only: bool = False,
+    sounds: Sounds | None = None,
 ) -> Song:
     """Compose, sing, render and mix the song of a seed; the same arguments give the same samples.
 
@@ -52,6 +65,7 @@ def make_song(
         sample_rate: in Hz, 8,000 to 96,000.
         stems: keep the instruments one by one too.
         voice_only: skip the band; needs no FluidSynth.
+        sounds: draw each part's sound from these; None takes the soundfont of this machine for all.
 
     Raises:
         InputError: espeak-ng, FluidSynth or a soundfont is missing.
@@ -59,19 +73,55 @@ def make_song(
     from accompany.data.songs.compose import compose
 
     score = compose(seed, seconds=seconds)
+    return render_song(score, sample_rate=sample_rate, stems=stems, voice_only=voice_only, sounds=sounds)
+
+
+def render_song(
+    score: Score,
+    *,
+    sample_rate: int = 44_100,
+    stems: bool = True,
+    voice_only: bool = False,
+    sounds: Sounds | None = None,
+) -> Song:
+    """Sing, render and mix a song; the arguments and errors are those of `make_song`."""
     vocals = sing_all(score, sample_rate)
     if voice_only:
         return Song(score, sample_rate, vocals, None, {}, None)
-    return _with_band(score, vocals, sample_rate, stems)
+    return _with_band(score, vocals, sample_rate, stems, sounds)
 
 
-def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool) -> Song:
-    soundfont = find_soundfont()
+def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool, sounds: Sounds | None) -> Song:
     desk = draw_desk(np.random.default_rng([score.seed, 0x3A7D]))
-    dry = (render_part(part, score.duration_s, sample_rate, soundfont) for part in score.parts)
-    band, each = mix_band(score.parts, dry, vocals.shape[1], sample_rate, desk, stems=stems)
+    n_samples = vocals.shape[1]
+    if sounds is None:
+        soundfont: str | None = find_soundfont().name
+        drawn: dict[str, Any] = {}
+        dry: Iterator[np.ndarray] = (
+            render_part(part, score.duration_s, sample_rate, find_soundfont()) for part in score.parts
+        )
+        band, each = mix_band(score.parts, dry, n_samples, sample_rate, desk, stems=stems)
+    else:
+        soundfont = None
+        rng = np.random.default_rng([score.seed, 0x50FD])
+        room = sounds.draw_room(rng)
+        response = None if room is None else read_response(room, sample_rate)
+        rigs = [sounds.draw_rig(part, INSTRUMENTS[part.name].family, rng) for part in score.parts]
+        dry = _played(score.parts, rigs, score.duration_s, sample_rate)
+        band, each = mix_band(score.parts, dry, n_samples, sample_rate, desk, stems=stems, room_response=response)
+        parts = {part.name: rig.describe() for part, rig in zip(score.parts, rigs, strict=True)}
+        drawn = {"room": None if room is None else room.name, "parts": parts}
     voice_gain, band_gain = balance(vocals, band, sample_rate, desk)
     vocals *= np.float32(voice_gain)
     for audio in (band, *each.values()):
         audio *= np.float32(band_gain)
-    return Song(score, sample_rate, vocals, band, each, soundfont.name)
+    return Song(score, sample_rate, vocals, band, each, soundfont, drawn)
+
+
+def _played(parts: tuple[Part, ...], rigs: list[Rig], duration_s: float, sample_rate: int) -> Iterator[np.ndarray]:
+    """Each part through its rig, dry: [2, T]."""
+    for part, rig in zip(parts, rigs, strict=True):
+        audio = render_part(part, duration_s, sample_rate, rig.soundfont, is_kit=rig.is_kit)
+        if rig.amplifier is not None:
+            audio = amplify(audio, read_response(rig.amplifier, sample_rate), rig.drive_db)
+        yield compress(equalise(audio, sample_rate, rig.eq), sample_rate, rig.compression)

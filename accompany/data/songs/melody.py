@@ -24,12 +24,13 @@ class SungNote:
 
 @dataclass(frozen=True)
 class Tune:
-    """The melody of a song and how it is sung."""
+    """The melody of a song and how it is sung; the singer strays from the beat by at most `most_lag` beats."""
 
     notes: tuple[SungNote, ...]
     manner: str
     low: int
     high: int
+    most_lag: float = float("inf")
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,11 @@ def sides(pan: float) -> np.ndarray:
 
 
 class Room:
-    """A reverberant room: a stereo tail of decaying noise that darkens as it dies."""
+    """A reverberant room: a recorded response [2, R], or a stereo tail of decaying noise that darkens as it dies."""
 
-    def __init__(self, desk: Desk, n_samples: int, sample_rate: int) -> None:
+    def __init__(self, desk: Desk, n_samples: int, sample_rate: int, response: np.ndarray | None = None) -> None:
         self._n_samples = n_samples
-        tail = _tail(desk, sample_rate)
+        tail = _tail(desk, sample_rate) if response is None else _at_level(response, desk)
         self._size = scipy.fft.next_fast_len(n_samples + tail.shape[1], real=True)
         self._response = scipy.fft.rfft(tail, self._size, axis=1)
 
@@ -93,9 +93,13 @@ def _tail(desk: Desk, sample_rate: int) -> np.ndarray:
     place = np.arange(n_tail) / n_tail
     shares = np.clip(1 - np.abs(3 * place[None] - np.array([[0.3], [1.2], [2.2]])), 0, 1) + 1e-3
     body = (dull * shares[:, None]).sum(axis=0) * np.exp(-6.9 * place)
-    body *= 10 ** (desk.room_db / 20) / np.sqrt(np.square(body).sum(axis=1, keepdims=True))
-    tail: np.ndarray = np.pad(body, ((0, 0), (delay, 0))).astype(np.float32)
+    tail: np.ndarray = np.pad(_at_level(body, desk), ((0, 0), (delay, 0))).astype(np.float32)
     return tail
+
+
+def _at_level(response: np.ndarray, desk: Desk) -> np.ndarray:
+    energy = np.maximum(np.sqrt(np.square(response).sum(axis=1, keepdims=True)), 1e-9)
+    return np.asarray(response * (10 ** (desk.room_db / 20) / energy))
 
 
 def _mean_of(noise: np.ndarray, width: int) -> np.ndarray:
@@ -107,18 +111,26 @@ def _mean_of(noise: np.ndarray, width: int) -> np.ndarray:
 
 
 def mix_band(
-    parts: Sequence[Part], dry: Iterable[np.ndarray], n_samples: int, sample_rate: int, desk: Desk, *, stems: bool
+    parts: Sequence[Part],
+    dry: Iterable[np.ndarray],
+    n_samples: int,
+    sample_rate: int,
+    desk: Desk,
+    *,
+    stems: bool,
+    room_response: np.ndarray | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Mix the dry parts.
 
     Args:
         parts: name, pan, gain and room send of each; dry: [2, n_samples] each.
         sample_rate: in Hz; desk: how to mix; stems: whether to return the instruments one by one too.
+        room_response: of a recorded room [2, R], in place of the desk's own.
 
     Returns:
         The accompaniment [2, T] float32, and, if asked for, what each instrument adds to it, room included.
     """
-    room = Room(desk, n_samples, sample_rate)
+    room = Room(desk, n_samples, sample_rate, room_response)
     band, send = np.zeros((2, n_samples), np.float32), np.zeros(n_samples, np.float32)
     each: dict[str, np.ndarray] = {}
     for part, audio in zip(parts, dry, strict=True):

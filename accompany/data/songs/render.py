@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -68,21 +68,22 @@ class _Synth:
     on what was rendered before it. A new one costs about a millisecond, since the soundfont is borrowed.
     """
 
-    def __init__(self, part: Part, sample_rate: int, soundfont: Path) -> None:
+    def __init__(self, part: Part, sample_rate: int, soundfont: Path, is_kit: bool) -> None:
         self._fluid = _fluid(soundfont)
         self._function = self._fluid.function
         self._part = part
         self._synth, self._settings = self._fluid.new_synth(sample_rate)
         font = self._function("fluid_synth_add_sfont", _INT, _POINTER, _POINTER)(self._synth, self._fluid.font)
         self._channel = _DRUM_CHANNEL if part.is_drums else 0
-        self._choose_sound(font)
+        self._choose_sound(font, soundfont, is_kit)
 
-    def _choose_sound(self, font: int) -> None:
-        """Select the part's program, or the bank's first where the soundfont lacks it."""
+    def _choose_sound(self, font: int, soundfont: Path, is_kit: bool) -> None:
+        """Select the part's program, or the bank's first where the soundfont lacks it, or the only one of a kit."""
         select = self._function("fluid_synth_program_select", _INT, _POINTER, _INT, _INT, _INT, _INT)
-        bank = _DRUM_BANK if self._part.is_drums else 0
-        if select(self._synth, self._channel, font, bank, self._part.program) != 0:
-            _log.warning("The soundfont lacks program %d (%s).", self._part.program, self._part.name)
+        bank = _DRUM_BANK if self._part.is_drums and not is_kit else 0
+        program = 0 if is_kit else self._part.program
+        if select(self._synth, self._channel, font, bank, program) != 0:
+            _warn_once(soundfont, program, self._part.name)
             select(self._synth, self._channel, font, bank, 0)
 
     def render(self, n_samples: int, sample_rate: int) -> np.ndarray:
@@ -144,19 +145,26 @@ def _events(part: Part, sample_rate: int, n_blocks: int) -> list[tuple[int, int,
     return sorted(events)
 
 
-@lru_cache(maxsize=2)
+@cache
+def _warn_once(soundfont: Path, program: int, name: str) -> None:
+    _log.warning("The soundfont %s lacks program %d (%s).", soundfont.name, program, name)
+
+
+@lru_cache(maxsize=8)
 def _fluid(soundfont: Path) -> _Fluid:
     return _Fluid(soundfont)
 
 
-def render_part(part: Part, duration_s: float, sample_rate: int, soundfont: Path) -> np.ndarray:
+def render_part(
+    part: Part, duration_s: float, sample_rate: int, soundfont: Path, *, is_kit: bool = False
+) -> np.ndarray:
     """What one instrument plays, dry, before pan and gain.
 
     Args:
         part: its notes and its sound.
         duration_s: length of the result; sound that rings on is cut.
         sample_rate: in Hz, 8,000 to 96,000.
-        soundfont: an .sf2 file.
+        soundfont: an .sf2 or .sf3 file; is_kit: its only sound is a drum kit.
 
     Returns:
         [2, round(duration_s * sample_rate)] float32.
@@ -166,7 +174,7 @@ def render_part(part: Part, duration_s: float, sample_rate: int, soundfont: Path
     """
     factor = -(-_LOWEST_RATE // sample_rate)
     n_samples = round(duration_s * sample_rate)
-    synth = _Synth(part, sample_rate * factor, soundfont)
+    synth = _Synth(part, sample_rate * factor, soundfont, is_kit)
     try:
         return _lowered(synth.render(n_samples * factor, sample_rate * factor), factor, n_samples)
     finally:

@@ -95,7 +95,8 @@ class Score:
 
     Attributes:
         key: "C:maj" or "A:min", the key at the start (see `keys` for changes of key).
-        metre: "4/4", "3/4", "6/8" or "12/8"; in 6/8 and 12/8 the beat is the dotted quarter.
+        metre: "4/4", "3/4", "6/8" or "12/8", from published scores "2/4" and "9/8" too; in compound metres the beat is
+            the dotted quarter.
         swing: 0.5 (straight) to 0.67 (triplets): where the off-beat half stands inside its beat.
         beats_s, downbeats_s: cover the whole duration; every downbeat is also a beat.
         chords: (start_s, end_s, Harte label), without gaps from 0 to `duration_s`.
@@ -106,6 +107,8 @@ class Score:
             `second.py` says who sings it.
         instruments: names of `parts`, in order; `absent`: families that a caption says are missing.
         captions: at least six wordings; `attributes`: the facts behind them.
+        origin: where a song comes from that is not the composer's alone: "song" (its name), "variant", "artist",
+            "title", "score" (collection, licence, transposition, stretch).
     """
 
     seed: int
@@ -128,6 +131,7 @@ class Score:
     keys: tuple[tuple[float, float, str], ...] = ()
     backing: tuple[Note, ...] = ()
     attributes: dict[str, object] = field(default_factory=dict)
+    origin: dict[str, object] = field(default_factory=dict)
 
     @property
     def drums(self) -> dict[str, tuple[float, ...]]:

@@ -55,6 +55,7 @@ QUALITIES: dict[str, tuple[int, ...]] = {
     "7(b9)": (0, 4, 7, 10, 13),
     "7(#9)": (0, 4, 7, 10, 15),
     "min11": (0, 3, 7, 10, 14, 17),
+    "aug7": (0, 4, 8, 10),
 }
 
 _SUFFIXES: dict[str, tuple[str, str]] = {  # suffix -> quality after capitals, after small letters
@@ -133,7 +134,7 @@ def roman_chord(numeral: str, tonic: int) -> Chord:
     if not slash:
         return Chord(root, quality)
     interval = _slash_interval(slash, QUALITIES[quality])
-    return Chord(root, quality, interval % 12, _harte_degree(interval % 12))
+    return Chord(root, quality, interval % 12, harte_degree(interval % 12))
 
 
 def _slash_interval(slash: str, intervals: tuple[int, ...]) -> int:
@@ -146,7 +147,8 @@ def _slash_interval(slash: str, intervals: tuple[int, ...]) -> int:
     return _DEGREE_SEMITONES[slash[-1]] + shift
 
 
-def _harte_degree(interval: int) -> str:
+def harte_degree(interval: int) -> str:
+    """The degree 1 to b7 that lies `interval` semitones, 0 to 11, above the root."""
     names = ("1", "b2", "2", "b3", "3", "4", "b5", "5", "b6", "6", "b7", "7")
     return names[interval]
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
-import multiprocessing
 import os
-import shutil
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from accompany.common.config import read_json, write_json
-from accompany.common.files import PART, complete
-from accompany.data.songs.make import Song, make_song
+from accompany.common.files import PART, complete, part_beside, remove_part, writing_into
+from accompany.common.processes import folder_lock, worker_pool
+from accompany.data.scores.drawing import ScoreChoice, draw_song
+from accompany.data.songs.make import Song, render_song
 from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
+from accompany.data.songs.sounds import Sounds, find_sounds
+from accompany.data.songs.styles import MOST_VARIANTS
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -33,12 +39,16 @@ _FULL_SCALE = 32_767
 
 @dataclass(frozen=True)
 class SynthReport:
-    """What `synthesise` did: songs made now, songs found finished, and its speed."""
+    """What `synthesise` did: songs made now, songs found finished, its speed, and which scores it could not use.
+
+    `skipped` has (name, why) of each such score.
+    """
 
     out_dir: Path
     n_made: int
     n_kept: int
     wall_s: float
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def songs_per_hour(self) -> float:
@@ -48,15 +58,20 @@ class SynthReport:
 
 @dataclass(frozen=True)
 class _Order:
-    """One song to make."""
+    """One song to make: arrangement `variant` of song `index` of the run."""
 
     index: int
+    variant: int
+    run_seed: int
     seed: int
     folder: Path
     seconds: float
     sample_rate: int
     voice_only: bool
     stems: bool
+    sounds: Sounds | None
+    scores: ScoreChoice | None
+    n_variants: int
 
 
 def song_seed(seed: int, index: int) -> int:
@@ -74,6 +89,10 @@ def synthesise(
     workers: int = 1,
     voice_only: bool = False,
     stems: bool = True,
+    sounds: Sequence[str | os.PathLike[str]] = (),
+    scores: Sequence[str | os.PathLike[str]] = (),
+    split: str = "train",
+    variants: int = 1,
 ) -> SynthReport:
     """Write songs 0 to `n_songs` - 1 of a seed into `out_dir`, a folder each, and `manifest.jsonl`.
 
@@ -89,60 +108,68 @@ def synthesise(
         workers: processes.
         voice_only: write vocals and `song.json` alone; needs no FluidSynth.
         stems: write the instruments one by one too.
+        sounds: soundfonts, impulse responses and folders of them to draw from (`sounds.find_sounds`); none: the
+            soundfont of this machine.
+        scores: folders of published scores and performances to arrange songs from, instead of composing them.
+        split: of their songs, "train" or "held-out".
+        variants: arrangements of each song, in as many styles and a folder each: the same singing, another band.
 
     Raises:
-        InputError: an argument is out of range, `out_dir` cannot hold the songs or holds others, or espeak-ng,
-            FluidSynth or a soundfont is missing.
+        InputError: an argument is out of range, a folder of scores has no known layout, `out_dir` cannot hold the
+            songs or holds others, or espeak-ng, FluidSynth or a soundfont is missing.
     """
-    _check_ranges(n_songs, seed, seconds, sample_rate, workers)
-    root = _prepare_folder(Path(out_dir))
+    _check_ranges(n_songs, seed, seconds, sample_rate, workers, variants)
+    choice, library = _choice(scores, split), find_sounds(sounds) if sounds else None
+    root, skipped = Path(out_dir), {}
     orders = [
-        _Order(i, song_seed(seed, i), root / f"{i:06d}", seconds, sample_rate, voice_only, stems)
-        for i in range(n_songs)
-    ]
-    missing = [order for order in orders if not _is_finished(order)]
-    _write_manifest(root)
-    start = time.monotonic()
-    try:
-        _make_all(root, missing, workers)
-    finally:
+        _Order(n // variants, n % variants, seed, song_seed(seed, n // variants), root / f"{n:06d}", seconds,
+               sample_rate, voice_only, stems, library, choice, variants)
+        for n in range(n_songs * variants)
+    ]  # fmt: skip
+    with folder_lock(root, "accompany synth"), writing_into(root):
         _remove_unfinished(root)
-    _write_manifest(root)
-    report = SynthReport(root, len(missing), len(orders) - len(missing), time.monotonic() - start)
+        missing = [order for order in orders if not _is_finished(order)]
+        _write_manifest(root)
+        start = time.monotonic()
+        try:
+            skipped = dict(_make_all(root, missing, workers))
+        finally:
+            _remove_unfinished(root)
+        _write_manifest(root)
+    n_kept = len(orders) - len(missing)
+    report = SynthReport(root, len(missing), n_kept, time.monotonic() - start, tuple(skipped.items()))
     _log.info("%d songs made, %d kept; %.0f songs an hour.", report.n_made, report.n_kept, report.songs_per_hour)
     return report
 
 
-def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, workers: int) -> None:
+def _choice(scores: Sequence[str | os.PathLike[str]], split: str) -> ScoreChoice | None:
+    """What to draw scores from; wrong folders are refused before anything is written."""
+    if not scores:
+        if split != "train":
+            raise InputError(f"--split {split} is a part of published scores; name their folder with --scores.")
+        return None
+    choice = ScoreChoice(tuple(Path(folder) for folder in scores), split)
+    choice.opened()
+    return choice
+
+
+def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, workers: int, variants: int) -> None:
     limits = (
         ("number of songs", n_songs, 1, 1_000_000),
         ("seed", seed, 0, 2**63),
         ("length in seconds", seconds, 4, 600),
         ("sample rate", sample_rate, 8_000, 96_000),
         ("number of workers", workers, 1, 1024),
+        ("number of variants", variants, 1, MOST_VARIANTS),
     )
     for name, value, low, high in limits:
         if not (math.isfinite(value) and low <= value <= high):
             raise InputError(f"The {name} is {value}; choose one from {low} to {high}.")
 
 
-def _prepare_folder(root: Path) -> Path:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {root} ({error.strerror}); choose another.") from error
-    if not os.access(root, os.W_OK):
-        raise InputError(f"The folder {root} is not writable; choose another.")
-    _remove_unfinished(root)
-    return root
-
-
 def _remove_unfinished(root: Path) -> None:
     for left in root.glob(f".*{PART}"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        remove_part(left)
 
 
 def _is_finished(order: _Order) -> bool:
@@ -152,6 +179,12 @@ def _is_finished(order: _Order) -> bool:
     found = read_json(order.folder / "song.json")
     here = (found.get("seed"), found.get("sample_rate"), found.get("n_samples"))
     wanted = (order.seed, order.sample_rate, round(order.seconds * order.sample_rate))
+    known = (found.get("variant", 0), found.get("drawn_from"))
+    if known != (order.variant, order.scores.facts if order.scores else None):
+        raise InputError(
+            f"{order.folder} holds another arrangement, or a song from other scores or another split;"
+            " choose a new folder or the same options."
+        )
     if here != wanted:
         raise InputError(
             f"{order.folder} holds a song of another seed, length or sample rate;"
@@ -164,54 +197,69 @@ def _is_finished(order: _Order) -> bool:
     return True
 
 
-def _make_all(root: Path, orders: list[_Order], workers: int) -> None:
+def _make_all(root: Path, orders: list[_Order], workers: int) -> Iterator[tuple[str, str]]:
+    """Make the songs; yields (name, why) of scores that could not be used."""
     from tqdm import tqdm
 
     with (
         tqdm(total=len(orders), desc="songs", unit="song", disable=None) as bar,
-        (root / _MANIFEST).open("a", encoding="utf-8") as manifest,
+        (root / _MANIFEST).open("ab", buffering=0) as manifest,
+        closing(_lines(orders, min(workers, len(orders)))) as lines,
     ):
-        for line in _lines(orders, min(workers, len(orders))):
-            manifest.write(json.dumps(line) + "\n")
-            manifest.flush()
+        for line in lines:
+            yield from line.pop("skipped")
+            _append(manifest, json.dumps(line) + "\n")
             bar.update()
 
 
-def _lines(orders: list[_Order], workers: int) -> Iterator[dict[str, Any]]:
+def _append(stream: FileIO, line: str) -> None:
+    """Write a line, or nothing of it on a full disk."""
+    end, content = stream.tell(), line.encode()
+    if stream.write(content) < len(content):
+        stream.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), stream.name)
+
+
+def _lines(orders: list[_Order], workers: int) -> Generator[dict[str, Any]]:
     """Manifest lines as songs get done."""
     if workers <= 1:
         yield from map(_make_one, orders)
         return
-    # A forked child of a process with running threads may hang, so children start afresh.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with worker_pool(workers) as pool:
         waiting = iter(orders)
         running: set[Future[dict[str, Any]]] = set()
-        try:
-            while True:
-                for order in waiting:
-                    running.add(pool.submit(_make_one, order))
-                    if len(running) >= 2 * workers:
-                        break
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        while True:
+            for order in waiting:
+                running.add(pool.submit(_make_one, order))
+                if len(running) >= 2 * workers:
+                    break
+            if not running:
+                return
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield _result(future)
+
+
+def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A worker process died, most often for lack of memory; run again with fewer --workers: the songs that are "
+            "there stay good."
+        ) from error
 
 
 def _make_one(order: _Order) -> dict[str, Any]:
-    song = make_song(
-        order.seed,
-        seconds=order.seconds,
-        sample_rate=order.sample_rate,
-        stems=order.stems,
-        voice_only=order.voice_only,
+    drawn = draw_song(
+        order.scores, order.run_seed, order.index, order.seed, seconds=order.seconds, variant=order.variant,
+        n_variants=order.n_variants,
+    )  # fmt: skip
+    song = render_song(
+        drawn.score, sample_rate=order.sample_rate, stems=order.stems, voice_only=order.voice_only, sounds=order.sounds
     )
     write_song(song, order.folder)
-    return _line(order.folder.name, order.seed, order.seconds)
+    return {**_line(order.folder.name, order.seed, order.seconds), "skipped": drawn.skipped}
 
 
 def _line(name: str, seed: int, seconds: float) -> dict[str, Any]:
@@ -230,9 +278,17 @@ def _write_manifest(root: Path) -> None:
 
 def write_song(song: Song, folder: Path) -> None:
     """Write a song's folder, all or nothing: 16-bit FLAC and `song.json`; the mix is the exact sum of its halves."""
-    part = folder.with_name(f".{folder.name}{PART}")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = part_beside(folder)
+    part.mkdir()
+    try:
+        _fill(part, song)
+        part.replace(folder)
+    finally:
+        remove_part(part)
+
+
+def _fill(part: Path, song: Song) -> None:
     vocals = _to_integers(song.vocals)
     _write_flac(part / "vocals.flac", vocals, song.sample_rate)
     if song.accompaniment is not None:
@@ -244,7 +300,6 @@ def write_song(song: Song, folder: Path) -> None:
     for name, stem in song.stems.items():
         _write_flac(part / "stems" / f"{name}.flac", _to_integers(stem), song.sample_rate)
     write_json(part / "song.json", describe(song))
-    part.replace(folder)
 
 
 def describe(song: Song) -> dict[str, Any]:
@@ -271,7 +326,9 @@ def describe(song: Song) -> dict[str, Any]:
         "attributes": score.attributes,
         "voice": {"kind": score.voice.kind, "language": score.voice.language},
         "backing": _describe_backing(score),
+        **score.origin,
         "soundfont": song.soundfont,
+        "sounds": song.sounds,
         "sample_rate": song.sample_rate,
         "n_samples": song.vocals.shape[1],
     }
@@ -295,10 +352,11 @@ def _to_integers(audio: np.ndarray) -> np.ndarray:
 
 
 def _write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    import soundfile
+    from accompany.common.encoding import sound_file
 
     # The fastest compression costs a few percent in size and saves a tenth of a song's time.
-    soundfile.write(path, samples.T, sample_rate, format="FLAC", subtype="PCM_16", compression_level=0.0)
+    with sound_file(path, path, sample_rate, len(samples), "FLAC", "PCM_16", compression_level=0.0) as file:
+        file.write(samples.T)
 
 
 def sung_sample(out_path: str | os.PathLike[str], seconds: float = 12.0, seed: int = 0) -> Path:

@@ -1,4 +1,4 @@
-"""A pair turned into arrays, in two steps: `hear` reads and shapes its sound, `encode` runs the frozen parts.
+"""A pair turned into arrays, in two steps: `read_pair` reads and shapes its sound, `encode` runs the frozen parts.
 
 The first needs a CPU and no model, the second is best done in batches where the models are; what passes between them
 is plain arrays, so that each may run in a process, or on a machine, of its own.
@@ -20,19 +20,21 @@ from accompany import audio
 from accompany.common.config import read_json
 from accompany.data.tokens.augment import AugmentConfig, augment_vocal
 from accompany.data.tokens.pair_sources import ACCOMPANIMENT, SONG, VOCALS, Source
-from accompany.data.tokens.parts import Hearing, TokenParts, tokens_per_frame
+from accompany.data.tokens.parts import InputFormat, TokenParts, tokens_per_frame
 from accompany.data.tokens.pitch_tempo import moved_labels, semitones_of, sped
 from accompany.data.tokens.shards import Encoded
+from accompany.data.tokens.stems import read_stems
 from accompany.data.tokens.store import Labels
 from accompany.errors import InputError
+from accompany.stages.batch import STEMS
 
 __all__ = [
     "DEFAULT_CAPTION",
     "EncodeConfig",
-    "Hearing",
+    "InputFormat",
     "TokenParts",
     "encode",
-    "hear",
+    "read_pair",
 ]
 
 DEFAULT_CAPTION = "an instrumental accompaniment"
@@ -50,6 +52,7 @@ class EncodeConfig:
         move_semitones: by at most so much; each copy by another step.
         seed: of all these.
         clap_window_s: windows of the sound embedding, in seconds.
+        stems: encode drums, bass and other one by one too, where a pair has its instruments.
     """
 
     variants: int = 3
@@ -58,6 +61,7 @@ class EncodeConfig:
     move_semitones: int = 3
     seed: int = 0
     clap_window_s: float = 10.0
+    stems: bool = False
 
     def __post_init__(self) -> None:
         for name in ("variants", "token_variants"):
@@ -68,7 +72,7 @@ class EncodeConfig:
 
 
 @dataclass(frozen=True)
-class Heard:
+class PairSounds:
     """A pair's sound as the parts want it, float32 at their rates; None where there is no band or no such part.
 
     Attributes:
@@ -76,6 +80,7 @@ class Heard:
         band_mert: [1, T].
         band_clap: [windows, T].
         band_codec: [token_variants, C, T], one semantic frame longer than `n_frames`.
+        stems_codec: [3, C, T], likewise, of `STEMS`.
     """
 
     source: Source
@@ -88,64 +93,73 @@ class Heard:
     band_mert: np.ndarray | None = None
     band_clap: np.ndarray | None = None
     band_codec: np.ndarray | None = None
+    stems_codec: np.ndarray | None = None
 
 
-def hear(
+def read_pair(
     source: Source,
-    hearing: Hearing,
+    wanted: InputFormat,
     config: EncodeConfig,
     *,
     move: int = 0,
     bleed_from: Source | None = None,
     augment: AugmentConfig | None = None,
-) -> Heard:
-    """Read a pair and make all the sounds that the parts will listen to.
+) -> PairSounds:
+    """Read a pair and make all sounds that the parts take.
 
     Args:
         move: which copy: 0 the pair as it is, 1 to `config.moves` a moved one.
         bleed_from: a pair of another song, whose accompaniment is to bleed into augmented vocals.
 
     Raises:
-        InputError: unreadable or silent or too short audio, two sides of different length, or wrong labels.
+        InputError: unreadable or silent or too short audio, stems of different length, or wrong labels.
     """
-    names = (ACCOMPANIMENT,) if source.has_band and hearing.bands else ()
-    with source.files(VOCALS, SONG, *names) as folder:
+    names = (ACCOMPANIMENT,) if source.has_band and wanted.bands else ()
+    instruments = source.stems if names and config.stems else ()
+    with source.files(VOCALS, SONG, *names, *instruments) as folder:
         vocals = audio.read(folder / VOCALS)
         _check_vocals(folder, vocals)
         labels = _labels(folder)
         band = audio.read(folder / ACCOMPANIMENT) if names else None
         if band is not None:
             _check_aligned(folder, vocals, band)
+        stems = read_stems(folder, instruments, band) if band is not None and instruments else {}
     pair_seed = zlib.crc32(source.id.encode())
     semitones = semitones_of(move, config.move_semitones, [config.seed, pair_seed, 3])
     if band is not None:
         band = sped(band, semitones)
+        stems = {name: sped(stem, semitones) for name, stem in stems.items()}
     vocals = sped(vocals, semitones)
-    n_frames = audio.frame_count(vocals.samples.shape[-1], vocals.sample_rate, hearing.frame_rate)
+    n_frames = audio.frame_count(vocals.samples.shape[-1], vocals.sample_rate, wanted.frame_rate)
     rng = np.random.default_rng([config.seed, pair_seed, *([move] if move else [])])
-    sounds = _variants(vocals, hearing.melody, config, rng, bleed_from, augment)
-    heard = Heard(source, move, moved_labels(labels, semitones), round(vocals.seconds, 3), n_frames, sounds)
-    if hearing.mert is not None:
-        heard = replace(heard, vocals_mert=audio.resample(sounds, hearing.melody, hearing.mert))
+    sung = _variants(vocals, wanted.melody, config, rng, bleed_from, augment)
+    pair = PairSounds(source, move, moved_labels(labels, semitones), round(vocals.seconds, 3), n_frames, sung)
+    if wanted.mert is not None:
+        pair = replace(pair, vocals_mert=audio.resample(sung, wanted.melody, wanted.mert))
     if band is None:
-        return heard
-    return _with_band(heard, band, hearing, config, [config.seed, pair_seed, 2, *([move] if move else [])])
+        return pair
+    if stems:
+        parts = [_codec_sounds(stems[name], wanted, n_frames, 1, []) for name in STEMS]
+        pair = replace(pair, stems_codec=np.concatenate(parts))
+    return _with_band(pair, band, wanted, config, [config.seed, pair_seed, 2, *([move] if move else [])])
 
 
-def _with_band(heard: Heard, band: audio.Audio, hearing: Hearing, config: EncodeConfig, seed: list[int]) -> Heard:
-    assert hearing.mert is not None and hearing.codec is not None
+def _with_band(
+    pair: PairSounds, band: audio.Audio, wanted: InputFormat, config: EncodeConfig, seed: list[int]
+) -> PairSounds:
+    assert wanted.mert is not None and wanted.codec is not None
     mono = audio.to_mono(band.samples)
     windows = None
-    if hearing.clap is not None:
-        sound = audio.resample(mono, band.sample_rate, hearing.clap)[0]
-        window = int(config.clap_window_s * hearing.clap)
+    if wanted.clap is not None:
+        sound = audio.resample(mono, band.sample_rate, wanted.clap)[0]
+        window = int(config.clap_window_s * wanted.clap)
         n_windows = max(sound.shape[-1] // window, 1)
         windows = sound[: n_windows * window].reshape(n_windows, -1)
     return replace(
-        heard,
-        band_mert=audio.resample(mono, band.sample_rate, hearing.mert),
+        pair,
+        band_mert=audio.resample(mono, band.sample_rate, wanted.mert),
         band_clap=windows,
-        band_codec=_codec_sounds(band, hearing, heard.n_frames, config.token_variants, seed),
+        band_codec=_codec_sounds(band, wanted, pair.n_frames, config.token_variants, seed),
     )
 
 
@@ -168,20 +182,20 @@ def _variants(
     return np.stack([dry, *others])
 
 
-def _codec_sounds(band: audio.Audio, hearing: Hearing, n_frames: int, variants: int, seed: list[int]) -> np.ndarray:
+def _codec_sounds(band: audio.Audio, wanted: InputFormat, n_frames: int, variants: int, seed: list[int]) -> np.ndarray:
     """The band as it is, then moved in phase: [variants, C, T].
 
     Tokens carry the phase of the waveform, so that the same sound a few milliseconds later, or upside down, has
     quite other ones: for the acoustic stage, more of the same music.
     """
-    assert hearing.codec is not None
-    resampled = audio.resample(band.samples, band.sample_rate, hearing.codec)
-    sound = audio.to_channels(resampled, hearing.codec_channels)
-    rate = hearing.codec_frame_rate
+    assert wanted.codec is not None
+    resampled = audio.resample(band.samples, band.sample_rate, wanted.codec)
+    sound = audio.to_channels(resampled, wanted.codec_channels)
+    rate = wanted.codec_frame_rate
     draws = [np.random.default_rng([*seed, v]) for v in range(1, variants)]
-    sounds = [sound, *(moved_in_phase(sound, hearing.codec, rate, rng) for rng in draws)]
+    sounds = [sound, *(moved_in_phase(sound, wanted.codec, rate, rng) for rng in draws)]
     # One frame more than is kept, so that the last kept one never lacks its right-hand context.
-    n_samples = round((n_frames + 1) * hearing.codec / hearing.frame_rate)
+    n_samples = round((n_frames + 1) * wanted.codec / wanted.frame_rate)
     return np.stack([audio.fit_length(each, n_samples) for each in sounds]).astype(np.float32)
 
 
@@ -202,23 +216,23 @@ def moved_in_phase(
     return polarity * moved
 
 
-def encode(heard: Sequence[Heard], parts: TokenParts) -> list[Encoded]:
+def encode(pairs: Sequence[PairSounds], parts: TokenParts) -> list[Encoded]:
     """Run the frozen parts over several pairs; those of the same length go through together.
 
     Returns:
         The pairs with the arrays of `accompany.data.tokens.shards`, in order.
     """
-    arrays: list[dict[str, np.ndarray]] = [{} for _ in heard]
-    for group in _alike(heard):
-        for number, made in zip(group, _encode_alike([heard[i] for i in group], parts), strict=True):
+    arrays: list[dict[str, np.ndarray]] = [{} for _ in pairs]
+    for group in _alike(pairs):
+        for number, made in zip(group, _encode_alike([pairs[i] for i in group], parts), strict=True):
             arrays[number] |= made
     if parts.clap is not None:
-        for made, texts in zip(arrays, _texts(heard, parts.clap), strict=True):
+        for made, texts in zip(arrays, _texts(pairs, parts.clap), strict=True):
             made["text"] = texts
-    return [_encoded(pair, made) for pair, made in zip(heard, arrays, strict=True)]
+    return [_encoded(pair, made) for pair, made in zip(pairs, arrays, strict=True)]
 
 
-def _encoded(pair: Heard, arrays: dict[str, np.ndarray]) -> Encoded:
+def _encoded(pair: PairSounds, arrays: dict[str, np.ndarray]) -> Encoded:
     source = pair.source
     has_band = pair.band_codec is not None
     return Encoded(
@@ -226,17 +240,17 @@ def _encoded(pair: Heard, arrays: dict[str, np.ndarray]) -> Encoded:
     )
 
 
-def _alike(heard: Sequence[Heard]) -> list[list[int]]:
+def _alike(pairs: Sequence[PairSounds]) -> list[list[int]]:
     """Numbers of the pairs whose sounds have the same shapes, group by group."""
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for number, pair in enumerate(heard):
-        sounds = (pair.vocals, pair.vocals_mert, pair.band_mert, pair.band_clap, pair.band_codec)
+    for number, pair in enumerate(pairs):
+        sounds = (pair.vocals, pair.vocals_mert, pair.band_mert, pair.band_clap, pair.band_codec, pair.stems_codec)
         shapes = tuple(None if sound is None else sound.shape for sound in sounds)
         groups.setdefault((pair.n_frames, *shapes), []).append(number)
     return list(groups.values())
 
 
-def _encode_alike(pairs: Sequence[Heard], parts: TokenParts) -> list[dict[str, np.ndarray]]:
+def _encode_alike(pairs: Sequence[PairSounds], parts: TokenParts) -> list[dict[str, np.ndarray]]:
     """Arrays of pairs of one length, but for their texts: one call of each part for all of them."""
     n_frames, first = pairs[0].n_frames, pairs[0]
     voices = parts.melody.encode(_together([pair.vocals for pair in pairs], parts.melody), n_frames)
@@ -250,21 +264,30 @@ def _encode_alike(pairs: Sequence[Heard], parts: TokenParts) -> list[dict[str, n
     states = parts.mert.encode(_together([pair.band_mert for pair in pairs], parts.mert), n_frames)
     codes = parts.semantic_codes.encode(states).cpu().numpy().astype(np.int16)
     per_frame = tokens_per_frame(parts.codec.frame_rate, parts.melody.frame_rate)
-    tokens = parts.codec.encode(_together([pair.band_codec for pair in pairs], parts.codec))
-    tokens = np.split(tokens[..., : n_frames * per_frame].cpu().numpy().astype(np.int16), len(pairs))
+
+    codec = parts.codec
+
+    def tokens_of(sounds: list[np.ndarray | None]) -> list[np.ndarray]:
+        tokens = codec.encode(_together(sounds, codec))[..., : n_frames * per_frame]
+        return np.split(tokens.cpu().numpy().astype(np.int16), len(sounds))
+
+    tokens = tokens_of([pair.band_codec for pair in pairs])
     for number, arrays in enumerate(made):
         arrays["codes"] = codes[number]
         arrays |= {f"tokens.{v}" if v else "tokens": row for v, row in enumerate(tokens[number])}
+    if first.stems_codec is not None:
+        for arrays, stems in zip(made, tokens_of([pair.stems_codec for pair in pairs]), strict=True):
+            arrays |= {f"stem.{name}": row for name, row in zip(STEMS, stems, strict=True)}
     if parts.clap is not None and first.band_clap is not None:
-        heard = parts.clap.embed_audio(_together([pair.band_clap for pair in pairs], parts.clap))
-        for arrays, windows in zip(made, np.split(_half(heard), len(pairs)), strict=True):
+        embedded = parts.clap.embed_audio(_together([pair.band_clap for pair in pairs], parts.clap))
+        for arrays, windows in zip(made, np.split(_half(embedded), len(pairs)), strict=True):
             arrays["audio_clap"] = windows
     return made
 
 
-def _texts(heard: Sequence[Heard], clap: Any) -> list[np.ndarray]:
+def _texts(pairs: Sequence[PairSounds], clap: Any) -> list[np.ndarray]:
     """The captions of each pair, embedded: [n, Dt]; each wording once, whoever has it."""
-    captions = [list(pair.labels.captions) or [DEFAULT_CAPTION] for pair in heard]
+    captions = [list(pair.labels.captions) or [DEFAULT_CAPTION] for pair in pairs]
     wordings = list(dict.fromkeys(text for texts in captions for text in texts))
     embedded = dict(zip(wordings, _half(clap.embed_text(wordings)), strict=True))
     return [np.stack([embedded[text] for text in texts]) for texts in captions]
@@ -291,7 +314,7 @@ def _check_vocals(folder: Path, vocals: audio.Audio) -> None:
 def _check_aligned(folder: Path, vocals: audio.Audio, band: audio.Audio) -> None:
     if abs(vocals.seconds - band.seconds) > 0.5 / max(vocals.sample_rate, band.sample_rate):
         raise InputError(
-            f"The two sides of {folder} last {vocals.seconds:.3f} s and {band.seconds:.3f} s; "
+            f"The two stems of {folder} last {vocals.seconds:.3f} s and {band.seconds:.3f} s; "
             "they must be sample-aligned."
         )
 

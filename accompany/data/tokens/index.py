@@ -1,4 +1,4 @@
-"""The index of a version: a line for each pair and copy, with the side of the split and the place in the shards."""
+"""The index of a version: a line for each pair and copy, with the split and the place in the shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from accompany.data.storage import Store
-from accompany.data.tokens.pair_sources import SIDES, sides_of
+from accompany.data.tokens.pair_sources import SPLITS, splits_of
 from accompany.data.tokens.shards import LIGHT, Shard
 from accompany.data.tokens.store import SHARDS, Counts, Manifest, write_manifest
 from accompany.errors import InputError
@@ -22,7 +22,7 @@ _READERS = 16
 
 @dataclass(frozen=True)
 class Index:
-    """The lines of one side, sorted by id and copy, as arrays of one length N.
+    """The lines of one split, sorted by id and copy, as arrays of one length N.
 
     Attributes:
         ids: of the pairs, an Arrow array of strings.
@@ -43,7 +43,7 @@ class Index:
     row_group: np.ndarray
 
 
-def read_index(version: Store, side: str, *, with_accompaniment: bool) -> Index:
+def read_index(version: Store, split: str, *, with_accompaniment: bool) -> Index:
     """The pairs of "train" or "val"; only those with an accompaniment where the task needs one.
 
     Raises:
@@ -59,7 +59,7 @@ def read_index(version: Store, side: str, *, with_accompaniment: bool) -> Index:
         table = pq.read_table(io.BytesIO(version.read(INDEX)), use_threads=False)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"Cannot read {version.url}/{INDEX} ({error}); run accompany tokenize again.") from error
-    wanted = pc.equal(table["side"], side)
+    wanted = pc.equal(table["side"], split)
     if with_accompaniment:
         wanted = pc.and_(wanted, table["has_accompaniment"])
     table = table.filter(wanted).sort_by([("id", "ascending"), ("move", "ascending")])
@@ -73,12 +73,12 @@ def finish(
     version: Store,
     manifest: Manifest,
     set_aside: Mapping[str, str],
-    sides: Mapping[str, str] | None = None,
+    splits: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Write a version's index and manifest from the shards that are really there, and make it the folder's newest.
 
     Args:
-        sides: of each song; by default as `sides_of` says.
+        splits: of each song; by default as `splits_of` says.
 
     Raises:
         InputError: not one pair could be used.
@@ -94,9 +94,9 @@ def finish(
         reason = next(iter(set_aside.values()), "there are none")
         raise InputError(f"No pair could be used; the first reason: {reason}")
     songs = table["song"].to_pylist()
-    if sides is None:
-        sides = sides_of(zip(songs, table["artist"].to_pylist(), strict=True), manifest.settings["val_share"])
-    of_lines = [sides[song] for song in songs]
+    if splits is None:
+        splits = splits_of(zip(songs, table["artist"].to_pylist(), strict=True), manifest.settings["val_share"])
+    of_lines = [splits[song] for song in songs]
     table = table.append_column("side", pa.array(of_lines, pa.string()))
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
@@ -123,12 +123,12 @@ def _lines(version: Store, name: str, number: int, manifest: Manifest) -> Any:
     return pa.table(columns)
 
 
-def _counts(table: Any, sides: Sequence[str]) -> dict[str, Counts]:
+def _counts(table: Any, splits: Sequence[str]) -> dict[str, Counts]:
     counts = {}
     lines = list(
-        zip(sides, table["move"].to_pylist(), table["song"].to_pylist(), table["seconds"].to_pylist(), strict=True)
+        zip(splits, table["move"].to_pylist(), table["song"].to_pylist(), table["seconds"].to_pylist(), strict=True)
     )
-    for side in SIDES:
-        mine = [(song, seconds) for its, move, song, seconds in lines if its == side and move == 0]
-        counts[side] = Counts(len(mine), len({song for song, _ in mine}), round(sum(s for _, s in mine) / 3600, 4))
+    for split in SPLITS:
+        mine = [(song, seconds) for its, move, song, seconds in lines if its == split and move == 0]
+        counts[split] = Counts(len(mine), len({song for song, _ in mine}), round(sum(s for _, s in mine) / 3600, 4))
     return counts

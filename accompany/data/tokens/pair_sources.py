@@ -1,4 +1,4 @@
-"""Which pairs there are to encode, which song and artist each comes from, and on which side of the split it stands."""
+"""Which pairs there are to encode, which song and artist each comes from, and in which split it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from accompany.data.tokens.store import readable
 from accompany.errors import InputError
 
 VOCALS, ACCOMPANIMENT, SONG = "vocals.flac", "accompaniment.flac", "song.json"
-SIDES = ("train", "val")
+STEMS_FOLDER = "stems"
+SPLITS = ("train", "val")
 _READERS = 16
 
 
@@ -34,6 +35,7 @@ class Source:
         song: what it is cut from, so that pairs of one song stay together.
         artist: where known.
         has_band: whether there is an accompaniment.
+        stems: files of its instruments, below the folder.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Source:
     song: str
     artist: str | None = None
     has_band: bool = True
+    stems: tuple[str, ...] = ()
 
     @contextmanager
     def files(self, *names: str) -> Iterator[Path]:
@@ -77,7 +80,8 @@ def _local_sources(pairs_dir: Path) -> list[Source]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if VOCALS in files:
             name = Path(root).relative_to(pairs_dir).as_posix()
-            found.append(_source(name, Path(root), set(files)))
+            inside = [f"{STEMS_FOLDER}/{path.name}" for path in (Path(root) / STEMS_FOLDER).glob("*.flac")]
+            found.append(_source(name, Path(root), {*files, *inside}))
     return found
 
 
@@ -86,6 +90,8 @@ def _remote_sources(store: Store) -> list[Source]:
     files: dict[str, set[str]] = {}
     for path in store.remote_names():
         folder, _, name = path.rpartition("/")
+        if folder.endswith(f"/{STEMS_FOLDER}"):
+            folder, name = folder.removesuffix(f"/{STEMS_FOLDER}"), f"{STEMS_FOLDER}/{name}"
         files.setdefault(folder, set()).add(name)
     complete = [folder for folder, names in files.items() if {VOCALS, SONG} <= names]
     with ThreadPoolExecutor(_READERS) as pool:  # Each is a round trip.
@@ -109,14 +115,15 @@ def _source(name: str, folder: Path | Store, files: set[str]) -> Source:
         readable(song) if isinstance(song, str) and song else pair_id,
         readable(artist.strip()) if isinstance(artist, str) and artist.strip() else None,
         ACCOMPANIMENT in files,
+        tuple(sorted(name for name in files if name.startswith(f"{STEMS_FOLDER}/"))),
     )
 
 
-def sides_of(songs: Iterable[tuple[str, str | None]], val_share: float) -> dict[str, str]:
-    """The side of each song, "train" or "val".
+def splits_of(songs: Iterable[tuple[str, str | None]], val_share: float) -> dict[str, str]:
+    """The split of each song, "train" or "val".
 
     By a hash of the artist where any pair of the song knows one, else of the song, so the same on every machine and
-    whatever else is there. In a folder of few songs that may leave a side empty: then the one nearest to the border
+    whatever else is there. In a folder of few songs that may leave a split empty: then the one nearest to the border
     changes over.
 
     Args:
@@ -128,15 +135,15 @@ def sides_of(songs: Iterable[tuple[str, str | None]], val_share: float) -> dict[
         # Of several names for one song's artist the first in the alphabet counts, so that the order of pairs does not.
         owners[song] = min(filter(None, (owner, owners.get(song, ""))), default="")
     groups = {song: owner or song for song, owner in owners.items()}
-    sides = {group: side_of(group, val_share) for group in groups.values()}
-    if len(sides) > 1 and 0.0 < val_share < 1.0 and len(set(sides.values())) == 1:
-        all_train = "train" in sides.values()
-        moved = (min if all_train else max)(sides, key=_share)
-        sides[moved] = "val" if all_train else "train"
-    return {song: sides[group] for song, group in groups.items()}
+    splits = {group: split_of(group, val_share) for group in groups.values()}
+    if len(splits) > 1 and 0.0 < val_share < 1.0 and len(set(splits.values())) == 1:
+        all_train = "train" in splits.values()
+        moved = (min if all_train else max)(splits, key=_share)
+        splits[moved] = "val" if all_train else "train"
+    return {song: splits[group] for song, group in groups.items()}
 
 
-def side_of(group: str, val_share: float) -> str:
+def split_of(group: str, val_share: float) -> str:
     """ "train" or "val", by a hash of the name of a song or artist."""
     return "val" if _share(group) < val_share else "train"
 
@@ -146,16 +153,16 @@ def _share(group: str) -> float:
 
 
 class Bleeds:
-    """Which band bleeds into a vocal: of ANOTHER song, on the same side of the split; else the answer would leak."""
+    """Which band bleeds into a vocal: of ANOTHER song, of the same split; else the answer would leak."""
 
-    def __init__(self, sources: Sequence[Source], sides: Mapping[str, str], seed: int) -> None:
-        self.seed, self.sides = seed, sides
+    def __init__(self, sources: Sequence[Source], splits: Mapping[str, str], seed: int) -> None:
+        self.seed, self.splits = seed, splits
         bands = [source for source in sources if source.has_band]
-        self.bands = {side: [band for band in bands if sides[band.song] == side] for side in SIDES}
+        self.bands = {split: [band for band in bands if splits[band.song] == split] for split in SPLITS}
 
     def of(self, source: Source) -> Source | None:
         """The pair with that accompaniment; None where there is no other song."""
-        bands = self.bands[self.sides[source.song]]
+        bands = self.bands[self.splits[source.song]]
         rng = np.random.default_rng([self.seed, zlib.crc32(source.id.encode()), 1])
         first = int(rng.integers(max(len(bands), 1)))
         for step in range(len(bands)):

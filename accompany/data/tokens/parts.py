@@ -1,4 +1,4 @@
-"""The frozen parts that make tokens: which there are, what sound they want, and a hash that tells them apart."""
+"""The frozen parts that make tokens: which there are, the sound that they take, and a hash of each."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _HASHED_OPTIONS = (
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """What sound the parts want: sample rates in Hz, None for a part that is not there.
+class InputFormat:
+    """The sound that the parts take: sample rates in Hz, None for a part that is not there.
 
     Attributes:
         melody, mert, clap, codec: sample rates of the parts.
@@ -68,17 +68,17 @@ class TokenParts:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
-    def hears_bands(self) -> bool:
+    def encodes_bands(self) -> bool:
         """Whether accompaniments can be encoded too."""
         return None not in (self.mert, self.codec, self.semantic_codes)
 
-    def hearing(self) -> Hearing:
-        """What sound they want."""
+    def input_format(self) -> InputFormat:
+        """The sound that they take."""
         rates = {name: part.sample_rate for name, part in self.named().items() if name in ("mert", "clap", "codec")}
         codec = self.codec
         if codec is not None:
             rates |= {"codec_frame_rate": float(codec.frame_rate), "codec_channels": codec.channels}
-        return Hearing(self.melody.sample_rate, float(self.melody.frame_rate), bands=self.hears_bands, **rates)
+        return InputFormat(self.melody.sample_rate, float(self.melody.frame_rate), bands=self.encodes_bands, **rates)
 
     def fingerprints(self) -> dict[str, dict[str, Any]]:
         """A hash of the weights, and the rates, of each part."""

@@ -9,6 +9,7 @@ row, null where a pair has none:
     text        float16 [n, Dt]      embedded captions; in every piece all of them
     codes       int16   [K, f]       semantic codes of the band
     tokens      int16   [Kc, a]      codec tokens of the band as it is; tokens.<v> moved by less than a codec frame
+    stem.<name> int16   [Kc, a]      codec tokens of its drums, bass or other alone, where they were made
     audio_clap  float16 [n, Dt]      embedded sound of the band, window by window; in every piece all of them
 
 f are the piece's frames on the semantic grid (all but the last piece have `piece_frames`), a those of the codec's.
@@ -31,13 +32,16 @@ from accompany.data.tokens.store import Labels, Manifest
 from accompany.errors import InputError
 
 SUFFIX = ".parquet"
+TOKENS = ("tokens", "stem")
+CODES = ("codes", *TOKENS)
+"""Kinds of arrays (before the first dot of a name) on the codec's grid, and all whose frames are columns."""
 LIGHT = ("id", "song", "artist", "move", "piece", "n_frames", "seconds", "has_accompaniment")
 """Columns that say what a row is, without its arrays."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A pair with its arrays, whole; `song` and `artist` decide on which side of the split it stands."""
+    """A pair with its arrays, whole; `song` and `artist` decide in which split it is."""
 
     id: str
     song: str
@@ -53,14 +57,14 @@ class Encoded:
 def width_of(name: str, manifest: Manifest) -> tuple[int, bool]:
     """How many values an array has for a frame (or a text), and whether frames are its columns."""
     kind = name.split(".")[0]
-    if kind in ("codes", "tokens"):
+    if kind in CODES:
         return (len(manifest.code_sizes) if kind == "codes" else manifest.sizes["tokens"]), True
     return manifest.sizes["vocal_dim" if kind == "vocal" else "text_dim"], False
 
 
 def dtype_of(name: str) -> np.dtype:
     """float16 for features, int16 for codes and tokens; little-endian."""
-    return np.dtype("<i2" if name.split(".")[0] in ("codes", "tokens") else "<f2")
+    return np.dtype("<i2" if name.split(".")[0] in CODES else "<f2")
 
 
 class ShardWriter:
@@ -116,7 +120,7 @@ class ShardWriter:
 
     def _cut(self, name: str, value: np.ndarray, start: int, stop: int) -> bytes:
         _, frames_last = width_of(name, self.manifest)
-        per_frame = self.manifest.tokens_per_frame if name.split(".")[0] == "tokens" else 1
+        per_frame = self.manifest.tokens_per_frame if name.split(".")[0] in TOKENS else 1
         if frames_last:
             value = value[:, start * per_frame : stop * per_frame]
         elif name.startswith("vocal"):
@@ -182,8 +186,8 @@ def whole(shard: Shard, row_groups: Iterable[int], names: Sequence[str]) -> dict
     for name in pieces[0]:
         kind = name.split(".")[0]
         parts = [piece[name] for piece in pieces]
-        axis = 1 if kind in ("codes", "tokens") else 0
-        joined[name] = np.concatenate(parts, axis) if kind in ("vocal", "codes", "tokens") else parts[0]
+        axis = 1 if kind in CODES else 0
+        joined[name] = np.concatenate(parts, axis) if kind in ("vocal", *CODES) else parts[0]
     return joined
 
 

@@ -22,9 +22,9 @@ from typing import Any
 
 from accompany.data.storage import Store
 from accompany.errors import InputError
+from accompany.stages.batch import STEMS
 
 SCHEMA = 2
-OLD_SCHEMA = 1
 MANIFEST = "manifest.json"
 SHARDS, WORK = "shards", "work"
 PIECE_FRAMES = 1500
@@ -43,6 +43,7 @@ class Labels:
         captions: wordings of the style prompt.
         caption_sources: where each of them comes from, such as "sidecar" or "clap"; may be shorter than captions.
         instruments, absent: plain English names of what plays and of what is said not to play.
+        families, density: all families of instruments that play, and how densely (`accompany.music.instrumentation`).
     """
 
     beats: tuple[float, ...] = ()
@@ -55,6 +56,8 @@ class Labels:
     instruments: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     style: str | None = None
+    families: tuple[str, ...] = ()
+    density: str | None = None
 
     @classmethod
     def from_song(cls, song: Mapping[str, Any]) -> Labels:
@@ -70,6 +73,8 @@ class Labels:
             instruments=tuple(song.get("instruments") or ()),
             absent=tuple(song.get("absent") or ()),
             style=song.get("style"),
+            families=tuple(_attribute(song, "families") or ()),
+            density=_attribute(song, "density"),
         )
 
     @property
@@ -82,6 +87,11 @@ class Labels:
             for first, second in zip(self.downbeats, self.downbeats[1:], strict=False)
         ]
         return round(statistics.median(inside)) or None
+
+
+def _attribute(song: Mapping[str, Any], name: str) -> Any:
+    """What a song's `attributes` say, or, in the labels of a shard, the song itself."""
+    return (song.get("attributes") or {}).get(name, song.get(name))
 
 
 def readable(text: str) -> str:
@@ -117,7 +127,7 @@ class Manifest:
         code_sizes: the vocabulary of each stream of semantic codes.
         frame_rate: of the semantic grid, in Hz.
         codec_frame_rate: in Hz; 0 without a codec.
-        counts: of the "train" and the "val" side.
+        counts: of the "train" and the "val" split.
         shards: names of the files in shards/; the index counts from their order.
         set_aside: id to the reason why a pair was left out.
     """
@@ -141,7 +151,7 @@ class Manifest:
 
     @property
     def pairs(self) -> int:
-        """Pairs on both sides."""
+        """Pairs of both splits."""
         return sum(counts.pairs for counts in self.counts.values())
 
     def fingerprint(self) -> dict[str, Any]:
@@ -161,6 +171,7 @@ class Manifest:
         names += ["text"] if "clap" in self.parts else []
         if "token_size" in self.sizes:
             names += ["codes", "tokens", *(f"tokens.{v}" for v in range(1, self.settings["token_variants"]))]
+            names += [f"stem.{name}" for name in STEMS] if self.settings.get("stems") else []
             names += ["audio_clap"] if "clap" in self.parts else []
         return names
 
@@ -198,17 +209,11 @@ def read_content(store: Store) -> dict[str, Any] | None:
 
 def parse_manifest(content: dict[str, Any], name: str) -> Manifest:
     """A manifest of this schema; InputError names the file and says what to do about another."""
-    if content.get("schema") == OLD_SCHEMA:
-        folder = name.removesuffix(f"/{MANIFEST}")
-        raise InputError(
-            f"{folder} is of schema {OLD_SCHEMA}, a file for each song; "
-            f"convert it: accompany tokenize {folder} NEW_TOKENS"
-        )
     if content.get("schema") != SCHEMA:
         raise InputError(f"{name} is not of schema {SCHEMA}; make the tokens again with accompany tokenize.")
     try:
         values = {key: value for key, value in content.items() if key != "version"}
-        counts = {side: Counts(**each) for side, each in values.pop("counts").items()}
+        counts = {split: Counts(**each) for split, each in values.pop("counts").items()}
         code_sizes, shards = tuple(values.pop("code_sizes")), tuple(values.pop("shards"))
         return Manifest(code_sizes=code_sizes, shards=shards, counts=counts, **values)
     except (TypeError, KeyError, AttributeError) as error:

@@ -13,23 +13,24 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
 from accompany.common.checks import check_number
-from accompany.common.processes import only_one_in
-from accompany.data.convert import convert, is_old
-from accompany.data.jobs import Stage, run_stages
+from accompany.common.files import require_writable
+from accompany.common.processes import folder_lock
+from accompany.data.jobs import run_stages
+from accompany.data.stage import Stage
 from accompany.data.storage import Store
-from accompany.data.tokens.encode import EncodeConfig, Heard, encode, hear
+from accompany.data.tokens.encode import EncodeConfig, PairSounds, encode, read_pair
 from accompany.data.tokens.index import finish
-from accompany.data.tokens.pair_sources import Bleeds, Source, find_sources, sides_of
-from accompany.data.tokens.parts import Hearing, TokenParts, tokens_per_frame
+from accompany.data.tokens.pair_sources import Bleeds, Source, find_sources, splits_of
+from accompany.data.tokens.parts import InputFormat, TokenParts, tokens_per_frame
 from accompany.data.tokens.shards import SUFFIX, Shard, ShardWriter, rows_of
-from accompany.data.tokens.store import OLD_SCHEMA, SHARDS, WORK, Manifest, planned, read_content, write_manifest
+from accompany.data.tokens.store import SCHEMA, SHARDS, WORK, Manifest, planned, read_content, write_manifest
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
 
@@ -56,7 +57,7 @@ class _Sounds:
     """What a job's pairs sound like, and which cannot be used."""
 
     job: _Job
-    heard: tuple[Heard, ...]
+    pairs: tuple[PairSounds, ...]
     set_aside: dict[str, str]
 
 
@@ -103,8 +104,7 @@ def tokenize(
     """Encode every pair under `pairs_dir`.
 
     Args:
-        pairs_dir: below this folder or URL, folders with vocals.flac, mostly accompaniment.flac, and song.json; or a
-            tokens folder of the schema before, which is converted (the rest of the arguments then counts for nothing).
+        pairs_dir: below this folder or URL, folders with vocals.flac, mostly accompaniment.flac, and song.json.
         tokens_dir: a folder or URL, made if it is not there; a run that was stopped goes on.
         parts: the frozen parts, or the bundle (name or folder) that has them; None for the melody features alone,
             which need no model and are all that a listener needs.
@@ -124,11 +124,11 @@ def tokenize(
     """
     _check_places(pairs_dir, tokens_dir)
     check_number("val_share", val_share, 0, math.nextafter(1, 0))
-    if is_old(pairs_dir):
-        return convert(pairs_dir, tokens_dir)
     config = replace(config or EncodeConfig(), **settings)
     store = Store.at(tokens_dir) if ray is None else Store.at(tokens_dir).absolute()
     sources = find_sources(pairs_dir if ray is None else Store.at(pairs_dir).absolute().url)
+    if store.local is not None:
+        require_writable(store.local)
     if ray is None and not isinstance(parts, TokenParts):
         parts = _loaded(parts, device) if workers <= 1 or device != "cpu" else parts
     if isinstance(parts, TokenParts) and (ray is not None or (workers > 1 and device == "cpu")):
@@ -141,13 +141,14 @@ def tokenize(
         done_before = len({source.id for source in sources} & (folder.shards | set(folder.batches)))
         _log.info("%d pairs, %d of them done before.", len(sources), done_before)
         stages = [
-            Stage(_hearer, (loaded.hearing(), config)),
+            Stage(_reader, (loaded.input_format(), config)),
             Stage(_encoder, (parts, device, folder.store.below(WORK), manifest), heavy=True, here=device != "cpu"),
         ]
         options: dict[str, Any] = {"unit": "pair", "size": lambda job: len(job.pairs), "hours": lambda done: done.hours}
         jobs = [job for group in groups for job in group.jobs]
         results = run_stages(jobs, stages, workers=workers, ray=ray, name="tokenize", progress=progress, **options)
-        set_aside = _collect(groups, results, folder)
+        with closing(results):  # its workers end before the folder is free
+            set_aside = _collect(groups, results, folder)
         return finish(store, folder.store, manifest, set_aside)
 
 
@@ -191,14 +192,14 @@ def plan(parts: TokenParts, config: EncodeConfig, val_share: float) -> Manifest:
 def _open_folder(store: Store, manifest: Manifest, stack: ExitStack) -> _Folder:
     """Make the version's folder, held by this run alone, and see what is in it."""
     content = read_content(store)
-    if content is not None and content.get("schema") == OLD_SCHEMA:
-        raise InputError(f"{store.url} holds tokens of schema {OLD_SCHEMA}; choose a new folder, so that they stay.")
+    if content is not None and content.get("schema", SCHEMA) != SCHEMA:
+        raise InputError(f"{store.url} holds tokens of another schema; choose a new folder, so that they stay.")
     version = store.below(manifest.version)
     folder = _Folder(version, manifest)
+    if store.local is not None:  # before `make` deletes what is half written there
+        stack.enter_context(folder_lock(store.local, "accompany tokenize"))
     for place in (store, version, version.below(SHARDS), version.below(WORK)):
         place.make()
-    if store.local is not None:
-        stack.enter_context(only_one_in(store.local))
     write_manifest(version, planned(manifest))
     for name in version.below(SHARDS).names(SUFFIX):
         shard = Shard(version.below(SHARDS), name, manifest)
@@ -233,8 +234,8 @@ class _Group:
 def _groups(
     sources: Sequence[Source], folder: _Folder, config: EncodeConfig, shard_pairs: int, batch: int
 ) -> list[_Group]:
-    sides = sides_of(((source.song, source.artist) for source in sources), folder.manifest.settings["val_share"])
-    bleeds = Bleeds(sources, sides, config.seed)
+    splits = splits_of(((source.song, source.artist) for source in sources), folder.manifest.settings["val_share"])
+    bleeds = Bleeds(sources, splits, config.seed)
     groups = []
     for retried in (False, True):
         wanted = [
@@ -247,7 +248,7 @@ def _groups(
             jobs = []
             for pairs in _chunks(left, batch):
                 # Moved copies are to learn from; validation hears pairs as they are.
-                copies = [range(1 + config.moves if sides[source.song] == "train" else 1) for source in pairs]
+                copies = [range(1 + config.moves if splits[source.song] == "train" else 1) for source in pairs]
                 jobs.append(_Job(tuple((s, bleeds.of(s), tuple(c)) for s, c in zip(pairs, copies, strict=True))))
             groups.append(_Group(tuple(source.id for source in some), jobs, retried, len(jobs)))
     return groups
@@ -257,19 +258,19 @@ def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _hearer(hearing: Hearing, config: EncodeConfig) -> Callable[[_Job], _Sounds]:
+def _reader(wanted: InputFormat, config: EncodeConfig) -> Callable[[_Job], _Sounds]:
     def work(job: _Job) -> _Sounds:
         """Read and augment a job's pairs."""
-        heard: list[Heard] = []
+        pairs: list[PairSounds] = []
         set_aside: dict[str, str] = {}
         for source, bleed, copies in job.pairs:
             try:
-                heard += [hear(source, hearing, config, move=move, bleed_from=bleed) for move in copies]
+                pairs += [read_pair(source, wanted, config, move=move, bleed_from=bleed) for move in copies]
             except InputError as error:
                 set_aside[source.id] = str(error)
             except UnicodeError:
                 set_aside[source.id] = f"The path of {source.id} is no UTF-8, which readers of sound need; rename it."
-        return _Sounds(job, tuple(heard), set_aside)
+        return _Sounds(job, tuple(pairs), set_aside)
 
     return work
 
@@ -282,10 +283,10 @@ def _encoder(parts: PartsSource, device: str, store: Store, manifest: Manifest) 
     def work(sounds: _Sounds) -> _Done:
         """Encode a job's pairs and write their file."""
         writer = ShardWriter(manifest, sounds.set_aside)
-        for pair in encode(sounds.heard, loaded):
+        for pair in encode(sounds.pairs, loaded):
             writer.add(pair)
         store.write(_file_name(sounds.job.ids), writer.finish())
-        seconds = sum(pair.seconds for pair in sounds.heard if pair.move == 0)
+        seconds = sum(pair.seconds for pair in sounds.pairs if pair.move == 0)
         return _Done(seconds / 3600, sounds.set_aside)
 
     return work

@@ -12,11 +12,10 @@ import torch
 
 from accompany.errors import InputError
 from accompany.evaluation.speed.clock import PLACES, StepClock
-from accompany.evaluation.speed.llama import llama_step_s
 from accompany.evaluation.speed.measure import floor_s, median_s, peak_memory, uncached_s, wait
 from accompany.evaluation.speed.subjects import Loop, Part, Subject
 
-AGAINST = ("full", "llama")
+AGAINST = ("full",)
 _WARM_UP_S = 1.0
 
 
@@ -28,8 +27,7 @@ class BenchConfig:
         lengths_s: seconds of vocal.
         batches: vocals together.
         runs: of each case; the median counts.
-        against: names of `AGAINST`: `full` for the same steps without a cache, `llama` for a Llama of the same sizes
-            decoded by `transformers`.
+        against: names of `AGAINST`: `full` for the same steps without a cache.
     """
 
     lengths_s: tuple[float, ...] = (5.0, 10.0, 30.0)
@@ -58,8 +56,7 @@ def bench(subject: Subject, config: BenchConfig, progress: Callable[[float], Non
         encoded and the frames that it goes on from are read), `floor_ms` (of a step) and `floor_share` (floor over
         step), in pieces that are long enough `step_ms_at_100` and `step_ms_at_2000` (around the 100th and 2,000th
         frame of the piece) and `late_share` (the latter over the former); `wall_s`, the sum over rows; with
-        `against`, `full_s` or `llama_step_ms` in the rows of loops, `speedup_against_full` (of whole parts) and
-        `speedup_against_llama` (of steps) over all of them.
+        `against`, `full_s` in the rows of loops and `speedup_against_full` (of whole parts) over all of them.
     """
     shortest_s = min(config.lengths_s)
     # A GPU chooses its kernels by length; on a CPU any length finds libraries and memory ready for the others.
@@ -82,9 +79,6 @@ def bench(subject: Subject, config: BenchConfig, progress: Callable[[float], Non
     loops = [row for row in rows if "steps" in row]
     if "full" in config.against and loops:
         report["speedup_against_full"] = sum(row["full_s"] for row in loops) / sum(row["wall_s"] for row in loops)
-    if "llama" in config.against and loops:
-        theirs, ours = (sum(row[key] * row["steps"] for row in loops) for key in ("llama_step_ms", "step_ms"))
-        report["speedup_against_llama"] = theirs / ours
     return report
 
 
@@ -127,8 +121,6 @@ def _time_loop(
         row |= {keys[0]: early_ms, keys[1]: late_ms, "late_share": late_ms / early_ms}
     if "full" in config.against:
         row["full_s"] = uncached_s(loop, device)
-    if "llama" in config.against:
-        row["llama_step_ms"] = 1000 * llama_step_s(loop, config.runs, device)
     return row
 
 
@@ -148,7 +140,6 @@ def as_table(report: dict[str, Any]) -> str:
         *((f"ms at {place}", f"step_ms_at_{place}", ".3f") for place in PLACES),
         ("peak MB", "peak_mb", ".0f"),
         ("uncached s", "full_s", ".1f"),
-        ("Llama ms/step", "llama_step_ms", ".3f"),
     ]
     columns = [column for column in columns if column[1] == "wall_ms" or any(column[1] in row for row in rows)]
     lines = [[title for title, _, _ in columns]]
@@ -158,12 +149,6 @@ def as_table(report: dict[str, Any]) -> str:
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     head = f"{report['model']} on {report['device']}, {report['threads']} threads, median of {report['runs']}"
     text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    ratios = [
-        f"{report[key]:.1f} times as fast as {against}"
-        for key, against in (
-            ("speedup_against_full", "without a cache"),
-            ("speedup_against_llama", "a Llama of the same sizes in transformers"),
-        )
-        if key in report
-    ]
+    full = report.get("speedup_against_full")
+    ratios = [f"{full:.1f} times as fast as without a cache"] if full is not None else []
     return "\n".join([head, *text, *ratios])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -174,32 +173,3 @@ def matrices_of(module: nn.Module) -> tuple[Tensor | Int8Linear, ...]:
     """The matrices of all linear layers."""
     layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear | Int8Linear))
     return tuple(layer if isinstance(layer, Int8Linear) else layer.weight for layer in layers)
-
-
-def _band(name: str, device: str, precision: str) -> Subject:
-    import accompany
-
-    return BandSubject(accompany.load(name, device=device, precision=precision))
-
-
-def _random_llambada(device: str, precision: str) -> Subject:
-    from accompany.evaluation.speed.random_llambada import RandomLlambada
-
-    return RandomLlambada(device, precision)
-
-
-SUBJECTS: dict[str, Callable[[str, str], Subject]] = {"llambada-random": _random_llambada}
-"""Subjects that are no model one could play with, by name; each is built for a device in a precision."""
-
-
-def find_subject(name: str, device: str, precision: str = "auto") -> Subject:
-    """The subject of this name, or the model: a bundled name, a folder or a hub id.
-
-    Raises:
-        InputError: there is none, or no such device or precision.
-    """
-    from accompany.common.devices import choose_device
-    from accompany.stages.precision import choose_precision
-
-    build, device = SUBJECTS.get(name, partial(_band, name)), choose_device(device)
-    return build(device, choose_precision(precision, device))

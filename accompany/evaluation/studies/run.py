@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from accompany.audio import replacing
 from accompany.common.config import write_json
+from accompany.common.files import require_writable
 from accompany.errors import InputError
 from accompany.evaluation.report import find_judge
 from accompany.evaluation.studies.play import Stage
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 STUDIES = {
     "controls": "each control of generate against its absence",
-    "takes": "what ranking takes is worth",
-    "inputs": "melodies hummed, whistled and played in place of singing",
     "retakes": "the ends of regions that are made again",
     "length": "long songs from end to end",
 }
@@ -39,8 +38,7 @@ class StudyConfig:
         seconds: length of the clips; None takes what suits the study.
         limit: number of clips, 0 for all.
         seed: of the generations.
-        takes: of each vocal, for the study of that name.
-        only: the rows wanted of a study of controls or inputs; empty for all.
+        only: the rows wanted of a study of controls; empty for all.
         judge: folder of a judge; empty: the one in the package.
     """
 
@@ -48,7 +46,6 @@ class StudyConfig:
     seconds: float | None = None
     limit: int = 0
     seed: int = 0
-    takes: int = 4
     judge: str = ""
     only: tuple[str, ...] = ()
 
@@ -60,9 +57,7 @@ class StudyConfig:
             raise InputError(f"A study of length needs --seconds of at least {_LONGEST_END_S:g}.")
         if self.length_s < 4:
             raise InputError("A study needs --seconds of at least 4.")
-        if self.study == "takes" and self.takes < 2:
-            raise InputError("A study of takes needs --takes of at least 2.")
-        if self.only and self.study not in ("controls", "inputs"):
+        if self.only and self.study != "controls":
             raise InputError(f"A study of {self.study} has no rows to choose; leave --only out.")
 
     @property
@@ -80,6 +75,7 @@ def study(band: Band, folders: Sequence[str], report_dir: str | os.PathLike[str]
     out = Path(report_dir)
     if out.exists() and not out.is_dir():
         raise InputError(f"--report '{out}' is a file; name a folder.")
+    require_writable(out)
     stage = Stage(band, find_judge(config.judge), _clips(band, folders, config), config.seed)
     assert stage.bundle
     found = _STUDIES[config.study](stage, config)
@@ -107,18 +103,6 @@ def _controls(stage: Stage, config: StudyConfig) -> Study:
     return control(stage, config.only)
 
 
-def _takes(stage: Stage, config: StudyConfig) -> Study:
-    from accompany.evaluation.studies.ranking import rank
-
-    return rank(stage, config.takes)
-
-
-def _inputs(stage: Stage, config: StudyConfig) -> Study:
-    from accompany.evaluation.studies.inputs import inputs
-
-    return inputs(stage, config.only)
-
-
 def _retakes(stage: Stage, config: StudyConfig) -> Study:
     from accompany.evaluation.studies.retakes import retakes
 
@@ -133,8 +117,6 @@ def _length(stage: Stage, config: StudyConfig) -> Study:
 
 _STUDIES: dict[str, Callable[[Stage, StudyConfig], Study]] = {
     "controls": _controls,
-    "takes": _takes,
-    "inputs": _inputs,
     "retakes": _retakes,
     "length": _length,
 }

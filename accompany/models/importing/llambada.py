@@ -15,12 +15,13 @@ Everything is copied into the model, which needs none of these afterwards.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from accompany.common.config import write_json
+from accompany.common.files import part_beside, remove_part, require_writable, writing_into
 from accompany.common.pickles import read_kmeans, read_state
 from accompany.common.weights import (
     PathLike,
@@ -61,9 +62,13 @@ def import_llambada(checkpoint_dir: PathLike, out_dir: PathLike) -> Path:
         raise InputError(f"There is no folder {source}; name the one with LLambada's published files.")
     if out_dir.exists() and (out_dir.is_file() or any(out_dir.iterdir())):
         raise InputError(f"{out_dir} is there already; name a new or empty folder.")
+    for each in (out_dir, out_dir.parent):
+        require_writable(each)
     make_folder(out_dir.parent)
-    with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}.", suffix=".part") as scratch:
-        folder = Path(scratch)
+    folder = part_beside(out_dir)
+    with writing_into(out_dir), ExitStack() as stack:
+        folder.mkdir()
+        stack.callback(remove_part, folder)
         options = _convert(source, folder)
         parts = {
             name: PartInfo(name, folder / name, _LICENSES.get(name, _OWN_LICENSE), given)
@@ -94,15 +99,15 @@ def _convert(source: Path, folder: Path) -> dict[str, dict[str, Any]]:
     Clap.from_pretrained(_only(source, _CLAP), license=_LICENSES["clap"]).save_pretrained(folder / "clap")
     codec = Codec.from_pretrained(_here_or_hub(source, _CODEC, _CODEC_ID, ".th"), license=_LICENSES["codec"])
     save_transformers(codec.model, folder / "codec")
-    heard: dict[str, Any] = {"layer": _MERT_LAYER, "frame_rate": _MERT_RATE}
-    mert = Mert.from_pretrained(_here_or_hub(source, _MERT, _MERT_ID), license=_LICENSES["mert"], **heard)
+    mert_options: dict[str, Any] = {"layer": _MERT_LAYER, "frame_rate": _MERT_RATE}
+    mert = Mert.from_pretrained(_here_or_hub(source, _MERT, _MERT_ID), license=_LICENSES["mert"], **mert_options)
     save_transformers(mert.model, folder / "mert")
     preprocessor = {"sampling_rate": mert.sample_rate, "do_normalize": False}
     write_json(folder / "mert" / "preprocessor_config.json", preprocessor)
     plain: dict[str, dict[str, Any]] = {
         name: {} for name in ("clap", "semantic_codes", "clap_codes", "token_semantic", "token_coarse")
     }
-    return plain | {"mert": heard, "codec": {"n_codebooks": n_codebooks}}
+    return plain | {"mert": mert_options, "codec": {"n_codebooks": n_codebooks}}
 
 
 def _convert_kmeans(path: Path) -> SemanticCodes:

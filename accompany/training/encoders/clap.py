@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.common.config import read_json, write_json
+from accompany.common.config import MOST_SEED, check_range, read_json, write_json
 from accompany.common.files import complete
 from accompany.common.weights import save_half
 from accompany.errors import InputError
@@ -80,6 +80,11 @@ class ClapTrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that the towers cannot have."""
+        check_range(self, "seed", least=0, most=MOST_SEED)
+        check_range(self, "vocabulary n_prompts n_pairs held_out_words held_out_songs", least=0, most=10**9)
+        check_range(self, "text_width text_layers text_heads max_tokens audio_width", least=1, most=10**5)
+        check_range(self, "audio_depths text_batch audio_batch mel_hop", least=1, most=10**5)
+        check_range(self, "sample_rate", least=8000, most=192_000)
         if len(self.audio_depths) != 4:
             raise ValueError("audio_depths needs four numbers, one for each stage of HTSAT")
         if self.text_width % self.text_heads:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from transformers import EncodecConfig, EncodecModel
 
-from accompany.common.config import to_dict, write_json
+from accompany.common.config import MOST_SEED, check_range, to_dict, write_json
 from accompany.common.files import complete
 from accompany.errors import InputError
 from accompany.training.encoders.amx import guard_strided_convs
@@ -51,6 +51,12 @@ class PhaseConfig:
     lr: float
     final_lr: float
 
+    def __post_init__(self) -> None:
+        """Refuse lengths and rates that cannot be."""
+        check_range(self, "max_steps", least=0, most=10**9)
+        check_range(self, "max_minutes final_lr", least=0)
+        check_range(self, "lr", above=0)
+
 
 @dataclass(frozen=True)
 class CodecModelConfig:
@@ -64,6 +70,15 @@ class CodecModelConfig:
     num_residual_layers: int = 0
     n_codebooks: int = 8
     codebook_size: int = 1024
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be."""
+        check_range(self, "sample_rate", least=8000, most=192_000)
+        check_range(self, "upsampling_ratios num_filters hidden_size n_codebooks", least=1, most=10**5)
+        check_range(self, "num_lstm_layers num_residual_layers", least=0, most=1000)
+        check_range(self, "codebook_size", least=2, most=10**6)
+        if not self.upsampling_ratios:
+            raise ValueError("upsampling_ratios must hold at least one ratio")
 
     @property
     def frame_rate(self) -> float:
@@ -120,10 +135,16 @@ class CodecTrainingConfig:
     def __post_init__(self) -> None:
         if not self.songs:
             raise ValueError("songs must name at least one folder of songs")
-        if self.batch_size < 1 or self.crop_s <= 0:
-            raise ValueError("batch_size and crop_s must be positive")
-        if not 0.0 <= self.full_depth_share <= 1.0:
-            raise ValueError("full_depth_share must lie in 0..1")
+        check_range(self, "batch_size held_out init_crops kmeans_vectors evaluate_every", least=1, most=10**9)
+        check_range(self, "kmeans_iterations export_codebooks warmup_steps", least=0, most=10**9)
+        check_range(self, "crop_s clip_s", above=0, most=3600)
+        check_range(self, "full_depth_share", least=0, most=1)
+        check_range(self, "ema_decay", least=0, below=1)
+        check_range(self, "clip_norm save_every_s", above=0)
+        check_range(self, "noise_std max_rate_bits rate_weight commitment", least=0)
+        check_range(self, "seed", least=0, most=MOST_SEED)
+        if not self.kinds or min(self.kinds.values()) < 0 or not 0 < sum(self.kinds.values()) < float("inf"):
+            raise ValueError(f"kinds must name shares of at least 0, one of them above it, not {self.kinds}")
         if not 0 <= self.export_codebooks <= self.model.n_codebooks:
             raise ValueError("export_codebooks must lie in 0..model.n_codebooks")
 
@@ -232,7 +253,7 @@ class CodecTrainer:
 
     def _lr(self, phase: PhaseConfig, progress: float) -> float:
         cosine = 0.5 * (1.0 + np.cos(np.pi * progress))
-        warm = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        warm = min(1.0, (self.step + 1) / max(self.config.warmup_steps, 1))
         return float(warm * (phase.final_lr + (phase.lr - phase.final_lr) * cosine))
 
     def _enter(self, name: str) -> None:

@@ -17,6 +17,8 @@ import librosa
 import torch
 from torch import Tensor
 
+from accompany.common.config import check_range
+
 PHASES = 3
 
 
@@ -40,6 +42,12 @@ class FilterbankConfig:
     n_bands: int = 24
     band_window_s: float = 0.03
     band_max_hz: float = 9500.0
+
+    def __post_init__(self) -> None:
+        """Refuse filters that cannot be."""
+        check_range(self, "f_min n_octaves cycles band_window_s band_max_hz", above=0)
+        check_range(self, "n_octaves", most=12)
+        check_range(self, "bins_per_octave n_bands", least=1, most=1000)
 
     @property
     def n_filters(self) -> int:

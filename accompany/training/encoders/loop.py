@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from accompany.common.config import to_dict
+from accompany.common.config import check_range, to_dict
 from accompany.common.files import complete
 from accompany.errors import InputError
 
@@ -52,8 +52,9 @@ class LoopConfig:
 
     def __post_init__(self) -> None:
         """Refuse a loop that cannot run."""
-        if self.lr <= 0 or self.grad_clip <= 0 or min(self.steps, self.log_every, self.save_every) < 1:
-            raise ValueError("lr and grad_clip must be above 0, steps, log_every and save_every at least 1")
+        check_range(self, "lr grad_clip", above=0)
+        check_range(self, "weight_decay warmup_steps", least=0)
+        check_range(self, "steps log_every save_every", least=1, most=10**9)
 
 
 def run_loop(

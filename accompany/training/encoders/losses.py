@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accompany.common.config import check_range
+
 QUIET_RMS = 0.02
 """Clips quieter than this count as this loud in the relative terms, lest near-silence rule the gradient."""
 
@@ -36,6 +38,10 @@ class LossWeights:
     convergence: float = 0.6
     onset: float = 1.0
     envelope: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Refuse weights below 0."""
+        check_range(self, "waveform snr log_mel convergence onset envelope", least=0)
 
 
 class MelScale(nn.Module):

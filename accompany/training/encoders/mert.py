@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.common.config import write_json
+from accompany.common.config import MOST_SEED, check_range, write_json
 from accompany.common.files import save_array
 from accompany.common.weights import save_half
 from accompany.encoders.codec import Codec
@@ -79,8 +79,16 @@ class MertTrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse rates outside their ranges."""
-        if not 0 < self.mask_rate < 1:
-            raise ValueError("mask_rate must lie between 0 and 1")
+        check_range(self, "mask_rate", above=0, below=1)
+        check_range(self, "seed", least=0, most=MOST_SEED)
+        check_range(self, "max_songs held_out_songs batch n_codebooks mask_frames", least=1, most=10**9)
+        check_range(self, "hop kernel width layers heads ff", least=1, most=10**5)
+        check_range(self, "codebook_size", least=2, most=10**6)
+        check_range(self, "sample_rate", least=8000, most=192_000)
+        check_range(self, "crop_s", above=0, most=3600)
+        check_range(self, "sources seen_weight musical_weight bass_weight flux_weight", least=0)
+        if not sum(self.sources):
+            raise ValueError("sources must hold a chance above 0")
         if self.width % self.heads:
             raise ValueError("width must be a multiple of heads")
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accompany.common.config import read_json, write_json
+from accompany.common.config import MOST_SEED, check_range, read_json, write_json
 from accompany.encoders import targets
 from accompany.encoders.mert import Mert
 from accompany.encoders.semantic_codes import SemanticCodes
@@ -71,10 +71,14 @@ class SemanticCodesTrainingConfig:
 
     def __post_init__(self) -> None:
         """Refuse streams without codes."""
-        if min(self.sizes) < 2:
-            raise ValueError("each stream needs at least 2 codes")
-        if self.skip_songs < 0 or self.max_songs < 1:
-            raise ValueError("skip_songs must not be negative, and max_songs at least 1")
+        check_range(self, "sizes", least=2, most=10**6)
+        check_range(self, "skip_songs", least=0, most=10**9)
+        check_range(self, "max_songs held_out_songs", least=1, most=10**9)
+        check_range(self, "frame_rate", above=0, most=1000)
+        check_range(self, "smooth_s", above=0, most=60)
+        check_range(self, "chroma_weight harmony_weight bass_weight flux_weight drums_weight", least=0)
+        check_range(self, "flux_steps n_mels", least=1, most=1000)
+        check_range(self, "seed", least=0, most=MOST_SEED)
 
 
 def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:

@@ -27,7 +27,7 @@ from accompany.training.judge.songs import (
 )
 
 if TYPE_CHECKING:
-    from accompany.training.judge.train import JudgeTrainingConfig
+    from accompany.training.judge.config import JudgeTrainingConfig
 
 _STEM_SHARE, _SPREAD_DB = 0.9, 3.0
 _FORWARD_BATCH = 16

@@ -9,7 +9,6 @@ ear for styles comes last (`style_training`), and can be made anew for a judge t
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from accompany.common.config import read_json, write_json
 from accompany.common.weights import load_module, save_module
 from accompany.errors import InputError
 from accompany.evaluation.judge import Judge, JudgeConfig, best_thresholds
+from accompany.training.judge.config import JudgeTrainingConfig
 from accompany.training.judge.songs import (
     CLIP_FRAMES,
     Song,
@@ -32,46 +32,6 @@ from accompany.training.judge.songs import (
     worsened,
 )
 from accompany.training.judge.styles import style_figures, with_styles
-
-
-@dataclass(frozen=True)
-class JudgeTrainingConfig:
-    """How the judge is trained.
-
-    Attributes:
-        songs: folder that `accompany synth` wrote, with stems.
-        out: folder for the judge's config.json and model.safetensors.
-        steps: optimiser steps; batch_size: clips of 10 s in each.
-        learning_rate: peak of the one-cycle schedule.
-        validation_share: share of the songs held out to set thresholds and tell the judge's own accuracy.
-        min_songs: a family with fewer training songs than this gets no tag; a style with fewer than a third of it is
-            not among the styles.
-        remix: share of crops mixed anew; worsen: share of crops in worse sound.
-        crops: clips that the ear for styles is fitted to.
-        judge: folder of a trained judge; only its ear for styles is made anew, all else stays as it is.
-        seed: for the split, the crops and the weights.
-    """
-
-    songs: str = "songs"
-    out: str = "runs/judge"
-    steps: int = 1500
-    batch_size: int = 16
-    learning_rate: float = 2e-3
-    validation_share: float = 0.15
-    min_songs: int = 12
-    remix: float = 0.7
-    worsen: float = 0.6
-    width: int = 96
-    depth: int = 6
-    crops: int = 10000
-    judge: str = ""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or self.crops < 1:
-            raise ValueError("steps, batch_size and crops must be at least 1")
-        if not 0 < self.validation_share < 1:
-            raise ValueError("validation_share must lie between 0 and 1")
 
 
 def train_judge(config: JudgeTrainingConfig) -> Path:

@@ -22,7 +22,7 @@ def listening_scores(listener: Listener, batch: Batch, max_items: int = 8) -> di
     training = listener.training
     listener.eval()
     try:
-        output = listener.listen(batch.need("vocal"), batch.vocal_mask)
+        output = listener.analyze(batch.need("vocal"), batch.vocal_mask)
         # Parts of the listener decide on the plan too, so their dropout has to rest as well.
         plans = [listener.plan(output, item=item) for item in range(batch.size)]
     finally:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from accompany.common.files import complete
 from accompany.stages.batch import Batch
 from accompany.training.stages.preference import Pairs
 
@@ -85,8 +86,11 @@ class Watch(Callback):
         self._waited_s: float = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Open the bar."""
+        """Open the bar, and leave out of METRICS what came after the step that a killed run goes on from."""
         from tqdm import tqdm
+
+        if trainer.is_global_zero:
+            keep_lines(self.path, trainer.global_step)
 
         total, done = trainer.max_steps, trainer.global_step
         hidden = not self.progress or not trainer.is_global_zero
@@ -124,6 +128,7 @@ class Watch(Callback):
         if not trainer.is_global_zero:
             return
         figures = {name: round(float(value), 5) for name, value in sorted(trainer.callback_metrics.items())}
+        keep_lines(self.path, trainer.global_step - 1)  # a killed run may have written this step's
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": trainer.global_step, **figures}) + "\n")
         shown = ", ".join(f"{name[4:]} {value:.3f}" for name, value in figures.items() if name.startswith("val/"))
@@ -152,6 +157,23 @@ class Watch(Callback):
         self.bar.set_postfix_str(shown)
         if self.bar.disable and trainer.is_global_zero:
             _log.info("Step %d of %d: %s", trainer.global_step, trainer.max_steps, shown)
+
+
+def keep_lines(path: Path, last_step: int) -> None:
+    """Keep the lines of a METRICS file up to a step, and no half line of a run that was killed."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    kept = [line for line in lines if 0 <= _step_of(line) <= last_step]
+    if kept != lines:
+        with complete(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _step_of(line: str) -> int:
+    """The step of a line; -1 for what is none."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return -1
 
 
 def _device_name(device: torch.device) -> str:

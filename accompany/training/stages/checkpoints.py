@@ -15,6 +15,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor, nn
 
+from accompany.common.files import PART
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Write `checkpoint` to `path`; InputError when the disk is full."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         try:
             with os.fdopen(handle, "wb") as stream:
                 torch.save(checkpoint, stream)
@@ -83,24 +84,48 @@ def check_space(model: nn.Module, run_dir: Path) -> None:
 
 
 def usable_checkpoint(run_dir: Path) -> Path | None:
-    """The checkpoint of the most steps that can be read; None in a new run."""
+    """The checkpoint of the most steps that can be read; None in a new run.
+
+    Raises:
+        InputError: there are checkpoints, and all of them are broken.
+    """
     folder = run_dir / CHECKPOINTS
-    found: dict[Path, int] = {}
-    for path in (folder / f"{LAST}.ckpt", *sorted(run_dir.glob(_REQUEUED)), folder / f"{BEST}.ckpt"):
-        if path.is_file():
-            try:
-                found[path] = int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-            except Exception as error:  # torch raises many kinds for a broken file
-                _log.warning("Passing over the broken checkpoint %s (%s).", path, str(error).splitlines()[0])
-    return max(found, key=lambda path: found[path], default=None)
+    paths = (folder / f"{LAST}.ckpt", *sorted(run_dir.glob(_REQUEUED)), folder / f"{BEST}.ckpt")
+    there = [path for path in paths if path.is_file()]
+    steps = {path: _step_of(path) for path in there}
+    usable = {path: step for path, step in steps.items() if step is not None}
+    broken = [path for path in there if path not in usable]
+    if broken and not usable:
+        raise InputError(
+            f"No checkpoint of the run in {run_dir} can be read ({', '.join(path.name for path in broken)}: broken); "
+            f"put back a copy, choose another run_dir, or delete {folder} to start anew."
+        )
+    for path in broken:
+        _log.warning("Passing over the broken checkpoint %s.", path)
+    return max(usable, key=lambda path: usable[path], default=None)
+
+
+def _step_of(path: Path) -> int | None:
+    """The step of a checkpoint; None for a broken one."""
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    except Exception:  # torch raises many kinds for a broken file, with advice that would run code from it
+        return None
 
 
 def tidy(run_dir: Path, resumed: Path | None) -> None:
-    """After a start from `resumed`: leave no half files, and no checkpoint of SLURM's but as the last one."""
+    """After a start from `resumed`: leave no checkpoint of SLURM's but as the last one."""
     if resumed is not None and resumed.match(_REQUEUED):
         os.replace(resumed, run_dir / CHECKPOINTS / f"{LAST}.ckpt")
-    for path in (*run_dir.glob(_REQUEUED), *(run_dir / CHECKPOINTS).glob(".*.part")):
+    for path in run_dir.glob(_REQUEUED):
         path.unlink(missing_ok=True)
+
+
+def remove_half_files(run_dir: Path) -> None:
+    """Delete what a killed run left half written; only for the process that holds the folder."""
+    for leftover in run_dir.rglob(f".*{PART}"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
 
 
 def averaged_state(run_dir: Path, which: str = BEST) -> dict[str, Tensor]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from accompany.errors import InputError
 from accompany.stages.masked import MaskedDecoder
 from accompany.training.stages.module import RunConfig, StageTraining
+
+_TRIAL = 2
+"""Processes that even one core runs, to try training on several devices."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,29 @@ def place_here(training: StageTraining) -> Place:
     run = training.run
     device, devices = _devices(run)
     world_size = devices * run.nodes
+    check_shares(run, world_size)
     alone = world_size == 1 and run.strategy == "auto"
     strategy = "auto" if alone else _strategy(training, device, world_size, DDPStrategy)
     return Place(device, devices, run.nodes, strategy)
+
+
+def is_first(on_ray: bool = False) -> bool:
+    """Whether this process is the first of those that train together: it alone writes into the run's folder."""
+    if on_ray:
+        from ray.train import get_context
+
+        return int(get_context().get_world_rank()) == 0
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+def check_shares(run: RunConfig, world_size: int) -> None:
+    """Raise InputError when a batch cannot be shared by so many devices, before any process is started for them."""
+    batch_size = getattr(getattr(run, "loading", None), "batch_size", None)
+    if batch_size is not None and (batch_size // run.accumulate) % world_size:
+        raise InputError(
+            f"loading.batch_size={batch_size} cannot be shared by {world_size} devices with accumulate="
+            f"{run.accumulate}; make it a multiple of {world_size * run.accumulate}."
+        )
 
 
 def place_on_ray(training: StageTraining) -> Place:
@@ -65,6 +90,9 @@ def _devices(run: RunConfig) -> tuple[str, int]:
     if device == "auto":
         device = next((name for name, count in there.items() if count), "cpu")
     if device == "cpu":
+        cores = max(os.cpu_count() or 1, _TRIAL)
+        if run.devices > cores:
+            raise InputError(f"devices={run.devices} is more than the {cores} CPU cores that are here; use fewer.")
         return device, run.devices or 1
     if not there[device]:
         also = ", ".join(["cpu", *(name for name, count in there.items() if count)])

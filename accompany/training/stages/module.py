@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 
+from accompany.common.config import MOST_PROCESSES, MOST_SEED, check_range
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
 from accompany.stages.lora import merged
@@ -31,6 +32,7 @@ from accompany.training.stages.sharding import (
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 STRATEGIES = ("auto", "fsdp")
+_MOST_STEPS, _MOST_DEVICES = 10**9, 65536
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
 Listen = Callable[[nn.Module, Batch], Mapping[str, float]]
@@ -67,10 +69,10 @@ class OptimizerConfig:
     ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.weight_decay < 0 or self.warmup_steps < 0 or self.clip_norm < 0:
-            raise ValueError("lr must be above 0; weight_decay, warmup_steps and clip_norm at least 0")
-        if not 0 <= self.ema_decay < 1 or not 0 <= self.final_lr <= 1:
-            raise ValueError("ema_decay must lie in 0 to 1 (without 1), final_lr in 0 to 1")
+        check_range(self, "lr", above=0)
+        check_range(self, "weight_decay warmup_steps clip_norm", least=0)
+        check_range(self, "betas ema_decay", least=0, below=1)
+        check_range(self, "final_lr", least=0, most=1)
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,12 @@ class RunConfig:
         for name, known in (("precision", PRECISIONS), ("device", DEVICES), ("strategy", STRATEGIES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} '{getattr(self, name)}' must be one of {', '.join(known)}")
-        counts = ("max_steps", "accumulate", "val_every", "checkpoint_every", "log_every", "nodes")
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if min(self.devices, self.threads, self.val_items, self.listen_items) < 0:
-            raise ValueError("devices, threads, val_items and listen_items must be at least 0")
+        check_range(self, "max_steps accumulate val_every checkpoint_every log_every", least=1, most=_MOST_STEPS)
+        check_range(self, "nodes", least=1, most=_MOST_DEVICES)
+        check_range(self, "devices", least=0, most=_MOST_DEVICES)
+        check_range(self, "threads", least=0, most=MOST_PROCESSES)
+        check_range(self, "val_items listen_items", least=0, most=_MOST_STEPS)
+        check_range(self, "seed", least=0, most=MOST_SEED)
 
 
 class StageTraining(lightning.LightningModule):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import signal
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,8 +29,12 @@ from accompany.training.stages.checkpoints import (
 )
 from accompany.training.stages.devices import Place, place_here, place_on_ray
 from accompany.training.stages.module import PRECISIONS, RunConfig, StageTraining, Trainable
+from accompany.training.stages.stopping import Stopped, Stopping
 
 _log = logging.getLogger(__name__)
+
+STOP_REQUEST = ".stop"
+"""File in a run's folder that asks the workers of a cluster to stop, where no signal reaches them."""
 
 
 def fit(
@@ -59,6 +61,7 @@ def fit(
     Raises:
         InputError: no such device, no room for checkpoints, a batch that does not fit, or a loss that is no number.
         SystemExit: stopped by SIGTERM, with the state of that step saved.
+        KeyboardInterrupt: stopped by Ctrl-C, likewise; it carries the sentence for the user.
     """
     run = training.run
     _quieten()
@@ -67,18 +70,23 @@ def fit(
     check_space(training.model, run_dir)
     resumed = usable_checkpoint(run_dir)
     place = place_on_ray(training) if on_ray else place_here(training)
-    trainer = _trainer(training, run_dir, validate, [*callbacks, _Keep(run_dir, resumed)], progress, place)
+    stopping = Stopping(run_dir / STOP_REQUEST if on_ray else None)
+    trainer = _trainer(
+        training, run_dir, validate, [stopping, *callbacks, _Keep(run_dir, resumed, stopping)], progress, place
+    )
     if resumed is not None:
         _log.info("Going on from %s.", resumed)
     try:
-        with _lightning_has_sigterm():
+        with stopping.watching(trainer):
             trainer.fit(training, datamodule=data, ckpt_path=str(resumed) if resumed else None, weights_only=True)
-    except SIGTERMException as stop:
-        raise SystemExit(128 + signal.SIGTERM) from stop
+            if trainer.global_step % run.checkpoint_every:
+                trainer.save_checkpoint(run_dir / CHECKPOINTS / f"{LAST}.ckpt")
+    except Stopped as stop:
+        if stop.agreed and trainer.is_global_zero and stop.signum != signal.SIGINT:  # KeyboardInterrupt carries it
+            _log.warning("%s", stop.at(trainer.global_step))
+        raise stop.end(trainer.global_step) from stop
     except torch.OutOfMemoryError as error:
         raise InputError(too_large(training, trainer.strategy.root_device)) from error
-    if trainer.global_step % run.checkpoint_every:
-        trainer.save_checkpoint(run_dir / CHECKPOINTS / f"{LAST}.ckpt")
 
 
 def too_large(training: StageTraining, device: torch.device) -> str:
@@ -113,8 +121,8 @@ def _largest(training: StageTraining, batch: Batch, device: torch.device) -> int
 class _Keep(Callback):
     """Saves the run when it is told to stop, and tidies up after a start."""
 
-    def __init__(self, run_dir: Path, resumed: Path | None) -> None:
-        self.run_dir, self.resumed = run_dir, resumed
+    def __init__(self, run_dir: Path, resumed: Path | None, stopping: Stopping) -> None:
+        self.run_dir, self.resumed, self.stopping = run_dir, resumed, stopping
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         trainer.strategy.barrier("resumed")
@@ -124,22 +132,8 @@ class _Keep(Callback):
     def on_exception(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, exception: BaseException
     ) -> None:
-        if isinstance(exception, SIGTERMException):
+        if isinstance(exception, SIGTERMException) and not self.stopping.requeued(trainer):
             trainer.save_checkpoint(self.run_dir / CHECKPOINTS / f"{LAST}.ckpt")
-            _log.warning("Stopped by SIGTERM at step %d, which is saved; run it again to go on.", trainer.global_step)
-
-
-@contextmanager
-def _lightning_has_sigterm() -> Iterator[None]:
-    """Leave SIGTERM to Lightning, which ends the step first; the command line's own handler would end at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _trainer(

@@ -1,0 +1,155 @@
+"""Sound files to write: every error of the disk is seen, and the same sound is the same file.
+
+libsndfile ignores what fails while its encoders are closed, and puts the time and random numbers into some formats.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accompany.errors import InputError
+
+_FLOATS = ("FLOAT", "DOUBLE")
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_OGG_SERIAL, _OGG_SUM, _OGG_HEAD = 14, 22, 27
+
+
+@contextmanager
+def sound_file(
+    temporary: Path, path: Path, sample_rate: int, channels: int, kind: str, subtype: str | None, **more: Any
+) -> Iterator[SoundWriter]:
+    """A sound file to write samples to, checked when the block ends.
+
+    Args:
+        temporary: the file.
+        path: what it will be called, for errors.
+        sample_rate: Hz.
+        channels: how many.
+        kind: the format, as libsndfile calls it, such as "WAV".
+        subtype: the coding, as libsndfile calls it; None takes the format's own.
+        more: as `soundfile.SoundFile` takes it.
+
+    Raises:
+        InputError: the disk is full or failed, the format cannot be so, or samples are not numbers.
+    """
+    import soundfile
+
+    target = _CheckedFile(temporary)
+    try:
+        with target, soundfile.SoundFile(target, "w", sample_rate, channels, subtype, format=kind, **more) as file:
+            yield SoundWriter(file, path)
+    except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that everything was written
+        if target.error is None and isinstance(error, AssertionError):
+            raise
+        reason = (
+            target.error.strerror if target.error else str(getattr(error, "error_string", error)).strip().rstrip(".")
+        )
+        raise InputError(f"Cannot write {path} ({reason}); check the space on the disk.") from error
+    if target.error is not None:
+        raise InputError(f"Cannot write {path} ({target.error.strerror}); check the space on the disk.")
+    _make_repeatable(temporary, kind, subtype)
+
+
+class SoundWriter:
+    """Takes samples, block by block."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        """For an open `soundfile.SoundFile`, called `path` in errors."""
+        self._file, self._path = file, path
+
+    def write(self, block: np.ndarray) -> None:
+        """Write float [T, C], cut off at full scale unless the file is of floats, or integers as they are."""
+        if block.dtype.kind == "f":
+            if not np.isfinite(block).all():
+                raise InputError(f"Cannot write {self._path}: the sound has samples that are not numbers.")
+            # Encoders end the process at what is far too loud.
+            block = block if self._file.subtype in _FLOATS else np.clip(block, -1.0, 1.0)
+        self._file.write(block)
+
+
+class _CheckedFile(io.RawIOBase):
+    """A file that remembers its first error, since those that happen inside of libsndfile get lost."""
+
+    def __init__(self, path: Path) -> None:
+        self.error: OSError | None = None
+        self._file = _open(path)
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer) or 0
+
+    def write(self, data: Any) -> int:
+        done, view = 0, memoryview(data)
+        try:
+            while done < len(view):
+                done += self._file.write(view[done:]) or 0
+        except OSError as error:
+            self.error = self.error or error
+        return done
+
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                self._file.close()
+            except OSError as error:
+                self.error = self.error or error
+        super().close()
+
+
+def _open(path: Path) -> io.FileIO:
+    return io.FileIO(path, "w+")
+
+
+def _make_repeatable(path: Path, kind: str, subtype: str | None) -> None:
+    """Take the time out of a file of floats, and the random serial number out of an Ogg file."""
+    if kind == "OGG":
+        _set_serial(path)
+    elif kind in ("WAV", "WAVEX", "AIFF", "RF64") and subtype in _FLOATS:
+        with path.open("r+b") as file:
+            at = file.read(1 << 12).find(b"PEAK")
+            if at >= 0:  # name, length and version, four bytes each
+                file.seek(at + 12)
+                file.write(bytes(4))
+
+
+def _set_serial(path: Path) -> None:
+    """Give the pages of an Ogg file the serial number 1, and the sums that go with it."""
+    with path.open("r+b") as file:
+        at = 0
+        while len(head := file.read(_OGG_HEAD)) == _OGG_HEAD and head[:4] == b"OggS":
+            table = file.read(head[26])
+            page = bytearray(head + table + file.read(sum(table)))
+            page[_OGG_SERIAL : _OGG_SERIAL + 4] = (1).to_bytes(4, "little")
+            page[_OGG_SUM : _OGG_SUM + 4] = bytes(4)
+            page[_OGG_SUM : _OGG_SUM + 4] = _ogg_sum(bytes(page)).to_bytes(4, "little")
+            file.seek(at)
+            file.write(page)
+            at += len(page)
+            file.seek(at)
+
+
+def _ogg_sum(page: bytes) -> int:
+    """The CRC of Ogg (polynomial 0x04c11db7, from 0, not reflected), by way of zlib's, whose bits are reversed."""
+    reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reflected:032b}"[::-1], 2)

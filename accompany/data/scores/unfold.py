@@ -1,0 +1,51 @@
+"""The order in which the measures of a score are played: repeats with their endings, written out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from accompany.data.scores.lead_sheet import Unreadable
+from accompany.data.scores.musicxml import Measure
+
+MOST_MEASURES = 5_000
+
+
+def play_order(measures: Sequence[Measure]) -> list[tuple[int, int]]:
+    """(index of the measure, number of the pass from 1) in the order of playing; da capo and segno are not followed.
+
+    Raises:
+        Unreadable: repeats that make the song endless.
+    """
+    order: list[tuple[int, int]] = []
+    start, index, current = 0, 0, 1
+    while index < len(measures):
+        measure = measures[index]
+        if measure.repeat_starts and index != start:
+            start, current = index, 1
+        if measure.endings and current not in measure.endings:
+            index += 1
+            # Behind the last ending a repeat is over.
+            if index < len(measures) and not measures[index].endings:
+                start, current = index, 1
+            continue
+        order.append((index, current))
+        if len(order) > MOST_MEASURES:
+            raise Unreadable(f"more than {MOST_MEASURES} measures")
+        times = _times(measures, start, index)
+        if measure.repeat_times and current < times:
+            index, current = start, current + 1
+            continue
+        index += 1
+        if (measure.repeat_times or measure.endings) and not (index < len(measures) and measures[index].endings):
+            start, current = index, 1
+    return order
+
+
+def _times(measures: Sequence[Measure], start: int, index: int) -> int:
+    """How often the repeat that ends at `index` is played: as it says, or as its endings are numbered."""
+    numbered = [number for measure in measures[start : index + 1] for number in measure.endings]
+    following = index + 1
+    while following < len(measures) and measures[following].endings:
+        numbered += measures[following].endings
+        following += 1
+    return max([measures[index].repeat_times, *numbered])

@@ -1,0 +1,152 @@
+"""The analysis half of the spectral codec: stereo sound to latents, frame by frame, without phase.
+
+A frame is shown as mel spectra of short windows at several instants (attacks), the magnitudes of a long window at low
+frequencies (pitches), and the side: its mel spectrum, and how it correlates with the mid (left or right). Shape
+letters: B items, T samples, A frames, F features, D latents.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from accompany.encoders.spectral import mel_bank, padded_slice
+
+_FLOOR = 1e-7
+"""Magnitude (of a full-scale sine: 0.5) that counts as silence: the noise of 16-bit samples."""
+_LOW_FLOOR = 1e-6
+LOG_MIDDLE, LOG_SPREAD = -8.0, 3.0
+"""Of the natural logarithms of magnitudes, roughly, to bring them to zero and one."""
+_CORRELATION_GAIN = 4.0
+
+
+@dataclass(frozen=True)
+class AnalysisConfig:
+    """Windows in samples, what is taken of their spectra, and the network's size.
+
+    Attributes:
+        windows, looks, mels: of each mel spectrum of the mid: window length, instants in a frame, bands.
+        low_window, low_bins: the long window of the mid, and how many of its lowest bins are shown.
+        side_window, side_mels: of the side.
+        width, blocks: of the network.
+    """
+
+    windows: list[int] = field(default_factory=lambda: [2048, 1024])
+    looks: list[int] = field(default_factory=lambda: [2, 3])
+    mels: list[int] = field(default_factory=lambda: [128, 64])
+    low_window: int = 8192
+    low_bins: int = 480
+    side_window: int = 4096
+    side_mels: int = 64
+    width: int = 256
+    blocks: int = 4
+
+    def __post_init__(self) -> None:
+        if not len(self.windows) == len(self.looks) == len(self.mels) > 0:
+            raise ValueError("windows, looks and mels must be as many, at least one")
+        if min(*self.windows, *self.looks, *self.mels, self.low_window, self.side_window) < 1:
+            raise ValueError("windows, looks and mels must be positive")
+        if not 0 < self.low_bins < self.low_window // 2:
+            raise ValueError(f"low_bins must be 1 to {self.low_window // 2 - 1}, not {self.low_bins}")
+        if min(self.side_mels, self.width, self.blocks) < 1:
+            raise ValueError("side_mels, width and blocks must be at least 1")
+
+    @property
+    def n_features(self) -> int:
+        """Features F of a frame."""
+        return sum(a * b for a, b in zip(self.looks, self.mels, strict=True)) + self.low_bins + 2 * self.side_mels
+
+    @property
+    def longest_window(self) -> int:
+        """Samples of the longest window."""
+        return max(*self.windows, self.low_window, self.side_window)
+
+
+def features(audio: Tensor, first: int, count: int, sample_rate: int, hop: int, config: AnalysisConfig) -> Tensor:
+    """Features [B, F, count] of stereo audio [B, 2, T] in frames of `hop` samples from frame `first` on.
+
+    Windows are centred on their instants and reach past either end into zeros; `hop` is a multiple of each of `looks`.
+    """
+    mid, side = (audio[:, 0] + audio[:, 1]) / 2, (audio[:, 0] - audio[:, 1]) / 2
+
+    def spectra(samples: Tensor, window: int, looks: int = 1) -> Tensor:
+        step = hop // looks
+        begin = first * hop + step // 2 - window // 2
+        cut = padded_slice(samples, begin, begin + (count * looks - 1) * step + window).unfold(-1, window, step)
+        return torch.fft.rfft(cut * _taper(window, audio.device))
+
+    def bank(window: int, n_mels: int) -> Tensor:
+        return mel_bank(sample_rate, window, n_mels, 0.0, sample_rate / 2).to(audio.device)
+
+    parts = []
+    for window, looks, n_mels in zip(config.windows, config.looks, config.mels, strict=True):
+        mels = spectra(mid, window, looks).abs() @ bank(window, n_mels)
+        parts.append(_scaled(mels, _FLOOR).reshape(len(audio), count, -1))
+    low = spectra(mid, config.low_window).abs()[..., 1 : config.low_bins + 1]
+    parts.append(_scaled(low, _LOW_FLOOR))
+    both = [spectra(samples, config.side_window) for samples in (mid, side)]
+    mels = bank(config.side_window, config.side_mels)
+    parts.append(_scaled(both[1].abs() @ mels, _FLOOR))
+    powers = [torch.view_as_real(spectrum).square().sum(-1) @ mels for spectrum in both]
+    product = (torch.view_as_real(both[0]) * torch.view_as_real(both[1])).sum(-1) @ mels
+    parts.append(_CORRELATION_GAIN * product / (powers[0] + powers[1] + _FLOOR**2))
+    return torch.cat(parts, dim=-1).transpose(1, 2)
+
+
+def _scaled(magnitudes: Tensor, floor: float) -> Tensor:
+    return (magnitudes.clamp_min(floor).log() - LOG_MIDDLE) / LOG_SPREAD
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)
+def _taper(window: int, device: torch.device) -> Tensor:
+    taper = torch.hann_window(window, device=device)
+    return taper / taper.sum()
+
+
+class ConvNeXtBlock(nn.Module):
+    """A residual block: depthwise convolution over time, then two linear layers on each frame (arXiv 2201.03545).
+
+    [B, D, A] to the same shape.
+    """
+
+    REACH = 3
+
+    def __init__(self, width: int, expansion: int = 3, scale: float = 0.1) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(width, width, 2 * self.REACH + 1, padding=self.REACH, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.widen, self.narrow = nn.Linear(width, expansion * width), nn.Linear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), scale))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """The frames, changed."""
+        made = self.norm(self.depthwise(frames).transpose(1, 2))
+        made = self.narrow(nn.functional.gelu(self.widen(made)))
+        return frames + (self.scale * made).transpose(1, 2)
+
+
+class Encoder(nn.Module):
+    """Features [B, F, A] to latents [B, D, A]; a latent sees `reach` frames on either side.
+
+    A latent is a projection of its frame, which training starts as principal components, and what a network adds.
+    """
+
+    _FIRST_REACH = 2
+
+    def __init__(self, config: AnalysisConfig, latent: int) -> None:
+        super().__init__()
+        kernel = 2 * self._FIRST_REACH + 1
+        self.enter = nn.Conv1d(config.n_features, config.width, kernel, padding=self._FIRST_REACH)
+        self.blocks = nn.Sequential(*(ConvNeXtBlock(config.width) for _ in range(config.blocks)))
+        self.leave = nn.Conv1d(config.width, latent, 1)
+        self.project = nn.Conv1d(config.n_features, latent, 1)
+        self.reach = self._FIRST_REACH + config.blocks * ConvNeXtBlock.REACH
+
+    def forward(self, shown: Tensor) -> Tensor:
+        """Latents of features."""
+        latents: Tensor = self.project(shown) + self.leave(self.blocks(self.enter(shown)))
+        return latents

@@ -1,0 +1,254 @@
+"""The codec of the bundled model: stereo sound to residual codes without phase, and back through inverse STFTs.
+
+What the encoder is shown is in `spectral_analysis`, how sound is made in `spectral_synthesis`. Shape letters: B items,
+T samples, A frames, K codebooks, V entries, D latents.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accompany.audio import frame_count
+from accompany.common.weights import CONFIG_NAME, PathLike, load_module, resolve_folder
+from accompany.encoders.codec import Codec
+from accompany.encoders.spectral_analysis import AnalysisConfig, Encoder, features
+from accompany.encoders.spectral_synthesis import Decoder, SynthesisConfig
+from accompany.errors import InputError
+
+
+@dataclass(frozen=True)
+class SpectralCodecConfig:
+    """Shape of the codec.
+
+    Attributes:
+        sample_rate: Hz; hop: samples in a frame, that is under one code of each codebook.
+        latent: width D of a latent and of the entries of the codebooks.
+        n_codebooks, codebook_size: residual codebooks K, and entries V of each.
+        analysis, synthesis: the two halves.
+    """
+
+    sample_rate: int = 44_100
+    hop: int = 882
+    latent: int = 128
+    n_codebooks: int = 4
+    codebook_size: int = 1024
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+
+    def __post_init__(self) -> None:
+        if min(self.sample_rate, self.hop, self.latent, self.n_codebooks) < 1 or self.codebook_size < 2:
+            raise ValueError("sample_rate, hop, latent and n_codebooks must be at least 1, codebook_size at least 2")
+        for parts in (*self.analysis.looks, self.synthesis.noise_frames):
+            if self.hop % parts:
+                raise ValueError(f"hop must be a multiple of looks and noise_frames; {self.hop} is not one of {parts}")
+
+    @property
+    def frame_rate(self) -> float:
+        """Codes a second of each codebook."""
+        return self.sample_rate / self.hop
+
+
+class SpectralCodec(nn.Module):
+    """Stereo sound as residual codes [B, K, A] and back, in the manner of `accompany.encoders.codec.Codec`.
+
+    Phases of tones run on from the first frame of what is decoded, so codes decoded from a later frame on give other
+    phases than the same codes in the whole, and the same sound to the ear.
+    """
+
+    codebook_vectors: Tensor
+    channels = 2
+    chunk_codes = 1
+    """Codes that are decoded together: sound may be decoded from a multiple of them on."""
+
+    def __init__(self, config: SpectralCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.analysis, config.latent)
+        self.decoder = Decoder(config.synthesis, config.latent, config.hop)
+        books = torch.zeros(config.n_codebooks, config.codebook_size, config.latent)
+        self.register_buffer("codebook_vectors", books)
+        self._used = config.n_codebooks
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None
+    ) -> SpectralCodec:
+        """Load a folder or hub id with every key checked, using the first `n_codebooks` codebooks (None: all).
+
+        Raises:
+            InputError: files are missing or broken, or more codebooks are wanted than there are.
+        """
+        codec = load_module(cls, resolve_folder(path_or_id), license=license)
+        if n_codebooks is not None:
+            if not 1 <= n_codebooks <= codec.config.n_codebooks:
+                raise InputError(
+                    f"n_codebooks must be 1 to {codec.config.n_codebooks} for this codec, not {n_codebooks}."
+                )
+            codec._used = n_codebooks
+        return codec
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the audio."""
+        return self.config.sample_rate
+
+    @property
+    def hop(self) -> int:
+        """Samples under one code."""
+        return self.config.hop
+
+    @property
+    def frame_rate(self) -> float:
+        """Codes a second in each stream."""
+        return self.config.frame_rate
+
+    @property
+    def n_codebooks(self) -> int:
+        """Streams K in the codes."""
+        return self._used
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries V of a codebook."""
+        return self.config.codebook_size
+
+    @property
+    def codebooks(self) -> list[Tensor]:
+        """What the codes of each stream stand for, vectors [V, D] that add up to a latent."""
+        return list(self.codebook_vectors[: self._used])
+
+    def n_codes(self, n_samples: int) -> int:
+        """Codes A that cover `n_samples`."""
+        return frame_count(n_samples, self.sample_rate, self.frame_rate)
+
+    @torch.no_grad()
+    def encode(self, audio: Tensor, *, chunk_s: float = 10.0) -> Tensor:
+        """Codes of audio.
+
+        Args:
+            audio: [B, C, T] at `sample_rate`; one channel is repeated, more than two are averaged.
+            chunk_s: seconds in memory at a time; the result does not depend on it.
+
+        Returns:
+            [B, K, A] int64, A = ceil(T / hop).
+        """
+        audio = _stereo(audio.to(self._device, torch.float32))
+        n_frames, reach = self.n_codes(audio.shape[-1]), self.encoder.reach
+        codes = [torch.zeros(len(audio), self._used, 0, dtype=torch.long, device=audio.device)]
+        for first, last in self._pieces(n_frames, chunk_s):
+            begin, end = max(first - reach, 0), min(last + reach, n_frames)
+            latents = self.encoder(self.features(audio, begin, end - begin))
+            codes.append(self.quantize(latents[..., first - begin : last - begin]))
+        return torch.cat(codes, dim=-1)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, n_samples: int | None = None, *, chunk_s: float = 10.0) -> Tensor:
+        """Audio of codes.
+
+        Args:
+            codes: [B, K, A]; fewer streams than `n_codebooks` decode coarsely.
+            n_samples: length wanted, cut or filled with zeros (default: all that the codes cover).
+            chunk_s: seconds in memory at a time; the result does not depend on it.
+
+        Returns:
+            [B, 2, T] float32 at `sample_rate`, not clipped.
+
+        Raises:
+            InputError: codes outside 0 to V - 1, or a number of streams that the codec cannot decode.
+        """
+        self._check(codes)
+        codes = codes.to(self._device)
+        wanted = codes.shape[-1] * self.hop if n_samples is None else n_samples
+        if codes.shape[-1] == 0:
+            return torch.zeros(len(codes), 2, wanted, device=codes.device)
+        audio = self._synthesise(codes, chunk_s)
+        return F.pad(audio, (0, max(wanted - audio.shape[-1], 0)))[..., :wanted]
+
+    def features(self, audio: Tensor, first: int, count: int) -> Tensor:
+        """What the encoder is shown of audio [B, 2, T] from frame `first` on: [B, F, count]."""
+        return features(audio, first, count, self.sample_rate, self.hop, self.config.analysis)
+
+    def quantize(self, latents: Tensor) -> Tensor:
+        """Latents [B, D, A] to residual codes [B, K, A]."""
+        rest, codes = latents.transpose(1, 2).float(), []
+        for book in self.codebooks:
+            distances = book.square().sum(1) - 2 * rest @ book.T
+            codes.append(distances.argmin(-1))
+            rest = rest - F.embedding(codes[-1], book)
+        return torch.stack(codes, dim=1)
+
+    def dequantize(self, codes: Tensor) -> Tensor:
+        """Residual codes [B, K, A] to latents [B, D, A]."""
+        vectors = [F.embedding(codes[:, index], self.codebook_vectors[index]) for index in range(codes.shape[1])]
+        return torch.stack(vectors).sum(0).transpose(1, 2)
+
+    def _synthesise(self, codes: Tensor, chunk_s: float) -> Tensor:
+        """Piece by piece, phases handed on; [B, 2, A * hop]."""
+        decoder, n_items = self.decoder, len(codes)
+        # The windows of the frames at either end are filled by repeating those frames.
+        ends = (codes[..., :1], codes, codes[..., -1:])
+        codes = torch.cat([ends[0].expand(-1, -1, decoder.edge), codes, ends[2].expand(-1, -1, decoder.edge)], dim=-1)
+        n_frames, margin = codes.shape[-1], self.config.synthesis.longest_window
+        made = torch.zeros(2 * n_items, n_frames * self.hop + 2 * margin, device=codes.device)
+        phases = decoder.start(n_items)
+        for first, last in self._pieces(n_frames, chunk_s):
+            begin, end = max(first - decoder.reach, 0), min(last + decoder.reach, n_frames)
+            latents = self.dequantize(codes[..., begin:end])
+            trunk, outlines = decoder.trunk(latents), decoder.outlines(latents)
+            per_code, inside = decoder.noise.frames, slice(first - begin, last - begin)
+            noise = decoder.noise.spectra(trunk, outlines[0])[:, inside.start * per_code : inside.stop * per_code]
+            sounds = [(decoder.noise, noise)]
+            for index, band in enumerate(decoder.tones):
+                controls = band.controls(trunk[:, inside], outlines[1 + index][:, inside])
+                spectra, phases[index] = band.spectra(controls, phases[index])
+                sounds.append((band, spectra))
+            for band, spectra in sounds:
+                samples = band.overlap(spectra)
+                at = margin + first * self.hop - band.overlap.before
+                made[:, at : at + samples.shape[-1]] += samples
+        outside = margin + decoder.edge * self.hop
+        mid, side = made[:, outside : made.shape[-1] - outside].chunk(2)
+        return torch.stack([mid + side, mid - side], dim=1)
+
+    def _pieces(self, n_frames: int, chunk_s: float) -> Iterator[tuple[int, int]]:
+        size = max(1, round(chunk_s * self.frame_rate))
+        return ((first, min(first + size, n_frames)) for first in range(0, n_frames, size))
+
+    @property
+    def _device(self) -> torch.device:
+        return self.codebook_vectors.device
+
+    def _check(self, codes: Tensor) -> None:
+        if not 1 <= codes.shape[1] <= self._used:
+            raise InputError(f"The codec decodes {self._used} streams of codes, not {codes.shape[1]}.")
+        if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size):
+            raise InputError(f"Codes must lie in 0 to {self.codebook_size - 1}.")
+
+
+def load_codec(
+    path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None
+) -> Codec | SpectralCodec:
+    """A codec of either kind, by its config: spectral, or any EnCodec. InputError as `from_pretrained` raises it."""
+    kind = SpectralCodec if _is_spectral(Path(path_or_id)) else Codec
+    return kind.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
+
+
+def _is_spectral(folder: Path) -> bool:
+    try:
+        found = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"analysis", "synthesis"} <= found.keys()
+
+
+def _stereo(audio: Tensor) -> Tensor:
+    if audio.shape[1] == 2:
+        return audio
+    return audio.mean(1, keepdim=True).expand(-1, 2, -1)

@@ -1,0 +1,250 @@
+"""The synthesis half of the spectral codec: latents to stereo sound through inverse STFTs.
+
+The codes carry no phase, and a network that sees only the neighbourhood of a frame cannot know how far the phase of a
+steady tone has run. So tones get theirs as in a phase vocoder: the network gives each bin of a long window a magnitude
+and the deviation of its frequency from the bin's centre, phases are the running sum of frequencies, and the bins around
+a peak follow the peak (identity phase locking, Laroche and Dolson 1999). Attacks and noise come from a short window
+whose phases the network gives. Of each bin the network also says what the side is of the mid: a complex gain. Log
+magnitudes begin as a linear map of the latents, to which the network adds.
+
+Shape letters: B items, A code frames, D channels of the network, K bins, T samples.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accompany.encoders.spectral_analysis import ConvNeXtBlock
+
+_LARGEST_LOG = 7.5
+_LARGEST_DEVIATION = 2.0
+"""Bins that a frequency may lie from the centre of its bin."""
+_PEAK_WIDTH = 5
+"""Bins within which the largest leads: the main lobe of a Hann window."""
+
+
+@dataclass(frozen=True)
+class ToneBandConfig:
+    """A band of tones: window in samples, and its bins from `first_bin` to before `end_bin`."""
+
+    window: int
+    first_bin: int
+    end_bin: int
+
+    def __post_init__(self) -> None:
+        if self.window % 2 or not 0 <= self.first_bin < self.end_bin <= self.window // 2 + 1:
+            raise ValueError(
+                f"a band needs an even window and bins within 0 to {self.window // 2 + 1}, not {self.first_bin} to "
+                f"{self.end_bin} of {self.window}"
+            )
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """Shape of the decoder.
+
+    Attributes:
+        width, blocks: of the trunk at the rate of the codes.
+        tones: bands with phases that run on, at the rate of the codes; together they cover each frequency once.
+        noise_frames: frames of the short window in a code; noise_window: its samples.
+        noise_width, noise_blocks: of its network.
+    """
+
+    width: int = 384
+    blocks: int = 6
+    tones: list[ToneBandConfig] = field(
+        default_factory=lambda: [ToneBandConfig(4096, 1, 105), ToneBandConfig(2048, 53, 1025)]
+    )
+    noise_frames: int = 3
+    noise_window: int = 1176
+    noise_width: int = 224
+    noise_blocks: int = 2
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.blocks, self.noise_frames, self.noise_width, self.noise_blocks) < 1:
+            raise ValueError("widths, blocks and noise_frames must be at least 1")
+        if self.noise_window < 2 or self.noise_window % 2:
+            raise ValueError(f"noise_window must be even, not {self.noise_window}")
+
+    @property
+    def longest_window(self) -> int:
+        """Samples of the longest window."""
+        return max([self.noise_window, *(tones.window for tones in self.tones)])
+
+
+class Overlap(nn.Module):
+    """Inverse STFT by overlap-add, frames centred in hops, with the window whose overlaps sum to one."""
+
+    window: Tensor
+
+    def __init__(self, window: int, hop: int) -> None:
+        super().__init__()
+        self.hop, self.size = hop, window
+        hann = torch.hann_window(window, dtype=torch.float64)
+        padded = F.pad(hann.square(), (0, -window % hop)).view(-1, hop).sum(0)
+        overlaps = padded.repeat(-(-window // hop))[:window]
+        self.register_buffer("window", (hann / overlaps).float(), persistent=False)
+
+    @property
+    def before(self) -> int:
+        """Samples by which the first frame begins before its own hop."""
+        return self.size // 2 - self.hop // 2
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Samples [R, (n - 1) * hop + window] of spectra [R, n, window / 2 + 1], beginning `before` the first hop."""
+        frames = torch.fft.irfft(spectra, self.size) * self.window
+        n_hops = -(-self.size // self.hop)
+        pieces = F.pad(frames, (0, n_hops * self.hop - self.size)).view(*frames.shape[:2], n_hops, self.hop)
+        added = frames.new_zeros(len(frames), frames.shape[1] + n_hops - 1, self.hop)
+        for index in range(n_hops):
+            added[:, index : index + frames.shape[1]] += pieces[:, :, index]
+        return added.flatten(1)[:, : (frames.shape[1] - 1) * self.hop + self.size]
+
+
+class ToneBand(nn.Module):
+    """Tones of one window: trunk [B, A, D] to spectra of mid and side, phases running on from frame to frame."""
+
+    advance: Tensor
+    signs: Tensor
+
+    def __init__(self, config: ToneBandConfig, width: int, hop: int) -> None:
+        super().__init__()
+        self.config, self.n_bins = config, config.end_bin - config.first_bin
+        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, 4 * self.n_bins)
+        nn.init.normal_(self.leave.weight, std=0.004)
+        nn.init.zeros_(self.leave.bias)
+        self.overlap = Overlap(config.window, hop)
+        self.per_bin = 2 * math.pi * hop / config.window
+        bins = torch.arange(config.first_bin, config.end_bin)
+        self.register_buffer("advance", (self.per_bin * bins.double()).remainder(2 * math.pi).float(), persistent=False)
+        # Phases count from the middle of the window, where those of a tone's bins are equal.
+        self.register_buffer("signs", (1 - 2 * (bins % 2)).float(), persistent=False)
+
+    def start(self, n_items: int, *, random: bool = False) -> Tensor:
+        """Phases [B, K] before the first frame: always the same ones, or random."""
+        if random:
+            return 2 * math.pi * torch.rand(n_items, self.n_bins, device=self.advance.device)
+        golden = torch.arange(self.n_bins, device=self.advance.device) * ((5**0.5 - 1) / 2)
+        return (2 * math.pi * (golden % 1)).expand(n_items, -1)
+
+    def controls(self, trunk: Tensor, outline: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log magnitudes, deviations of frequency in bins and complex side gains, [B, A, K] each.
+
+        outline: [B, A, K] of the log magnitudes, to which the network adds.
+        """
+        with torch.autocast(trunk.device.type, enabled=False):
+            added, deviations, real, imaginary = self.leave(self.norm(trunk.float())).chunk(4, dim=-1)
+        return outline.float() + added, deviations, torch.complex(real, imaginary)
+
+    def spectra(self, controls: tuple[Tensor, Tensor, Tensor], phases: Tensor) -> tuple[Tensor, Tensor]:
+        """Spectra [2B, A, window / 2 + 1], mid items then side items, and the phases [B, K] of the last frame."""
+        magnitudes = controls[0].clamp(max=_LARGEST_LOG).exp()
+        advances = self.advance + self.per_bin * controls[1].clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
+        leaders = _leaders(magnitudes.detach())
+        run = []
+        for frame in range(magnitudes.shape[1]):
+            # Wrapped, or the phases of long audio would outgrow the precision of floats.
+            phases = (phases + advances[:, frame]).remainder(2 * math.pi).gather(1, leaders[:, frame])
+            run.append(phases)
+        mid = torch.polar(magnitudes, torch.stack(run, dim=1)) * self.signs
+        both = torch.cat([mid, mid * controls[2]])
+        above = self.config.window // 2 + 1 - self.config.end_bin
+        return F.pad(both, (self.config.first_bin, above)), phases.detach()
+
+
+def _leaders(magnitudes: Tensor) -> Tensor:
+    """Of each bin of [B, A, K] the index of the peak that it belongs to, int64."""
+    nearest = F.max_pool1d(magnitudes, _PEAK_WIDTH, 1, _PEAK_WIDTH // 2, return_indices=True)[1]
+    return nearest.gather(2, nearest)
+
+
+class NoiseBand(nn.Module):
+    """Attacks and noise: trunk [B, A, D] to spectra of a short window, `frames` to a code, phases by the network."""
+
+    def __init__(self, config: SynthesisConfig, hop: int) -> None:
+        super().__init__()
+        self.frames, self.n_bins = config.noise_frames, config.noise_window // 2 + 1
+        self.enter = nn.Linear(config.width, config.noise_width * self.frames)
+        self.blocks = nn.Sequential(*(ConvNeXtBlock(config.noise_width) for _ in range(config.noise_blocks)))
+        self.norm = nn.LayerNorm(config.noise_width)
+        self.leave = nn.Linear(config.noise_width, 4 * self.n_bins)
+        nn.init.normal_(self.leave.weight, std=0.02)
+        with torch.no_grad():
+            self.leave.weight[: self.n_bins] *= 0.2
+        self.overlap = Overlap(config.noise_window, hop // self.frames)
+        self.reach = -(-config.noise_blocks * ConvNeXtBlock.REACH // self.frames)
+
+    def spectra(self, trunk: Tensor, outline: Tensor) -> Tensor:
+        """Spectra [2B, frames * A, window / 2 + 1], mid items then side items.
+
+        outline: [B, A, frames * K] of the log magnitudes, to which the network adds.
+        """
+        inner = self.enter(trunk)
+        inner = inner.reshape(len(inner), inner.shape[1] * self.frames, -1)
+        inner = self.blocks(inner.transpose(1, 2)).transpose(1, 2)
+        with torch.autocast(trunk.device.type, enabled=False):
+            added, phases, real, imaginary = self.leave(self.norm(inner.float())).chunk(4, dim=-1)
+        magnitudes = outline.float().reshape(added.shape) + added
+        mid = torch.polar(magnitudes.clamp(max=_LARGEST_LOG).exp(), phases)
+        return torch.cat([mid, mid * torch.complex(real, imaginary)])
+
+
+class Decoder(nn.Module):
+    """Latents [B, latent, A] to mid and side; see the module for how."""
+
+    _FIRST_REACH = 3
+
+    def __init__(self, config: SynthesisConfig, latent: int, hop: int) -> None:
+        super().__init__()
+        kernel = 2 * self._FIRST_REACH + 1
+        self.hop = hop
+        self.enter = nn.Conv1d(latent, config.width, kernel, padding=self._FIRST_REACH)
+        self.norm = nn.LayerNorm(config.width)
+        self.blocks = nn.Sequential(*(ConvNeXtBlock(config.width) for _ in range(config.blocks)))
+        self.tones = nn.ModuleList(ToneBand(band, config.width, hop) for band in config.tones)
+        self.noise = NoiseBand(config, hop)
+        self.sizes = [self.noise.frames * self.noise.n_bins, *(band.n_bins for band in self.tones)]
+        """Log magnitudes of a frame, of the noise and of each band of tones."""
+        self.outline = nn.Conv1d(latent, sum(self.sizes), 3, padding=1)
+        self.reach = self._FIRST_REACH + config.blocks * ConvNeXtBlock.REACH + self.noise.reach
+        self.edge = -(-config.longest_window // (2 * hop))
+        """Frames before and after a stretch whose windows reach into it."""
+
+    def trunk(self, latents: Tensor) -> Tensor:
+        """[B, A, D] of latents [B, latent, A]."""
+        entered = self.norm(self.enter(latents).transpose(1, 2)).transpose(1, 2)
+        made: Tensor = self.blocks(entered).transpose(1, 2)
+        return made
+
+    def outlines(self, latents: Tensor) -> list[Tensor]:
+        """What the log magnitudes begin as, [B, A, ...]: of the noise and of each band of tones."""
+        return list(self.outline(latents).transpose(1, 2).split(self.sizes, dim=-1))
+
+    def start(self, n_items: int, *, random: bool = False) -> list[Tensor]:
+        """Phases of every band of tones before the first frame."""
+        return [band.start(n_items, random=random) for band in self.tones]
+
+    def sound(self, noise: Tensor, tones: list[Tensor], n_frames: int) -> Tensor:
+        """Left and right [B, 2, n_frames * hop] of spectra that begin `edge` frames before and end as far after."""
+        n_samples, before = n_frames * self.hop, self.edge * self.hop
+        total = noise.new_zeros((), dtype=torch.float32)
+        for band, spectra in zip([self.noise, *self.tones], [noise, *tones], strict=True):
+            begin = before + band.overlap.before
+            total = total + band.overlap(spectra)[:, begin : begin + n_samples]
+        mid, side = total.chunk(2)
+        return torch.stack([mid + side, mid - side], dim=1)
+
+    def forward(self, latents: Tensor, *, random_phases: bool = True) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """Sound [B, 2, A * hop] of whole latents, and the controls of each band of tones without the edges."""
+        padded = F.pad(latents, (self.edge, self.edge), mode="replicate")
+        trunk, outlines = self.trunk(padded), self.outlines(padded)
+        controls = [band.controls(trunk, outline) for band, outline in zip(self.tones, outlines[1:], strict=True)]
+        phases = self.start(len(latents), random=random_phases)
+        tones = [band.spectra(given, start)[0] for band, given, start in zip(self.tones, controls, phases, strict=True)]
+        inside = [tuple(value[:, self.edge : -self.edge] for value in given) for given in controls]
+        return self.sound(self.noise.spectra(trunk, outlines[0]), tones, latents.shape[-1]), inside

@@ -1,1 +1,0 @@
-"""Figures of packages that cannot live in our environment: they run with the Python of another one."""

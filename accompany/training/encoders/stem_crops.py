@@ -1,0 +1,120 @@
+"""Random stereo crops of stems and their sums, out of one array on disk: drawing a batch costs next to nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+from accompany.common.files import complete
+from accompany.sound.stems import STEMS
+
+_log = logging.getLogger(__name__)
+
+KINDS = ("mix", *STEMS)
+_FULL_SCALE = 32_768
+_MIN_PEAK = 1e-2
+_MAX_TRIES = 30
+_PEAKS = (0.15, 0.9)
+_STEM_OF_FAMILY = {"drums": 0, "percussion": 0, "bass": 1}
+_OTHER = 2
+
+
+class StemCrops:
+    """Crops of packed songs.
+
+    Each item draws a kind ("mix" is the sum of the stems), a song, a place, a peak, and which channel is left.
+
+    Args:
+        songs: song folders; those without `stems` count as "other" alone.
+        folder: holds the packed samples, which are made if they are missing or of other songs.
+        shares: how often each of `KINDS` is drawn.
+        n_samples: length of a crop.
+    """
+
+    def __init__(
+        self, songs: Sequence[Path], folder: Path, shares: dict[str, float], *, sample_rate: int, n_samples: int
+    ) -> None:
+        self._samples, starts = pack(songs, folder, sample_rate)
+        lengths = np.diff(starts)
+        usable = lengths > n_samples
+        self._starts, self._lengths = starts[:-1][usable], lengths[usable]
+        self._shares = np.array([shares.get(kind, 0.0) for kind in KINDS])
+        if not len(self._starts) or self._shares.sum() <= 0:
+            raise ValueError("no song is longer than a crop, or no kind has a share")
+        self._shares /= self._shares.sum()
+        self._n_samples = n_samples
+
+    def batch(self, size: int, *seed: int) -> Tensor:
+        """[size, 2, n_samples] float32: the same for the same seed."""
+        rng = np.random.default_rng(seed)
+        return torch.from_numpy(np.stack([self._crop(rng) for _ in range(size)]))
+
+    def _crop(self, rng: np.random.Generator) -> np.ndarray:
+        for _ in range(_MAX_TRIES):
+            song, kind = rng.integers(len(self._starts)), rng.choice(len(KINDS), p=self._shares)
+            begin = int(self._starts[song] + rng.integers(self._lengths[song] - self._n_samples))
+            stems = self._samples[:, :, begin : begin + self._n_samples]
+            crop = stems.sum(0, dtype=np.float32) if kind == 0 else stems[kind - 1].astype(np.float32)
+            peak = float(np.abs(crop).max()) / _FULL_SCALE
+            if peak > _MIN_PEAK:
+                break
+        crop *= rng.uniform(*_PEAKS) / (max(peak, 1e-3) * _FULL_SCALE)
+        return crop[::-1] if rng.random() < 0.5 else crop
+
+
+def pack(songs: Sequence[Path], folder: Path, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """The stems of all songs as one mapped array int16 [3, 2, T], and where each song starts [n + 1].
+
+    The array is written once: it is made anew where the list of songs or the rate is another one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made_from = hashlib.sha256("\n".join([str(sample_rate), *map(str, songs)]).encode()).hexdigest()
+    samples, facts = folder / "stems.npy", folder / "stems.json"
+    if not facts.is_file() or json.loads(facts.read_text(encoding="utf-8"))["made_from"] != made_from:
+        _log.info("packing %d songs into %s", len(songs), samples)
+        starts = np.cumsum([0, *(_length(song, sample_rate) for song in songs)])
+        with complete(samples) as temporary:
+            mapped = np.lib.format.open_memmap(
+                temporary, mode="w+", dtype=np.int16, shape=(len(STEMS), 2, int(starts[-1]))
+            )
+            for song, begin, end in zip(songs, starts[:-1], starts[1:], strict=True):
+                stems = read_stems(song, sample_rate, int(end - begin))
+                mapped[:, :, begin:end] = np.clip(stems * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1)
+            mapped.flush()
+        with complete(facts) as temporary:
+            temporary.write_text(json.dumps({"made_from": made_from, "starts": starts.tolist()}), encoding="utf-8")
+    starts = np.array(json.loads(facts.read_text(encoding="utf-8"))["starts"])
+    return np.load(samples, mmap_mode="r"), starts
+
+
+def read_stems(song: Path, sample_rate: int, n_samples: int) -> np.ndarray:
+    """Drums, bass and other of a song folder, float32 [3, 2, n_samples]."""
+    from accompany.data.songs.instruments import INSTRUMENTS
+
+    stems = np.zeros((len(STEMS), 2, n_samples), np.float32)
+    files = sorted((song / "stems").glob("*.flac"))
+    for path in files or [song / "accompaniment.flac"]:
+        known = INSTRUMENTS.get(path.stem)
+        index = _OTHER if known is None else _STEM_OF_FAMILY.get(known.family, _OTHER)
+        if path.stem in STEMS:
+            index = STEMS.index(path.stem)
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        if rate != sample_rate:
+            samples = soxr.resample(samples, rate, sample_rate)
+        found = samples.T[:, :n_samples]
+        stems[index, :, : found.shape[1]] += found if len(found) == 2 else found.mean(0)
+    return stems
+
+
+def _length(song: Path, sample_rate: int) -> int:
+    info = soundfile.info(song / "accompaniment.flac")
+    return int(info.frames * sample_rate / info.samplerate)

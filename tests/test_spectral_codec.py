@@ -1,0 +1,243 @@
+"""The spectral codec: pieces coded and decoded as the whole, tones that stay coherent, configs, loading, training."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from accompany.common.weights import save_module
+from accompany.encoders.spectral_analysis import AnalysisConfig
+from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig, load_codec
+from accompany.encoders.spectral_synthesis import Overlap, SynthesisConfig, ToneBand, ToneBandConfig
+from accompany.errors import InputError
+
+RATE, HOP = 8000, 160
+SMALL = SpectralCodecConfig(
+    sample_rate=RATE,
+    hop=HOP,
+    latent=8,
+    n_codebooks=3,
+    codebook_size=16,
+    analysis=AnalysisConfig(
+        [256, 128], [2, 4], [16, 8], low_window=1024, low_bins=40, side_window=256, side_mels=8, width=16, blocks=2
+    ),
+    synthesis=SynthesisConfig(24, 2, [ToneBandConfig(1024, 1, 60), ToneBandConfig(512, 30, 257)], 4, 160, 16, 1),
+)
+
+
+@pytest.fixture(scope="module")
+def codec() -> SpectralCodec:
+    torch.manual_seed(0)
+    made = SpectralCodec(SMALL).eval().requires_grad_(False)
+    made.codebook_vectors.normal_()
+    with torch.no_grad():  # an untrained encoder tells frames hardly apart
+        made.encoder.project.weight *= 5
+    return made
+
+
+def _noise(n_items: int, n_samples: int, channels: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(n_samples)
+    return 0.2 * torch.randn(n_items, channels, n_samples, generator=generator)
+
+
+@pytest.mark.parametrize("n_samples", [1, HOP, HOP + 1, RATE + 77, 3 * RATE])
+@pytest.mark.parametrize("chunk_s", [0.02, 0.33, 1.0])
+def test_pieces_are_coded_and_decoded_as_the_whole(codec: SpectralCodec, n_samples: int, chunk_s: float) -> None:
+    audio = _noise(2, n_samples)
+    codes = codec.encode(audio)
+    assert codes.shape == (2, 3, math.ceil(n_samples / HOP)) and codes.dtype == torch.long
+    # A tie between two entries may fall either way: frames are compared, not demanded one by one.
+    assert (codec.encode(audio, chunk_s=chunk_s) == codes).float().mean() > 0.99
+    whole = codec.decode(codes, n_samples)
+    assert whole.shape == (2, 2, n_samples) and whole.dtype == torch.float32
+    assert torch.allclose(codec.decode(codes, n_samples, chunk_s=chunk_s), whole, atol=1e-3)
+
+
+def test_decoding_is_level_from_the_first_sample_to_the_last(codec: SpectralCodec) -> None:
+    sound = codec.decode(torch.tensor([3, 5, 7])[None, :, None].expand(8, -1, 60))
+    first, middle, last = (sound[..., at : at + 4 * HOP].std() for at in (0, 28 * HOP, 56 * HOP))
+    assert float(first / middle) == pytest.approx(1, abs=0.3) and float(last / middle) == pytest.approx(1, abs=0.3)
+
+
+def test_the_training_path_makes_the_same_sound(codec: SpectralCodec) -> None:
+    codes = codec.encode(_noise(2, RATE))
+    sound, controls = codec.decoder(codec.dequantize(codes), random_phases=False)
+    assert torch.allclose(sound, codec.decode(codes), atol=1e-5)
+    assert [values[0].shape for values in controls] == [(2, 50, 59), (2, 50, 227)]
+
+
+@pytest.mark.parametrize("n_samples", [None, 0, 100, 10_000])
+def test_length_wanted_is_length_given(codec: SpectralCodec, n_samples: int | None) -> None:
+    codes = codec.encode(_noise(1, 20 * HOP))
+    sound = codec.decode(codes, n_samples)
+    assert sound.shape[-1] == (20 * HOP if n_samples is None else n_samples)
+    assert not sound[..., 20 * HOP :].any()
+    assert codec.decode(codes[..., :0], n_samples).shape == (1, 2, n_samples or 0)
+    assert codec.encode(torch.zeros(2, 2, 0)).shape == (2, 3, 0)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_any_number_of_channels_is_coded(codec: SpectralCodec, channels: int) -> None:
+    audio = _noise(1, RATE, channels)
+    wanted = audio if channels == 2 else audio.mean(1, keepdim=True).expand(-1, 2, -1)
+    assert torch.equal(codec.encode(audio), codec.encode(wanted))
+
+
+def test_fewer_streams_decode_coarsely_and_wrong_codes_are_refused(codec: SpectralCodec) -> None:
+    codes = codec.encode(_noise(1, RATE))
+    assert len(codes.unique()) > 4
+    last = codec.codebooks[2][codes[:, 2]].mT
+    assert torch.allclose(codec.dequantize(codes[:, :2]), codec.dequantize(codes) - last, atol=1e-5)
+    assert codec.decode(codes[:, :1]).shape == (1, 2, RATE)
+    with pytest.raises(InputError, match="3 streams of codes, not 4"):
+        codec.decode(torch.zeros(1, 4, 5, dtype=torch.long))
+    with pytest.raises(InputError, match="0 to 15"):
+        codec.decode(codes + 16)
+
+
+@pytest.mark.parametrize(("window", "hop"), [(400, 100), (160, 40), (1024, 160), (1176, 294)])
+def test_overlapped_frames_give_back_what_was_windowed(window: int, hop: int) -> None:
+    audio = _noise(1, 20 * hop, 1)[0]
+    overlap = Overlap(window, hop)
+    edge = -(-window // hop)
+    padded = torch.nn.functional.pad(audio, (edge * hop + overlap.before, edge * hop + window))
+    frames = padded.unfold(-1, window, hop)[:, : 20 + 2 * edge]
+    sound = overlap(torch.fft.rfft(frames * torch.hann_window(window)))
+    begin = edge * hop + overlap.before
+    assert torch.allclose(sound[:, begin : begin + 20 * hop], audio, atol=1e-5)
+
+
+@pytest.mark.parametrize("hz", [220.0, 233.1, 997.0])
+def test_a_steady_tone_stays_one_line(hz: float) -> None:
+    """Magnitudes of a sine and its deviation make a sine again, though phases start anywhere."""
+    window, n_frames = 1024, 120
+    band = ToneBand(ToneBandConfig(window, 1, 500), 4, HOP)
+    centre = hz * window / RATE
+    bins = torch.arange(1, 500)
+    distance = (bins - centre).abs()
+    lobe = torch.where(distance < 2, torch.cos(math.pi * distance / 4) ** 2 * window / 4, torch.tensor(1e-6))
+    controls = (
+        lobe.log().expand(1, n_frames, -1),
+        (centre - bins).expand(1, n_frames, -1),
+        torch.zeros(1, n_frames, 499, dtype=torch.complex64),
+    )
+    spectra, _ = band.spectra(controls, band.start(1))
+    sound = band.overlap(spectra)[0, 4096:12_288].numpy()
+    power = np.square(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))))
+    peak = int(np.argmax(power))
+    assert peak * RATE / len(sound) == pytest.approx(hz, abs=1.0)
+    # All but a hundredth of the power lies within 4 Hz: no sidebands at the rate of the frames.
+    assert power[peak - 4 : peak + 5].sum() > 0.99 * power.sum()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hop": 161}, "multiple"),
+        ({"n_codebooks": 0}, "at least 1"),
+        ({"analysis": {"looks": [1]}}, "as many"),
+        ({"analysis": {"low_bins": 600, "low_window": 1024}}, "1 to 511"),
+        ({"synthesis": {"noise_window": 161}}, "even"),
+        ({"synthesis": {"tones": [{"window": 1024, "first_bin": 9, "end_bin": 900}]}}, "0 to 513"),
+    ],
+)
+def test_configs_that_cannot_work_are_refused(change: dict[str, object], message: str) -> None:
+    from accompany.common.config import from_dict, to_dict
+
+    values = to_dict(SMALL)
+    for key, value in change.items():
+        values[key] = values[key] | value if isinstance(value, dict) else value
+    with pytest.raises(InputError, match=message):
+        from_dict(SpectralCodecConfig, values)
+
+
+def test_saved_and_loaded_by_its_config(codec: SpectralCodec, tmp_path: Path) -> None:
+    save_module(codec, SMALL, tmp_path / "codec", half=False)
+    loaded = load_codec(tmp_path / "codec", n_codebooks=2)
+    assert isinstance(loaded, SpectralCodec) and loaded.n_codebooks == 2 and len(loaded.codebooks) == 2
+    assert (loaded.sample_rate, loaded.channels, loaded.frame_rate, loaded.codebook_size) == (RATE, 2, 50.0, 16)
+    codes = codec.encode(_noise(1, RATE))
+    assert torch.allclose(loaded.decode(codes[:, :2]), codec.decode(codes[:, :2]), atol=1e-4)
+    with pytest.raises(InputError, match="1 to 3"):
+        load_codec(tmp_path / "codec", n_codebooks=4)
+    config = json.loads((tmp_path / "codec" / "config.json").read_text())
+    (tmp_path / "codec" / "config.json").write_text(json.dumps(config | {"latent": 9}))
+    with pytest.raises(InputError, match="do not fit"):
+        load_codec(tmp_path / "codec")
+
+
+def _write_songs(root: Path, n_songs: int) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(n_songs):
+        stems = root / f"{number:06d}" / "stems"
+        stems.mkdir(parents=True)
+        time_s = np.arange(2 * RATE) / RATE
+        sounds = {
+            "drums": 0.1 * rng.standard_normal((2 * RATE, 2)),
+            "upright bass": 0.2 * np.sin(2 * np.pi * 80 * time_s)[:, None].repeat(2, axis=1),
+            "piano": 0.2 * np.sin(2 * np.pi * 440 * time_s)[:, None] * [1.0, 0.3],
+        }
+        for name, sound in sounds.items():
+            soundfile.write(stems / f"{name}.flac", sound, RATE)
+        soundfile.write(stems.parent / "accompaniment.flac", sum(sounds.values()), RATE)
+
+
+def _training(root: Path, steps: int) -> Path:
+    from accompany.training.encoders.loop import LoopConfig
+    from accompany.training.encoders.spectral_codec import (
+        PhaseConfig,
+        SpectralCodecTrainingConfig,
+        train_spectral_codec,
+    )
+    from accompany.training.encoders.spectral_losses import SpectralLossConfig
+
+    losses = SpectralLossConfig([[256, 64, 16], [512, 128, 20]], [512, 1024])
+    phases = [PhaseConfig(2, 16, LoopConfig(steps=n, save_every=1, bf16=False)) for n in (3, steps)]
+    config = SpectralCodecTrainingConfig(
+        [str(root / "songs")], str(root / "run"), SMALL, losses, held_out=1, codes=phases[0], decoder=phases[1],
+        start_frames=400,
+    )  # fmt: skip
+    return train_spectral_codec(config)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_training_starts_linear_goes_on_and_exports(tmp_path: Path) -> None:
+    pytest.importorskip("vector_quantize_pytorch", reason="the extra train is not installed")
+    _write_songs(tmp_path / "songs", 3)
+    first = load_codec(_training(tmp_path, 1))
+    assert isinstance(first, SpectralCodec)
+    tone = torch.from_numpy(soundfile.read(tmp_path / "songs/000002/stems/piano.flac", dtype="float32")[0].T)[None]
+    codes = first.encode(tone)
+    assert len(first.codebook_vectors.unique()) > 100 and int(codes.max()) > 0
+    # The linear start alone gives back the tone at its place and about its level, before the decoder has learnt.
+    middle = first.decode(codes).mean(1)[0, RATE // 2 : -RATE // 2].numpy()
+    spectrum = np.abs(np.fft.rfft(middle))
+    assert np.argmax(spectrum) * RATE / len(middle) == pytest.approx(440, abs=6)
+    assert middle.std() / float(tone.mean(1).std()) == pytest.approx(1, abs=0.6)
+    second = load_codec(_training(tmp_path, 3))
+    assert torch.equal(second.codebook_vectors, first.codebook_vectors)
+    assert not torch.equal(second.decoder.enter.weight, first.decoder.enter.weight)
+
+
+def test_packed_stems_sum_to_the_mix_and_crops_follow_their_seed(tmp_path: Path) -> None:
+    from accompany.training.encoders.stem_crops import StemCrops, pack
+
+    _write_songs(tmp_path / "songs", 2)
+    songs = sorted((tmp_path / "songs").iterdir())
+    samples, starts = pack(songs, tmp_path / "packed", RATE)
+    assert samples.shape == (3, 2, 4 * RATE) and starts.tolist() == [0, 2 * RATE, 4 * RATE]
+    mix = soundfile.read(songs[1] / "accompaniment.flac", dtype="float32")[0].T
+    assert np.allclose(samples[:, :, 2 * RATE :].sum(0) / 32768, mix, atol=3e-4)
+    crops = StemCrops(songs, tmp_path / "packed", {"bass": 1.0}, sample_rate=RATE, n_samples=1600)
+    batch = crops.batch(4, 0, 1)
+    assert torch.equal(batch, crops.batch(4, 0, 1)) and not torch.equal(batch, crops.batch(4, 0, 2))
+    spectrum = torch.fft.rfft(batch[:, 0])
+    assert (spectrum.abs().argmax(-1) == 16).all() and 0.1 < float(batch.abs().max()) <= 0.91
+    with pytest.raises(ValueError, match="longer than a crop"):
+        StemCrops(songs, tmp_path / "packed", {"bass": 1.0}, sample_rate=RATE, n_samples=3 * RATE)
