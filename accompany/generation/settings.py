@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
-from accompany.common.checks import check_number, check_text, check_whole, plain, shown
+from accompany.common.checks import check_number, check_text, is_whole, plain, shown
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise InputError for a value out of range; cut a prompt that no text encoder would read to its end."""
         check_text("prompt", self.prompt)
-        check_whole("seed", self.seed, 0, MOST_SEED)
+        holds = is_whole(self.seed) and 0 <= self.seed <= MOST_SEED
+        _check(holds, f"The seed {shown(self.seed)}", f"must be 0 or a larger whole number, at most {MOST_SEED}")
         check_number("level_db", self.level_db, *_RANGES["level_db"])
         for name, (low, high) in _RANGES.items():
             if getattr(self, name) is not None:

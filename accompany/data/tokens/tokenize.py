@@ -126,13 +126,13 @@ def tokenize(
     check_number("val_share", val_share, 0, math.nextafter(1, 0))
     config = replace(config or EncodeConfig(), **settings)
     store = Store.at(tokens_dir) if ray is None else Store.at(tokens_dir).absolute()
+    sources = find_sources(pairs_dir if ray is None else Store.at(pairs_dir).absolute().url)
     if store.local is not None:
         require_writable(store.local)
     if ray is None and not isinstance(parts, TokenParts):
         parts = _loaded(parts, device) if workers <= 1 or device != "cpu" else parts
     if isinstance(parts, TokenParts) and (ray is not None or (workers > 1 and device == "cpu")):
         raise ValueError("workers need the parts as a bundle's name or folder: each loads its own")
-    sources = find_sources(pairs_dir if ray is None else Store.at(pairs_dir).absolute().url)
     loaded = _loaded(parts, "cpu")
     manifest = plan(loaded, config, val_share)
     with ExitStack() as stack:
