@@ -99,8 +99,8 @@ def test_clipping_is_counted_where_it_is(tmp_path: Path) -> None:
 
 
 def test_the_same_recording_is_found_again_and_others_are_not(tmp_path: Path) -> None:
-    dice = np.random.default_rng(1)
-    notes = [dice.choice([220, 262, 294, 330, 392, 440, 523, 587], 24) for _ in range(4)]
+    rng = np.random.default_rng(1)
+    notes = [rng.choice([220, 262, 294, 330, 392, 440, 523, 587], 24) for _ in range(4)]
     t = np.arange(RATE // 2) / RATE
     songs = [
         np.concatenate([sum(np.sin(2 * np.pi * k * hz * t) / k for k in (1, 2, 3)) for hz in row]) for row in notes

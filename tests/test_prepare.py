@@ -279,10 +279,10 @@ def start(pairs):
 began = time.monotonic()
 assert os.waitpid(start(whole), 0)[1] == 0
 took = time.monotonic() - began
-dice, hits, midway = random.Random(5), 0, 0
+rng, hits, midway = random.Random(5), 0, 0
 for _ in range(60):
     child = start(killed)
-    time.sleep(dice.uniform(0.02, 0.3) * took)
+    time.sleep(rng.uniform(0.02, 0.3) * took)
     os.kill(child, signal.SIGKILL)
     if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
         hits += 1

@@ -1,4 +1,4 @@
-"""Collections of real songs: which layout a folder has, its songs in order, and which of them are held out."""
+"""Score corpora: folder layouts, songs in order, and the held-out split."""
 
 from __future__ import annotations
 

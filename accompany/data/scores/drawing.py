@@ -1,4 +1,4 @@
-"""Which score becomes which song of a run."""
+"""Score selection: the score and excerpt for each song of a run."""
 
 from __future__ import annotations
 

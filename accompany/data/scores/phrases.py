@@ -1,4 +1,4 @@
-"""Phrases of a melody and the sections they make."""
+"""Phrase and section segmentation of a melody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chords of written music by templates, a half bar at a time."""
+"""Template-based chord recognition in symbolic music, per half bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which the measures of a score are played: repeats with their endings, written out."""
+"""Repeat expansion: the played order of a score's measures, with repeats and endings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking a monotone spoken syllable apart, after WORLD (Morise, Yokomori and Ozawa, 2016).
+"""Analysis of monotone spoken syllables, after WORLD (Morise, Yokomori and Ozawa, 2016).
 
 The pitch of a syllable is known to be steady, so the envelope of CheapTrick (Morise, 2015) and the voicing come
 out of a few array operations, faster than WORLD itself and with nothing to install.
@@ -94,7 +94,7 @@ def voicing(samples: np.ndarray, rate: int, centres: np.ndarray, period: float) 
     repeats = np.cos(2 * np.pi * np.outer(np.arange(n_low), lags) / _N_FFT)
     repeats /= np.interp(lags, np.arange(len(whole)), whole)
     likeness = (power[:, 1:n_low] @ repeats[1:]).max(axis=1) / power[:, 1:n_low].sum(axis=1)
-    # Low noise has no share of a fricative's sound worth hearing: weigh by where the frame's power lies.
+    # Low-frequency noise hardly counts in a fricative: weight by the share of power below 1 kHz.
     low_share = power[:, 1:n_low].sum(axis=1) / power.sum(axis=1)
     sure = np.clip((likeness - 0.45) / 0.4, 0.0, 1.0) * np.clip(low_share / 0.05, 0.0, 1.0)
     return sure

@@ -1,4 +1,4 @@
-"""Chord progressions by family and mode, one chord or pair ("ii7,V7") a slot; see `theory` for the numerals."""
+"""Chord progressions by family and mode, one chord or pair ("ii7,V7") per slot; see `theory` for the numerals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The band's sound: FluidSynth rendering one part at a time, dry."""
+"""FluidSynth rendering: one dry part at a time."""
 
 from __future__ import annotations
 

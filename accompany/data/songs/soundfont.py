@@ -1,4 +1,4 @@
-"""Finding a General MIDI soundfont on this machine."""
+"""Search for a General MIDI soundfont on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic songs on disk: many at once, each remade exactly from its seed, a stopped run taken up again."""
+"""Batch synthesis of songs to disk: parallel, reproducible from seeds, resumable."""
 
 from __future__ import annotations
 
