@@ -1,4 +1,4 @@
-"""Songs on paper: valid, varied, singable, told truly, and the same from the same seed."""
+"""Symbolic songs: valid, varied, singable, truthfully captioned, and reproducible."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from small_parts import write_noise
 from accompany import audio
 from accompany.cli import main
 from accompany.data.loading.crops import LoadingConfig, TokenDataset
-from accompany.data.prepare.measures import Limits
+from accompany.data.prepare.measures import PairLimits
 from accompany.data.prepare.pair_making import PrepareConfig
 from accompany.data.prepare.prepare import prepare
 from accompany.data.storage import Store
@@ -22,7 +22,7 @@ from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
 
 RATE = 8000
-ALL = Limits(
+ALL = PairLimits(
     segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0, max_likeness=2
 )
 CONFIG = PrepareConfig(stems=True, limits=ALL, clap="none")
@@ -38,8 +38,8 @@ def s3() -> Iterator[Any]:
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("songs")
     for number in range(3):
-        for side in ("vocals", "accompaniment"):
-            write_noise(folder / f"{number}" / f"{side}.flac", 4.0, RATE)
+        for stem in ("vocals", "accompaniment"):
+            write_noise(folder / f"{number}" / f"{stem}.flac", 4.0, RATE)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Zero-shot facts: what of the vocabulary CLAP finds nearest to a sound."""
+"""Zero-shot tags: the vocabulary terms that CLAP finds nearest to a sound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vocabulary of pseudo-captions: what CLAP is asked about a sound, by kind."""
+"""The vocabulary of pseudo-captions: terms for CLAP's zero-shot tagging, by kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches for training: random crops out of the shards, each fixed by (seed, draw) alone.
+"""Training batches: random crops of the shards, each determined by (seed, draw) alone.
 
 An item's content depends on the seed and the number of its draw and on nothing else: not on the worker, the
 machine, or what was drawn before. A run that was stopped goes on with the batch that would have come.
@@ -39,7 +39,7 @@ _PADDING: dict[str, float] = dict.fromkeys(("codes", "tokens", "beat_target", "d
 
 @dataclass(frozen=True)
 class LoadingConfig:
-    """What a crop holds and how much it is varied; rates are probabilities, 0 to 1.
+    """Content and augmentation of crops; rates are probabilities, 0 to 1.
 
     Attributes:
         crop_s: length of a crop in seconds, rounded to whole frames; shorter songs are padded.
@@ -51,7 +51,7 @@ class LoadingConfig:
         stem_rate: share of crops with the tokens of one stem (drums, bass or other) in place of the whole band's, where
             the tokens have stems.
         whole_band_rate: share of crops whose instrumentation is stated completely; the others state a part of it.
-        moved_rate: share of crops out of a moved copy (higher and faster, or lower and slower), where there are any.
+        moved_rate: share of crops from copies with pitch and tempo augmentation, where there are any.
         stretch_rate: share of crops played faster or slower, in feature space (the listener only: codes
             cannot be stretched).
         stretch: the largest change of speed, as a factor.

@@ -1,4 +1,4 @@
-"""Which crop comes when: an endless sequence of draws, fixed by the seed, of which every epoch holds each crop once.
+"""Sampling order: an endless sequence of draws, fixed by the seed; every epoch holds each crop once.
 
 Shards come in a random order, some at a time, and the crops of these are mixed: nearly as good as mixing all, and only
 those few shards are read at once. Nothing is kept from draw to draw, so that any place can be gone on from.

@@ -1,4 +1,4 @@
-"""Labels of a song laid on the frame grid: what the listener learns, and the control track of the stages."""
+"""Frame-wise labels of a song: training targets of the listener, and the control track of the stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pairs folder as a place to write: local, or any that fsspec knows, where a song's pairs are complete or not seen.
+"""Atomic writes to a pairs folder, local or at an fsspec URL: a song's pairs appear complete or not at all.
 
 Locally a song's folder is made beside its place and renamed. Object stores rename nothing: there its files go up first
 and its record last, and a song without a record is made again.

@@ -1,4 +1,4 @@
-"""What microphones, rooms, phones and separators do to a voice, for training on dry singing.
+"""Vocal augmentation: microphones, rooms, phones and separator artefacts on dry singing.
 
 SingSong (arXiv 2301.12662) halved its mismatch between training and use by adding noise to the vocals; the
 other effects widen the same idea. Every effect keeps the voice where it is: no delay, no stretching, the
