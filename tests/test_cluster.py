@@ -188,7 +188,7 @@ def test_a_song_too_long_to_carry_is_streamed(tmp_path: Path) -> None:
     assert made[4.0] == made[6.0] and any(name.endswith(RECORD) for name in made[4.0])
 
 
-def test_a_wrong_address_is_told() -> None:
+def test_a_wrong_address_is_one_sentence() -> None:
     pytest.importorskip("ray", reason="needs ray: pip install 'accompany[cluster]'")
     from accompany.data.cluster import run_on_cluster
 

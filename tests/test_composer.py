@@ -123,7 +123,7 @@ def test_numerals_are_read_as_musicians_do() -> None:
         roman_chord("H7", 0)
 
 
-def test_voicings_move_little() -> None:
+def test_voice_leading_is_smooth() -> None:
     previous = voicing(roman_chord("I", 0), None, 62, 3, 48, 79)
     for name in ("vi", "IV", "V", "I"):
         current = voicing(roman_chord(name, 0), previous, 62, 3, 48, 79)

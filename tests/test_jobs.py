@@ -42,7 +42,7 @@ def test_a_stage_may_stay_here_while_others_feed_it() -> None:
     assert os.getpid() not in others and 1 <= len(others) <= 2
 
 
-def test_a_worker_that_dies_is_told() -> None:
+def test_a_worker_that_dies_is_one_sentence() -> None:
     with pytest.raises(InputError, match="fewer --workers"):
         list(run_stages([1, 2], [WorkStage(_die)], workers=2, name="x", progress=False))
 

@@ -110,7 +110,7 @@ def test_a_bad_pair_of_a_bucket_is_named_by_its_place(s3: Any, songs: Path) -> N
     assert made.pairs == 5 and "s3://bucket/bad/0/00000000/vocals.flac" in made.set_aside["0/00000000"]
 
 
-def test_a_place_that_is_not_there_is_told(
+def test_a_missing_place_is_one_sentence(
     s3: Any, songs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["prepare", str(songs), "s3://nowhere/pairs", "--stems", "--clap", "none"]) == 2

@@ -237,7 +237,7 @@ def test_odd_songs_end_no_run(separator: Path, tmp_path: Path, workers: int) -> 
     assert "sample rate of 1 Hz" in report.set_aside["one_hertz"] and "full scale" in report.set_aside["huge"]
 
 
-def test_a_fault_in_one_song_is_told_in_its_record(
+def test_a_fault_in_one_song_stands_in_its_record(
     separator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from accompany.data.prepare import pair_making

@@ -94,7 +94,7 @@ def test_the_voice_is_the_same_again_and_without_notes_silent() -> None:
         {"seed": 4},
     ],
 )
-def test_every_trait_of_a_singer_is_heard(change: dict[str, object]) -> None:
+def test_every_trait_of_a_singer_changes_the_sound(change: dict[str, object]) -> None:
     plain, changed = (sing(TUNE[:2], spec, 3.0, RATE) for spec in (STEADY, replace(STEADY, **change)))  # type: ignore[arg-type]
     assert np.abs(plain - changed).max() > 0.01
 
@@ -115,7 +115,7 @@ def _pitch_short(audio: np.ndarray, start_s: float) -> float:
 
 
 @needs_voice
-def test_unknown_voices_are_told() -> None:
+def test_unknown_voices_are_one_sentence() -> None:
     with pytest.raises(InputError, match="no voice 'klingon-opera'"):
         sing(TUNE, replace(STEADY, language="klingon-opera"), 2.0, RATE)
 
@@ -288,7 +288,7 @@ def test_senseless_orders_are_refused(change: dict[str, float], words: str, tmp_
     assert not any(tmp_path.iterdir())
 
 
-def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_folders_place_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="Cannot make the folder"):
         write.synthesise(tmp_path / "file", 1)

@@ -170,7 +170,7 @@ def _loudest_hz(sound: np.ndarray) -> float:
     return float(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))).argmax() * 24000 / len(sound))
 
 
-def test_variants_of_the_tokens_decode_to_the_band_moved_by_part_of_a_frame(parts: TokenParts, tmp_path: Path) -> None:
+def test_token_variants_decode_to_the_band_shifted_by_part_of_a_frame(parts: TokenParts, tmp_path: Path) -> None:
     codec = Codec.from_pretrained(CONFIGS_DIR.parent / "checkpoints" / "tiny" / "codec")
     folder = write_song(tmp_path / "000000", 3, seconds=3.0)
     time_s = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE

@@ -55,7 +55,7 @@ def run_on_cluster(
 
 
 def _resources(stage: WorkStage, workers: int) -> dict[str, Any]:
-    """What a stage's processes need, and how many there may be: one at least, else as many as fit."""
+    """Resources of a stage's processes, and their number: at least one, else as many as fit."""
     import ray.data
 
     there = ray.cluster_resources()

@@ -88,7 +88,7 @@ class Chain:
         self._steps = [stage.make(*stage.arguments) for stage in stages]
 
     def __call__(self, job: Any) -> Any:
-        """What the last stage makes of a job."""
+        """The result of the last stage for a job."""
         for step in self._steps:
             job = step(job)
         return job

@@ -114,7 +114,7 @@ class TokenDataset(Dataset[Item]):
             what = "songs with an accompaniment" if needs_band else "songs"
             raise InputError(f"{tokens_dir} has no {what} to train on; tokenise more songs.")
         self._copies = np.diff(np.append(self.pairs, len(self.index.move)))
-        # A pair of n crops' length stands n times in the list, so that long ones are seen in full.
+        # A pair as long as n crops is listed n times, so that long pairs are covered.
         crops = np.maximum(self.index.n_frames[self.pairs] // self.crop_frames, 1)
         self._pair_of_crop = np.repeat(np.arange(len(self.pairs)), crops)
         self._piece_of_crop = np.arange(len(self._pair_of_crop)) - np.repeat(np.cumsum(crops) - crops, crops)
@@ -174,7 +174,7 @@ class TokenDataset(Dataset[Item]):
         return item
 
     def _stem(self, rng: np.random.Generator) -> int:
-        """Which of `STEM_TAGS` a crop is of."""
+        """The `STEM_TAGS` index of a crop."""
         if not self.needs_band or "stem.drums" not in self.manifest.array_names():
             return 0
         return int(rng.integers(1, len(STEM_TAGS))) if rng.random() < self.config.stem_rate else 0

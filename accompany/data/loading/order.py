@@ -32,7 +32,7 @@ class Order:
         _, self._shards = np.unique(shards, return_inverse=True)
         self._n_shards = int(self._shards.max(initial=-1)) + 1
         self._seed, self._at_once = seed, at_once
-        # Draws beside each other are of one epoch, or of two at its end.
+        # Adjacent draws belong to one epoch, or to two at its end.
         self._of_epoch = lru_cache(maxsize=2)(self._make)
 
     def crop_of(self, draw: int) -> int:

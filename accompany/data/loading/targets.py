@@ -56,7 +56,7 @@ def plan_of(labels: Labels, *, triads: bool = False) -> Plan:
 
 
 def instrumentation(labels: Labels) -> np.ndarray | None:
-    """What plays, completely, as float32 [Di]; None where it is not known."""
+    """The complete instrumentation as float32 [Di]; None where it is unknown."""
     present = tuple(name for name in labels.families if name in FAMILIES)
     if not present:
         return None

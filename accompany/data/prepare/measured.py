@@ -48,7 +48,7 @@ def _tempo(onsets: np.ndarray) -> float | None:
     spectrum = np.fft.rfft(centred, 2 * n)
     correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:n]
     correlation /= max(float(correlation[0]), 1e-9)
-    # A beat comes again after two and after four beats.
+    # A beat recurs after two and after four beats.
     pulse = np.mean([correlation[multiple * lags] for multiple in (1, 2, 4)], axis=0)
     octaves = np.log2(60 * _RATE / lags / _TAPPED_BPM)
     best = int(np.argmax(pulse * np.exp(-0.5 * (octaves / _TAPPED_OCTAVES) ** 2)))

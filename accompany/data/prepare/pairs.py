@@ -36,7 +36,7 @@ import hashlib
 FORMAT = 1
 RECORD, SETTINGS, DUPLICATES = "prepared.json", "prepare.json", "duplicates.json"
 CAPTION_SOURCES = ("sidecar", "tags", "captioner", "clap", "measured", "default")
-"""Where a caption is from: a file beside the song, tags in it, the user's own captioner, CLAP's nearest words, what was
+"""Sources of captions: a file beside the song, tags in it, the user's own captioner, CLAP's nearest words, what was
 measured (tempo and key alone), or nothing at all."""
 
 _LONGEST_NAME = 160  # bytes; file systems end at 255, and temporary names are longer

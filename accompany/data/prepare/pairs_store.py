@@ -117,7 +117,7 @@ class PairsStore:
             StopError: no room, or not writable.
         """
         base = self.local or Path(tempfile.gettempdir())
-        # Of this process alone: one that outlived a killed run, or its node, may still be at the same song.
+        # A folder of this process alone: a survivor of a killed run may still work on the same song.
         temporary = base / f".{name}.{uuid4().hex[:12]}{PART}"
         try:
             yield temporary

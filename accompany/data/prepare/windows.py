@@ -37,7 +37,7 @@ class StemWindow:
 
     @property
     def start_s(self) -> float:
-        """Where it begins in its song, in seconds."""
+        """Start in the song, in seconds."""
         return self.start / self.sample_rate
 
     @property
@@ -124,7 +124,7 @@ def _summed_stems(song: SongFiles, clipping: Clipping) -> tuple[int, Iterator[St
 
 
 def _sum_stems(song: SongFiles, rate: int, channels: int, clipping: Clipping) -> Iterator[Stems]:
-    readers = [(path, _Reader(clipping.stream(path, rate))) for path in song.files]
+    readers = [(path, _BlockReader(clipping.stream(path, rate))) for path in song.files]
     while True:
         pieces = [(path, reader.take(_BLOCK)) for path, reader in readers]
         length = max(piece.shape[-1] for _, piece in pieces)
@@ -147,7 +147,7 @@ def _unequal(path: Path, vocals: Path) -> InputError:
     return InputError(f"{path} is not as long as {vocals.name}, or of another rate; export both alike.")
 
 
-class _Reader:
+class _BlockReader:
     """Takes blocks of a wanted length out of a stream of any."""
 
     def __init__(self, blocks: Iterable[np.ndarray]) -> None:

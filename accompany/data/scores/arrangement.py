@@ -155,7 +155,7 @@ def _form(passage: Passage, shift: int, style: Style, seconds: float, rng: Rng) 
     sections = _sections(passage, shift, rng)
     chance, low, high = style.swing
     swing = rng.between(low, high) if rng.chance(chance) else 0.5
-    # A performance has the swing that it has; written eighths are played as the style plays them.
+    # A performance keeps its own swing; written eighths follow the style's swing.
     if passage.sheet.has_tempo or passage.metre.compound or swing < _SWUNG_LOW:
         swing = 0.5
     time = TimeMap(passage.beat_times, swing, 0.5 if style.swing_sixteenths else 1.0)
@@ -224,7 +224,7 @@ def _filled(known: list[tuple[float, float, Chord]], end: float, bar: float) -> 
     at, sounding = 0.0, known[0][2]
     for start, until, chord in [*known, (end, end, known[-1][2])]:
         if start - at > 1e-3:
-            # A bar before the first chord is the lead-in, which has the chord that comes.
+            # The bar before the first chord is the lead-in, with the same chord.
             silent = start - at >= (bar - 1e-3 if spans else bar + 1e-3) and start < end - bar - 1e-3
             if not spans or silent:
                 spans.append(ChordSpan(at, start, chord if not silent else sounding, silent))

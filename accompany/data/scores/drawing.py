@@ -28,7 +28,7 @@ class ScoreChoice:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What `song.json` says of it."""
+        """Description for `song.json`."""
         layouts = [found.layout if isinstance(found, Collection) else "Groove MIDI" for found in self.opened()]
         return {"collections": layouts, "split": self.split}
 

@@ -13,11 +13,11 @@ from accompany.data.songs.grid import Metre
 from accompany.data.songs.rng import Rng
 
 STRETCH = (0.8, 1.25)
-"""How much a performance may be hurried or slowed."""
+"""Range of time stretch factors for performances."""
 _HUMAN_BPM = {False: (48.0, 188.0), True: (32.0, 100.0)}
 """Beats a minute, in compound metres of dotted quarters."""
 _SUNG_RATE = (1.1, 2.9)
-"""Notes a second while somebody sings, for scores without a tempo."""
+"""Sung notes per second, for scores without a tempo."""
 _LEAST_SUNG, _LEAST_CHORDS = 0.25, 0.6
 _FEWEST_NOTES = 4
 _BREATH_BEATS = 0.5
@@ -62,7 +62,7 @@ class Passage:
 
     @property
     def span_q(self) -> tuple[float, float]:
-        """Where the phrases start and end in the sheet."""
+        """Start and end of the phrases in the sheet."""
         return _span_q(self.sheet, self.phrases)
 
 

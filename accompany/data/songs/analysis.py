@@ -23,7 +23,7 @@ def pitch_period(samples: np.ndarray, rate: int, low_hz: float = 65.0, high_hz: 
     correlation = np.fft.irfft(spectrum)
     first, last = int(rate / high_hz), min(int(rate / low_hz), len(voiced) - 1)
     lags = correlation[first:last]
-    # The shortest lag that is nearly the best, lest an octave below wins.
+    # The shortest of the nearly best lags, against octave errors.
     peak = int(np.flatnonzero(lags > 0.9 * lags.max())[0])
     peak += int(np.argmax(lags[peak : peak + 10]))
     return float(first + peak)
@@ -80,7 +80,7 @@ def _lift(power: np.ndarray, period: float) -> np.ndarray:
 
 
 def voicing(samples: np.ndarray, rate: int, centres: np.ndarray, period: float) -> np.ndarray:
-    """How surely the voice sounds, [frames] in 0..1.
+    """Confidence of voicing, [frames] in 0..1.
 
     It is the likeness of the signal below 1 kHz to itself one period later, by the cosine transform of its power
     spectrum at lags about the period.

@@ -30,7 +30,7 @@ _KEYS = {
     "piano": 6.0, "electric piano": 1.0, "upright piano": 1.0, "DX electric piano": 0.5, "harp": 0.4,
     "nylon guitar": 0.4, "organ": 0.3,
 }  # fmt: skip
-"""Who plays a written piano part, with weights."""
+"""Instruments for a written piano part, with weights."""
 _KEPT = 0.75
 _AS_WRITTEN = "as written"
 
@@ -108,7 +108,7 @@ def _with_pianist(cast: list[tuple[str, str]], pianist: str, *, alone: bool) -> 
 
 
 def _known(role: str, instrument: Instrument, form: Form, written: Written, rng: Rng) -> list[Event] | None:
-    """What is written for a player besides the piano; None for nothing."""
+    """The written part of a player besides the piano; None for none."""
     if role == "lead" and written.lead:
         return list(written.lead)
     if role == "drums" and written.drums is not None and instrument.name not in {"percussion", *_MACHINES}:

@@ -24,7 +24,7 @@ _ALIKE = {
 }
 _COUNT = 8
 _SUPPORT = ("accompaniment", "backing", "backing track", "arrangement", "band", "instrumental")
-# What a pattern is called, put before the instrument that plays it.
+# Caption words for patterns, put before the instrument.
 _PLAYING = {
     "walking": ("walking",), "strum": ("strummed", "strumming"), "fingerpick": ("fingerpicked", "finger-picked"),
     "broken": ("arpeggiated", "flowing", "broken-chord"), "skank": ("offbeat", "skanking"),

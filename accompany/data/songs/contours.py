@@ -18,7 +18,7 @@ _PHRASE_GAP_S = 0.3
 
 @dataclass(frozen=True)
 class Habits:
-    """How this singer sings, drawn once a song from the voice's seed.
+    """Expressive habits of a singer, drawn once per song from the voice's seed.
 
     scoop_rate, overshoot_rate, fall_rate: chances a note; scoop_cents, overshoot_cents: their usual size;
     dip_cents: usual drop at a consonant; drift_cents, flutter_cents: slow and fast wandering;

@@ -53,7 +53,7 @@ _SECTION_LIFT = {"verse": -0.12, "chorus": 0.2, "bridge": 0.05, "prechorus": 0.0
 def write_tune(form: Form, voice_range: tuple[int, int], rng: Rng) -> Tune:
     """Compose the melody of a song for a voice."""
     name = rng.choose(form.style.melody)
-    writer = _Writer(form, SINGING_STYLES[name], voice_range, rng)
+    writer = _TuneWriter(form, SINGING_STYLES[name], voice_range, rng)
     notes: list[SungNote] = []
     for section in form.sections:
         if section.sung:
@@ -65,7 +65,7 @@ def write_tune(form: Form, voice_range: tuple[int, int], rng: Rng) -> Tune:
     return Tune(tuple(tidy), name, low, high)
 
 
-class _Writer:
+class _TuneWriter:
     """Keeps the phrases of a song, so that sections come back with the same tune."""
 
     def __init__(self, form: Form, singing: SingingStyle, voice_range: tuple[int, int], rng: Rng) -> None:

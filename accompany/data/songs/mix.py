@@ -80,7 +80,7 @@ class Room:
         self._response = scipy.fft.rfft(tail, self._size, axis=1)
 
     def reverberate(self, sends: np.ndarray) -> np.ndarray:
-        """What the room adds to a mono send [T]: [2, T] float32."""
+        """The reverberation of a mono send [T]: [2, T] float32."""
         spectrum = scipy.fft.rfft(sends, self._size)
         wet: np.ndarray = scipy.fft.irfft(spectrum * self._response, self._size, axis=1)[:, : self._n_samples]
         return wet

@@ -91,7 +91,7 @@ def _string_bars(
 
 
 def _entry(singing: SingingStyle, metre: Metre, rng: Rng) -> float:
-    """Where the phrase begins: on its first beat, before it or after it."""
+    """Start of the phrase: on its first beat, before it or after it."""
     draw = rng.unit()
     step = 1 / metre.steps if metre.compound else 0.5
     if draw < singing.pickup:
@@ -121,13 +121,13 @@ def _anticipate(onsets: list[float], singing: SingingStyle, metre: Metre, rng: R
     """Shift notes on beats to the eighth (or sixteenth) before, as pop singers do (Temperley 1999)."""
     shift = 1 / metre.steps if metre.compound else rng.pick((0.5, 0.5, 0.25) if singing.sixteenths > 0.5 else (0.5,))
     chance = singing.syncopation * (0.3 if metre.compound else 1.0)
-    moved: list[float] = []
+    shifted: list[float] = []
     for onset in onsets:
         early = onset - shift
         on_beat = abs(onset - round(onset)) < 1e-6
-        free = not moved or moved[-1] < early - 0.2
-        moved.append(early if on_beat and free and onset > 0 and rng.chance(chance) else onset)
-    return moved
+        free = not shifted or shifted[-1] < early - 0.2
+        shifted.append(early if on_beat and free and onset > 0 and rng.chance(chance) else onset)
+    return shifted
 
 
 def _lengths(

@@ -137,7 +137,7 @@ def _articulate(
     lines: tuple[_Line, ...], frames: _Frames, loudness: np.ndarray, habits: Habits, spec: VoiceSpec,
     n_control: int, rng: np.random.Generator,
 ) -> tuple[_Track, np.ndarray]:  # fmt: skip
-    """Where the voice stands in the bank over time, and its level in dB on the control grid."""
+    """Position in the filter bank over time, and level in dB on the control grid."""
     times: list[float] = []
     places: list[float] = []
     level = np.full(n_control, _SILENT_DB)

@@ -84,7 +84,7 @@ class ShardWriter:
         said["set_aside"] = json.dumps(dict(sorted((skipped or {}).items())))
         self.schema = pa.schema(fields, metadata=said)
         self._buffer = io.BytesIO()
-        # Features are noise to a compressor; codes are not.
+        # Features hardly compress; codes do.
         packed = {name: "NONE" if name.split(".")[0] == "vocal" else "ZSTD" for name, _ in fields}
         options: dict[str, Any] = {"compression": packed, "use_dictionary": False, "write_statistics": False}
         # Lists are named by their items there.

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Style:
-    """What makes a style; every mapping is a table of weights.
+    """Parameters of a musical style; every mapping is a table of weights.
 
     Attributes:
         name: the word of `Score.style`.
