@@ -1,4 +1,4 @@
-"""Sound files to write: every error of the disk is seen, and the same sound is the same file.
+"""Audio file encoding: reproducible bytes, and no disk error lost.
 
 libsndfile ignores what fails while its encoders are closed, and puts the time and random numbers into some formats.
 """
@@ -77,13 +77,13 @@ class SoundWriter:
         if block.dtype.kind == "f":
             if not np.isfinite(block).all():
                 raise InputError(f"Cannot write {self._path}: the sound has samples that are not numbers.")
-            # Encoders end the process at what is far too loud.
+            # Encoders abort the process on samples far above full scale.
             block = block if self._file.subtype in _FLOATS else np.clip(block, -1.0, 1.0)
         self._file.write(block)
 
 
 class _CheckedFile(io.RawIOBase):
-    """A file that remembers its first error, since those that happen inside of libsndfile get lost."""
+    """A file that keeps its first error, since errors inside libsndfile get lost."""
 
     def __init__(self, path: Path) -> None:
         self.error: OSError | None = None
@@ -130,7 +130,7 @@ def _open(path: Path) -> io.FileIO:
 
 
 def _make_repeatable(path: Path, kind: str, subtype: str | None) -> None:
-    """Take the time out of a file of floats, and the random serial number out of an Ogg file."""
+    """Remove the time stamp from a float file, and the random serial number from an Ogg file."""
     if kind == "OGG":
         _set_serial(path)
     elif kind in ("WAV", "WAVEX", "AIFF", "RF64") and subtype in _FLOATS:

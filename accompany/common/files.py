@@ -1,4 +1,4 @@
-"""Files that appear under their names only when complete, and checksums of files."""
+"""Atomic file writes, and checksums of files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PART = ".part"
-"""How the name of a file or folder ends that is still being written; it begins with a dot."""
+"""Suffix of unfinished files and folders, whose names begin with a dot."""
 _OURS = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part")  # machine, process
 _OLD = re.compile(r"\.[0-9a-f]{32}\.part")  # of releases that did not say whose it was
 _OLD_S = 86_400
@@ -230,7 +230,7 @@ def sha256(path: Path) -> str:
 
 
 def _named_by_user(path: Path) -> tuple[Path, Path]:
-    """Where a path leads, and a new file beside that, with a sentence for what a user may have named."""
+    """The target of a path and a new file beside it, with a sentence for bad names from users."""
     try:
         target = checked_target(path)
         return target, _beside(target)

@@ -13,7 +13,7 @@ import numpy as np
 
 from accompany import audio
 from accompany.common.config import read_json
-from accompany.data.prepare.sources import Song, find_songs
+from accompany.data.prepare.sources import SongFiles, find_songs
 from accompany.errors import InputError
 from accompany.evaluation.metrics import Signal
 
@@ -90,8 +90,8 @@ def load_clips(
     return clips
 
 
-def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[Song]:
-    found: list[Song] = []
+def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[SongFiles]:
+    found: list[SongFiles] = []
     for folder in folders:
         root = Path(folder)
         if not root.is_dir():
@@ -107,7 +107,7 @@ def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[Song]:
     return found
 
 
-def _load_clip(song: Song, sample_rate: int, seconds: float, min_sung: float) -> Clip | None:
+def _load_clip(song: SongFiles, sample_rate: int, seconds: float, min_sung: float) -> Clip | None:
     vocal, truth = _sum(song.vocals, sample_rate), _sum(song.others, sample_rate)
     n = round(seconds * sample_rate)
     start, sung = most_sung_stretch(vocal, sample_rate, n)
@@ -144,7 +144,7 @@ def _load_clip(song: Song, sample_rate: int, seconds: float, min_sung: float) ->
     )
 
 
-def _facts(song: Song) -> dict[str, Any]:
+def _facts(song: SongFiles) -> dict[str, Any]:
     """What the files beside a song say of it: `song.json`, and `song.txt` as its prompt where that has none."""
     facts: dict[str, Any] = {}
     for path in song.sidecars:

@@ -27,7 +27,7 @@ from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_load
 from accompany.errors import InputError
 from accompany.music.tracking import beat_candidates
 from accompany.stages.batch import Batch
-from accompany.stages.grids import N_FEATURES, GridJudge, grid_features
+from accompany.stages.grids import N_FEATURES, GridReranker, grid_features
 from accompany.stages.listener import BEATS_PER_FRAME, Listener
 from accompany.training.encoders.loop import LoopConfig, fingerprint, run_loop
 from accompany.training.stages.analysis_scores import f_measure, true_beats_s
@@ -106,7 +106,7 @@ def train_grids(config: GridTrainingConfig) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     training = _collect(listener, config, out / "crops.npz")
     torch.manual_seed(config.seed)
-    judge = GridJudge(config.width)
+    judge = GridReranker(config.width)
     _fit(judge, training, config)
     validation = _as_tensors([*_validation_crops(listener, config)])
     if len(validation.f):
@@ -118,14 +118,14 @@ def train_grids(config: GridTrainingConfig) -> Path:
 
 
 @torch.inference_mode()
-def chosen_f(judge: GridJudge, crops: _Crops) -> float:
+def chosen_f(judge: GridReranker, crops: _Crops) -> float:
     """Mean F of the candidates that the judge chooses."""
     judge.eval()
     best = judge(crops.features).masked_fill(crops.f < 0, -torch.inf).argmax(dim=1, keepdim=True)
     return float(crops.f.gather(1, best).mean())
 
 
-def _fit(judge: GridJudge, crops: _Crops, config: GridTrainingConfig) -> None:
+def _fit(judge: GridReranker, crops: _Crops, config: GridTrainingConfig) -> None:
     """Train in place; the crops of a step depend on its number alone."""
     judge.normalise(crops.features[crops.f >= 0])
     size = min(config.batch_size, len(crops.f))
