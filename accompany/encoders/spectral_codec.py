@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from accompany.audio import frame_count
 from accompany.encoders.codec import Codec
 from accompany.encoders.spectral_analysis import AnalysisConfig, Encoder, features
-from accompany.encoders.spectral_synthesis import Decoder, SynthesisConfig
+from accompany.encoders.spectral_synthesis import Decoder, Overlap, SynthesisConfig
 from accompany.errors import InputError
 from accompany.weights import CONFIG_NAME, PathLike, load_module, resolve_folder
 
@@ -204,14 +204,14 @@ class SpectralCodec(nn.Module):
             trunk, outlines = decoder.trunk(latents), decoder.outlines(latents)
             per_code, inside = decoder.noise.frames, slice(first - begin, last - begin)
             noise = decoder.noise.spectra(trunk, outlines[0])[:, inside.start * per_code : inside.stop * per_code]
-            sounds = [(decoder.noise, noise)]
-            for index, band in enumerate(decoder.tones):
+            sounds: list[tuple[Overlap, Tensor]] = [(decoder.noise.overlap, noise)]
+            for index, band in enumerate(decoder.bands):
                 controls = band.controls(trunk[:, inside], outlines[1 + index][:, inside])
                 spectra, phases[index] = band.spectra(controls, phases[index])
-                sounds.append((band, spectra))
-            for band, spectra in sounds:
-                samples = band.overlap(spectra)
-                at = margin + first * self.hop - band.overlap.before
+                sounds.append((band.overlap, spectra))
+            for overlap, spectra in sounds:
+                samples = overlap(spectra)
+                at = margin + first * self.hop - overlap.before
                 made[:, at : at + samples.shape[-1]] += samples
         outside = margin + decoder.edge * self.hop
         mid, side = made[:, outside : made.shape[-1] - outside].chunk(2)
@@ -232,11 +232,12 @@ class SpectralCodec(nn.Module):
             raise InputError(f"Codes must lie in 0 to {self.codebook_size - 1}.")
 
 
-def load_codec(
-    path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None
-) -> Codec | SpectralCodec:
+AnyCodec = Codec | SpectralCodec
+
+
+def load_codec(path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None) -> AnyCodec:
     """A codec of either kind, by its config: spectral, or any EnCodec. InputError as `from_pretrained` raises it."""
-    kind = SpectralCodec if _is_spectral(Path(path_or_id)) else Codec
+    kind: type[AnyCodec] = SpectralCodec if _is_spectral(Path(path_or_id)) else Codec
     return kind.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
 
 

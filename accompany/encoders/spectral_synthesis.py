@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -208,12 +209,17 @@ class Decoder(nn.Module):
         self.blocks = nn.Sequential(*(ConvNeXtBlock(config.width) for _ in range(config.blocks)))
         self.tones = nn.ModuleList(ToneBand(band, config.width, hop) for band in config.tones)
         self.noise = NoiseBand(config, hop)
-        self.sizes = [self.noise.frames * self.noise.n_bins, *(band.n_bins for band in self.tones)]
+        self.sizes = [self.noise.frames * self.noise.n_bins, *(band.n_bins for band in self.bands)]
         """Log magnitudes of a frame, of the noise and of each band of tones."""
         self.outline = nn.Conv1d(latent, sum(self.sizes), 3, padding=1)
         self.reach = self._FIRST_REACH + config.blocks * ConvNeXtBlock.REACH + self.noise.reach
         self.edge = -(-config.longest_window // (2 * hop))
         """Frames before and after a stretch whose windows reach into it."""
+
+    @property
+    def bands(self) -> list[ToneBand]:
+        """The bands of tones."""
+        return cast(list[ToneBand], list(self.tones))
 
     def trunk(self, latents: Tensor) -> Tensor:
         """[B, A, D] of latents [B, latent, A]."""
@@ -227,15 +233,16 @@ class Decoder(nn.Module):
 
     def start(self, n_items: int, *, random: bool = False) -> list[Tensor]:
         """Phases of every band of tones before the first frame."""
-        return [band.start(n_items, random=random) for band in self.tones]
+        return [band.start(n_items, random=random) for band in self.bands]
 
     def sound(self, noise: Tensor, tones: list[Tensor], n_frames: int) -> Tensor:
         """Left and right [B, 2, n_frames * hop] of spectra that begin `edge` frames before and end as far after."""
         n_samples, before = n_frames * self.hop, self.edge * self.hop
         total = noise.new_zeros((), dtype=torch.float32)
-        for band, spectra in zip([self.noise, *self.tones], [noise, *tones], strict=True):
-            begin = before + band.overlap.before
-            total = total + band.overlap(spectra)[:, begin : begin + n_samples]
+        overlaps = [self.noise.overlap, *(band.overlap for band in self.bands)]
+        for overlap, spectra in zip(overlaps, [noise, *tones], strict=True):
+            begin = before + overlap.before
+            total = total + overlap(spectra)[:, begin : begin + n_samples]
         mid, side = total.chunk(2)
         return torch.stack([mid + side, mid - side], dim=1)
 
@@ -243,8 +250,8 @@ class Decoder(nn.Module):
         """Sound [B, 2, A * hop] of whole latents, and the controls of each band of tones without the edges."""
         padded = F.pad(latents, (self.edge, self.edge), mode="replicate")
         trunk, outlines = self.trunk(padded), self.outlines(padded)
-        controls = [band.controls(trunk, outline) for band, outline in zip(self.tones, outlines[1:], strict=True)]
+        controls = [band.controls(trunk, outline) for band, outline in zip(self.bands, outlines[1:], strict=True)]
         phases = self.start(len(latents), random=random_phases)
-        tones = [band.spectra(given, start)[0] for band, given, start in zip(self.tones, controls, phases, strict=True)]
+        tones = [band.spectra(given, start)[0] for band, given, start in zip(self.bands, controls, phases, strict=True)]
         inside = [tuple(value[:, self.edge : -self.edge] for value in given) for given in controls]
         return self.sound(self.noise.spectra(trunk, outlines[0]), tones, latents.shape[-1]), inside

@@ -157,7 +157,7 @@ class CodesTraining(nn.Module):
         self._codec = [codec]  # not a submodule: the decoder has no part in this
         self.encoder = codec.encoder
         self._n_shown = shape.analysis.n_features
-        n_tones = sum(band.n_bins for band in codec.decoder.tones)
+        n_tones = sum(band.n_bins for band in codec.decoder.bands)
         self.predictor = FeaturePredictor(shape.latent, self._n_shown + n_tones)
         self.quantizer = ResidualVQ(
             dim=shape.latent,
@@ -180,7 +180,7 @@ class CodesTraining(nn.Module):
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             batch = self._batch(number)
             shown = self._codec[0].features(batch, 0, config.codes.frames)
-            tones = [true_tones(band, batch) for band in self._codec[0].decoder.tones]
+            tones = [true_tones(band, batch) for band in self._codec[0].decoder.bands]
         passed, commitment = self._quantize(self.encoder(shown).float())
         predicted = self.predictor(passed).float()
         errors = self._errors(predicted[:, : self._n_shown], shown)
@@ -236,14 +236,11 @@ class CodesTraining(nn.Module):
         axes = torch.linalg.eigh(covariance)[1].flip(1)[:, : self._config.model.latent]
         encoder, predictor = self.encoder, self.predictor
         for layer in (encoder.leave, predictor.leave):
-            layer.weight.zero_()
-            layer.bias.zero_()
-        encoder.project.weight.copy_(axes.T[:, :, None])
-        encoder.project.bias.copy_(-axes.T @ middle)
-        predictor.project.weight.zero_()
-        predictor.project.bias.zero_()
-        predictor.project.weight[: self._n_shown, :, 0] = axes
-        predictor.project.bias[: self._n_shown] = middle
+            layer.load_state_dict({name: torch.zeros_like(value) for name, value in layer.state_dict().items()})
+        encoder.project.load_state_dict({"weight": axes.T[:, :, None], "bias": -axes.T @ middle})
+        n_others = len(predictor.project.weight) - self._n_shown
+        back = {"weight": F.pad(axes, (0, 0, 0, n_others))[:, :, None], "bias": F.pad(middle, (0, n_others))}
+        predictor.project.load_state_dict(back)
         self.quantizer(((shown - middle) @ axes)[None])
 
     def _errors(self, predicted: Tensor, shown: Tensor) -> list[Tensor]:
@@ -276,7 +273,7 @@ class DecoderTraining(nn.Module):
         with torch.autocast("cpu", enabled=False):
             loss, figures = self.loss(*one_view(decoded.float(), truth, generator))
             fading = max(0.0, 1 - 2 * number / config.decoder.loop.steps)
-            for band, given in zip(self.decoder.tones, controls, strict=True):
+            for band, given in zip(self.decoder.bands, controls, strict=True):
                 deviation, magnitude = tone_terms(band, given, truth)
                 loss = loss + weights.deviation * deviation + fading * weights.magnitude * magnitude
                 figures[f"deviation_{band.config.window}"] = float(deviation.detach())
@@ -291,7 +288,7 @@ class DecoderTraining(nn.Module):
         for index in range(-(-self._config.start_frames // (phase.batch_size * phase.frames))):
             truth = self._crops.batch(phase.batch_size, self._config.seed, 2, index, 1)
             given = F.unfold(self.latents(truth, index)[:, :, None], (1, 3), padding=(0, 1)).transpose(1, 2)
-            wanted = [log_magnitudes(band, truth).flatten(2) for band in decoder.tones]
+            wanted = [log_magnitudes(band, truth).flatten(2) for band in decoder.bands]
             noise = log_magnitudes(decoder.noise, truth) - _NOISE_BELOW
             wanted.insert(0, noise.reshape(*given.shape[:2], -1))
             # At either end of a crop windows reach into nothing.
@@ -302,8 +299,8 @@ class DecoderTraining(nn.Module):
             products = [a + b for a, b in zip(products, found, strict=True)] if products else found
         ridge = _RIDGE * products[0].diagonal().mean() * torch.eye(len(products[0]))
         solved = torch.linalg.solve(products[0] + ridge, products[1])
-        decoder.outline.weight.copy_(solved[:-1].T.reshape(decoder.outline.weight.shape))
-        decoder.outline.bias.copy_(solved[-1])
+        weight = solved[:-1].T.reshape(decoder.outline.weight.shape)
+        decoder.outline.load_state_dict({"weight": weight, "bias": solved[-1]})
         self.average.load_state_dict(decoder.state_dict())
 
     @torch.no_grad()

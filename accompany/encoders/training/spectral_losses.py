@@ -89,13 +89,13 @@ class SpectralLoss(nn.Module):
         if window in self.mels:
             bank = getattr(self, f"bank_{window}")
             mels = [torch.log((bank @ magnitudes).clamp_min(_MEL_FLOOR)) for magnitudes in (made, true)]
-            found["log_mel"] = F.l1_loss(*mels) / len(self.mels)
+            found["log_mel"] = F.l1_loss(mels[0], mels[1]) / len(self.mels)
         if window in self.config.linear:
             error, size = ((value).flatten(1).norm(dim=1) for value in (made - true, true))
             share = 1 / len(self.config.linear)
             found["convergence"] = share * (error / (size + _QUIET * size.mean() + 1e-3)).mean()
             logs = [torch.log(magnitudes.clamp_min(_LINEAR_FLOOR)) for magnitudes in (made, true)]
-            found["log_linear"] = share * F.l1_loss(*logs)
+            found["log_linear"] = share * F.l1_loss(logs[0], logs[1])
         return found
 
     def _magnitudes(self, samples: Tensor, window: int) -> Tensor:
