@@ -188,20 +188,18 @@ def _write_songs(root: Path, n_songs: int) -> None:
         soundfile.write(stems.parent / "accompaniment.flac", sum(sounds.values()), RATE)
 
 
-def _training(root: Path, steps: int) -> Path:
+def _training(root: Path, steps: int, *, adversarial: bool = False) -> Path:
     from accompany.encoders.training.loop import LoopConfig
-    from accompany.encoders.training.spectral_codec import (
-        PhaseConfig,
-        SpectralCodecTrainingConfig,
-        train_spectral_codec,
-    )
+    from accompany.encoders.training.spectral_codec import train_spectral_codec
+    from accompany.encoders.training.spectral_config import AdversarialConfig, PhaseConfig, SpectralCodecTrainingConfig
     from accompany.encoders.training.spectral_losses import SpectralLossConfig
 
     losses = SpectralLossConfig([[256, 64, 16], [512, 128, 20]], [512, 1024])
-    phases = [PhaseConfig(2, 16, LoopConfig(steps=n, save_every=1, bf16=False)) for n in (3, steps)]
+    phases = [PhaseConfig(2, 16, LoopConfig(steps=n, save_every=1, bf16=False)) for n in (3, steps, 2)]
+    judges = AdversarialConfig(adversarial, phases[2], [128], [3], 2)
     config = SpectralCodecTrainingConfig(
         [str(root / "songs")], str(root / "run"), SMALL, losses, held_out=1, codes=phases[0], decoder=phases[1],
-        start_frames=400,
+        start_frames=400, adversarial=judges,
     )  # fmt: skip
     return train_spectral_codec(config)
 
@@ -223,6 +221,23 @@ def test_training_starts_linear_goes_on_and_exports(tmp_path: Path) -> None:
     second = load_codec(_training(tmp_path, 3))
     assert torch.equal(second.codebook_vectors, first.codebook_vectors)
     assert not torch.equal(second.decoder.enter.weight, first.decoder.enter.weight)
+    third = load_codec(_training(tmp_path, 3, adversarial=True))
+    assert not torch.equal(third.decoder.enter.weight, second.decoder.enter.weight)
+
+
+def test_discriminators_and_decoder_learn_apart() -> None:
+    from accompany.encoders.training.discriminators import Discriminators
+
+    torch.manual_seed(0)
+    judges = Discriminators([64], [3], 2)
+    made, truth = _noise(2, 600, 1)[:, 0].requires_grad_(), _noise(2, 601, 1)[:, 0, :600]
+    learn, fool, apart = judges.losses(made, truth)
+    (fool + apart).backward(retain_graph=True)
+    assert made.grad is not None and made.grad.abs().max() > 0
+    assert all(value.grad is None for value in judges.parameters())
+    made.grad = None
+    learn.backward()
+    assert made.grad is None and all(value.grad is not None for value in judges.parameters())
 
 
 def test_packed_stems_sum_to_the_mix_and_crops_follow_their_seed(tmp_path: Path) -> None:
