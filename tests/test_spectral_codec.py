@@ -59,6 +59,18 @@ def test_pieces_are_coded_and_decoded_as_the_whole(codec: SpectralCodec, n_sampl
     assert torch.allclose(codec.decode(codes, n_samples, chunk_s=chunk_s), whole, atol=1e-3)
 
 
+@pytest.mark.parametrize("sizes", [[1] * 60, [7, 0, 40, 13], [60], [59, 1]])
+def test_a_stream_gives_the_sound_of_the_whole_as_it_goes(codec: SpectralCodec, sizes: list[int]) -> None:
+    codes = codec.encode(_noise(2, 60 * HOP))
+    stream = codec.stream(2)
+    sounds = [stream.feed(part) for part in codes.split(sizes, dim=-1)]
+    lag = 60 * HOP - sum(sound.shape[-1] for sound in sounds)
+    assert 0 < lag <= (codec.decoder.reach + 2 * codec.decoder.edge) * HOP
+    sound = torch.cat([*sounds, stream.finish()], dim=-1)
+    assert sound.shape == (2, 2, 60 * HOP) and torch.allclose(sound, codec.decode(codes), atol=1e-3)
+    assert codec.stream(2).finish().shape == (2, 2, 0)
+
+
 def test_decoding_is_level_from_the_first_sample_to_the_last(codec: SpectralCodec) -> None:
     sound = codec.decode(torch.tensor([3, 5, 7])[None, :, None].expand(8, -1, 60))
     first, middle, last = (sound[..., at : at + 4 * HOP].std() for at in (0, 28 * HOP, 56 * HOP))
@@ -254,5 +266,10 @@ def test_packed_stems_sum_to_the_mix_and_crops_follow_their_seed(tmp_path: Path)
     assert torch.equal(batch, crops.batch(4, 0, 1)) and not torch.equal(batch, crops.batch(4, 0, 2))
     spectrum = torch.fft.rfft(batch[:, 0])
     assert (spectrum.abs().argmax(-1) == 16).all() and 0.1 < float(batch.abs().max()) <= 0.91
+    shares = {"bass": 1.0, "mix": 1.0}
+    varied = StemCrops(songs, tmp_path / "packed", shares, sample_rate=RATE, n_samples=1600, varied=1.0).batch(40, 0)
+    assert varied.shape == (40, 2, 1600)
+    tones = torch.fft.rfft(varied[:, 0], n=16_000)[:, :400].abs().argmax(-1) / 2  # Hz
+    assert 74 < tones[tones < 100].min() < 78 and 82 < tones[tones < 100].max() < 86
     with pytest.raises(ValueError, match="longer than a crop"):
         StemCrops(songs, tmp_path / "packed", {"bass": 1.0}, sample_rate=RATE, n_samples=3 * RATE)

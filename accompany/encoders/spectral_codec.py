@@ -59,7 +59,7 @@ class SpectralCodec(nn.Module):
     """Stereo sound as residual codes [B, K, A] and back, in the manner of `accompany.encoders.codec.Codec`.
 
     Phases of tones run on from the first frame of what is decoded, so codes decoded from a later frame on give other
-    phases than the same codes in the whole, and the same sound to the ear.
+    phases than the same codes in the whole, and the same sound to the ear; `stream` goes on where it stopped.
     """
 
     codebook_vectors: Tensor
@@ -168,8 +168,14 @@ class SpectralCodec(nn.Module):
         wanted = codes.shape[-1] * self.hop if n_samples is None else n_samples
         if codes.shape[-1] == 0:
             return torch.zeros(len(codes), 2, wanted, device=codes.device)
-        audio = self._synthesise(codes, chunk_s)
+        stream = self.stream(len(codes))
+        sounds = [stream.feed(codes[..., first:last]) for first, last in self._pieces(codes.shape[-1], chunk_s)]
+        audio = torch.cat([*sounds, stream.finish()], dim=-1)
         return F.pad(audio, (0, max(wanted - audio.shape[-1], 0)))[..., :wanted]
+
+    def stream(self, n_items: int = 1) -> SpectralStream:
+        """A decoder that is fed codes as they come and gives the very sound of decoding them at once."""
+        return SpectralStream(self, n_items)
 
     def features(self, audio: Tensor, first: int, count: int) -> Tensor:
         """What the encoder is shown of audio [B, 2, T] from frame `first` on: [B, F, count]."""
@@ -189,34 +195,6 @@ class SpectralCodec(nn.Module):
         vectors = [F.embedding(codes[:, index], self.codebook_vectors[index]) for index in range(codes.shape[1])]
         return torch.stack(vectors).sum(0).transpose(1, 2)
 
-    def _synthesise(self, codes: Tensor, chunk_s: float) -> Tensor:
-        """Piece by piece, phases handed on; [B, 2, A * hop]."""
-        decoder, n_items = self.decoder, len(codes)
-        # The windows of the frames at either end are filled by repeating those frames.
-        ends = (codes[..., :1], codes, codes[..., -1:])
-        codes = torch.cat([ends[0].expand(-1, -1, decoder.edge), codes, ends[2].expand(-1, -1, decoder.edge)], dim=-1)
-        n_frames, margin = codes.shape[-1], self.config.synthesis.longest_window
-        made = torch.zeros(2 * n_items, n_frames * self.hop + 2 * margin, device=codes.device)
-        phases = decoder.start(n_items)
-        for first, last in self._pieces(n_frames, chunk_s):
-            begin, end = max(first - decoder.reach, 0), min(last + decoder.reach, n_frames)
-            latents = self.dequantize(codes[..., begin:end])
-            trunk, outlines = decoder.trunk(latents), decoder.outlines(latents)
-            per_code, inside = decoder.noise.frames, slice(first - begin, last - begin)
-            noise = decoder.noise.spectra(trunk, outlines[0])[:, inside.start * per_code : inside.stop * per_code]
-            sounds: list[tuple[Overlap, Tensor]] = [(decoder.noise.overlap, noise)]
-            for index, band in enumerate(decoder.bands):
-                controls = band.controls(trunk[:, inside], outlines[1 + index][:, inside])
-                spectra, phases[index] = band.spectra(controls, phases[index])
-                sounds.append((band.overlap, spectra))
-            for overlap, spectra in sounds:
-                samples = overlap(spectra)
-                at = margin + first * self.hop - overlap.before
-                made[:, at : at + samples.shape[-1]] += samples
-        outside = margin + decoder.edge * self.hop
-        mid, side = made[:, outside : made.shape[-1] - outside].chunk(2)
-        return torch.stack([mid + side, mid - side], dim=1)
-
     def _pieces(self, n_frames: int, chunk_s: float) -> Iterator[tuple[int, int]]:
         size = max(1, round(chunk_s * self.frame_rate))
         return ((first, min(first + size, n_frames)) for first in range(0, n_frames, size))
@@ -230,6 +208,76 @@ class SpectralCodec(nn.Module):
             raise InputError(f"The codec decodes {self._used} streams of codes, not {codes.shape[1]}.")
         if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size):
             raise InputError(f"Codes must lie in 0 to {self.codebook_size - 1}.")
+
+
+class SpectralStream:
+    """Decoding that goes on: phases, and the sound to which later frames still add, are kept from piece to piece."""
+
+    def __init__(self, codec: SpectralCodec, n_items: int) -> None:
+        self._codec, self._decoder, self._hop = codec, codec.decoder, codec.hop
+        self._phases = codec.decoder.start(n_items)
+        device = codec.codebook_vectors.device
+        self._codes = torch.zeros(n_items, 0, 0, dtype=torch.long, device=device)
+        # Frames are counted with the repetitions of the first code that fill the windows of the first frames.
+        self._first = self._made = 0
+        self._begin = -codec.config.synthesis.longest_window
+        self._sum = torch.zeros(2 * n_items, 0, device=device)
+
+    @torch.no_grad()
+    def feed(self, codes: Tensor) -> Tensor:
+        """The sound [B, 2, t] that is settled by the next codes [B, K, a]; it lags by what the network looks ahead."""
+        codes = codes.to(self._sum.device)
+        if self._codes.shape[-1] == 0 and codes.shape[-1]:
+            edge = codes[..., :1].expand(-1, -1, self._decoder.edge)
+            self._codes = torch.cat([edge, codes], dim=-1)
+        elif codes.shape[-1]:
+            self._codes = torch.cat([self._codes, codes], dim=-1)
+        known = self._first + self._codes.shape[-1]
+        self._make(known - self._decoder.reach)
+        return self._take(max(self._made * self._hop - self._decoder.before, self._begin))
+
+    @torch.no_grad()
+    def finish(self) -> Tensor:
+        """The rest of the sound."""
+        if self._codes.shape[-1] == 0:
+            return torch.zeros(len(self._sum) // 2, 2, 0, device=self._sum.device)
+        n_frames = self._first + self._codes.shape[-1]
+        edge = self._codes[..., -1:].expand(-1, -1, self._decoder.edge)
+        self._codes = torch.cat([self._codes, edge], dim=-1)
+        self._make(n_frames + self._decoder.edge)
+        return self._take(n_frames * self._hop)
+
+    def _make(self, last: int) -> None:
+        """Synthesise the frames up to `last`."""
+        if last <= self._made:
+            return
+        decoder, begin = self._decoder, max(self._made - self._decoder.reach, self._first)
+        latents = self._codec.dequantize(self._codes[..., begin - self._first :][..., : last + decoder.reach - begin])
+        trunk, outlines = decoder.trunk(latents), decoder.outlines(latents)
+        per_code, inside = decoder.noise.frames, slice(self._made - begin, last - begin)
+        noise = decoder.noise.spectra(trunk, outlines[0])[:, inside.start * per_code : inside.stop * per_code]
+        self._add(decoder.noise.overlap, noise)
+        for index, band in enumerate(decoder.bands):
+            controls = band.controls(trunk[:, inside], outlines[1 + index][:, inside])
+            spectra, self._phases[index] = band.spectra(controls, self._phases[index])
+            self._add(band.overlap, spectra)
+        self._made = last
+        self._codes = self._codes[..., max(last - decoder.reach - self._first, 0) :]
+        self._first = max(last - decoder.reach, self._first)
+
+    def _add(self, overlap: Overlap, spectra: Tensor) -> None:
+        samples = overlap(spectra)
+        at = self._made * self._hop - overlap.before - self._begin
+        self._sum = F.pad(self._sum, (0, max(at + samples.shape[-1] - self._sum.shape[-1], 0)))
+        self._sum[:, at : at + samples.shape[-1]] += samples
+
+    def _take(self, until: int) -> Tensor:
+        """Left and right up to the sample `until`, without what lies before the first code."""
+        outside = min(max(self._decoder.edge * self._hop - self._begin, 0), until - self._begin)
+        taken, self._sum = self._sum[:, outside : until - self._begin], self._sum[:, until - self._begin :]
+        self._begin = until
+        mid, side = taken.chunk(2)
+        return torch.stack([mid + side, mid - side], dim=1)
 
 
 AnyCodec = Codec | SpectralCodec

@@ -221,6 +221,11 @@ class Decoder(nn.Module):
         """The bands of tones."""
         return cast(list[ToneBand], list(self.tones))
 
+    @property
+    def before(self) -> int:
+        """Samples before its own hop that any frame reaches."""
+        return max([self.noise.overlap.before, *(band.overlap.before for band in self.bands)])
+
     def trunk(self, latents: Tensor) -> Tensor:
         """[B, A, D] of latents [B, latent, A]."""
         entered = self.norm(self.enter(latents).transpose(1, 2)).transpose(1, 2)

@@ -37,7 +37,8 @@ _FLOOR = 1e-5
 _WINDOW = 4096
 _FIRST_HZ, _OCTAVES = 200.0, 6
 _SILENT = 1e-4
-_NARROWEST_DB = -60.0
+_NARROWEST_DB = -30.0
+"""A side below this cannot be told from none."""
 _SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 
 
@@ -192,7 +193,7 @@ def contrast_shortfall(truth: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def width_db(samples: np.ndarray) -> float:
-    """Level of the side over that of the mid in dB, at least -60; samples: [2, T]."""
+    """Level of the side over that of the mid in dB, at least -30; samples: [2, T]."""
     mid, side = samples.mean(axis=0), 0.5 * (samples[0] - samples[1])
     ratio = np.sqrt(np.mean(np.square(side)) / max(float(np.mean(np.square(mid))), 1e-12))
     return float(max(20 * np.log10(max(float(ratio), 1e-9)), _NARROWEST_DB))

@@ -76,6 +76,7 @@ def _crops(songs: list[Path], config: SpectralCodecTrainingConfig, phase: PhaseC
             config.shares,
             sample_rate=config.model.sample_rate,
             n_samples=phase.frames * config.model.hop,
+            varied=config.varied,
         )
     except ValueError as error:
         raise InputError(f"The songs cannot be trained on: {error}.") from error

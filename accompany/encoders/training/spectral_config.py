@@ -48,6 +48,7 @@ class SpectralCodecTrainingConfig:
         songs: folders of song folders (`accompany synth`), with stems.
         out: the run folder: packed samples, checkpoints, and the result in `export`.
         shares: how often mixes, drums, bass and other are drawn.
+        varied: share of the crops whose speed is changed, and of the mixes that take their stems from several songs.
         held_out: songs that are never trained on.
         full_depth_share: share of the steps with all codebooks; the others use a random number of the first.
         start_frames: frames whose principal components and k-means encoder and codebooks start from.
@@ -61,6 +62,7 @@ class SpectralCodecTrainingConfig:
     model: SpectralCodecConfig = field(default_factory=SpectralCodecConfig)
     losses: SpectralLossConfig = field(default_factory=SpectralLossConfig)
     shares: dict[str, float] = field(default_factory=lambda: {"mix": 0.4, "drums": 0.2, "bass": 0.12, "other": 0.28})
+    varied: float = 0.0
     held_out: int = 16
     codes: PhaseConfig = field(default_factory=lambda: PhaseConfig(16, 60, LoopConfig(steps=6000)))
     decoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(6, 40, LoopConfig(steps=20_000)))
