@@ -126,6 +126,11 @@ class ToneBand(nn.Module):
         # Phases count from the middle of the window, where those of a tone's bins are equal.
         self.register_buffer("signs", (1 - 2 * (bins % 2)).float(), persistent=False)
 
+    @property
+    def frequencies(self) -> Tensor:
+        """Centres [K] of the bins, in cycles a sample."""
+        return torch.arange(self.config.first_bin, self.config.end_bin) / self.config.window
+
     def start(self, n_items: int, *, random: bool = False) -> Tensor:
         """Phases [B, K] before the first frame: always the same ones, or random."""
         if random:
@@ -179,6 +184,11 @@ class NoiseBand(nn.Module):
             self.leave.weight[: self.n_bins] *= 0.2
         self.overlap = Overlap(config.noise_window, hop // self.frames)
         self.reach = -(-config.noise_blocks * ConvNeXtBlock.REACH // self.frames)
+
+    @property
+    def frequencies(self) -> Tensor:
+        """Centres [K] of the bins, in cycles a sample."""
+        return torch.arange(self.n_bins) / self.overlap.size
 
     def spectra(self, trunk: Tensor, outline: Tensor) -> Tensor:
         """Spectra [2B, frames * A, window / 2 + 1], mid items then side items.

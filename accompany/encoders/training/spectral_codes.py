@@ -13,8 +13,8 @@ from accompany.encoders.training.spectral_losses import FeaturePredictor, true_t
 from accompany.encoders.training.stem_crops import StemCrops
 
 _SIDE_WEIGHT, _DEVIATION_WEIGHT = 0.5, 0.4
-_EVERYWHERE = 0.3
-"""What a bin of the long window counts where it is quiet; loud ones count more, as their magnitude's square root."""
+_EVERYWHERE_LOW, _EVERYWHERE_MEL = 0.3, 0.6
+"""What a bin of the long window and a mel band count where they are quiet; loud ones count more."""
 
 
 class CodesTraining(nn.Module):
@@ -117,7 +117,15 @@ class CodesTraining(nn.Module):
     def _errors(self, predicted: Tensor, shown: Tensor) -> list[Tensor]:
         sizes = [size for size, _ in self._groups]
         errors = (predicted - shown).abs().split(sizes, dim=1)
-        low = shown.split(sizes, dim=1)[-2]
-        loudness = (LOG_SPREAD / 2 * low).exp()
-        weights = _EVERYWHERE + (1 - _EVERYWHERE) * loudness / loudness.mean((1, 2), keepdim=True).clamp_min(1e-6)
-        return [*(error.mean() for error in errors[:-2]), (weights * errors[-2]).mean(), errors[-1].mean()]
+        floors = [*([_EVERYWHERE_MEL] * (len(sizes) - 2)), _EVERYWHERE_LOW]
+        loud = [
+            (_loudness_weights(values, floor) * error).mean()
+            for values, error, floor in zip(shown.split(sizes, dim=1), errors, floors, strict=False)
+        ]
+        return [*loud, errors[-1].mean()]
+
+
+def _loudness_weights(logs: Tensor, floor: float) -> Tensor:
+    """Of scaled log magnitudes [B, F, A]: `floor` where it is quiet, more where it is loud; 1 in the mean."""
+    loudness = (LOG_SPREAD / 2 * logs).exp()
+    return floor + (1 - floor) * loudness / loudness.mean((1, 2), keepdim=True).clamp_min(1e-6)

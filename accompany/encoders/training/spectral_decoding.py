@@ -14,8 +14,9 @@ from accompany.encoders.training.spectral_config import SpectralCodecTrainingCon
 from accompany.encoders.training.spectral_losses import SpectralLoss, log_magnitudes, one_view, tone_terms
 from accompany.encoders.training.stem_crops import StemCrops
 
-_NOISE_BELOW = 1.5
-"""How far below the truth the log magnitudes of the noise start: the tones begin with most of the sound."""
+_CROSSOVER_HZ, _CROSSOVER_WIDTH_HZ = 4500.0, 800.0
+_TONES_BELOW, _NOISE_BELOW = (0.0, 0.8), (1.5, 0.2)
+"""How far below the truth log magnitudes start, under and over the crossover: most of the lows begin as tones."""
 _RIDGE = 1e-4
 
 
@@ -64,9 +65,10 @@ class DecoderTraining(nn.Module):
         for index in range(-(-self._config.start_frames // (phase.batch_size * phase.frames))):
             truth = self._crops.batch(phase.batch_size, self._config.seed, 2, index, 1)
             given = F.unfold(self.latents(truth, index)[:, :, None], (1, 3), padding=(0, 1)).transpose(1, 2)
-            wanted = [log_magnitudes(band, truth).flatten(2) for band in decoder.bands]
-            noise = log_magnitudes(decoder.noise, truth) - _NOISE_BELOW
-            wanted.insert(0, noise.reshape(*given.shape[:2], -1))
+            noise = log_magnitudes(decoder.noise, truth) - self._below(decoder.noise.frequencies, _NOISE_BELOW)
+            wanted = [noise.reshape(*given.shape[:2], -1)]
+            for band in decoder.bands:
+                wanted.append(log_magnitudes(band, truth) - self._below(band.frequencies, _TONES_BELOW))
             # At either end of a crop windows reach into nothing.
             inside = slice(decoder.edge, -decoder.edge)
             x = F.pad(given[:, inside], (0, 1), value=1.0).flatten(0, 1)
@@ -78,6 +80,11 @@ class DecoderTraining(nn.Module):
         weight = solved[:-1].T.reshape(decoder.outline.weight.shape)
         decoder.outline.load_state_dict({"weight": weight, "bias": solved[-1]})
         self.average.load_state_dict(decoder.state_dict())
+
+    def _below(self, frequencies: Tensor, amounts: tuple[float, float]) -> Tensor:
+        hz = frequencies * self._config.model.sample_rate
+        share = torch.sigmoid((hz - _CROSSOVER_HZ) / _CROSSOVER_WIDTH_HZ)
+        return amounts[0] + (amounts[1] - amounts[0]) * share
 
     @torch.no_grad()
     def latents(self, truth: Tensor, number: int) -> Tensor:
