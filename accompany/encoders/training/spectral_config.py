@@ -48,7 +48,7 @@ class SpectralCodecTrainingConfig:
         songs: folders of song folders (`accompany synth`), with stems.
         out: the run folder: packed samples, checkpoints, and the result in `export`.
         shares: how often mixes, drums, bass and other are drawn.
-        varied: share of the crops whose speed is changed, and of the mixes that take their stems from several songs.
+        varied: share of the crops with another speed or colour, and of the mixes that take stems from several songs.
         held_out: songs that are never trained on.
         full_depth_share: share of the steps with all codebooks; the others use a random number of the first.
         start_frames: frames whose principal components and k-means encoder and codebooks start from.

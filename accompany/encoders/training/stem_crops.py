@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy.fft
 import soundfile
 import soxr
 import torch
@@ -27,6 +28,9 @@ _MAX_TRIES = 30
 _PEAKS = (0.15, 0.9)
 _FASTEST = 2 ** (1 / 12)
 _MOST_GAIN_DB = 6.0
+_EQ_DB = (4.0,) * 9
+"""Standard deviations of a random curve, at octaves up to half the sample rate."""
+_CUT_SHARE, _HISS_SHARE, _HISS_DB = 0.25, 0.3, (-95.0, -65.0)
 _STEM_OF_FAMILY = {"drums": 0, "percussion": 0, "bass": 1}
 _OTHER = 2
 
@@ -35,15 +39,16 @@ class StemCrops:
     """Crops of packed songs.
 
     Each item draws a kind ("mix" is the sum of the stems), a song, a place, a peak, and which channel is left. Some of
-    the mixes take their stems from different songs and levels, and some of the crops are played faster or slower by up
-    to a semitone, lest all that is ever coded be in tune and well mixed.
+    the mixes take their stems from different songs and levels, some of the crops are played faster or slower by up to
+    a semitone, and some are equalised, cut off above or laid over hiss, lest all that is ever coded be clean, in tune
+    and well mixed.
 
     Args:
         songs: song folders; those without `stems` count as "other" alone.
         folder: holds the packed samples, which are made if they are missing or of other songs.
         shares: how often each of `KINDS` is drawn.
         n_samples: length of a crop.
-        varied: share of the mixes that cross songs, and of the crops whose speed is changed.
+        varied: share of the mixes that cross songs, of the crops whose speed is changed, and of those equalised.
     """
 
     def __init__(
@@ -82,7 +87,7 @@ class StemCrops:
                 crop = sum(gain * self._piece(rng)[index] for index, gain in enumerate(gains.astype(np.float32)))
             else:
                 crop = self._piece(rng).sum(0, dtype=np.float32)
-            crop = self._at_speed(crop, rng)
+            crop = self._coloured(self._at_speed(crop, rng), rng)
             peak = float(np.abs(crop).max()) / _FULL_SCALE
             if peak > _MIN_PEAK:
                 break
@@ -102,6 +107,20 @@ class StemCrops:
         speed = _FASTEST ** rng.uniform(-1, 1)
         played = soxr.resample(crop.T, speed, 1.0, quality="LQ").T
         return np.ascontiguousarray(played[:, : self._n_samples])
+
+    def _coloured(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self._varied:
+            return crop
+        length = scipy.fft.next_fast_len(crop.shape[1], real=True)
+        octaves = np.log2(np.maximum(scipy.fft.rfftfreq(length), 1e-9) * 2) + len(_EQ_DB) - 1
+        curve_db = np.interp(octaves, np.arange(len(_EQ_DB)), rng.normal(0, _EQ_DB))
+        gains = 10 ** (curve_db / 20)
+        if rng.random() < _CUT_SHARE:
+            gains *= octaves < len(_EQ_DB) - 1 - rng.uniform(0.1, 1.2)
+        made = scipy.fft.irfft(scipy.fft.rfft(crop, length) * gains.astype(np.float32), length)[:, : crop.shape[1]]
+        if rng.random() < _HISS_SHARE:
+            made += _FULL_SCALE * 10 ** (rng.uniform(*_HISS_DB) / 20) * rng.standard_normal(made.shape, np.float32)
+        return np.asarray(made, np.float32)
 
 
 def pack(songs: Sequence[Path], folder: Path, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
