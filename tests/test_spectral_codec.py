@@ -25,7 +25,7 @@ SMALL = SpectralCodecConfig(
     n_codebooks=3,
     codebook_size=16,
     analysis=AnalysisConfig(
-        [256, 128], [2, 4], [16, 8], low_window=1024, low_bins=40, side_window=256, side_mels=8, width=16, blocks=2
+        [256, 128], [2, 4], [16, 8], low_windows=[1024], low_bins=[40], side_window=256, side_mels=8, width=16, blocks=2
     ),
     synthesis=SynthesisConfig(24, 2, [ToneBandConfig(1024, 1, 60), ToneBandConfig(512, 30, 257)], 4, 160, 16, 1),
 )
@@ -154,7 +154,7 @@ def test_a_steady_tone_stays_one_line(hz: float) -> None:
         ({"hop": 161}, "multiple"),
         ({"n_codebooks": 0}, "at least 1"),
         ({"analysis": {"looks": [1]}}, "as many"),
-        ({"analysis": {"low_bins": 600, "low_window": 1024}}, "1 to 511"),
+        ({"analysis": {"low_bins": [600], "low_windows": [1024]}}, "1 to 511"),
         ({"synthesis": {"noise_window": 161}}, "even"),
         ({"synthesis": {"tones": [{"window": 1024, "first_bin": 9, "end_bin": 900}]}}, "0 to 513"),
     ],

@@ -40,10 +40,8 @@ class CodesTraining(nn.Module):
             threshold_ema_dead_code=0.2,
             commitment_weight=1.0,
         )
-        analysis = shape.analysis
-        n_side = 2 * analysis.side_mels
-        widths = [a * b for a, b in zip(analysis.looks, analysis.mels, strict=True)]
-        self._groups = [*((width, 1.0) for width in widths), (analysis.low_bins, 1.0), (n_side, _SIDE_WEIGHT)]
+        sizes = shape.analysis.group_sizes
+        self._groups = [*((size, 1.0) for size in sizes[:-1]), (sizes[-1], _SIDE_WEIGHT)]
 
     def step(self, number: int) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one step; the batch depends on its number alone."""
@@ -58,7 +56,8 @@ class CodesTraining(nn.Module):
         deviations = predicted[:, self._n_shown :].transpose(1, 2).split([t[0].shape[-1] for t in tones], dim=-1)
         off = [((a - b).abs() * weight).mean() for a, (b, weight, _) in zip(deviations, tones, strict=True)]
         loss = torch.stack([error * weight for error, (_, weight) in zip(errors, self._groups, strict=True)]).sum()
-        names = [*(f"mel_{window}" for window in config.model.analysis.windows), "low", "side"]
+        analysis = config.model.analysis
+        names = [*(f"mel_{window}" for window in analysis.windows), *(f"low_{w}" for w in analysis.low_windows), "side"]
         figures = dict(zip(names, (float(error.detach()) for error in errors), strict=True))
         figures |= {f"deviation_{index}": float(value.detach()) for index, value in enumerate(off)}
         loss = loss + _DEVIATION_WEIGHT * torch.stack(off).sum()
@@ -117,10 +116,13 @@ class CodesTraining(nn.Module):
     def _errors(self, predicted: Tensor, shown: Tensor) -> list[Tensor]:
         sizes = [size for size, _ in self._groups]
         errors = (predicted - shown).abs().split(sizes, dim=1)
-        floors = [*([_EVERYWHERE_MEL] * (len(sizes) - 2)), _EVERYWHERE_LOW]
+        analysis = self._config.model.analysis
+        counts = [(_EVERYWHERE_MEL, 1.0)] * len(analysis.mels) + [(_EVERYWHERE_LOW, analysis.low_gain)] * len(
+            analysis.low_bins
+        )
         loud = [
-            (_loudness_weights(values, floor) * error).mean()
-            for values, error, floor in zip(shown.split(sizes, dim=1), errors, floors, strict=False)
+            (_loudness_weights(values / gain, floor) * error).mean()
+            for values, error, (floor, gain) in zip(shown.split(sizes, dim=1), errors, counts, strict=False)
         ]
         return [*loud, errors[-1].mean()]
 
