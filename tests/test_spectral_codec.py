@@ -20,14 +20,15 @@ from accompany.weights import save_module
 RATE, HOP = 8000, 160
 SMALL = SpectralCodecConfig(
     sample_rate=RATE,
-    hop=HOP,
+    hop=HOP // 2,
+    stack=2,
     latent=8,
     n_codebooks=3,
     codebook_size=16,
     analysis=AnalysisConfig(
         [256, 128], [2, 4], [16, 8], low_windows=[1024], low_bins=[40], side_window=256, side_mels=8, width=16, blocks=2
     ),
-    synthesis=SynthesisConfig(24, 2, [ToneBandConfig(1024, 1, 60), ToneBandConfig(512, 30, 257)], 4, 160, 16, 1),
+    synthesis=SynthesisConfig(24, 2, [ToneBandConfig(1024, 1, 60), ToneBandConfig(512, 30, 257)], 4, 80, 16, 1),
 )
 
 
@@ -81,7 +82,7 @@ def test_the_training_path_makes_the_same_sound(codec: SpectralCodec) -> None:
     codes = codec.encode(_noise(2, RATE))
     sound, controls = codec.decoder(codec.dequantize(codes), random_phases=False)
     assert torch.allclose(sound, codec.decode(codes), atol=1e-5)
-    assert [values[0].shape for values in controls] == [(2, 50, 59), (2, 50, 227)]
+    assert [values[0].shape for values in controls] == [(2, 100, 59), (2, 100, 227)]
 
 
 @pytest.mark.parametrize("n_samples", [None, 0, 100, 10_000])
@@ -151,7 +152,7 @@ def test_a_steady_tone_stays_one_line(hz: float) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hop": 161}, "multiple"),
+        ({"hop": 81}, "multiple"),
         ({"n_codebooks": 0}, "at least 1"),
         ({"analysis": {"looks": [1]}}, "as many"),
         ({"analysis": {"low_bins": [600], "low_windows": [1024]}}, "1 to 511"),
@@ -207,7 +208,7 @@ def _training(root: Path, steps: int, *, adversarial: bool = False) -> Path:
     from accompany.encoders.training.spectral_losses import SpectralLossConfig
 
     losses = SpectralLossConfig([[256, 64, 16], [512, 128, 20]], [512, 1024])
-    phases = [PhaseConfig(2, 16, LoopConfig(steps=n, save_every=1, bf16=False)) for n in (3, steps, 2)]
+    phases = [PhaseConfig(2, 32, LoopConfig(steps=n, save_every=1, bf16=False)) for n in (3, steps, 2)]
     judges = AdversarialConfig(adversarial, phases[2], [128], [3], 2)
     config = SpectralCodecTrainingConfig(
         [str(root / "songs")], str(root / "run"), SMALL, losses, held_out=1, codes=phases[0], decoder=phases[1],

@@ -118,6 +118,16 @@ def _taper(window: int, device: torch.device) -> Tensor:
     return taper / taper.sum()
 
 
+def stacked(frames: Tensor, stack: int) -> Tensor:
+    """[B, F, stack * A] as [B, stack * F, A]: the frames of a code one after the other."""
+    return frames.unflatten(2, (-1, stack)).permute(0, 3, 1, 2).flatten(1, 2)
+
+
+def unstacked(frames: Tensor, stack: int) -> Tensor:
+    """[B, stack * F, A] as [B, F, stack * A]: what `stacked` undoes."""
+    return frames.unflatten(1, (stack, -1)).permute(0, 2, 3, 1).flatten(2)
+
+
 class ConvNeXtBlock(nn.Module):
     """A residual block: depthwise convolution over time, then two linear layers on each frame (arXiv 2201.03545).
 
@@ -141,23 +151,22 @@ class ConvNeXtBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features [B, F, A] to latents [B, D, A]; a latent sees `reach` frames on either side.
+    """Features [B, F, stack * A] to latents [B, D, A]; a latent sees `reach` latents on either side.
 
-    A latent is a projection of its frame, which training starts as principal components, and what a network adds.
+    A latent is a projection of its frames, which training starts as principal components, and what a network adds.
     """
 
-    _FIRST_REACH = 2
-
-    def __init__(self, config: AnalysisConfig, latent: int) -> None:
+    def __init__(self, config: AnalysisConfig, latent: int, stack: int) -> None:
         super().__init__()
-        kernel = 2 * self._FIRST_REACH + 1
-        self.enter = nn.Conv1d(config.n_features, config.width, kernel, padding=self._FIRST_REACH)
+        self.stack, n_given = stack, config.n_features * stack
+        self.enter = nn.Conv1d(n_given, config.width, 1)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(config.width) for _ in range(config.blocks)))
         self.leave = nn.Conv1d(config.width, latent, 1)
-        self.project = nn.Conv1d(config.n_features, latent, 1)
-        self.reach = self._FIRST_REACH + config.blocks * ConvNeXtBlock.REACH
+        self.project = nn.Conv1d(n_given, latent, 1)
+        self.reach = config.blocks * ConvNeXtBlock.REACH
 
     def forward(self, shown: Tensor) -> Tensor:
         """Latents of features."""
-        latents: Tensor = self.project(shown) + self.leave(self.blocks(self.enter(shown)))
+        given = stacked(shown, self.stack)
+        latents: Tensor = self.project(given) + self.leave(self.blocks(self.enter(given)))
         return latents

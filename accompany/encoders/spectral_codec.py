@@ -28,7 +28,7 @@ class SpectralCodecConfig:
     """Shape of the codec.
 
     Attributes:
-        sample_rate: Hz; hop: samples in a frame, that is under one code of each codebook.
+        sample_rate: Hz; hop: samples in a frame; stack: frames under one code of each codebook.
         latent: width D of a latent and of the entries of the codebooks.
         n_codebooks, codebook_size: residual codebooks K, and entries V of each.
         analysis, synthesis: the two halves.
@@ -36,15 +36,18 @@ class SpectralCodecConfig:
 
     sample_rate: int = 44_100
     hop: int = 882
+    stack: int = 2
     latent: int = 128
-    n_codebooks: int = 4
+    n_codebooks: int = 16
     codebook_size: int = 1024
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 
     def __post_init__(self) -> None:
-        if min(self.sample_rate, self.hop, self.latent, self.n_codebooks) < 1 or self.codebook_size < 2:
-            raise ValueError("sample_rate, hop, latent and n_codebooks must be at least 1, codebook_size at least 2")
+        if min(self.sample_rate, self.hop, self.stack, self.latent, self.n_codebooks) < 1 or self.codebook_size < 2:
+            raise ValueError(
+                "sample_rate, hop, stack, latent, n_codebooks must be at least 1, codebook_size at least 2"
+            )
         for parts in (*self.analysis.looks, self.synthesis.noise_frames):
             if self.hop % parts:
                 raise ValueError(f"hop must be a multiple of looks and noise_frames; {self.hop} is not one of {parts}")
@@ -52,7 +55,7 @@ class SpectralCodecConfig:
     @property
     def frame_rate(self) -> float:
         """Codes a second of each codebook."""
-        return self.sample_rate / self.hop
+        return self.sample_rate / (self.hop * self.stack)
 
 
 class SpectralCodec(nn.Module):
@@ -70,8 +73,8 @@ class SpectralCodec(nn.Module):
     def __init__(self, config: SpectralCodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.analysis, config.latent)
-        self.decoder = Decoder(config.synthesis, config.latent, config.hop)
+        self.encoder = Encoder(config.analysis, config.latent, config.stack)
+        self.decoder = Decoder(config.synthesis, config.latent, config.hop, config.stack)
         books = torch.zeros(config.n_codebooks, config.codebook_size, config.latent)
         self.register_buffer("codebook_vectors", books)
         self._used = config.n_codebooks
@@ -102,7 +105,7 @@ class SpectralCodec(nn.Module):
     @property
     def hop(self) -> int:
         """Samples under one code."""
-        return self.config.hop
+        return self.config.hop * self.config.stack
 
     @property
     def frame_rate(self) -> float:
@@ -140,11 +143,12 @@ class SpectralCodec(nn.Module):
             [B, K, A] int64, A = ceil(T / hop).
         """
         audio = _stereo(audio.to(self._device, torch.float32))
+        stack = self.config.stack
         n_frames, reach = self.n_codes(audio.shape[-1]), self.encoder.reach
         codes = [torch.zeros(len(audio), self._used, 0, dtype=torch.long, device=audio.device)]
         for first, last in self._pieces(n_frames, chunk_s):
             begin, end = max(first - reach, 0), min(last + reach, n_frames)
-            latents = self.encoder(self.features(audio, begin, end - begin))
+            latents = self.encoder(self.features(audio, begin * stack, (end - begin) * stack))
             codes.append(self.quantize(latents[..., first - begin : last - begin]))
         return torch.cat(codes, dim=-1)
 
@@ -178,8 +182,8 @@ class SpectralCodec(nn.Module):
         return SpectralStream(self, n_items)
 
     def features(self, audio: Tensor, first: int, count: int) -> Tensor:
-        """What the encoder is shown of audio [B, 2, T] from frame `first` on: [B, F, count]."""
-        return features(audio, first, count, self.sample_rate, self.hop, self.config.analysis)
+        """What the encoder is shown of audio [B, 2, T] in frames from `first` on: [B, F, count]."""
+        return features(audio, first, count, self.sample_rate, self.config.hop, self.config.analysis)
 
     def quantize(self, latents: Tensor) -> Tensor:
         """Latents [B, D, A] to residual codes [B, K, A]."""
@@ -218,7 +222,7 @@ class SpectralStream:
         self._phases = codec.decoder.start(n_items)
         device = codec.codebook_vectors.device
         self._codes = torch.zeros(n_items, 0, 0, dtype=torch.long, device=device)
-        # Frames are counted with the repetitions of the first code that fill the windows of the first frames.
+        # Codes are counted with the repetitions of the first code that fill the windows of the first frames.
         self._first = self._made = 0
         self._begin = -codec.config.synthesis.longest_window
         self._sum = torch.zeros(2 * n_items, 0, device=device)
@@ -248,14 +252,15 @@ class SpectralStream:
         return self._take(n_frames * self._hop)
 
     def _make(self, last: int) -> None:
-        """Synthesise the frames up to `last`."""
+        """Synthesise the frames of the codes up to `last`."""
         if last <= self._made:
             return
         decoder, begin = self._decoder, max(self._made - self._decoder.reach, self._first)
         latents = self._codec.dequantize(self._codes[..., begin - self._first :][..., : last + decoder.reach - begin])
         trunk, outlines = decoder.trunk(latents), decoder.outlines(latents)
-        per_code, inside = decoder.noise.frames, slice(self._made - begin, last - begin)
-        noise = decoder.noise.spectra(trunk, outlines[0])[:, inside.start * per_code : inside.stop * per_code]
+        inside = slice((self._made - begin) * decoder.stack, (last - begin) * decoder.stack)
+        per_frame = decoder.noise.frames
+        noise = decoder.noise.spectra(trunk, outlines[0])[:, inside.start * per_frame : inside.stop * per_frame]
         self._add(decoder.noise.overlap, noise)
         for index, band in enumerate(decoder.bands):
             controls = band.controls(trunk[:, inside], outlines[1 + index][:, inside])

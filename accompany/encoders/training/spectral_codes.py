@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accompany.encoders.spectral_analysis import LOG_SPREAD
+from accompany.encoders.spectral_analysis import LOG_SPREAD, stacked
 from accompany.encoders.spectral_codec import SpectralCodec
 from accompany.encoders.training.spectral_config import SpectralCodecTrainingConfig
 from accompany.encoders.training.spectral_losses import FeaturePredictor, true_tones
@@ -29,7 +29,7 @@ class CodesTraining(nn.Module):
         self.encoder = codec.encoder
         self._n_shown = shape.analysis.n_features
         n_tones = sum(band.n_bins for band in codec.decoder.bands)
-        self.predictor = FeaturePredictor(shape.latent, self._n_shown + n_tones)
+        self.predictor = FeaturePredictor(shape.latent, self._n_shown + n_tones, shape.stack)
         self.quantizer = ResidualVQ(
             dim=shape.latent,
             num_quantizers=shape.n_codebooks,
@@ -94,10 +94,11 @@ class CodesTraining(nn.Module):
 
         What the networks add to the projections starts at zero.
         """
+        stack = self._config.model.stack
         per_batch = self._config.codes.batch_size * self._config.codes.frames
         shown = torch.cat(
             [
-                self._features(-1 - index).transpose(1, 2).flatten(0, 1)
+                stacked(self._features(-1 - index), stack).transpose(1, 2).flatten(0, 1)
                 for index in range(-(-self._config.start_frames // per_batch))
             ]
         )
@@ -108,9 +109,11 @@ class CodesTraining(nn.Module):
         for layer in (encoder.leave, predictor.leave):
             layer.load_state_dict({name: torch.zeros_like(value) for name, value in layer.state_dict().items()})
         encoder.project.load_state_dict({"weight": axes.T[:, :, None], "bias": -axes.T @ middle})
-        n_others = len(predictor.project.weight) - self._n_shown
-        back = {"weight": F.pad(axes, (0, 0, 0, n_others))[:, :, None], "bias": F.pad(middle, (0, n_others))}
-        predictor.project.load_state_dict(back)
+        # Of each frame of a code the predictor gives what was shown, and others, which start at zero.
+        n_others = len(predictor.project.weight) // stack - self._n_shown
+        weight = F.pad(axes.unflatten(0, (stack, -1)), (0, 0, 0, n_others)).flatten(0, 1)
+        bias = F.pad(middle.unflatten(0, (stack, -1)), (0, n_others)).flatten()
+        predictor.project.load_state_dict({"weight": weight[:, :, None], "bias": bias})
         self.quantizer(((shown - middle) @ axes)[None])
 
     def _errors(self, predicted: Tensor, shown: Tensor) -> list[Tensor]:

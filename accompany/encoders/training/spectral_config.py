@@ -11,7 +11,7 @@ from accompany.encoders.training.spectral_losses import SpectralLossConfig
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """One phase: crops in a batch, frames in a crop, and its loop; no steps leave it out."""
+    """One phase: crops in a batch, frames (not codes) in a crop, and its loop."""
 
     batch_size: int
     frames: int
@@ -79,3 +79,6 @@ class SpectralCodecTrainingConfig:
             raise ValueError("songs must name at least one folder of songs")
         if not 0.0 <= self.full_depth_share <= 1.0:
             raise ValueError("full_depth_share must lie in 0..1")
+        for phase in (self.codes, self.decoder, self.adversarial.phase):
+            if phase.frames % self.model.stack:
+                raise ValueError(f"frames must be a multiple of stack, {self.model.stack}, not {phase.frames}")

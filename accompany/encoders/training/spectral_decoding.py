@@ -66,19 +66,22 @@ class DecoderTraining(nn.Module):
             truth = self._crops.batch(phase.batch_size, self._config.seed, 2, index, 1)
             given = F.unfold(self.latents(truth, index)[:, :, None], (1, 3), padding=(0, 1)).transpose(1, 2)
             noise = log_magnitudes(decoder.noise, truth) - self._below(decoder.noise.frequencies, _NOISE_BELOW)
-            wanted = [noise.reshape(*given.shape[:2], -1)]
-            for band in decoder.bands:
-                wanted.append(log_magnitudes(band, truth) - self._below(band.frequencies, _TONES_BELOW))
+            tones = [
+                log_magnitudes(band, truth) - self._below(band.frequencies, _TONES_BELOW) for band in decoder.bands
+            ]
+            wanted = [part.reshape(*given.shape[:2], -1) for part in (torch.cat(tones, dim=-1), noise)]
             # At either end of a crop windows reach into nothing.
             inside = slice(decoder.edge, -decoder.edge)
             x = F.pad(given[:, inside], (0, 1), value=1.0).flatten(0, 1)
             y = torch.cat(wanted, dim=-1)[:, inside].flatten(0, 1)
             found = [x.T @ x, x.T @ y]
             products = [a + b for a, b in zip(products, found, strict=True)] if products else found
-        ridge = _RIDGE * products[0].diagonal().mean() * torch.eye(len(products[0]))
-        solved = torch.linalg.solve(products[0] + ridge, products[1])
-        weight = solved[:-1].T.reshape(decoder.outline.weight.shape)
-        decoder.outline.load_state_dict({"weight": weight, "bias": solved[-1]})
+        # Columns of unfolded latents: each latent at the code before, the code itself and the one after, then one.
+        everywhere = torch.arange(len(products[0]))
+        alone = torch.cat([everywhere[1:-1:3], everywhere[-1:]])
+        n_tones = decoder.outline.out_channels
+        _solve(decoder.outline, products, everywhere, slice(0, n_tones))
+        _solve(decoder.noise_outline, products, alone, slice(n_tones, None))
         self.average.load_state_dict(decoder.state_dict())
 
     def _below(self, frequencies: Tensor, amounts: tuple[float, float]) -> Tensor:
@@ -91,7 +94,7 @@ class DecoderTraining(nn.Module):
         """Latents of the codes of sound [B, 2, T], of all codebooks or of the first few."""
         codec = self._codec[0]
         with torch.autocast("cpu", enabled=False):
-            shown = codec.features(truth, 0, truth.shape[-1] // codec.hop)
+            shown = codec.features(truth, 0, truth.shape[-1] // codec.config.hop)
         codes = codec.quantize(codec.encoder(shown))
         generator = torch.Generator().manual_seed(number)
         if float(torch.rand((), generator=generator)) > 0.5 + 0.5 * self._config.full_depth_share:
@@ -104,6 +107,14 @@ class DecoderTraining(nn.Module):
         # The average of few steps would be the untrained network.
         decay = min(self._config.average_decay, number / (number + 10))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.decoder.parameters()), 1.0 - decay)
+
+
+def _solve(layer: nn.Conv1d, products: list[Tensor], columns: Tensor, outputs: slice) -> None:
+    """Weights and bias of a layer by ridge regression from the sums of products of inputs, and with outputs."""
+    inputs = products[0][columns][:, columns]
+    ridge = _RIDGE * inputs.diagonal().mean() * torch.eye(len(columns))
+    solved = torch.linalg.solve(inputs + ridge, products[1][columns, outputs])
+    layer.load_state_dict({"weight": solved[:-1].T.reshape(layer.weight.shape), "bias": solved[-1]})
 
 
 class AdversarialTraining(DecoderTraining):

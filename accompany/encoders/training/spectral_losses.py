@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accompany.encoders.spectral_analysis import ConvNeXtBlock
+from accompany.encoders.spectral_analysis import ConvNeXtBlock, unstacked
 from accompany.encoders.spectral_synthesis import NoiseBand, ToneBand
 
 _MEL_FLOOR, _LINEAR_FLOOR = 1e-5, 1e-2
@@ -153,16 +153,17 @@ def log_magnitudes(band: ToneBand | NoiseBand, truth: Tensor) -> Tensor:
 
 
 class FeaturePredictor(nn.Module):
-    """Latents [B, D, A] to features [B, F, A]: those that the encoder was shown, and others."""
+    """Latents [B, D, A] to features [B, F, stack * A]: those that the encoder was shown, and others."""
 
-    def __init__(self, latent: int, n_features: int, width: int = 256, blocks: int = 3) -> None:
+    def __init__(self, latent: int, n_features: int, stack: int, width: int = 256, blocks: int = 3) -> None:
         super().__init__()
+        self.stack = stack
         self.enter = nn.Conv1d(latent, width, 5, padding=2)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(width) for _ in range(blocks)))
-        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, n_features)
-        self.project = nn.Conv1d(latent, n_features, 1)
+        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, stack * n_features)
+        self.project = nn.Conv1d(latent, stack * n_features, 1)
 
     def forward(self, latents: Tensor) -> Tensor:
         """The features."""
         made: Tensor = self.leave(self.norm(self.blocks(self.enter(latents)).transpose(1, 2)))
-        return self.project(latents) + made.transpose(1, 2)
+        return unstacked(self.project(latents) + made.transpose(1, 2), self.stack)
