@@ -274,3 +274,15 @@ def test_packed_stems_sum_to_the_mix_and_crops_follow_their_seed(tmp_path: Path)
     assert 74 < tones[tones < 100].min() < 78 and 82 < tones[tones < 100].max() < 86
     with pytest.raises(ValueError, match="longer than a crop"):
         StemCrops(songs, tmp_path / "packed", {"bass": 1.0}, sample_rate=RATE, n_samples=3 * RATE)
+
+
+def test_the_shipped_config_is_complete() -> None:
+    from accompany.config import load_config
+    from accompany.encoders.training.spectral_config import SpectralCodecTrainingConfig
+
+    config = load_config(SpectralCodecTrainingConfig, "spectral_codec", ["songs=[a]", "out=b"])
+    assert config.model == SpectralCodecConfig() and config.model.frame_rate == 25.0
+    bits = config.model.n_codebooks * math.log2(config.model.codebook_size) * config.model.frame_rate
+    assert bits <= 4000
+    with pytest.raises(InputError, match="multiple of stack"):
+        load_config(SpectralCodecTrainingConfig, "spectral_codec", ["songs=[a]", "out=b", "codes.frames=61"])
