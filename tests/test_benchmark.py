@@ -157,15 +157,15 @@ def test_seams_are_measured_where_windows_meet(band):
 def test_outputs_of_others_are_matched_cut_and_missed(tmp_path, caplog):
     names = ("test/Al - One", "test/Al - Two", "test/Al - Three", "test/Al - Four")
     clips = [clip_of(name, start_s=1.0, song_s=5.0) for name in names]
-    whole = np.concatenate([np.zeros(44100), 0.5 * np.ones(4 * 44100)]).astype(np.float32)
-    write(tmp_path / "Al_-_one.wav", whole[None], 44100)
-    write(tmp_path / "Al - Two" / "accompaniment.flac", 0.25 * np.ones((2, 2 * 16000), np.float32), 16000)
-    write(tmp_path / "test" / "Al - Three.wav", 0.1 * np.ones((1, RATE), np.float32), RATE)
+    wave = np.cos(0.1 * np.pi * np.arange(4 * 44100)).astype(np.float32)
+    write(tmp_path / "Al_-_one.wav", np.concatenate([np.zeros(44100, np.float32), 0.5 * wave])[None], 44100)
+    write(tmp_path / "Al - Two" / "accompaniment.flac", 0.25 * wave[: 2 * 16000][None].repeat(2, 0), 16000)
+    write(tmp_path / "test" / "Al - Three.wav", 0.1 * wave[:RATE][None], RATE)
     other = Against("theirs", tmp_path, clips)
     cut, as_is, short = (other.sound(i, clips[i]) for i in range(3))
     assert len(cut) == len(as_is) == len(short) == 2 * RATE
-    assert cut.mean() == pytest.approx(0.5, abs=0.01)  # from second 1 on, where the song begins to sound
-    assert as_is.mean() == pytest.approx(0.25, abs=0.01)
+    assert cut.std() == pytest.approx(0.5 / 2**0.5, abs=0.01)  # from second 1 on, where the song begins to sound
+    assert as_is.std() == pytest.approx(0.25 / 2**0.5, abs=0.01)
     assert short[-1] == 0
     assert other.sound(3, clips[3]) is None
     assert "no output for 1 of 4 clips (test/Al - Four)" in caplog.text

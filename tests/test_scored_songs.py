@@ -317,7 +317,7 @@ def _agreement(band: np.ndarray, rate: int, chords: list[tuple[float, float, str
     [
         (["--scores", "nowhere"], "--scores nowhere"),
         (["--scores", "{drums}"], "drum performances alone"),
-        (["--scores", "{songs}", "--split", "test"], "--split test"),
+        (["--scores", "{songs}", "--split", "test"], "--split: invalid choice"),
         (["--scores", "{songs}", "--split", "held-out", "--scores", "nowhere"], "--scores nowhere"),
         (["--split", "held-out"], "--split"),
         (["--variants", "17"], "number of variants"),

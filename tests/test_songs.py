@@ -290,7 +290,7 @@ def test_senseless_orders_are_refused(change: dict[str, float], words: str, tmp_
 
 def test_a_file_in_the_folders_place_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Cannot make the folder"):
+    with pytest.raises(InputError, match="Cannot write into"):
         write.synthesise(tmp_path / "file", 1)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from accompany.common.files import is_full
 from accompany.errors import InputError
 
 _FLOATS = ("FLOAT", "DOUBLE")
@@ -62,7 +63,9 @@ def sound_file(
 
 
 def _failed(path: Path, error: OSError) -> InputError:
-    return InputError(f"Cannot write {path} ({error.strerror}); check the space on the disk.")
+    if is_full(error):
+        return InputError(f"The disk is full ({path}); free some space and run again.")
+    return InputError(f"Cannot write {path} ({error.strerror}); check the disk.")
 
 
 class SoundWriter:

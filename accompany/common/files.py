@@ -101,6 +101,11 @@ def _is_orphan(path: Path) -> bool:
     return False
 
 
+def is_full(error: OSError) -> bool:
+    """Whether an error says that there is no room left, or not for a file of this size."""
+    return error.errno in _FULL
+
+
 @contextmanager
 def writing_into(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Turn a disk that is full, or that refuses to be written, into one sentence.
@@ -114,7 +119,7 @@ def writing_into(folder: str | os.PathLike[str]) -> Iterator[None]:
         if error.errno not in _REFUSED:
             raise
         where = error.filename or folder
-        if error.errno in _FULL:
+        if is_full(error):
             raise InputError(f"The disk is full ({where}); free some space and run again.") from error
         raise InputError(f"Cannot write {where} ({error.strerror}); choose a folder that is writable.") from error
 

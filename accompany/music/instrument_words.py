@@ -39,9 +39,8 @@ _COMPOUNDS = {  # longer names whose last word names another family, or none
     "string bass": "bass", "acoustic bass": "bass", "drum and bass": None, "drum & bass": None, "vibes only": None,
     "good vibes": None, "tool kit": None,
 }  # fmt: skip
-_NAMES: dict[str, str | None] = {
-    name: family for family in FAMILIES for name in _WORDS[family].split(", ")
-} | _COMPOUNDS
+_NAMES: dict[str, str | None] = {name: family for family in FAMILIES for name in _WORDS[family].split(", ")}
+_NAMES.update(_COMPOUNDS)
 _NAME = re.compile(
     r"(?<![\w-])(" + "|".join(re.escape(name) for name in sorted(_NAMES, key=len, reverse=True)) + r")(?![\w]|-\w)"
 )

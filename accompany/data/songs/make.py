@@ -97,9 +97,8 @@ def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool, 
     if sounds is None:
         soundfont: str | None = find_soundfont().name
         drawn: dict[str, Any] = {}
-        dry: Iterator[np.ndarray] = (
-            render_part(part, score.duration_s, sample_rate, find_soundfont()) for part in score.parts
-        )
+        font = find_soundfont()
+        dry = (render_part(part, score.duration_s, sample_rate, font) for part in score.parts)
         band, each = mix_band(score.parts, dry, n_samples, sample_rate, settings, stems=stems)
     else:
         soundfont = None
@@ -107,8 +106,10 @@ def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool, 
         room = sounds.draw_room(rng)
         response = None if room is None else read_response(room, sample_rate)
         rigs = [sounds.draw_rig(part, INSTRUMENTS[part.name].family, rng) for part in score.parts]
-        dry = _played(score.parts, rigs, score.duration_s, sample_rate)
-        band, each = mix_band(score.parts, dry, n_samples, sample_rate, settings, stems=stems, room_response=response)
+        played = _played(score.parts, rigs, score.duration_s, sample_rate)
+        band, each = mix_band(
+            score.parts, played, n_samples, sample_rate, settings, stems=stems, room_response=response
+        )
         parts = {part.name: rig.describe() for part, rig in zip(score.parts, rigs, strict=True)}
         drawn = {"room": None if room is None else room.name, "parts": parts}
     voice_gain, band_gain = balance(vocals, band, sample_rate, settings)

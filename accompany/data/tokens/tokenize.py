@@ -126,9 +126,9 @@ def tokenize(
     check_number("val_share", val_share, 0, math.nextafter(1, 0))
     config = replace(config or EncodeConfig(), **settings)
     store = Store.at(tokens_dir) if ray is None else Store.at(tokens_dir).absolute()
-    sources = find_sources(pairs_dir if ray is None else Store.at(pairs_dir).absolute().url)
     if store.local is not None:
         require_writable(store.local)
+    sources = find_sources(pairs_dir if ray is None else Store.at(pairs_dir).absolute().url)
     if ray is None and not isinstance(parts, TokenParts):
         parts = _loaded(parts, device) if workers <= 1 or device != "cpu" else parts
     if isinstance(parts, TokenParts) and (ray is not None or (workers > 1 and device == "cpu")):
