@@ -15,7 +15,7 @@ from accompany.evaluation.speed import clock, measure
 from accompany.evaluation.speed.find import SUBJECTS, find_subject
 from accompany.evaluation.speed.random_llambada import RandomLlambada
 from accompany.evaluation.speed.run import BenchConfig, as_table, bench
-from accompany.evaluation.speed.subjects import BandSubject, Loop, Part, stage_loop
+from accompany.evaluation.speed.subjects import BandSubject, Loop, TimedPart, stage_loop
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
 from accompany.stages.conditions import ConditionConfig
 from accompany.stages.depth import DepthConfig
@@ -189,8 +189,8 @@ def test_a_named_subject_is_built_for_the_device(monkeypatch: pytest.MonkeyPatch
             assert precision == "float32"
             self.device, self.runs = device, 0
 
-        def parts(self, length_s: float, batch: int) -> list[Part]:
-            return [Part("count", self.count, codes=batch)]
+        def parts(self, length_s: float, batch: int) -> list[TimedPart]:
+            return [TimedPart("count", self.count, codes=batch)]
 
         def count(self, progress: Any) -> None:
             self.runs += 1

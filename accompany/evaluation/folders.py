@@ -68,7 +68,7 @@ class Against:
             return ""
         names = ", ".join(self.missing[:5]) + (" and others" if len(self.missing) > 5 else "")
         return (
-            f"{self.name} has no output for {len(self.missing)} of {len(self._files)} clips ({names}): its figures are "
+            f"{self.name} has no output for {len(self.missing)} of {len(self._files)} clips ({names}): its metrics are "
             "means over the rest."
         )
 

@@ -1,4 +1,4 @@
-"""Which styles a prompt names in words."""
+"""Style words of a prompt."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from accompany.models.bundles import Bundle
 from accompany.models.pretrained import find_bundle, load_bundle, read_bundle
 
 if TYPE_CHECKING:
-    from accompany.evaluation.figures import Heard
+    from accompany.evaluation.clip_metrics import ReferenceClip
     from accompany.evaluation.testset import Clip
     from accompany.training.tasks import TrainConfig
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 FOLDER, FIGURES = "samples", "samples.jsonl"
 SHOWN = ("harmony", "consonance", "beat_f", "onset_correlation", "silent_share")
-"""Fit to the truth's chords, to the voice and to the beat, and whether it plays at all; see `evaluation.figures`."""
+"""Fit to the true chords, to the voice and to the beat, and silence; see `evaluation.clip_metrics`."""
 _SECONDS = 10.0
 
 
@@ -56,7 +56,7 @@ class Samples(Callback):
         self.clips: list[Clip] = load_clips(
             [config.sample_songs], sample_rate=rate, seconds=_SECONDS, limit=config.sample_items
         )
-        self._heard: list[Heard] = []
+        self._references: list[ReferenceClip] = []
         self._parts: dict[str, Any] = {}
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
@@ -72,22 +72,22 @@ class Samples(Callback):
         return (self.run_dir / FOLDER / f"{step:07d}" / FIGURES).is_file()
 
     def _play(self, trainer: lightning.Trainer, stage: Any, step: int) -> None:
-        from accompany.evaluation.figures import hear, measure
-        from accompany.evaluation.pictures import picture_of_take
-        from accompany.evaluation.rows import Output
+        from accompany.evaluation.clip_metrics import measure, prepare_reference
+        from accompany.evaluation.plots import plot_take
+        from accompany.evaluation.rows import RowOutput
 
         band = self._band(stage, str(trainer.strategy.root_device.type))
-        self._heard = self._heard or [hear(clip, None) for clip in self.clips]
+        self._references = self._references or [prepare_reference(clip, None) for clip in self.clips]
         folder = self.run_dir / FOLDER / f"{step:07d}"
         folder.mkdir(parents=True, exist_ok=True)
         rows = []
-        for number, (clip, heard) in enumerate(zip(self.clips, self._heard, strict=True)):
+        for number, (clip, reference) in enumerate(zip(self.clips, self._references, strict=True)):
             take = band.generate((clip.vocal, clip.sample_rate), clip.prompt, seed=self.config.seed)
             sound = audio.fit_length(take.samples.mean(0), len(clip.vocal))
-            figures = measure(Output(clip, sound), heard, None)
+            figures = measure(RowOutput(clip, sound), reference, None)
             rows.append({name: round(figures[name], 4) for name in SHOWN if name in figures})
             take.save_mix(folder / f"{number}.flac")
-            picture_of_take(folder / f"{number}.png", take, f"step {step}: {clip.prompt}")
+            plot_take(folder / f"{number}.png", take, f"step {step}: {clip.prompt}")
             _show(trainer, f"sample/{number}", take, folder / f"{number}.png", step)
         means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in SHOWN if name in rows[0]}
         for logger in trainer.loggers:

@@ -125,7 +125,7 @@ def train_separator(config: SeparatorTrainingConfig) -> Path:
 
     run_loop(model, make_loss, config.loop, Path(config.out))
     folder = export_separator(model, config.model, Path(config.out) / "export")
-    figures = separation_figures(VocalSeparator(str(folder)), held_out, clip_s=config.clip_s)
+    figures = separation_metrics(VocalSeparator(str(folder)), held_out, clip_s=config.clip_s)
     write_json(folder / "figures.json", {**figures, "training": to_dict(config)})
     return folder
 
@@ -186,17 +186,17 @@ def export_separator(model: nn.Module, config: SeparatorModelConfig, folder: Pat
 def bench_separator(
     name: str, songs_dir: str, *, clip_s: float = 10.0, device: str = "cpu", progress: Progress | None = None
 ) -> dict[str, Any]:
-    """`separation_figures` of a separator by its name, on the song folders (as `accompany synth` writes them) of one.
+    """`separation_metrics` of a separator by its name, on the song folders (as `accompany synth` writes them) of one.
 
     Raises:
         InputError: no such separator, no songs, or none with both sides.
     """
     separator = VocalSeparator(name, device)
-    figures = separation_figures(separator, song_folders([songs_dir]), clip_s=clip_s, progress=progress)
+    figures = separation_metrics(separator, song_folders([songs_dir]), clip_s=clip_s, progress=progress)
     return {"separator": name, "clip_s": clip_s, **figures}
 
 
-def separation_figures(
+def separation_metrics(
     separator: VocalSeparator, songs: Sequence[Path], *, clip_s: float, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Mean SI-SDR (dB) of both sides on the songs' own mixes, and the gain over the mix itself.

@@ -1,4 +1,4 @@
-"""What the steps of a part take, apart from what is done before them."""
+"""Clock of the steps of a timed part, preparation excluded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time a subject over lengths and batches: the report as plain numbers, and as a table."""
+"""Timing of a subject over lengths and batches: the report as plain numbers, and as a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from accompany.errors import InputError
 from accompany.evaluation.speed.clock import PLACES, StepClock
 from accompany.evaluation.speed.measure import floor_s, median_s, peak_memory, uncached_s, wait
-from accompany.evaluation.speed.subjects import Loop, Part, Subject
+from accompany.evaluation.speed.subjects import Loop, Subject, TimedPart
 
 AGAINST = ("full",)
 _WARM_UP_S = 1.0
@@ -82,7 +82,7 @@ def bench(subject: Subject, config: BenchConfig, progress: Callable[[float], Non
     return report
 
 
-def _time(part: Part, length_s: float, batch: int, config: BenchConfig, device: str) -> dict[str, Any]:
+def _time(part: TimedPart, length_s: float, batch: int, config: BenchConfig, device: str) -> dict[str, Any]:
     clocks: list[StepClock] = []
 
     def run() -> None:
@@ -108,8 +108,8 @@ def _time_loop(
     loop: Loop, wall_s: float, clocks: Sequence[StepClock], config: BenchConfig, device: str
 ) -> dict[str, Any]:
     def step_ms_of(calls_s: Sequence[float | None]) -> float | None:
-        heard = [call_s for call_s in calls_s if call_s is not None]
-        return 1000 * statistics.median(heard) / loop.steps_per_call if heard else None
+        timed = [call_s for call_s in calls_s if call_s is not None]
+        return 1000 * statistics.median(timed) / loop.steps_per_call if timed else None
 
     steps = len(loop.frames)
     step_ms = step_ms_of([clock.mean_s() for clock in clocks]) or 1000 * wall_s / steps

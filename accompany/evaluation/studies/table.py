@@ -1,4 +1,4 @@
-"""What a study found, as a table: rows of columns, each with its mean and bootstrap interval over clips."""
+"""Table of a study: rows of columns, each with its mean and bootstrap interval over clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Values = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Study:
-    """The figures of a study.
+    """The metrics of a study.
 
     Attributes:
         title: what was asked.
