@@ -36,7 +36,7 @@ from accompany.stages.listener import Listener, ListenerConfig
 from accompany.stages.transformer import TransformerConfig
 from accompany.training.encoders.loop import LoopConfig
 from accompany.training.harmoniser import HarmoniserTrainingConfig, Item, item_of_score, train_harmoniser, varied
-from accompany.training.stages.analysis_scores import listening_scores
+from accompany.training.stages.analysis_scores import score_analysis
 
 
 def test_a_melody_is_read_in_halves_of_beats() -> None:
@@ -260,5 +260,5 @@ def test_figures_of_a_listener_in_training_are_without_dropout(trained: tuple[Pa
     assert listener.harmoniser is not None
     whole = listener.harmoniser.hear_chords
     listener.harmoniser.hear_chords = lambda *args: (seen.append(listener.harmoniser.training), whole(*args))[1]  # type: ignore
-    listening_scores(listener.train(), batch)
+    score_analysis(listener.train(), batch)
     assert seen and not any(seen) and listener.training

@@ -45,7 +45,7 @@ def estimate_chords(chroma: Matrix) -> Chords:
     centred = held - held.mean(0)
     centred = centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-9)
     scores = np.zeros((N_CHORDS, n))
-    scores[:NO_CHORD] = _SHARPNESS * (_templates() @ centred)
+    scores[:NO_CHORD] = _SHARPNESS * (_unit_rows(triad_templates()) @ centred)
     scores[:, silent] = 0.0
     scores[NO_CHORD, silent] = 2 * _SHARPNESS
     stay = 1.0 / (1.0 + (N_CHORDS - 1) * np.exp(-_CHANGE_COST))
@@ -112,13 +112,17 @@ def key_score(chroma: Matrix, truth: str) -> float | None:
     return float(mir_eval.key.weighted_score(_mir_eval_key(key_label(true)), _mir_eval_key(found)))
 
 
-def _templates() -> Matrix:
+def triad_templates() -> Matrix:
+    """Binary triads `[24, 12]` in the order of majmin chords, of mean 0."""
     triads = np.zeros((NO_CHORD, 12))
     for root in range(12):
         triads[root, [root, (root + 4) % 12, (root + 7) % 12]] = 1.0
         triads[root + 12, [root, (root + 3) % 12, (root + 7) % 12]] = 1.0
-    triads -= triads.mean(1, keepdims=True)
-    return np.asarray(triads / np.linalg.norm(triads, axis=1, keepdims=True))
+    return np.asarray(triads - triads.mean(1, keepdims=True))
+
+
+def _unit_rows(matrix: Matrix) -> Matrix:
+    return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True))
 
 
 def _merged(path: list[int]) -> Chords:

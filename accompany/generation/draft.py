@@ -1,4 +1,4 @@
-"""What the stages wrote of a song, and the accompaniment that it decodes to."""
+"""Drafts: the codes and tokens of a song, and the accompaniment decoded from them."""
 
 from __future__ import annotations
 

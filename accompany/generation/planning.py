@@ -1,4 +1,4 @@
-"""The plan of a song from predictions and what is known: tempo, tapped beats, key, chords, parts of another plan."""
+"""The plan of a song from predictions and given controls: tempo, tapped beats, key, chords, parts of another plan."""
 
 from __future__ import annotations
 

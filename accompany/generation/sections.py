@@ -1,4 +1,4 @@
-"""Sections of a song, as far as a voice alone shows them: where it rests, where it changes, and what comes again.
+"""Section analysis of a vocal: rests, changes and repetitions.
 
 Bars without singing are the intro, a break, or the outro. What is sung is cut where the bars before and after differ
 most (novelty along the diagonal of a self-similarity matrix, Foote, 2000), and stretches of alike melody and chords get

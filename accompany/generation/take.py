@@ -1,4 +1,4 @@
-"""A take: what a band played to a vocal, how it was asked for, and its files."""
+"""A take: an accompaniment with its vocal, settings, plan and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The voice that comes in: files and arrays, checked, as mono at the rate of a model."""
+"""Vocal input: files and arrays, checked, as mono at the sample rate of a model."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`accompany train --ray`: the same training by Ray Train, which starts workers, and again when one dies.
+"""`accompany train --ray`: training by Ray Train, which starts the workers and restarts them after a failure.
 
-Ray's TorchTrainer makes the group of processes, Ray's classes for Lightning tell each its rank and device. Checkpoints
+Ray's TorchTrainer makes the group of processes, Ray's classes for Lightning give each its rank and device. Checkpoints
 are those of any other run: in the run's folder, which all nodes must see, as they must see the tokens.
 """
 

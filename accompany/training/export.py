@@ -1,4 +1,4 @@
-"""From a run to what inference loads: a part's folder, an adapter, or a whole model."""
+"""Export of a run for inference: a part's folder, an adapter, or a whole model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Train the listener's judge of grids: `accompany train grids listener=DIR tokens=DIR`.
+"""Training of the listener's beat-grid reranker: `accompany train grids listener=DIR tokens=DIR`.
 
-A trained listener listens to crops; each gives some sixty candidates of `tracking.beat_candidates`, whose F-measure
-against the true beats is known. The judge learns to choose (a softmax over the candidates, towards the best of them
+A trained listener analyses crops; each gives some sixty candidates of `tracking.beat_candidates`, whose F-measure
+against the true beats is known. The reranker learns to choose (a softmax over the candidates, towards the best of them
 and for the expected F of the choice). The listener itself stays as it is.
 """
 
@@ -38,7 +38,7 @@ MODEL_DIR = "model"
 _FEW_BEATS = 4
 _SAVE_EVERY = 20
 _TRIES = 4
-"""Crops that are listened to for each that is wanted, at most: tokens without beats would be asked for ever."""
+"""Crops analysed for each usable one, at most: tokens without beats would never end."""
 _SHARPNESS = 0.1
 """Candidates whose F is this far below the best count 1/e as much."""
 
@@ -53,7 +53,7 @@ class GridTrainingConfig:
         out: gets `crops.npz` and `checkpoint.pt`, from which a run that was stopped goes on, and the listener with its
             judge in `model`.
         crops: training crops for each length; crop_s: their lengths in seconds.
-        val_items: validation crops of the first length, whose figures are logged.
+        val_items: validation crops of the first length, whose metrics are logged.
         width: of the judge.
         loop: length and pace of its training; by default each crop is seen 30 times.
         batch_size: crops in a step.
@@ -151,7 +151,7 @@ def _collect(listener: Listener, config: GridTrainingConfig, path: Path) -> _Cro
     """The training crops, each length in turn, from where an earlier run stopped."""
     made, batches = _read_crops(path, config)
     wanted = config.crops * len(config.crop_s)
-    progress = tqdm(total=wanted, initial=min(len(made), wanted), desc="Listening", unit="crop")
+    progress = tqdm(total=wanted, initial=min(len(made), wanted), desc="Analyzing", unit="crop")
     while len(made) < wanted:
         length = len(made) // config.crops
         loading = dataclasses.replace(config.loading, crop_s=config.crop_s[length], seed=config.seed + length)
@@ -162,11 +162,11 @@ def _collect(listener: Listener, config: GridTrainingConfig, path: Path) -> _Cro
             batches[length] += 1
             progress.update(len(made) - progress.n)
             full = len(made) == config.crops * (length + 1)
-            listened = batches[length] * batch.size
-            if not full and listened > _TRIES * config.crops + len(dataset):
+            analyzed = batches[length] * batch.size
+            if not full and analyzed > _TRIES * config.crops + len(dataset):
                 found_beats = len(made) - length * config.crops
                 raise InputError(
-                    f"Of {listened} crops of {config.tokens} only {found_beats} have enough beats; use other songs."
+                    f"Of {analyzed} crops of {config.tokens} only {found_beats} have enough beats; use other songs."
                 )
             if full or batches[length] % _SAVE_EVERY == 0:
                 _write_crops(path, config, made, batches)

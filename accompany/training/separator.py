@@ -1,4 +1,4 @@
-"""Train the small separator: `accompany train separator songs=[songs]`, Demucs' own network on synthetic mixes.
+"""Training of the small separator: `accompany train separator songs=[songs]`, Demucs' own network on synthetic mixes.
 
 The network is a hybrid transformer Demucs (Rouard et al., arXiv 2211.08553) with two sources. Where the published one
 writes complex spectra, this one writes magnitudes and takes the phases of the mix (`cac=False`): a tenth of a percent
@@ -70,8 +70,8 @@ class SeparatorTrainingConfig:
     Attributes:
         songs: folders of song folders (`accompany synth`).
         out: run folder; `out/export` receives the model.
-        held_out: songs at the beginning of the sorted list that are never trained on and give the figures.
-        clip_s: seconds of each held-out song that the figures are of.
+        held_out: songs at the beginning of the sorted list that are never trained on and give the metrics.
+        clip_s: seconds of each held-out song that the metrics are of.
         batch: mixes in a step, each of `model.segment` seconds.
         gain_db: lowest and highest gain of each side, drawn apart.
         silent_share: share of the mixes that lack one side, so that silence is learned too.
@@ -125,8 +125,8 @@ def train_separator(config: SeparatorTrainingConfig) -> Path:
 
     run_loop(model, make_loss, config.loop, Path(config.out))
     folder = export_separator(model, config.model, Path(config.out) / "export")
-    figures = separation_metrics(VocalSeparator(str(folder)), held_out, clip_s=config.clip_s)
-    write_json(folder / "figures.json", {**figures, "training": to_dict(config)})
+    metrics = separation_metrics(VocalSeparator(str(folder)), held_out, clip_s=config.clip_s)
+    write_json(folder / "figures.json", {**metrics, "training": to_dict(config)})
     return folder
 
 
@@ -192,8 +192,8 @@ def bench_separator(
         InputError: no such separator, no songs, or none with both sides.
     """
     separator = VocalSeparator(name, device)
-    figures = separation_metrics(separator, song_folders([songs_dir]), clip_s=clip_s, progress=progress)
-    return {"separator": name, "clip_s": clip_s, **figures}
+    metrics = separation_metrics(separator, song_folders([songs_dir]), clip_s=clip_s, progress=progress)
+    return {"separator": name, "clip_s": clip_s, **metrics}
 
 
 def separation_metrics(
@@ -205,7 +205,7 @@ def separation_metrics(
     """
     rows = []
     for done, song in enumerate(songs):
-        rows += [row] if (row := _song_figures(separator, song, clip_s)) else []
+        rows += [row] if (row := _song_metrics(separator, song, clip_s)) else []
         if progress is not None:
             progress((done + 1) / len(songs))
     if not rows:
@@ -214,7 +214,7 @@ def separation_metrics(
     return {"clips": len(rows), **means}
 
 
-def _song_figures(separator: VocalSeparator, song: Path, clip_s: float) -> dict[str, float] | None:
+def _song_metrics(separator: VocalSeparator, song: Path, clip_s: float) -> dict[str, float] | None:
     rate = separator.sample_rate
     start_s = max(0.0, (soundfile.info(song / "vocals.flac").duration - clip_s) / 2)
     true = [read_mono(song / f"{name}.flac", rate, start_s=start_s, length_s=clip_s)[None] for name in SOURCES]

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, the newest that can be read found again, averages taken out."""
+"""Checkpoints on disk: atomic writes, the newest readable one, averaged weights."""
 
 from __future__ import annotations
 

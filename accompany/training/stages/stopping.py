@@ -73,7 +73,7 @@ class Stopping(Callback):
         self._latest, self._longest_s = 0.0, 0.0
 
     @contextmanager
-    def watching(self, trainer: lightning.Trainer) -> Iterator[None]:
+    def handling_signals(self, trainer: lightning.Trainer) -> Iterator[None]:
         """Take signals from here to the end of the block, in place of Lightning."""
         trainer._signal_connector = _NoHandlers(trainer)
         if is_launched():
