@@ -1,4 +1,4 @@
-"""What the benchmark measures beyond fit: chords, time, distances, others' outputs, layouts, retrieval."""
+"""Metrics beyond fit: chords, time, distances, other systems' outputs, layouts, retrieval."""
 
 import json
 
@@ -21,6 +21,7 @@ from accompany.evaluation.rows import nearest_clips
 from accompany.evaluation.seams import window_borders
 from accompany.evaluation.tempo_words import asked_range, grants_tempo
 from accompany.evaluation.testset import Clip, load_clips
+from accompany.training import metrics as training_metrics
 
 RATE = 24000
 SECONDS = 8.0
@@ -40,6 +41,13 @@ def write(path, sound, rate):
 def clip_of(name="set/song", **more):
     sound = np.zeros(round(2.0 * RATE), np.float32)
     return Clip(**({"name": name, "sample_rate": RATE, "vocal": sound, "truth": sound, "prompt": ""} | more))
+
+
+def test_triad_templates_are_shared_by_metrics_and_training():
+    templates = chord_metrics.triad_templates()
+    assert templates.shape == (24, 12) and np.allclose(templates.mean(1), 0)
+    assert [*np.flatnonzero(templates[21] > 0)] == [0, 4, 9]  # A minor
+    assert np.allclose(training_metrics.triads().numpy(), templates, atol=1e-6)
 
 
 def test_chords_and_key_are_heard_and_wrong_or_missing_ones_are_not():
@@ -233,7 +241,7 @@ def test_retrieval_takes_the_nearest_in_key_and_tempo_and_never_the_song_itself(
     assert nearest_clips([clip_of(key="unheard of"), clips[0]]) == [1, 0]
 
 
-def test_the_best_degenerate_answer_is_told_for_each_figure():
+def test_the_best_degenerate_answer_is_named_for_each_metric():
     rows = {
         "accompany": {"harmony": {"mean": 0.3}, "chroma_cosine": {"mean": 0.7}, "consonance": {"mean": 0.5}},
         "truth": {"harmony": {"mean": 1.0}, "chroma_cosine": {"mean": 1.0}, "consonance": {"mean": 0.5}},

@@ -205,7 +205,7 @@ def test_the_first_codebooks_can_be_exported_alone(songs: Path, tmp_path: Path) 
         small_config(songs, tmp_path, export_codebooks=4)
 
 
-def test_a_run_of_another_shape_is_told(songs: Path, tmp_path: Path) -> None:
+def test_a_run_of_another_shape_is_refused(songs: Path, tmp_path: Path) -> None:
     CodecTrainer(small_config(songs, tmp_path / "run")).save()
     with pytest.raises(InputError, match="another shape; choose another out"):
         CodecTrainer(small_config(songs, tmp_path / "run", **{"model.n_codebooks": 2}))
@@ -241,8 +241,8 @@ def test_a_cut_run_goes_on_through_all_phases_and_exports_half_precision(songs: 
     assert (model.config.frame_rate, model.quantizer.num_quantizers) == (50, 3)
     with torch.no_grad():
         made = model(trainer.held_out[:, None]).audio_values[:, 0]
-    told = lines[-1]["figures"]["si_sdr_db"]
-    assert si_sdr_db(made, trainer.held_out).mean().item() == pytest.approx(told, abs=0.5)
+    logged = lines[-1]["figures"]["si_sdr_db"]
+    assert si_sdr_db(made, trainer.held_out).mean().item() == pytest.approx(logged, abs=0.5)
     assert (out / "model.safetensors").stat().st_size < 1 << 20
     assert not list((tmp_path / "run").glob("*.part"))
     longer = CodecTrainer(dataclasses.replace(config, decoder=CodecPhaseConfig(3, 5.0, 1e-4, 1e-5)))

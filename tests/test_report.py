@@ -109,7 +109,7 @@ def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
         assert f"clips/000_{row.replace(' ', '_')}.flac" in page
     assert len(list((report_dir / "clips").glob("*.flac"))) == 13
     assert "Source: mir_eval" in table
-    assert "style ↑" in table and "| rock | 1 |" in table and "Which styles?" in page
+    assert "style ↑" in table and "| rock | 1 |" in table and "Styles of the prompt" in page
     assert (report_dir / "clips" / "overview.png").stat().st_size > 10_000
     assert (report_dir / "clips" / "000.png").stat().st_size > 10_000
 

@@ -103,9 +103,9 @@ def test_a_judge_learns_styles_and_tells_how_well(judge_dir):
     assert judge.config.styles == ("ballad", "rock")
     sounds = torch.from_numpy(np.stack([noise(20), hum(5), 0.1 * noise(21)]))
     assert judge.classify_styles(sounds) == ["rock", "ballad", "rock"]
-    figures = json.loads((judge_dir / "figures.json").read_text())["styles"]
-    assert figures["top1"] == figures["balanced"] == 1.0 and figures["chance"] == 0.5
-    assert figures["by_style"]["rock"] == {"right": 1.0, "clips": 1, "taken_for": ""}
+    metrics = json.loads((judge_dir / "figures.json").read_text())["styles"]
+    assert metrics["top1"] == metrics["balanced"] == 1.0 and metrics["chance"] == 0.5
+    assert metrics["by_style"]["rock"] == {"right": 1.0, "clips": 1, "taken_for": ""}
 
 
 def test_styles_made_anew_leave_all_else_to_the_bit(songs, judge_dir, tmp_path):
@@ -114,12 +114,12 @@ def test_styles_made_anew_leave_all_else_to_the_bit(songs, judge_dir, tmp_path):
     )
     before, after = load_module(Judge, judge_dir), load_module(Judge, again)
     assert not torch.equal(before.style.outlet.weight, after.style.outlet.weight)
-    ears = [key for key in before.state_dict() if not key.startswith("style.")]
-    assert all(torch.equal(before.state_dict()[key], after.state_dict()[key]) for key in ears)
+    kept = [key for key in before.state_dict() if not key.startswith("style.")]
+    assert all(torch.equal(before.state_dict()[key], after.state_dict()[key]) for key in kept)
     mel = torch.randn(2, 100, before.config.n_mels)
     assert all(torch.equal(a, b) for a, b in zip(before(mel), after(mel), strict=True))
-    figures = [json.loads((Path(folder) / "figures.json").read_text()) for folder in (judge_dir, again)]
-    assert figures[0]["families"] == figures[1]["families"]
+    metrics = [json.loads((Path(folder) / "figures.json").read_text()) for folder in (judge_dir, again)]
+    assert metrics[0]["families"] == metrics[1]["families"]
 
 
 def test_songs_without_a_style_make_a_judge_without_that_ear(songs, tmp_path):

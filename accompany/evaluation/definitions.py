@@ -7,11 +7,11 @@ from dataclasses import dataclass
 HIGHER, LOWER, NEITHER = 1, -1, 0
 
 GROUPS = {
-    "music": "Does it follow the singer?",
-    "time": "Is it on the singer's beat?",
-    "prompt": "Does it play what was asked for?",
-    "sound": "What does it sound like?",
-    "speed": "How fast is it?",
+    "music": "Harmony with the singer",
+    "time": "Timing against the singer's beat",
+    "prompt": "Prompt obedience",
+    "sound": "Sound",
+    "speed": "Speed",
 }
 
 

@@ -70,10 +70,10 @@ def _tables(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
             cells = [[name, *(_cell(row.get(c), report) for c in columns)] for name, row in with_any.items()]
             tables.append((title, [head, *cells]))
     families = _families(report)
-    tables += [("Which instruments?", families)] if families else []
+    tables += [("Instruments by family", families)] if families else []
     styles = _styles(report)
-    tables += [("Which styles?", styles)] if styles else []
-    return [*tables, ("What does a degenerate answer score?", _degenerate(report))]
+    tables += [("Styles of the prompt", styles)] if styles else []
+    return [*tables, ("Degenerate answers", _degenerate(report))]
 
 
 def _is_there(metric: str, rows: dict[str, Any]) -> bool:

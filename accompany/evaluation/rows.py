@@ -77,7 +77,7 @@ def play(band: Band, clip: Clip, seed: int, *, oracle: bool, seeds: int = 1) -> 
 
 @dataclass(frozen=True)
 class Contest:
-    """All that rows are made of: the clips, the takes of each, and outputs of others by name.
+    """Inputs of all rows: the clips, the takes of each, and outputs of others by name.
 
     `nearest` is, for each clip, the other one that retrieval answers with; see `nearest_clips`.
     """

@@ -1,4 +1,4 @@
-"""From one vocal to its accompaniment with LLambada (Sing-On-Your-Beat, arXiv 2411.01661), as a straight line.
+"""LLambada pipeline (Sing-On-Your-Beat, arXiv 2411.01661): from one vocal to its accompaniment.
 
 The voice becomes semantic codes (k-means of MERT states) and codec tokens, the prompt becomes the residual codes of its
 CLAP embedding; the semantic stage writes the band's semantic codes from both, the coarse stage its codec tokens from

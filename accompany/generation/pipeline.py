@@ -1,4 +1,4 @@
-"""From vocals to their accompaniments: analyze, plan, compose, play, decode, set the level.
+"""Generation pipeline: analyze, plan, compose, play, decode, set the level.
 
 After LLambada (Sing-On-Your-Beat, arXiv 2411.01661). Shape letters: B items, T samples, F semantic frames,
 A codec frames, K streams of codes.

@@ -1,4 +1,4 @@
-"""Stopwatch and scales: times as medians, the floor under a step, and peak memory."""
+"""Time and memory measurements: times as medians, the floor under a step, and peak memory."""
 
 from __future__ import annotations
 

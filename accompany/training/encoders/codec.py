@@ -1,4 +1,4 @@
-"""Training of the small EnCodec from scratch on a CPU, in phases, and export it as `transformers.EncodecModel`.
+"""Training of the small EnCodec from scratch on a CPU, in phases, and its export as `transformers.EncodecModel`.
 
 1. autoencoder (off by default, since the linear start does its work): no codebooks; noise on the latents and a limit
    on their rate prepare them for quantisation.

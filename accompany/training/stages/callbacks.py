@@ -64,7 +64,7 @@ def count_tokens(model: nn.Module, batch: Batch | Pairs) -> int:
     return 0 if batch.vocal is None else int(batch.vocal.shape[0] * batch.vocal.shape[1])
 
 
-class Watch(Callback):
+class RunProgress(Callback):
     """Progress on stderr, METRICS, and `speed/...` metrics in the log.
 
     `speed/tokens_s` counts all devices; `speed/waiting` is the share of a step's time that goes into waiting for its

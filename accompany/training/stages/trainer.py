@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
-from accompany.training.stages.callbacks import METRICS, Watch
+from accompany.training.stages.callbacks import METRICS, RunProgress
 from accompany.training.stages.checkpoints import (
     BEST,
     CHECKPOINTS,
@@ -163,7 +163,7 @@ def _trainer(
         logger=_loggers(run, run_dir),
         callbacks=[
             *_checkpoints(run, run_dir / CHECKPOINTS, validate),
-            Watch(run_dir / METRICS, progress, run.log_every),
+            RunProgress(run_dir / METRICS, progress, run.log_every),
             *callbacks,
         ],
         plugins=[AtomicCheckpoints(), *setup.plugins],
