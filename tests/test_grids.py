@@ -136,7 +136,7 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
     import accompany.training.grids as module
 
     whole = train_grids(config_of(material, tmp_path / "whole"))
-    real, calls = module._judged, []
+    real, calls = module._labelled_crops, []
 
     def judged_until_it_stops(*args: object) -> object:
         calls.append(args)
@@ -146,7 +146,7 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
 
     monkeypatch.setattr(module, "_SAVE_EVERY", 1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_judged", judged_until_it_stops)
+        patch.setattr(module, "_labelled_crops", judged_until_it_stops)
         train_grids(config_of(material, tmp_path / "parts"))
     parts = train_grids(config_of(material, tmp_path / "parts"))
     first, second = (load_module(Listener, folder).state_dict() for folder in (whole, parts))

@@ -38,7 +38,7 @@ def tempo_metrics(found_s: Times, truth_s: Times) -> dict[str, float]:
 
 
 def drift_ms(found_s: Times, truth_s: Times, seconds: float) -> float | None:
-    """How far the beats found run away from the true grid from the first second to the last, in ms, not negative.
+    """Drift of the estimated beats against the true grid over the clip, in ms, not negative.
 
     Every step from beat to beat is compared with the nearest whole number of steps at the grid's speed or twice, three
     times, half, a third of it, whichever is nearest to the tempo found; a line is laid through the sum of what is left

@@ -30,30 +30,30 @@ class ReferenceClip:
     pitch: metrics.Matrix
     voiced: np.ndarray
     truth_chroma: metrics.Matrix
-    wanted: frozenset[str]
+    requested: frozenset[str]
     forbidden: frozenset[str]
 
 
 def prepare_reference(clip: Clip, judge: Judge | None) -> ReferenceClip:
     """Pitch of the vocal, chroma of the truth, and the instruments that the clip's prompt asks for."""
     pitch, voiced = metrics.sung_pitch(clip.vocal, clip.sample_rate)
-    wanted, forbidden = requested_instruments(clip, judge) if judge is not None else (frozenset(), frozenset())
-    return ReferenceClip(pitch, voiced, metrics.chroma(clip.truth, clip.sample_rate), wanted, forbidden)
+    requested, forbidden = requested_instruments(clip, judge) if judge is not None else (frozenset(), frozenset())
+    return ReferenceClip(pitch, voiced, metrics.chroma(clip.truth, clip.sample_rate), requested, forbidden)
 
 
 def requested_instruments(clip: Clip, judge: Judge) -> tuple[frozenset[str], frozenset[str]]:
     """The families that the clip's prompt names and forbids, as far as the judge knows them."""
-    wanted, forbidden = named_families(clip.prompt, clip.instruments, clip.absent)
+    requested, forbidden = named_families(clip.prompt, clip.instruments, clip.absent)
     known = frozenset(judge.config.families)
-    return wanted & known, forbidden & known
+    return requested & known, forbidden & known
 
 
 def obedience(
-    sound: metrics.Signal, sample_rate: int, wanted: frozenset[str], forbidden: frozenset[str], judge: Judge
+    sound: metrics.Signal, sample_rate: int, requested: frozenset[str], forbidden: frozenset[str], judge: Judge
 ) -> dict[str, float]:
     """`named`, `forbidden` and `obedience` of one sound, as far as the prompt makes requests."""
     families = _families(sound, sample_rate, judge)
-    named = [family in families for family in sorted(wanted)]
+    named = [family in families for family in sorted(requested)]
     obeyed = [family not in families for family in sorted(forbidden)]
     parts = {"named": named, "forbidden": obeyed, "obedience": named + obeyed}
     return {name: float(np.mean(part)) for name, part in parts.items() if part}
@@ -64,7 +64,7 @@ def granted_by_family(
 ) -> dict[tuple[str, str], bool]:
     """For each request, ("named" or "forbidden", family), whether the judge finds it met."""
     families = _families(sound, sample_rate, judge)
-    return {("named", family): family in families for family in reference.wanted} | {
+    return {("named", family): family in families for family in reference.requested} | {
         ("forbidden", family): family not in families for family in reference.forbidden
     }
 
@@ -93,7 +93,7 @@ def measure(output: RowOutput, reference: ReferenceClip, judge: Judge | None) ->
     if output.take is not None and output.take.wall_s is not None:
         values["rtf"] = output.take.wall_s / clip.seconds
     if judge is not None:
-        values |= obedience(sound, rate, reference.wanted, reference.forbidden, judge)
+        values |= obedience(sound, rate, reference.requested, reference.forbidden, judge)
     return values
 
 
@@ -111,7 +111,7 @@ def seam_metrics(sound: metrics.Signal, sample_rate: int, bundle: Bundle | Llamb
 
 
 def stage_borders(bundle: Bundle, seconds: float) -> list[float]:
-    """Where windows of either stage meet in a song, in seconds."""
+    """Borders between windows of either stage in a song, in seconds."""
     rate = bundle.semantic_codes.frame_rate
     n_frames = int(np.ceil(seconds * rate))
     borders: set[float] = set()
@@ -122,7 +122,7 @@ def stage_borders(bundle: Bundle, seconds: float) -> list[float]:
 
 
 def _rhythm(sound: metrics.Signal, chroma: metrics.Matrix, clip: Clip, judge: Judge | None) -> dict[str, float]:
-    """Everything about beats: by the judge where there is one, and by librosa's tracker."""
+    """Beat metrics, by the judge where there is one, and by librosa's tracker."""
     found = metrics.track_beats(sound, clip.sample_rate)
     truth = np.array(clip.beats_s)
     values = {"beat_f": metrics.beat_f(found, truth)} if clip.beats_s else {}

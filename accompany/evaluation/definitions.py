@@ -24,7 +24,7 @@ class Metric:
         text: what it is, with range or unit.
         source: where the method is described.
         better: HIGHER, LOWER or NEITHER.
-        beware: how it can be had without playing well.
+        beware: degenerate ways to score well.
     """
 
     group: str
@@ -35,7 +35,7 @@ class Metric:
 
     @property
     def whole(self) -> str:
-        """Everything in one paragraph."""
+        """The whole definition in one paragraph."""
         direction = {HIGHER: "Higher is better.", LOWER: "Lower is better.", NEITHER: "Neither way is better."}
         parts = [self.text + ".", direction[self.better], f"Beware: {self.beware}." if self.beware else ""]
         return " ".join([*filter(None, parts), f"Source: {self.source}."])

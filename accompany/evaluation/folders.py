@@ -88,7 +88,7 @@ def _sounds(folder: Path) -> list[Path]:
 
 
 def _keys(path: Path, folder: Path) -> list[str]:
-    """What a file may be called by: its name, or its folder's where it is one of many files alike."""
+    """Names that a file matches: its own, or its folder's where many files are named alike."""
     inside = path.relative_to(folder)
     stem = inside.with_suffix("").as_posix()
     if path.stem.lower() in _WHOLE and len(inside.parts) > 1:

@@ -119,7 +119,7 @@ def consonance(accompaniment: Signal, sample_rate: int, pitch: Matrix, voiced: N
     0 when the band ignores the singer; a copy of the voice scores highest, so read it beside `voice_likeness`.
 
     Args:
-        pitch, voiced: what `sung_pitch` says of the vocal.
+        pitch, voiced: of the vocal, by `sung_pitch`.
     """
     return consonance_of(chroma(accompaniment, sample_rate), pitch, voiced)
 
@@ -169,7 +169,7 @@ def si_sdr(result: Signal, truth: Signal) -> float:
 
 @dataclass(frozen=True)
 class Levels:
-    """What a meter shows: `peak` (linear), `rms_dbfs`, `clipped_share` and `silent_share` of the signal, in 0..1."""
+    """Level readings: `peak` (linear), `rms_dbfs`, `clipped_share` and `silent_share` of the signal, in 0..1."""
 
     peak: float
     rms_dbfs: float

@@ -68,7 +68,7 @@ OWN_LICENSE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What to evaluate.
+    """Options of an evaluation.
 
     Attributes:
         seconds: length of the clips; limit: number of clips, 0 for all.
@@ -301,7 +301,7 @@ def best_degenerate(rows: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dic
 
 
 def _notes(contest: Contest) -> list[str]:
-    """What a reader has to know before the metrics."""
+    """Notes of the report: limits of the test clips."""
     notes = [each.note for each in contest.against.values() if each.note]
     for tracker in sorted({clip.beats_by for clip in contest.clips} - {""}):
         count = sum(clip.beats_by == tracker for clip in contest.clips)
@@ -324,7 +324,7 @@ def _floor_of_obedience(contest: Contest, judge: Judge | None, styles: Predicted
     for i in range(len(clips)):
         output = contest.output(OURS, i)
         assert output is not None
-        stranger = clips[other_clip(i, len(clips))]
-        granted = obedience(output.sound, output.clip.sample_rate, *requested_instruments(stranger, judge), judge)
-        values.append(granted | styles.granted(OURS, clips[i], stranger))
+        unrelated = clips[other_clip(i, len(clips))]
+        granted = obedience(output.sound, output.clip.sample_rate, *requested_instruments(unrelated, judge), judge)
+        values.append(granted | styles.granted(OURS, clips[i], unrelated))
     return summarise(values)

@@ -35,7 +35,7 @@ ROWS = {
     "vocal copy": "the vocal itself, as a degenerate answer",
     "flat": "noise with an even spectrum, as a degenerate answer",
     "cluster": "all twelve notes, struck twice a second, as a degenerate answer",
-    "silence": "nothing at all, as a degenerate answer",
+    "silence": "silence, as a degenerate answer",
 }
 
 DEGENERATE = ("vocal copy", "flat", "cluster", "silence")
@@ -48,7 +48,7 @@ _SEED_STEP = 100_003
 
 @dataclass(frozen=True)
 class RowOutput:
-    """What one row gives for one clip: mono `sound` [T] at the clip's rate, and our own `take` where it is one."""
+    """Output of one row for one clip: mono `sound` [T] at the clip's rate, and our own `take` where it is one."""
 
     clip: Clip
     sound: Signal
@@ -95,7 +95,7 @@ class Contest:
         return {names[0]: ROWS[names[0]], **others, **{name: ROWS[name] for name in names[1:]}}
 
     def output(self, name: str, index: int) -> RowOutput | None:
-        """What row `name` gives for clip `index`; None where another system has no file."""
+        """Output of row `name` for clip `index`; None where another system has no file."""
         if name not in self.against:
             return make_output(name, index, self)
         sound = self.against[name].sound(index, self.clips[index])
@@ -103,7 +103,7 @@ class Contest:
 
 
 def make_output(name: str, index: int, contest: Contest) -> RowOutput:
-    """What row `name` (a key of `ROWS`) gives for clip `index`, mono at the clip's sample rate."""
+    """Output of row `name` (a key of `ROWS`) for clip `index`, mono at the clip's sample rate."""
     clips, band = contest.clips, contest.band
     clip, take, oracle = clips[index], contest.played[index].take, contest.played[index].oracle
     makers: dict[str, Callable[[], Signal]] = {

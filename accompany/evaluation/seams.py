@@ -42,7 +42,7 @@ class FrameChanges:
 
     @classmethod
     def of(cls, samples: np.ndarray, sample_rate: int) -> FrameChanges:
-        """Those of a sound [C, T]."""
+        """The changes of a sound [C, T]."""
         mono = samples.mean(axis=0)
         flux, step = _flux(mono, sample_rate), _level_steps(mono, sample_rate)
         n = min(len(flux), len(step))

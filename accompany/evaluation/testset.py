@@ -145,7 +145,7 @@ def _load_clip(song: Song, sample_rate: int, seconds: float, min_sung: float) ->
 
 
 def _facts(song: Song) -> dict[str, Any]:
-    """What the files beside a song say of it: `song.json`, and `song.txt` as its prompt where that has none."""
+    """Metadata of a song: `song.json`, and `song.txt` as its prompt where that has none."""
     facts: dict[str, Any] = {}
     for path in song.sidecars:
         if path.suffix == ".json" and path.is_file():

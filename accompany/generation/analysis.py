@@ -52,12 +52,12 @@ class Analysis:
 
     @property
     def is_locked(self) -> bool:
-        """Whether everything is played as it stands."""
+        """Whether all parts are locked."""
         return not self.open_parts and not self.open_chords
 
     @property
     def known(self) -> Known:
-        """What is locked."""
+        """The locked parts."""
         plan, chords = self.plan, self.plan.chords
         grid = "beats" not in self.open_parts
         return Known(
@@ -111,7 +111,7 @@ class Analysis:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Analysis:
-        """What `as_dict` gave. InputError for a label that is none; KeyError, TypeError, ValueError for others."""
+        """The inverse of `as_dict`. InputError for a label that is none; KeyError, TypeError, ValueError for others."""
         tempo, beats, key = content["tempo"], content["beats"], content["key"]
         chords = _checked(
             [(float(each["start"]), float(each["end"]), str(each["chord"])) for each in content["chords"]]
@@ -168,7 +168,7 @@ def shorten(chords: Sequence[tuple[float, float, str]], most: int = 8) -> str:
 
 
 def default_path(vocals: str | os.PathLike[str]) -> Path:
-    """Where `accompany analyse` writes for a vocal by default."""
+    """Default output path of `accompany analyse` for a vocal."""
     return Path(f"{Path(vocals).stem}.analysis.json")
 
 

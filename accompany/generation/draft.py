@@ -11,7 +11,7 @@ from accompany.music.plan import Plan
 
 @dataclass(frozen=True)
 class Draft:
-    """What the stages wrote of one song, from which parts of it can be written again.
+    """Codes and tokens of one song, from which parts of it can be regenerated.
 
     Attributes:
         codes: semantic codes int32 [K, F].

@@ -118,7 +118,7 @@ def _key_of_bars(text: str) -> str:
 
 
 def _bar_edges(plan: Plan, seconds: float) -> list[float]:
-    """Where bars begin and end, from 0 to the end of the song, the first and last ones cut."""
+    """Starts and ends of bars, from 0 to the end of the song, the first and last ones cut."""
     if not plan.downbeats_s:
         return [0.0, seconds]
     downbeats = np.asarray(plan.downbeats_s)

@@ -99,7 +99,7 @@ def is_timed(prompt: str) -> bool:
 
 
 def texts_per_frame(prompt: str, sections: Sequence[Section], n_frames: int, frame_rate: float) -> list[str]:
-    """What holds in each frame, by the time of its centre; empty where nothing is asked for."""
+    """The prompt of each frame, by the time of its centre; empty where there is none."""
     cues = read_cues(prompt)
     texts = [""] * n_frames
     for cue in sorted((cue for cue in cues if cue.section is None), key=lambda cue: cue.start_s):

@@ -76,7 +76,7 @@ def score_take(bundle: Bundle, take: Take) -> dict[str, float]:
 
 @torch.inference_mode()
 def likelihood(bundle: Bundle, voice: np.ndarray, plan: Plan, settings: Settings, draft: Draft) -> float:
-    """How likely the semantic stage finds what it wrote: mean log probability of a code in nats, at most 0.
+    """Likelihood of the codes under the semantic stage: mean log probability of a code in nats, at most 0.
 
     Teacher forced, with all conditions of the stage and without guidance or temperature; about as costly as
     analyzing the voice [1, T] again, which it does.

@@ -37,7 +37,7 @@ _KEY = re.compile(r"[A-G][b#]?:(maj|min)")
 
 @dataclass(frozen=True)
 class Settings:
-    """How a band plays. Two generations with equal settings from the same vocal and model are equal.
+    """Settings of a generation. Two generations with equal settings from the same vocal and model are equal.
 
     Attributes:
         prompt: style and instruments; empty leaves the choice to the model. It may change with the time or the
@@ -128,11 +128,11 @@ class Settings:
                 raise InputError(f"The tap at {self.taps[-1]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
     def playing(self, plan: Plan) -> Settings:
-        """The same settings with everything about beats, chords and key said by a plan."""
+        """The same settings with beats, chords and key given by a plan."""
         return dataclasses.replace(self, plan=plan, bpm=None, key=None, chords=None, taps=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything that differs from the defaults, ready for JSON."""
+        """Values that differ from the defaults, ready for JSON."""
         values = dataclasses.asdict(self)
         defaults = dataclasses.asdict(Settings())
         return {name: value for name, value in values.items() if value != defaults[name] or name in ("prompt", "seed")}
@@ -152,7 +152,7 @@ class Settings:
 
 
 class Options(TypedDict, total=False):
-    """What `Band.generate` and its siblings take by name: see `Settings`."""
+    """Keyword options of `Band.generate` and its siblings: see `Settings`."""
 
     seed: int
     bpm: float | None

@@ -48,7 +48,7 @@ _TRIES = 4
 
 @dataclass(frozen=True)
 class HarmoniserTrainingConfig:
-    """How the harmoniser is trained.
+    """Training of the harmoniser.
 
     Attributes:
         listener: folder of a trained listener.
@@ -233,7 +233,7 @@ def _analyzed_crops(listener: Listener, config: HarmoniserTrainingConfig) -> lis
 
 @torch.inference_mode()
 def _items_of(listener: Listener, batch: Batch) -> Iterator[Item]:
-    """Those items of a batch that have enough beats, and whose chords and key are known."""
+    """Items of a batch with enough beats, known chords and a known key."""
     batch = batch.float()
     output = listener(batch.need("vocal"), batch.vocal_mask)
     rate = listener.config.frame_rate

@@ -231,6 +231,6 @@ def _song_metrics(separator: VocalSeparator, song: Path, clip_s: float) -> dict[
 
 
 def _arguments(config: SeparatorModelConfig) -> dict[str, Any]:
-    """What HTDemucs is built with."""
+    """Arguments of HTDemucs."""
     fixed = {"sources": list(SOURCES), "audio_channels": 1, "cac": False, "wiener_iters": -1, "end_iters": -1}
     return {**fixed, **asdict(config)}

@@ -18,7 +18,7 @@ from accompany.training.stages.module import OptimizerConfig, RunConfig
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """What every task has: a run's length and devices, its data and its optimiser.
+    """Settings of every task: a run's length and devices, its data and its optimiser.
 
     Attributes:
         tokens: tokens folder of `accompany tokenize`.

@@ -55,7 +55,7 @@ _ENCODERS = {
 }
 """The frozen parts whose output a stage reads or writes."""
 _FIXED = ("task", "model", "tokens", "init", "lora")
-"""What must be equal for a run to go on."""
+"""Settings that must be equal for a run to resume."""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -192,7 +192,7 @@ class TokenData(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The same crops each time."""
+        """Batches of the same crops each time."""
         return val_loader(self.validation_set, self.config.val_items)
 
 
@@ -273,7 +273,7 @@ def _open_run(run_dir: Path, task: str, config: TrainConfig, model_config: Any, 
 
 
 def _fixed(run: Mapping[str, Any], key: str) -> Any:
-    """What must be equal in a part of run.json; the model that a run started from may lie elsewhere now."""
+    """Settings of run.json that must be equal; the model that a run started from may lie elsewhere now."""
     value = run.get(key)
     return value["hash"] if key == "init" and value else _plain(value)
 

@@ -325,7 +325,7 @@ def _held_out(bundle: Bundle, stage: SemanticStage, config: TuneConfig) -> dict[
 
 
 def variety(decode: Any, takes: Tensor) -> float:
-    """How far the takes [N, T, K, F] of a vocal lie apart: the mean distance of what their codes stand for."""
+    """Diversity of the takes [N, T, K, F] of a vocal: mean distance of their decoded codes."""
     meaning = decode(takes.flatten(0, 1)).unflatten(0, takes.shape[:2])
     apart = (meaning[:, :, None] - meaning[:, None]).square().mean(dim=-1).sqrt().mean(dim=-1)
     n_takes = takes.shape[1]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from accompany.errors import InputError
-from accompany.evaluation.speed.clock import PLACES, StepClock
+from accompany.evaluation.speed.clock import MEASURED_CALLS, StepClock
 from accompany.evaluation.speed.measure import floor_s, median_s, peak_memory, uncached_s, wait
 from accompany.evaluation.speed.subjects import Loop, Subject, TimedPart
 
@@ -21,7 +21,7 @@ _WARM_UP_S = 1.0
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What to time.
+    """Options of a benchmark.
 
     Attributes:
         lengths_s: seconds of vocal.
@@ -115,9 +115,9 @@ def _time_loop(
     step_ms = step_ms_of([clock.mean_s() for clock in clocks]) or 1000 * wall_s / steps
     floor_ms = 1000 * floor_s(loop, device)
     row = {"steps": steps, "step_ms": step_ms, "floor_ms": floor_ms, "floor_share": floor_ms / step_ms}
-    early_ms, late_ms = (step_ms_of([clock.near_s(place) for clock in clocks]) for place in PLACES)
+    early_ms, late_ms = (step_ms_of([clock.near_s(call) for clock in clocks]) for call in MEASURED_CALLS)
     if early_ms is not None and late_ms is not None:
-        keys = [f"step_ms_at_{place}" for place in PLACES]
+        keys = [f"step_ms_at_{call}" for call in MEASURED_CALLS]
         row |= {keys[0]: early_ms, keys[1]: late_ms, "late_share": late_ms / early_ms}
     if "full" in config.against:
         row["full_s"] = uncached_s(loop, device)
@@ -137,7 +137,7 @@ def as_table(report: dict[str, Any]) -> str:
         ("ms/step", "step_ms", ".3f"),
         ("floor ms", "floor_ms", ".3f"),
         ("of floor", "floor_share", ".0%"),
-        *((f"ms at {place}", f"step_ms_at_{place}", ".3f") for place in PLACES),
+        *((f"ms at {call}", f"step_ms_at_{call}", ".3f") for call in MEASURED_CALLS),
         ("peak MB", "peak_mb", ".0f"),
         ("uncached s", "full_s", ".1f"),
     ]

@@ -34,7 +34,7 @@ _ELSE = ("harmony", "rhythm", "prompt")
 DEFINITIONS = {
     "without, with": "the row's metric in takes without and with the control; same vocals, prompts and seed",
     "truth": "the same metric of the true band against what is true of it: as high as the metric goes; for `like` "
-    "the likeness of the vocal's own true band to that reference: what a stranger has",
+    "the likeness of the vocal's own true band to that reference: the chance level",
     "+harmony, +rhythm, +prompt": "side effects: change of the band's fit to its own plan's chords and beats, and "
     "of the CLAP score of its prompt",
 }
@@ -173,7 +173,7 @@ class Controls:
         return Trial(text, metric, takes, without)
 
     def temperature(self, value: float) -> Trial:
-        """How far two seeds lie apart."""
+        """Difference between two seeds."""
         others = {
             each: self._play([{"temperature": each, "seed": self.setup.seed + 1}] * len(self.clips), f"again {each}")
             for each in (value, None)
@@ -300,7 +300,7 @@ def control(setup: StudySetup, only: Sequence[str] = ()) -> Study:
 
 
 def _beside(played: Controls, takes: Sequence[Take]) -> dict[str, list[float | None]]:
-    """What a control should leave alone, of each take."""
+    """Metrics of each take that a control should leave unchanged."""
     scores = [
         score(played.setup.bundle, take.samples, take.vocals, take.plan, prompt)
         for take, prompt in zip(takes, played.prompts, strict=True)

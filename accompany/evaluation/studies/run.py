@@ -31,7 +31,7 @@ _LONGEST_END_S = 60.0
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What to study.
+    """Options of a study.
 
     Attributes:
         study: a key of `STUDIES`.

@@ -41,7 +41,7 @@ class Study:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """The study as plain values, ready for JSON."""
         rows = {name: {column: list(values) for column, values in row.items()} for name, row in self.rows.items()}
         return {
             "title": self.title,

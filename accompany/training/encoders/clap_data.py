@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 WINDOW_S = 10
 SILENCE_DB = -100.0
-"""What the extractor writes where a short clip was padded."""
+"""Padding value of the extractor for short clips."""
 
 
 def mel_extractor(sample_rate: int, hop: int) -> Any:

@@ -228,7 +228,7 @@ class CodecTrainer:
             self.save()
 
     def progress(self, phase: CodecPhaseConfig) -> float:
-        """How much of a phase is done, 0..1, by steps or by the clock."""
+        """Progress of a phase, 0..1, by steps or by the clock."""
         if phase.max_steps <= 0 or phase.max_minutes <= 0:
             return 1.0
         return max(self.step / phase.max_steps, self.seconds / 60 / phase.max_minutes)
@@ -302,7 +302,7 @@ class CodecTrainer:
         return terms | {"grad_norm": float(norm), "lr": lr}
 
     def _bottleneck(self, name: str, latents: Tensor, progress: float) -> tuple[Tensor, Tensor]:
-        """What the decoder gets in this phase, and the extra loss of the latents."""
+        """Decoder input of this phase, and the extra loss of the latents."""
         if name == "autoencoder":
             over = (rate_bits(latents, self.config.noise_std) - self.config.max_rate_bits).relu()
             return latents + self.config.noise_std * torch.randn_like(latents), self.config.rate_weight * over
@@ -312,7 +312,7 @@ class CodecTrainer:
         return quantized, self.config.commitment * commitment * float(name == "joint")
 
     def _draw_depths(self, n: int) -> Tensor:
-        """How many codebooks each of `n` clips uses: all of them, or a random number."""
+        """Number of codebooks for each of `n` clips: all of them, or a random number."""
         most = self.config.model.n_codebooks
         full = torch.rand(n) < self.config.full_depth_share
         return torch.where(full, most, torch.randint(1, most + 1, (n,)))

@@ -24,7 +24,7 @@ PHASES = 3
 
 @dataclass(frozen=True)
 class FilterbankConfig:
-    """Where the filters lie.
+    """Layout of the filters.
 
     Attributes:
         f_min: Hz of the lowest tonal filter.

@@ -155,7 +155,7 @@ def end_by(signum: int, step: int) -> NoReturn:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint of a training holds; InputError for a broken one."""
+    """Content of a training checkpoint; InputError for a broken one."""
     try:
         state = torch.load(path, weights_only=True)
         assert isinstance(state, dict)
@@ -167,7 +167,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(config: Any, arrays: Iterable[np.ndarray], without: tuple[str, ...] = ()) -> str:
-    """What the weights of a training come from, in 64 hexadecimal digits.
+    """Fingerprint of a training's config and data, 64 hexadecimal digits.
 
     Args:
         config: of the training, with its LoopConfig as `loop`; how often that logs and saves does not count.

@@ -29,7 +29,7 @@ RIDGE = 1e-4
 
 @dataclass(frozen=True)
 class FrameLabels:
-    """What is true in each frame of a song.
+    """Labels of each frame of a song.
 
     Attributes:
         chord: [F] 0..23 (12 roots x major, minor), or UNKNOWN.
@@ -99,7 +99,7 @@ def probe_codes(
 
 
 def probe_floor(labels: Sequence[FrameLabels], n_test: int) -> dict[str, float]:
-    """What guessing reaches on the judging songs: the most common class, the share of onset frames."""
+    """Chance level on the test songs: the most common class, the share of onset frames."""
     training, judging = labels[:-n_test], labels[-n_test:]
     floor = {}
     for name in ("chord", "bass"):

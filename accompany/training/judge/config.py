@@ -9,7 +9,7 @@ from accompany.common.config import MOST_SEED, check_range
 
 @dataclass(frozen=True)
 class JudgeTrainingConfig:
-    """How the judge is trained.
+    """Training of the judge.
 
     Attributes:
         songs: folder that `accompany synth` wrote, with stems.

@@ -87,7 +87,7 @@ def _sounding(stem: np.ndarray, n_frames: int) -> Tensor:
 
 
 def _tags(song: JudgeSong, window: slice, stems: Tensor, kept: list[int]) -> Tensor:
-    """Which of the `kept` families sound in a window, when only `stems` [n] play: [len(kept)] float."""
+    """Presence of the `kept` families in a window, when only `stems` [n] play: [len(kept)] float."""
     sounds = song.sounding[stems, window].sum(1) >= MIN_SOUNDING_S * BEATS_FRAME_RATE
     there = set(song.families[stems][sounds].tolist())
     return torch.tensor([float(family in there) for family in kept])

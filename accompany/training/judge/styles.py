@@ -55,7 +55,7 @@ def with_styles(judge: Judge, songs: Sequence[JudgeSong], config: JudgeTrainingC
 
 @torch.inference_mode()
 def style_metrics(judge: Judge, songs: Sequence[JudgeSong]) -> dict[str, Any]:
-    """How often the judge is right about whole songs as rendered, cut into clips of 10 s; empty without styles.
+    """Accuracy of the style classifier on whole songs as rendered, in clips of 10 s; empty without one.
 
     `top1` is the share of clips, `balanced` the mean over styles, `chance` what the most frequent style would get;
     `taken_for` is the commonest error.
@@ -86,7 +86,7 @@ def style_metrics(judge: Judge, songs: Sequence[JudgeSong]) -> dict[str, Any]:
 
 
 def _error(pairs: Counter[tuple[str, str]], style: str) -> str:
-    """What a style is most often mistaken for; empty where it never is."""
+    """The style most often predicted in place of this one; empty where none is."""
     wrong = [(n, said) for (true, said), n in pairs.items() if true == style and said != style]
     return max(wrong)[1] if wrong else ""
 

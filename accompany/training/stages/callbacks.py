@@ -43,7 +43,7 @@ PEAK_BF16_TFLOPS = {
 device's as whole words."""
 
 _OTHERS = r"(?! (?:Ti|D|Laptop)\b)"
-"""What follows the name of another device."""
+"""Suffixes that mark another device."""
 
 
 def peak_flops(device_name: str) -> float | None:
@@ -53,7 +53,7 @@ def peak_flops(device_name: str) -> float | None:
 
 
 def count_tokens(model: nn.Module, batch: Batch | Pairs) -> int:
-    """What a batch has for a model to predict: codec tokens, semantic codes, or frames of a vocal."""
+    """Number of targets in a batch: codec tokens, semantic codes, or frames of a vocal."""
     if isinstance(batch, Pairs):
         return 2 * batch.better.numel()
     books = getattr(model.config, "codebooks", None)

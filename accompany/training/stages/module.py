@@ -40,7 +40,7 @@ BatchMetrics = Callable[[nn.Module, Batch], Mapping[str, float]]
 
 
 class Trainable(Protocol):
-    """What a model needs to be trained."""
+    """Interface of a trainable model."""
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The `loss` (a scalar), and metrics to watch beside it."""
@@ -78,7 +78,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How long and where a run goes.
+    """Length, devices and logging of a run.
 
     Attributes:
         max_steps: optimiser steps.

@@ -42,11 +42,11 @@ class Pairs:
         return len(self.better)
 
     def float(self) -> Pairs:
-        """The same with half precision widened."""
+        """The pairs with half precision widened to single."""
         return Pairs(self.inputs.float(), self.better, self.worse, self.better_start, self.worse_start)
 
     def to(self, device: torch.device | str, *args: object, **kwargs: object) -> Pairs:
-        """The same on `device`; Lightning calls this."""
+        """The pairs on `device`; called by Lightning."""
         values = (self.better, self.worse, self.better_start, self.worse_start)
         return Pairs(self.inputs.to(device), *(value.to(device) for value in values))
 
