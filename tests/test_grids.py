@@ -25,7 +25,7 @@ RATE = 50.0
 SECONDS = 10.0
 
 
-def heard(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def activations(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Beat and downbeat logits [n] of a listener that is unsure of the octave, and the true beats.
 
     Every eighth may be a beat, the true ones only a little likelier, as a listener to a voice says it.
@@ -42,7 +42,7 @@ def heard(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def candidates_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    logits, downbeats, beats_s = heard(seed)
+    logits, downbeats, beats_s = activations(seed)
     candidates = beat_candidates(logits, RATE)
     f = np.array([f_measure(candidate.beats_s, beats_s) for candidate in candidates], dtype=np.float32)
     return grid_features(candidates, logits, downbeats, RATE), f
@@ -59,7 +59,7 @@ def reranker(tmp_path_factory: pytest.TempPathFactory) -> GridReranker:
 
 
 def test_candidates_hold_the_truth_and_its_relatives() -> None:
-    logits, _, beats_s = heard(900)
+    logits, _, beats_s = activations(900)
     candidates = beat_candidates(logits, RATE)
     true_period = float(np.median(np.diff(beats_s)))
     periods = np.array([np.median(np.diff(candidate.beats_s)) for candidate in candidates])
@@ -85,7 +85,7 @@ def test_short_clips_have_a_grid(n: int, reranker: GridReranker) -> None:
 def test_the_reranker_chooses_the_octave_that_adding_up_misses(reranker: GridReranker) -> None:
     added, chosen = [], []
     for seed in range(500, 516):
-        logits, downbeats, beats_s = heard(seed)
+        logits, downbeats, beats_s = activations(seed)
         added.append(f_measure(track_beats(logits, RATE, downbeats).beats_s, beats_s))
         choose = reranker.chooser(logits, downbeats, RATE)
         chosen.append(f_measure(track_beats(logits, RATE, downbeats, choose=choose).beats_s, beats_s))
@@ -136,7 +136,7 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
     import accompany.training.grids as module
 
     whole = train_grids(config_of(material, tmp_path / "whole"))
-    real, calls = module._judged, []
+    real, calls = module._labelled_crops, []
 
     def judged_until_it_stops(*args: object) -> object:
         calls.append(args)
@@ -146,7 +146,7 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
 
     monkeypatch.setattr(module, "_SAVE_EVERY", 1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_judged", judged_until_it_stops)
+        patch.setattr(module, "_labelled_crops", judged_until_it_stops)
         train_grids(config_of(material, tmp_path / "parts"))
     parts = train_grids(config_of(material, tmp_path / "parts"))
     first, second = (load_module(Listener, folder).state_dict() for folder in (whole, parts))

@@ -36,7 +36,7 @@ from accompany.stages.listener import Listener, ListenerConfig
 from accompany.stages.transformer import TransformerConfig
 from accompany.training.encoders.loop import LoopConfig
 from accompany.training.harmoniser import HarmoniserTrainingConfig, Item, item_of_score, train_harmoniser, varied
-from accompany.training.stages.analysis_scores import listening_scores
+from accompany.training.stages.analysis_scores import score_analysis
 
 
 def test_a_melody_is_read_in_halves_of_beats() -> None:
@@ -136,8 +136,8 @@ def test_beats_become_chords() -> None:
     assert chords == ((0.0, 1.5, "C:maj"), (1.5, 3.0, "G:maj"))
     assert 0.8 < sure < 1.0
     flat[:25, 5] = 0.0
-    chords, _ = harmonised(np.full((4, N_CHORDS), 1 / N_CHORDS), flat, 25.0, np.array([0.5, 1.0, 1.5, 2.0]))
-    assert chords[0][2] == "F:maj"
+    found, _ = harmonised(np.full((4, N_CHORDS), 1 / N_CHORDS), flat, 25.0, np.array([0.5, 1.0, 1.5, 2.0]))
+    assert found[0][2] == "F:maj"
 
 
 def test_variation_transposes_chords_with_the_key() -> None:
@@ -196,10 +196,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
 ) -> None:
     folder, config = trained
     config = dataclasses.replace(config, out=str(tmp_path / "out"))
-    # What was composed and heard is there, and need not be made again.
+    # The composed and analysed items are kept, and need not be made again.
     shutil.copytree(folder.parent, tmp_path / "out", ignore=shutil.ignore_patterns("checkpoint.pt", "model"))
     monkeypatch.setattr("accompany.training.harmoniser._composed", None)
-    monkeypatch.setattr("accompany.training.harmoniser._listened", None)
+    monkeypatch.setattr("accompany.training.harmoniser._analyzed_crops", None)
     real, steps = Harmoniser.loss, []
 
     def until_it_stops(*args: object) -> object:
@@ -249,7 +249,7 @@ def test_what_is_missing_is_named(
     with caplog.at_level("WARNING"):
         two = LoopConfig(steps=2, bf16=False)
         train_harmoniser(dataclasses.replace(config, out=str(tmp_path), heard_s=1.0, loop=two))
-    assert "learning from paper alone" in caplog.text and not (tmp_path / "heard.npz").is_file()
+    assert "learning from symbolic songs alone" in caplog.text and not (tmp_path / "heard.npz").is_file()
 
 
 def test_metrics_of_a_listener_in_training_are_without_dropout(trained: tuple[Path, HarmoniserTrainingConfig]) -> None:
@@ -260,5 +260,5 @@ def test_metrics_of_a_listener_in_training_are_without_dropout(trained: tuple[Pa
     assert listener.harmoniser is not None
     whole = listener.harmoniser.chord_probabilities
     listener.harmoniser.chord_probabilities = lambda *args: (seen.append(listener.harmoniser.training), whole(*args))[1]  # type: ignore
-    listening_scores(listener.train(), batch)
+    score_analysis(listener.train(), batch)
     assert seen and not any(seen) and listener.training

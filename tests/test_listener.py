@@ -16,7 +16,7 @@ from accompany.music.tracking import BeatTrackingConfig, track_beats
 from accompany.stages.batch import Batch
 from accompany.stages.listener import Listener, ListenerConfig, ListenerOutput, pulse_loss, transpose_vocal
 from accompany.stages.transformer import TransformerConfig
-from accompany.training.stages.analysis_scores import f_measure, listening_scores
+from accompany.training.stages.analysis_scores import f_measure, score_analysis
 
 RATE = 50.0
 CONFIG = ListenerConfig(
@@ -283,7 +283,7 @@ def test_training_learns_beats_and_chords_in_all_keys() -> None:
         parts["loss"].backward()
         optimizer.step()
     assert set(parts) == {"loss", "beat", "downbeat", "chord", "key"}
-    scores = listening_scores(model, batch())
+    scores = score_analysis(model, batch())
     assert model.training, "listening leaves the mode as it was"
     assert scores["beat_f"] > 0.8
     assert scores["chord_accuracy"] > 0.8
@@ -292,7 +292,7 @@ def test_training_learns_beats_and_chords_in_all_keys() -> None:
         batch(), vocal=transpose_vocal(batch().float().need("vocal"), torch.full((12,), 3), 12)
     )
     turned = dataclasses.replace(turned, chord_target=(batch().need("chord_target") + 3) % 12)
-    assert listening_scores(model, turned)["chord_accuracy"] > 0.8
+    assert score_analysis(model, turned)["chord_accuracy"] > 0.8
 
 
 def test_augmentation_turns_features_and_targets_alike() -> None:

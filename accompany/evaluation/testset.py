@@ -1,4 +1,4 @@
-"""Test clips: a vocal, its true accompaniment, a prompt and whatever truth is known about it."""
+"""Test clips: a vocal, its true accompaniment, a prompt and the available annotations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Clip:
 
     `truth` is the true accompaniment, `beats_s`, `chords` and `notes` (start, end, MIDI pitch of the melody) are empty
     where they are not known, `instruments` are those that the song says it has, `absent` those that it says it has not.
-    `start_s` is where the clip lies in its song of `song_s` seconds. `beats_by` names the tracker that heard the beats
+    `start_s` is where the clip lies in its song of `song_s` seconds. `beats_by` names the tracker that found the beats
     in the true mix; it is empty where they are known.
     """
 
@@ -145,7 +145,7 @@ def _load_clip(song: SongFiles, sample_rate: int, seconds: float, min_sung: floa
 
 
 def _facts(song: SongFiles) -> dict[str, Any]:
-    """What the files beside a song say of it: `song.json`, and `song.txt` as its prompt where that has none."""
+    """Metadata of a song: `song.json`, and `song.txt` as its prompt where that has none."""
     facts: dict[str, Any] = {}
     for path in song.sidecars:
         if path.suffix == ".json" and path.is_file():

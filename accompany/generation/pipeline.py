@@ -1,4 +1,4 @@
-"""From vocals to their accompaniments: analyze, plan, compose, play, decode, set the level.
+"""Generation pipeline: analyze, plan, compose, play, decode, set the level.
 
 After LLambada (Sing-On-Your-Beat, arXiv 2411.01661). Shape letters: B items, T samples, F semantic frames,
 A codec frames, K streams of codes.
@@ -35,7 +35,7 @@ _DECODED_S = 5.0
 
 @dataclass(frozen=True)
 class VocalAnalysis:
-    """What a vocal is accompanied by: its features [1, F, Dv] and its plan."""
+    """Analysis of a vocal: its features [1, F, Dv] and its plan."""
 
     features: Tensor
     plan: Plan
@@ -178,7 +178,7 @@ def _blend_style(conditions: Conditions, like: Tensor, strength: float | None) -
 
 
 def sampling_for(own: SamplingConfig, settings: Settings) -> SamplingConfig:
-    """How the semantic stage draws: as its config says, as far as the settings do not say otherwise."""
+    """Sampling of the semantic stage: its config, overridden by the settings."""
     return dataclasses.replace(
         own,
         temperature=own.temperature if settings.temperature is None else settings.temperature,
@@ -188,7 +188,7 @@ def sampling_for(own: SamplingConfig, settings: Settings) -> SamplingConfig:
 
 
 def acoustic_sampling(bundle: Bundle, settings: Settings) -> MaskedSamplingConfig:
-    """How the acoustic stage draws."""
+    """Sampling of the acoustic stage."""
     own = bundle.acoustic.config.sampling
     return dataclasses.replace(own, guidance_vocal=_vocal_guidance(own, settings))
 
