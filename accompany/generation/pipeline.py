@@ -24,6 +24,7 @@ from accompany.generation.prompts import embed_frames, is_timed, names_sections,
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
 from accompany.models.bundles import Bundle, LlambadaBundle
+from accompany.music.instrument_words import read_instrumentation
 from accompany.music.plan import Plan, control_track
 from accompany.sound.level import gain_for
 from accompany.stages.conditions import Conditions, make_conditions, stack
@@ -144,27 +145,41 @@ def extract_features(bundle: Bundle, vocal: np.ndarray) -> Tensor:
 
 def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings) -> Conditions:
     """Conditions of both stages on the semantic grid; the prompt may hold cues (`accompany.generation.prompts`)."""
-    features, prompt = analysis.features, settings.prompt
-    n_frames, frame_rate = features.shape[1], bundle.melody.frame_rate
-    control, mask = control_track(analysis.plan, n_frames, frame_rate)
+    features = analysis.features
+    n_frames = features.shape[1]
+    control, mask = control_track(analysis.plan, n_frames, bundle.melody.frame_rate)
     conditions = make_conditions(
         bundle.semantic.config.conditions,
         n_frames,
         vocal=features,
-        text=bundle.clap.embed_text([prompt]).to(features.device) if prompt and not is_timed(prompt) else None,
         control=control[None].to(features.device),
         control_mask=mask[None].to(features.device),
     )
-    if is_timed(prompt):
-        melody = features[0, :, : bundle.melody.dim].float().cpu().numpy()
-        sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(prompt) else ()
-        text, is_set = embed_frames(texts_per_frame(prompt, sections, n_frames, frame_rate), bundle.clap.embed_text)
+    texts = _texts_per_frame(bundle, analysis, settings.prompt)
+    if any(texts):
+        text, text_mask = (each.to(features.device) for each in embed_frames(texts, bundle.clap.embed_text))
+        instruments, stated = (each.to(features.device) for each in embed_frames(texts, instrumentation_vectors))
         conditions = dataclasses.replace(
-            conditions, text=text.to(features.device), text_mask=is_set.to(features.device)
+            conditions, text=text, text_mask=text_mask, instruments=instruments, instruments_mask=stated
         )
     if settings.like is None:
         return conditions
     return _blend_style(conditions, torch.tensor(settings.like), settings.like_strength)
+
+
+def _texts_per_frame(bundle: Bundle, analysis: VocalAnalysis, prompt: str) -> list[str]:
+    """The text of the prompt that holds in each frame."""
+    n_frames, frame_rate = analysis.features.shape[1], bundle.melody.frame_rate
+    if not is_timed(prompt):
+        return [prompt] * n_frames
+    melody = analysis.features[0, :, : bundle.melody.dim].float().cpu().numpy()
+    sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(prompt) else ()
+    return texts_per_frame(prompt, sections, n_frames, frame_rate)
+
+
+def instrumentation_vectors(texts: Sequence[str]) -> Tensor:
+    """The instrumentation that each text states in words: [n, Di]."""
+    return torch.from_numpy(np.stack([read_instrumentation(text).vector() for text in texts]))
 
 
 def _blend_style(conditions: Conditions, like: Tensor, strength: float | None) -> Conditions:
