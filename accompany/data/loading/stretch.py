@@ -29,7 +29,7 @@ def stretched(item: Item, speed: float) -> Item:
     changed = {"vocal": out.astype(np.float16), "vocal_mask": item["vocal_mask"][nearest]}
     changed["chord_target"] = item["chord_target"][nearest]
     for name in ("beat_target", "downbeat_target"):
-        changed[name] = _moved_pulses(item[name], speed, targets.BEAT_STEPS * n_out)
+        changed[name] = _stretched_pulses(item[name], speed, targets.BEAT_STEPS * n_out)
     return item | changed
 
 
@@ -41,10 +41,10 @@ def _interpolated(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def _moved_pulses(track: np.ndarray, speed: float, n_steps: int) -> np.ndarray:
+def _stretched_pulses(track: np.ndarray, speed: float, n_steps: int) -> np.ndarray:
     if (track == targets.UNKNOWN).all():
         return track[:n_steps]
-    track = np.zeros(n_steps, np.int64)
+    out = np.zeros(n_steps, np.int64)
     places = ((np.flatnonzero(track == 1) + 0.5) / speed).astype(np.int64)
-    track[places[places < n_steps]] = 1
-    return track
+    out[places[places < n_steps]] = 1
+    return out
