@@ -1,13 +1,13 @@
-"""Sung notes of a voice: SwiftF0's pitch and segmentation, with onsets moved to where the vowels begin.
+"""Sung notes of a voice: the pitch and the segmentation of SwiftF0 (the package swift_f0, MIT, its weights with it).
 
-The package swift_f0 (MIT, its weights with it) tracks the pitch and cuts it into notes. It starts a note with the first
-voiced sound, and singers put the vowel on the beat: each onset moves to the steepest rise of the spectrum nearby.
+A note starts with its first voiced sound, where people who annotate singing mark it, or at its vowel, which singers put
+on the beat: the steepest rise of the spectrum near that start.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -19,11 +19,14 @@ from accompany.music.sung_notes import SungNote
 if TYPE_CHECKING:
     from swift_f0 import PitchResult
 
+Onsets = Literal["voice", "vowel"]
+
 _RATE = 16_000
 _SILENT_PEAK = 1e-4
-_PEAK = 0.5
+_PEAK = 0.25
 _HOLD_MS = 80.0
 _SHORTEST_S = 0.06
+"""What remains of a note before its vowel is shorter: the consonant that led to it."""
 
 _FLUX_HZ, _FLUX_WINDOW, _FLUX_LAG = 100.0, 512, 4
 _MELS, _FIRST_MEL = 40, 10
@@ -70,34 +73,37 @@ class NoteTranscriber:
         found = self._detect(_prepared(samples, sample_rate))
         return PitchCurve(found.timestamps, found.pitch_hz, found.confidence)
 
-    def notes(self, samples: np.ndarray, sample_rate: int) -> tuple[SungNote, ...]:
-        """The sung notes of samples [T] or [C, T] at any rate, in order and one at a time; none of silence."""
+    def notes(self, samples: np.ndarray, sample_rate: int, onsets: Onsets = "voice") -> tuple[SungNote, ...]:
+        """The sung notes of samples [T] or [C, T]; see `transcribe`."""
         mono = _prepared(samples, sample_rate)
         if not mono.any():
             return ()
         found = self._detect(mono)
         segments = self._segment(found, pitch_hold_ms=_HOLD_MS)
         spans = np.array([(note.start, note.end) for note in segments]).reshape(-1, 2)
-        spans = moved_onsets(spans, onset_strength(mono))
-        seconds = len(mono) / _RATE
-        made = []
-        for (start_s, end_s), segment in zip(spans.tolist(), segments, strict=True):
-            end_s = min(end_s, seconds)
-            if end_s - start_s >= _SHORTEST_S:
-                pitch = 69 + 12 * float(np.log2(segment.pitch_hz / 440))
-                made.append(SungNote(start_s, end_s, pitch, _confidence(found, start_s, end_s)))
-        return tuple(made)
+        shortest_s = 0.0
+        if onsets == "vowel":
+            spans, shortest_s = moved_onsets(spans, onset_strength(mono)), _SHORTEST_S
+        spans = np.minimum(spans, samples.shape[-1] / sample_rate)
+        return tuple(
+            SungNote(start_s, end_s, _midi(segment.pitch_hz), _confidence(found, start_s, end_s))
+            for (start_s, end_s), segment in zip(spans.tolist(), segments, strict=True)
+            if end_s - start_s > shortest_s
+        )
 
     def _detect(self, mono: np.ndarray) -> PitchResult:
         return self._detector.detect(mono, _RATE)
 
 
-def transcribe(samples: np.ndarray, sample_rate: int, *, threads: int = 1) -> tuple[SungNote, ...]:
+def transcribe(
+    samples: np.ndarray, sample_rate: int, *, onsets: Onsets = "voice", threads: int = 1
+) -> tuple[SungNote, ...]:
     """The sung notes of a voice.
 
     Args:
         samples: [T] or [C, T], of any level.
         sample_rate: Hz.
+        onsets: "voice", where a note begins to sound, or "vowel", where its vowel does.
         threads: that may be used.
 
     Returns:
@@ -106,7 +112,7 @@ def transcribe(samples: np.ndarray, sample_rate: int, *, threads: int = 1) -> tu
     Raises:
         ModuleNotFoundError: the package swift_f0 is not installed.
     """
-    return NoteTranscriber(threads).notes(samples, sample_rate)
+    return NoteTranscriber(threads).notes(samples, sample_rate, onsets)
 
 
 def onset_strength(mono: np.ndarray) -> np.ndarray:
@@ -157,6 +163,10 @@ def _prepared(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     mono = np.pad(mono, (0, max(_FLUX_WINDOW - len(mono), 0)))
     peak = float(np.abs(mono).max())
     return mono * np.float32(_PEAK / peak if peak > _SILENT_PEAK else 0.0)
+
+
+def _midi(hz: float) -> float:
+    return 69 + 12 * float(np.log2(hz / 440))
 
 
 def _confidence(found: Any, start_s: float, end_s: float) -> float:
