@@ -282,6 +282,12 @@ def test_a_melody_is_kept_with_the_settings(band):
     assert take.settings.playing(take.plan).melody is None
 
 
+def test_notes_beyond_the_end_are_cut(band, tmp_path):
+    vocal = 0.1 * np.sin(2 * np.pi * 220 * np.arange(30_000) / 24_000).astype(np.float32), 24_000
+    heard = band.analyse(vocal, melody=[(0.5, 1.0, 60), (1.1, 2.0, 62), (3.0, 4.0, 64)])
+    assert [note.row for note in heard.notes] == [[0.5, 1.0, 60, 1], [1.1, 1.25, 62, 1]]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -158,11 +158,15 @@ def moved_onsets(spans: np.ndarray, strength: np.ndarray) -> np.ndarray:
 
 def _prepared(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     """Mono [T'] at the tracker's rate and a usual level, so that loudness changes nothing; zeros for silence."""
-    mono = np.nan_to_num(audio.to_mono(np.atleast_2d(samples)).astype(np.float32), posinf=0.0, neginf=0.0)
-    mono = audio.resample(mono, sample_rate, _RATE)[0]
-    mono = np.pad(mono, (0, max(_FLUX_WINDOW - len(mono), 0)))
-    peak = float(np.abs(mono).max())
-    return mono * np.float32(_PEAK / peak if peak > _SILENT_PEAK else 0.0)
+    mono = audio.to_mono(np.atleast_2d(samples))  # hour-long ones are not copied before they are smaller
+    if not np.isfinite(mono.sum()):
+        mono = np.nan_to_num(mono, posinf=0.0, neginf=0.0)
+    mono = np.array(audio.resample(mono, sample_rate, _RATE)[0], np.float32)
+    if len(mono) < _FLUX_WINDOW:
+        mono = np.pad(mono, (0, _FLUX_WINDOW - len(mono)))
+    peak = max(float(mono.max()), -float(mono.min()))
+    mono *= np.float32(_PEAK / peak if peak > _SILENT_PEAK else 0.0)
+    return mono
 
 
 def _midi(hz: float) -> float:

@@ -24,7 +24,7 @@ from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
 from accompany.music.harmony import key_index, key_label
 from accompany.music.plan import LONGEST_S, Plan, check_plan
-from accompany.music.sung_notes import SungNote, read_notes
+from accompany.music.sung_notes import SungNote, notes_within, read_notes
 
 if TYPE_CHECKING:
     from accompany.models.bundles import Bundle
@@ -168,8 +168,9 @@ def analyze_vocal(bundle: Bundle, voice: np.ndarray, settings: Settings, edited:
             plan = edited.plan if edited.is_locked else predict_plan(bundle.listener, features, edited.known)
     melody = features[0, :, : bundle.melody.dim].float().cpu().numpy()
     sections = edited.sections if edited and edited.sections else find_sections(melody, bundle.melody.frame_rate, plan)
+    seconds = voice.shape[-1] / bundle.codec.sample_rate
     notes = read_notes(settings.melody) if settings.melody else edited.notes if edited else ()
-    return Analysis(plan, sections, voice.shape[-1] / bundle.codec.sample_rate, notes=notes)
+    return Analysis(plan, sections, seconds, notes=notes_within(notes, seconds))
 
 
 def shorten(chords: Sequence[tuple[float, float, str]], most: int = 8) -> str:

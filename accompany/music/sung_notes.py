@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from accompany.common.checks import shown
 from accompany.errors import InputError
@@ -51,6 +51,11 @@ def read_notes(rows: Iterable[Sequence[float]]) -> tuple[SungNote, ...]:
         if len(made) > MOST_NOTES:
             raise InputError(f"a song has at most {MOST_NOTES} notes")
     return tuple(made)
+
+
+def notes_within(notes: Iterable[SungNote], seconds: float) -> tuple[SungNote, ...]:
+    """The notes as far as they lie before the end of a song."""
+    return tuple(replace(note, end_s=min(note.end_s, seconds)) for note in notes if note.start_s < seconds)
 
 
 def _read_note(row: Sequence[float]) -> SungNote:
