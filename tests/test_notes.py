@@ -292,6 +292,8 @@ def test_notes_beyond_the_end_are_cut(band, tmp_path):
     ("options", "says"),
     [
         ({"melody": ()}, "must have a note"),
+        ({"melody": 5}, "must be notes"),
+        ({"melody": [5]}, "cannot be followed"),
         ({"melody": [(1.0, 0.5, 60.0)]}, "cannot be followed"),
         ({"melody": [(0.0, 0.5, 60.0)], "plan": PLAN}, "a plan, or the melody"),
         ({"melody": [(9.0, 9.5, 60.0)]}, "lies beyond the end of the vocal"),

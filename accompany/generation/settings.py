@@ -206,6 +206,7 @@ def _melody(rows: Any) -> tuple[tuple[float, float, float], ...]:
     """Known notes, checked."""
     from accompany.music.sung_notes import read_notes
 
+    _check(isinstance(rows, (list, tuple)), f"The melody {shown(rows)}", "must be notes: (start_s, end_s, MIDI pitch)")
     try:
         notes = read_notes(rows)
     except InputError as error:
