@@ -23,6 +23,7 @@ import accompany
 from accompany.commands.console import print_json as _print_json
 from accompany.commands.console import say as _say
 from accompany.commands.parser import TASKS, build_parser
+from accompany.common.files import require_writable
 from accompany.common.starting import collection_rests
 from accompany.errors import InputError
 
@@ -233,11 +234,13 @@ def _train(args: argparse.Namespace) -> None:
         raise InputError(f"--ray trains {', '.join(TASKS)}; leave it out for {args.task}.")
     else:
         from accompany.common.config import load_config
+        from accompany.training.train import make_run_dir, run_lock
 
         module_name, function, schema = _RECIPES[args.task]
         module = importlib.import_module(module_name)
         config = load_config(getattr(module, schema), args.config or args.task, args.overrides)
-        made = getattr(module, function)(config)
+        with run_lock(make_run_dir(config.out, "out"), f"accompany train {args.task}"):
+            made = getattr(module, function)(config)
     _say(f"{args.task}: {made}")
 
 
@@ -250,6 +253,7 @@ def _tune(args: argparse.Namespace) -> None:
 def _export(args: argparse.Namespace) -> None:
     from accompany.training.export import export_bundle
 
+    require_writable(args.out_dir)
     made = export_bundle(args.runs, args.out_dir, base=args.base, which=args.which, name=args.name or "")
     _say(f"export: {made}")
 
@@ -257,6 +261,7 @@ def _export(args: argparse.Namespace) -> None:
 def _bundle(args: argparse.Namespace) -> None:
     from accompany.models.assemble import assemble, read_parts
 
+    require_writable(args.out_dir)
     made = assemble(
         args.out_dir, read_parts(args.parts), base=args.base, name=args.name, license=args.license, card=args.card
     )
@@ -266,6 +271,7 @@ def _bundle(args: argparse.Namespace) -> None:
 def _import(args: argparse.Namespace) -> None:
     from accompany.models.importing.llambada import import_llambada
 
+    require_writable(args.out_dir)
     _say(f"import: {import_llambada(args.checkpoint_dir, args.out_dir)}")
 
 
@@ -273,6 +279,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from accompany.evaluation.page import as_table
     from accompany.evaluation.report import EvaluationConfig, evaluate
 
+    require_writable(args.report)
     if args.study:
         _study(args)
         return

@@ -59,12 +59,12 @@ HANDED_OVER = {
 def test_what_ffmpeg_hands_over_is_the_sound(tmp_path, name, rate, channels):
     voice = 0.25 * sing(0.8, rate)
     sound = np.stack([voice * (1 - 0.1 * channel) for channel in range(channels)], 1)
+    if "aac" in name and channels == 6:
+        sound[:, 3] = 0  # AAC keeps the lowest bass only of this channel
     soundfile.write(tmp_path / "voice.wav", sound, rate, subtype="PCM_24")
     options = HANDED_OVER[name] + (("-mapping_family", "255") if "opus" in name and channels == 6 else ())
     back = audio.read(convert(tmp_path / "voice.wav", tmp_path / name, *options))
     assert len(back.samples) == channels
-    if "aac" in name and channels == 6:
-        sound[:, 3] = 0  # AAC keeps the lowest bass only of this channel
     for channel in np.flatnonzero(sound.any(axis=0)):
         found = audio.resample(back.samples[channel : channel + 1], back.sample_rate, rate)[0]
         alike, level_db = correlation(found, sound[:, channel])

@@ -1,7 +1,8 @@
-"""Stops of a training run: by SIGTERM or Ctrl-C, sent to one process or to all, with one device or two."""
+"""Stops of a training run: by SIGTERM or Ctrl-C, sent to one process or to all; two runs; broken checkpoints."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,9 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import COMMON, TINY
+from test_training import COMMON, TINY, losses, run
 from test_training import tokens as tokens
 from test_training_devices import environment, wait_for
+
+from accompany.errors import InputError
+from accompany.stages.batch import Batch
+from accompany.training.encoders.loop import LoopConfig, run_loop
+from accompany.training.stages.callbacks import METRICS
+from accompany.training.stages.module import StageTraining
 
 LAST = Path("checkpoints") / "last.ckpt"
 
@@ -50,11 +57,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason
     [
         (["devices=2"], signal.SIGTERM, "group", 143),
         (["devices=2"], signal.SIGTERM, "main", 143),
-        (["devices=2"], signal.SIGTERM, "child", 143),
-        (["devices=2"], signal.SIGINT, "group", 130),
-        (["devices=2", "strategy=fsdp"], signal.SIGTERM, "group", 143),
-        (["loading.workers=2"], signal.SIGTERM, "group", 143),
-        (["loading.workers=2"], signal.SIGINT, "group", 130),
+        (["devices=2", "strategy=fsdp"], signal.SIGINT, "group", 130),
+        (["loading.workers=1"], signal.SIGINT, "group", 130),
     ],
 )
 def test_a_stop_saves_and_leaves_nothing_running(
@@ -70,10 +74,7 @@ def test_a_stop_saves_and_leaves_nothing_running(
         wait_for(tmp_path / LAST, process)
         started = children(process.pid)
         assert started
-        if to == "group":
-            os.killpg(process.pid, signum)
-        else:
-            os.kill(process.pid if to == "main" else started[0], signum)
+        (os.killpg if to == "group" else os.kill)(process.pid, signum)
         _, words = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -83,3 +84,96 @@ def test_a_stop_saves_and_leaves_nothing_running(
     step = torch.load(tmp_path / LAST, weights_only=True)["global_step"]
     assert words.count(f"Stopped by {name} at step {step}, which is saved; run it again to go on.") == 1
     assert "Traceback" not in words and "accompany: stopped." not in words
+
+
+@needs_proc
+@pytest.mark.timeout(300)
+def test_further_processes_end_with_the_first_and_free_the_folder(tokens: Path, tmp_path: Path) -> None:
+    process = begin(tokens, tmp_path, "devices=2")
+    try:
+        wait_for(tmp_path / LAST, process)
+        started = children(process.pid)
+        with pytest.raises(
+            InputError, match=rf"Another run works in .*accompany train semantic, process {process.pid}"
+        ):
+            run("semantic", tokens, tmp_path, "max_steps=1")
+    finally:
+        process.kill()
+    assert started and gone(started, 10)
+    half = tmp_path / "checkpoints" / ".last.ckpt.x.part"
+    half.write_bytes(b"half")
+    step = torch.load(tmp_path / LAST, weights_only=True)["global_step"]
+    run("semantic", tokens, tmp_path, f"max_steps={step + 1}")
+    assert not half.exists() and max(losses(tmp_path)) == step
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_a_validation_that_is_stopped_is_done_again(
+    step: int,
+    tokens: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = ("checkpoint_every=2", "val_every=2", "max_steps=6")
+    run("semantic", tokens, tmp_path / "whole", *options)
+    name = "validation_step" if step == 2 else "training_step"
+    real = getattr(StageTraining, name)
+
+    def stopped(self: StageTraining, batch: Batch, batch_idx: int) -> torch.Tensor:
+        if self.trainer.global_step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match=r"Stopped by Ctrl-C at step \d, which"):
+        patch.setattr(StageTraining, name, stopped)
+        run("semantic", tokens, tmp_path / "parts", *options)
+    (tmp_path / "parts" / METRICS).open("a").write('{"step": 5, "val/loss": 1}\n{"step": 9}\n{"st')
+    run("semantic", tokens, tmp_path / "parts", *options)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    whole, parts = ((tmp_path / each / METRICS).read_text().splitlines() for each in ("whole", "parts"))
+    assert [json.loads(line)["step"] for line in parts] == [json.loads(line)["step"] for line in whole] == [2, 4, 6]
+    assert json.loads(parts[0])["val/loss"] == json.loads(whole[0])["val/loss"]
+
+
+def test_a_run_whose_checkpoints_are_all_broken_is_not_begun_anew(tokens: Path, tmp_path: Path) -> None:
+    run("listener", tokens, tmp_path, "max_steps=1", "val_every=1", "checkpoint_every=1")
+    before = (tmp_path / "run.json").read_bytes()
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"No checkpoint of the run .* can be read .*delete .*checkpoints") as refused:
+        run("listener", tokens, tmp_path, "max_steps=2")
+    assert "weights_only" not in str(refused.value) and (tmp_path / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(("signum", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_recipe_saves_when_it_is_stopped_and_goes_on_exactly(signum: int, error: type, tmp_path: Path) -> None:
+    def train_line(folder: Path, stop_at: int | None = None) -> torch.Tensor:
+        torch.manual_seed(0)
+        line = torch.nn.Linear(2, 1)
+
+        def loss(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+            if step == stop_at:
+                os.kill(os.getpid(), signum)
+            x = torch.tensor([float(step), 1.0])
+            return (line(x) - step).square().mean(), {}
+
+        run_loop(line, loss, LoopConfig(steps=8, save_every=100, bf16=False), folder)
+        return line.weight.detach()
+
+    whole = train_line(tmp_path / "whole")
+    with pytest.raises(error):
+        train_line(tmp_path / "parts", 3)
+    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert torch.equal(train_line(tmp_path / "parts"), whole)
+    (tmp_path / "parts" / "checkpoint.pt").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"checkpoint\.pt is broken"):
+        train_line(tmp_path / "parts")
+
+
+def test_more_processes_than_cores_are_not_started(tokens: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("counts the devices of the CPU")
+    with pytest.raises(InputError, match=r"devices=9999 is more than the \d+ CPU cores"):
+        run("listener", tokens, tmp_path, "devices=9999")
+    with pytest.raises(InputError, match=r"loading.batch_size=5 cannot be shared by 2 devices"):
+        run("listener", tokens, tmp_path, "devices=2", "loading.batch_size=5")

@@ -24,6 +24,9 @@ RECIPES = ("codec", "spectral_codec", "mert", "clap", "semantic_codes", "grids",
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        option, _, sentence = message.partition(": ")
+        if message.endswith("."):  # of a type, which says it all
+            raise InputError(sentence if sentence.startswith("--") else f"{option[0].upper()}{option[1:]}: {sentence}")
         raise InputError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
 
 
@@ -120,7 +123,7 @@ def _add_synth(commands: Any) -> None:
     help_ = (
         "soundfonts, impulse responses and folders of them, of which each song draws its own (default: one soundfont)"
     )
-    add("--sounds", nargs="+", default=(), metavar="PATH", help=help_)
+    add("--sounds", type=values.SOUNDS, nargs="+", default=(), metavar="PATH", help=help_)
     help_ = "arrange real songs: a folder of POP909, OpenEWLD, OpenScore Lieder, or Groove MIDI (drums); repeatable"
     add("--scores", type=values.FOLDER, action="append", default=[], metavar="FOLDER", help=help_)
     help_ = "songs of --scores to train on or those kept apart from it: train or held-out (default train)"
@@ -300,7 +303,7 @@ def _add_recipe(commands: Any) -> None:
     add = parser.add_argument
     add("recipe", type=values.RECIPE, metavar="NAME", help="tiny, or a YAML file like configs/recipe_tiny.yaml")
     help_ = "gets everything; a run that was stopped goes on (default runs/NAME)"
-    add("--work", type=values.FOLDER, metavar="DIR", help=help_)
+    add("--work", type=values.WORK, metavar="DIR", help=help_)
     help_ = "times the songs and steps; 0.01 is a toy (default 1)"
     add("--scale", type=values.SCALE, default=1.0, metavar="X", help=help_)
     add("--steps", type=values.STEP_LIST, metavar="A,B", help="only these steps")
@@ -348,14 +351,14 @@ def _add_serve(commands: Any) -> None:
     add("--port", type=values.PORT, default=8000, metavar="N", help="default 8000; 0 takes a free one")
     help_ = "what visitors must know when --host is not local (default: $ACCOMPANY_TOKEN, or one is made and shown)"
     add("--token", default=os.environ.get("ACCOMPANY_TOKEN", ""), metavar="TEXT", help=help_)
-    add("--max-mb", type=values.MEGABYTES, default=100.0, metavar="X", help="largest upload, in MB (default 100)")
-    add("--max-minutes", type=values.MINUTES, default=10.0, metavar="X", help="longest vocal (default 10)")
+    add("--max-mb", type=values.MAX_MB, default=100.0, metavar="X", help="largest upload, in MB (default 100)")
+    add("--max-minutes", type=values.MAX_MINUTES, default=10.0, metavar="X", help="longest vocal (default 10)")
     help_ = "jobs that may wait; more are told busy (default 32)"
     add("--max-queue", type=values.JOBS, default=32, metavar="N", help=help_)
     help_ = "longest that one job may run (default 20)"
-    add("--job-minutes", type=values.MINUTES, default=20.0, metavar="X", help=help_)
+    add("--job-minutes", type=values.JOB_MINUTES, default=20.0, metavar="X", help=help_)
     help_ = "files are deleted so long after their owner was last seen (default 60)"
-    add("--keep-minutes", type=values.MINUTES, default=60.0, metavar="X", help=help_)
+    add("--keep-minutes", type=values.KEEP_MINUTES, default=60.0, metavar="X", help=help_)
     _add_model(parser)
 
 

@@ -50,10 +50,10 @@ def analyse(args: argparse.Namespace, load: Load) -> None:
         heard.save_midi(midi)
         written.append(midi)
     if not args.no_picture:
-        from accompany.evaluation.pictures import picture_of_analysis
+        from accompany.evaluation.plots import plot_analysis
 
         voice = read_vocal(args.vocals, band.sample_rate)[0]
-        picture_of_analysis(path.with_suffix(".png"), voice, band.sample_rate, heard)
+        plot_analysis(path.with_suffix(".png"), voice, band.sample_rate, heard)
         written.append(path.with_suffix(".png"))
     plan = heard.plan
     tempo = f"{plan.tempo_bpm:.1f} beats a minute" if plan.tempo_bpm else "no tempo"

@@ -1,6 +1,6 @@
 """Types of the command line's values: what each may be, declared once, and the sentence for what it may not be.
 
-argparse calls a type with the text of an argument; the error names the option, and the type says what is allowed.
+argparse calls a type with the text of an argument; a type that refuses it says a whole sentence.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Number:
         try:
             value = float(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(self._sentence(f"'{shortened(text)}'")) from None
+            raise argparse.ArgumentTypeError(self._sentence(f"'{shortened(text)}'", math.nan)) from None
         if not math.isfinite(value) or "_" in text or not self._holds(value):
-            raise argparse.ArgumentTypeError(self._sentence(shortened(text)))
+            raise argparse.ArgumentTypeError(self._sentence(shortened(text), value))
         return value
 
     def _holds(self, value: float) -> bool:
@@ -51,13 +51,15 @@ class Number:
             value < self.high if self.below else value <= self.high
         )
 
-    def _sentence(self, given: str) -> str:
-        if self.above or self.below:
+    def _sentence(self, given: str, value: float) -> str:
+        if self.above and value <= self.low:
+            allowed = f"above {self.low:g}"
+        elif self.above or self.below:
             low, high = ("above" if self.above else "at least"), ("below" if self.below else "at most")
-            allowed = f"{low} {self.low:g} and {high} {self.high:g}"
+            allowed = f"{low} {self.low:g} and {high} {self.high:g} {self.unit}"
         else:
-            allowed = f"from {self.low:g} to {self.high:g}"
-        return f"the {self.name} {given} must be {allowed} {self.unit}".rstrip()
+            allowed = f"from {self.low:g} to {self.high:g} {self.unit}"
+        return f"{_subject(self.name)} {given} must be {allowed.rstrip()}."
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,12 @@ class Whole:
 
     def __call__(self, text: str) -> int:
         """The number in a text; ArgumentTypeError for another one, or none."""
+        allowed = f"from {self.low} to {self.high} {self.unit}".rstrip()
         if not _WHOLE.fullmatch(text):
-            raise argparse.ArgumentTypeError(self._sentence(f"'{shortened(text)}'"))
+            raise argparse.ArgumentTypeError(f"The {self.name} '{shortened(text)}' must be a whole number {allowed}.")
         if not self.low <= int(text) <= self.high:
-            raise argparse.ArgumentTypeError(self._sentence(text))
+            raise argparse.ArgumentTypeError(f"The {self.name} {text} must be {allowed}.")
         return int(text)
-
-    def _sentence(self, given: str) -> str:
-        allowed = f"a whole number from {self.low} to {self.high} {self.unit}"
-        return f"the {self.name} {given} must be {allowed}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,12 @@ class Name:
     def __call__(self, text: str) -> str:
         """The text, a leading `~` replaced by the home folder; ArgumentTypeError for what is no name."""
         if not text.strip():
-            raise argparse.ArgumentTypeError(f"the {self.name} is empty; name one")
+            raise argparse.ArgumentTypeError(f"The {self.name} is empty; name one.")
         if "\0" in text:
-            raise argparse.ArgumentTypeError(f"the {self.name} {shortened(text)!r} holds a NUL, which no name has")
+            raise argparse.ArgumentTypeError(f"The {self.name} {shortened(text)!r} holds a NUL, which no name has.")
         if len(text) > self.longest or any(len(os.fsencode(part)) > _LONGEST_NAME for part in text.split("/")):
             raise argparse.ArgumentTypeError(
-                f"the {self.name} '{shortened(text)}' is longer than a name can be ({_LONGEST_NAME} bytes)"
+                f"The {self.name} '{shortened(text)}' is longer than a name can be ({_LONGEST_NAME} bytes)."
             )
         return os.path.expanduser(text)
 
@@ -116,9 +115,9 @@ class Place(Name):
         """The path as `Name` gives it; ArgumentTypeError also for a URL, or for a file where a folder is wanted."""
         path = super().__call__(text)
         if "://" in path:
-            raise argparse.ArgumentTypeError(f"the {self.name} '{shortened(text)}' is a URL; give a path here")
-        if self.folder and os.path.isfile(path):
-            raise argparse.ArgumentTypeError(f"the {self.name} '{shortened(text)}' is a file; name a folder")
+            raise argparse.ArgumentTypeError(f"The {self.name} '{shortened(text)}' is a URL; give a path here.")
+        if self.folder and os.path.exists(path) and not os.path.isdir(path):
+            raise argparse.ArgumentTypeError(f"The {self.name} '{shortened(text)}' is a file; name a folder.")
         return path
 
 
@@ -134,9 +133,14 @@ class Store(Name):
             return Place(self.name, folder=True)(text)
         if scheme.lower() in _READ_ONLY:
             raise argparse.ArgumentTypeError(
-                f"the {self.name} '{shortened(text)}' is no place to write; give a folder, or s3://bucket/name"
+                f"The {self.name} '{shortened(text)}' is no place to write; give a folder, or s3://bucket/name."
             )
         return place
+
+
+def _subject(name: str) -> str:
+    """What a sentence is about; a name that is the option itself needs no article."""
+    return name if name.startswith("--") else f"The {name}"
 
 
 def shortened(text: str) -> str:
@@ -158,12 +162,14 @@ SONG_S = Number("length", 4, 600, "seconds")
 SEGMENT_S = Number("segment", 2, 120, "seconds")
 VAL_SHARE = Number("share", 0, 1, below=True)
 CLIP_S = Number("length", 2, 3600, "seconds")
-SCALE = Number("scale", 0, 100, above=True)
+SCALE = Number("--scale", 0, 100, above=True)
 BENCH_S = Number("length", 0.5, 36_000, "seconds")
 PEAK_SHARE = Number("share", 0, 1, above=True)
 PRICE = Number("price", 0, 1e6)
-MINUTES = Number("time", 0, 1e6, "minutes", above=True)
-MEGABYTES = Number("size", 0, 1e6, "MB", above=True)
+MAX_MINUTES = Number("--max-minutes", 0, 1e6, "minutes", above=True)
+JOB_MINUTES = Number("--job-minutes", 0, 1e6, "minutes", above=True)
+KEEP_MINUTES = Number("--keep-minutes", 0, 1e6, "minutes", above=True)
+MAX_MB = Number("--max-mb", 0, 1e6, "MB", above=True)
 SHARE = Number("share", 0, 1)
 TEMPERATURE = Number("temperature", 0, 10)
 GUIDANCE = Number("guidance", 0, 20)
@@ -210,7 +216,9 @@ TOOL = Name("tool")
 STEP_LIST = Name("list of steps")
 STEP = Name("step")
 GPU = Name("GPU", 100)
+SOUNDS = Place("sounds")
 CARD = Place("model card")
+WORK = Place("work folder")
 RUN_DIR = Place("folder of a run")
 RECORDING = Place("recording")
 OUTPUT = Place("output")

@@ -1,4 +1,4 @@
-"""Channels that cancel and constant offsets: found block by block, put right before anything is mixed down."""
+"""Channel correction: phase cancellation and DC offsets, found block by block and removed before mixing down."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CANCELLING_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Correction:
-    """What makes a recording fit to mix down: `offsets` [C] to subtract, then `gains` [C] of 1 or -1.
+    """Correction before mixing down: `offsets` [C] to subtract, then `gains` [C] of 1 or -1.
 
     `only` is the channel to take in place of all, where turning channels round does not help; None for none.
     """
@@ -31,7 +31,7 @@ class Correction:
 
     @property
     def words(self) -> str:
-        """What was found, in a few words for people; empty for nothing."""
+        """The correction in a few words for messages; empty for none."""
         found = []
         if self.offsets.any():
             found.append(f"has a constant offset of {np.abs(self.offsets).max():.3f}, which is taken out")
@@ -75,7 +75,7 @@ class ChannelStatistics:
             self._energies.append(energy - np.outer(total, total) / len(block))
 
     def correction(self) -> Correction:
-        """What the recording needs, from all that was counted."""
+        """The correction of the recording, from all samples added."""
         gains, only = self._polarity()
         return Correction(self._offsets().astype(np.float32), gains.astype(np.float32), only)
 

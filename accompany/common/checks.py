@@ -1,4 +1,4 @@
-"""Checks of values that people give: one sentence each, whatever the value is."""
+"""Validation of values from users, with one-sentence errors."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ def check_number(name: str, value: Any, low: float, high: float) -> None:
 
 def check_whole(name: str, value: Any, low: int, high: int) -> None:
     """InputError for what is no whole number from `low` to `high`."""
-    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not (is_whole and low <= value <= high):
+    if not (is_whole(value) and low <= value <= high):
         raise InputError(f"The {name} {shown(value)} must be a whole number from {low} to {high}.")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python or of numpy."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_text(name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Configs: frozen dataclasses that check themselves, filled from YAML, JSON and `key=value` overrides.
+"""Configuration: self-validating frozen dataclasses, filled from YAML, JSON and `key=value` overrides.
 
 OmegaConf merges the layers; no `DictConfig` leaves this module. A misspelt key or a wrong type stops at
 once with an `InputError` that says what was meant.
@@ -223,17 +223,16 @@ def _built(node: Any, schema: type[ConfigT]) -> ConfigT:
 
 def _section(node: Any, place: str) -> Any:
     from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     for name in node:
         child = None if OmegaConf.is_missing(node, name) else node._get_node(name)
-        if (
-            isinstance(child, DictConfig)
-            and not child._is_none()
-            and dataclasses.is_dataclass(OmegaConf.get_type(child))
-        ):
+        if isinstance(child, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(child)):
             _section(child, f"{place}{name}.")
     try:
         return OmegaConf.to_object(node)
+    except OmegaConfBaseException:  # some are ValueErrors too
+        raise
     except (ValueError, TypeError, OverflowError) as error:
         said = str(error).rstrip(".")
         own = place and said.split()[:1] and said.split()[0] in node
@@ -253,7 +252,7 @@ def _check_finite(config: Any, place: str) -> None:
 
 
 def _refusal(node: Any, schema: type) -> str:
-    """What is said of a config without its overrides; empty where it is usable."""
+    """The error in a config without its overrides; empty where it is usable."""
     try:
         _built(node, schema)
     except InputError as error:
@@ -262,7 +261,7 @@ def _refusal(node: Any, schema: type) -> str:
 
 
 def _from_dotlist(schema: type, overrides: Iterable[str]) -> Any:
-    """`key=value` items as a config; text is taken as it is given, all else is read as YAML.
+    """`key=value` items as a config; text is taken as it is given (without quotes), all else is read as YAML.
 
     Raises:
         InputError: an item without `=` or key, or a value that is no YAML.
@@ -280,7 +279,7 @@ def _from_dotlist(schema: type, overrides: Iterable[str]) -> Any:
             if value == "???":
                 raise InputError(f"{item} is no value; write another one.")
             if _is_text(schema, key, value):
-                OmegaConf.update(given, key, value.replace("${", "\\${"))
+                OmegaConf.update(given, key, _unquoted(value).replace("${", "\\${"))
             elif (words := _texts(schema, key, value)) is not None:
                 OmegaConf.update(given, key, words)
             else:
@@ -302,6 +301,12 @@ def _is_text(schema: Any, key: str, value: str) -> bool:
     hint = _hint(schema, key)
     optional = hint == (str | None)
     return hint is str or (optional and value not in ("null", "~", ""))
+
+
+def _unquoted(value: str) -> str:
+    """Text without the quotes that it may stand in, as in init=""."""
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
 
 
 def _texts(schema: Any, key: str, value: str) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""Sound files to write: every error of the disk is seen, and the same sound is the same file.
+"""Audio file encoding: reproducible bytes, and no disk error lost.
 
 libsndfile ignores what fails while its encoders are closed, and puts the time and random numbers into some formats.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from accompany.common.files import is_full
 from accompany.errors import InputError
 
 _FLOATS = ("FLOAT", "DOUBLE")
@@ -37,24 +38,34 @@ def sound_file(
         more: as `soundfile.SoundFile` takes it.
 
     Raises:
-        InputError: the disk is full or failed, the format cannot be so, or samples are not numbers.
+        InputError: the disk is full or failed (the OSError is its cause), the format cannot be so, or samples are not
+            numbers.
     """
     import soundfile
 
-    target = _CheckedFile(temporary)
+    try:
+        target = _CheckedFile(temporary)
+    except OSError as error:
+        raise _failed(path, error) from error
     try:
         with target, soundfile.SoundFile(target, "w", sample_rate, channels, subtype, format=kind, **more) as file:
             yield SoundWriter(file, path)
     except (soundfile.LibsndfileError, AssertionError) as error:  # soundfile asserts that everything was written
         if target.error is None and isinstance(error, AssertionError):
             raise
-        reason = (
-            target.error.strerror if target.error else str(getattr(error, "error_string", error)).strip().rstrip(".")
-        )
+        if target.error is not None:
+            raise _failed(path, target.error) from target.error
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise InputError(f"Cannot write {path} ({reason}); check the space on the disk.") from error
     if target.error is not None:
-        raise InputError(f"Cannot write {path} ({target.error.strerror}); check the space on the disk.")
+        raise _failed(path, target.error) from target.error
     _make_repeatable(temporary, kind, subtype)
+
+
+def _failed(path: Path, error: OSError) -> InputError:
+    if is_full(error):
+        return InputError(f"The disk is full ({path}); free some space and run again.")
+    return InputError(f"Cannot write {path} ({error.strerror}); check the disk.")
 
 
 class SoundWriter:
@@ -69,13 +80,13 @@ class SoundWriter:
         if block.dtype.kind == "f":
             if not np.isfinite(block).all():
                 raise InputError(f"Cannot write {self._path}: the sound has samples that are not numbers.")
-            # Encoders end the process at what is far too loud.
+            # Encoders abort the process on samples far above full scale.
             block = block if self._file.subtype in _FLOATS else np.clip(block, -1.0, 1.0)
         self._file.write(block)
 
 
 class _CheckedFile(io.RawIOBase):
-    """A file that remembers its first error, since those that happen inside of libsndfile get lost."""
+    """A file that keeps its first error, since errors inside libsndfile get lost."""
 
     def __init__(self, path: Path) -> None:
         self.error: OSError | None = None
@@ -122,7 +133,7 @@ def _open(path: Path) -> io.FileIO:
 
 
 def _make_repeatable(path: Path, kind: str, subtype: str | None) -> None:
-    """Take the time out of a file of floats, and the random serial number out of an Ogg file."""
+    """Remove the time stamp from a float file, and the random serial number from an Ogg file."""
     if kind == "OGG":
         _set_serial(path)
     elif kind in ("WAV", "WAVEX", "AIFF", "RF64") and subtype in _FLOATS:

@@ -1,4 +1,4 @@
-"""Files that appear under their names only when complete, and checksums of files."""
+"""Atomic file writes, and checksums of files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PART = ".part"
-"""How the name of a file or folder ends that is still being written; it begins with a dot."""
+"""Suffix of unfinished files and folders, whose names begin with a dot."""
 _OURS = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part")  # machine, process
 _OLD = re.compile(r"\.[0-9a-f]{32}\.part")  # of releases that did not say whose it was
 _OLD_S = 86_400
@@ -63,6 +63,12 @@ def remove_orphans(folder: Path) -> None:
     _NEXT_SWEEP[folder] = end + 100 * (end - start)
 
 
+def remove_half_files(folder: Path) -> None:
+    """Delete what a killed run left half written, below too; only for the process that holds the folder."""
+    for leftover in folder.rglob(f".*{PART}"):
+        remove_part(leftover)
+
+
 def remove_part(path: Path) -> None:
     """Delete a half-written file or folder, as far as that can be done."""
     if path.is_dir() and not path.is_symlink():
@@ -95,6 +101,11 @@ def _is_orphan(path: Path) -> bool:
     return False
 
 
+def is_full(error: OSError) -> bool:
+    """Whether an error says that there is no room left, or not for a file of this size."""
+    return error.errno in _FULL
+
+
 @contextmanager
 def writing_into(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Turn a disk that is full, or that refuses to be written, into one sentence.
@@ -108,7 +119,7 @@ def writing_into(folder: str | os.PathLike[str]) -> Iterator[None]:
         if error.errno not in _REFUSED:
             raise
         where = error.filename or folder
-        if error.errno in _FULL:
+        if is_full(error):
             raise InputError(f"The disk is full ({where}); free some space and run again.") from error
         raise InputError(f"Cannot write {where} ({error.strerror}); choose a folder that is writable.") from error
 
@@ -149,10 +160,12 @@ def require_writable(folder: str | os.PathLike[str]) -> None:
         there = Path(folder).absolute()
         while not _is_there(there):
             there = there.parent
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
         tempfile.TemporaryFile(dir=there).close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"Cannot write into {folder} ({reason}); choose a folder that is writable.") from error
+        raise InputError(f"Cannot write into {folder} ({reason}); choose another folder that is writable.") from error
 
 
 def check_place(path: Path) -> None:
@@ -222,7 +235,7 @@ def sha256(path: Path) -> str:
 
 
 def _named_by_user(path: Path) -> tuple[Path, Path]:
-    """Where a path leads, and a new file beside that, with a sentence for what a user may have named."""
+    """The target of a path and a new file beside it, with a sentence for bad names from users."""
     try:
         target = checked_target(path)
         return target, _beside(target)

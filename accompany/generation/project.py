@@ -140,7 +140,7 @@ class Project:
 
     @property
     def precision(self) -> str:
-        """What the model is loaded in, as `accompany.load` takes it."""
+        """The precision of the model, as in `accompany.load`."""
         return str(self._content.get("precision", "auto"))
 
     @property
@@ -156,7 +156,8 @@ class Project:
     def choose(self, name: str) -> None:
         """Make a take the current one. InputError when there is none of that name."""
         self._facts(name)
-        self._write(current=name)
+        with writing_into(self.folder):
+            self._write(current=name)
 
     def undo(self) -> str:
         """Go back to the take that the current one came from; its name. InputError when it came from none."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
-from accompany.common.checks import check_number, check_text, check_whole, plain, shown
+from accompany.common.checks import check_number, check_text, is_whole, plain, shown
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,25 +37,25 @@ _KEY = re.compile(r"[A-G][b#]?:(maj|min)")
 
 @dataclass(frozen=True)
 class Settings:
-    """How a band plays. Two generations with equal settings from the same vocal and model are equal.
+    """Settings of a generation. Two generations with equal settings from the same vocal and model are equal.
 
     Attributes:
         prompt: style and instruments; empty leaves the choice to the model. It may change with the time or the
             section: `0: solo piano; 12.5: full band; [chorus] loud drums` (`accompany.generation.prompts`).
         seed: 0 or a larger whole number.
-        bpm: tempo in beats a minute, 30 to 300; None lets the model hear it.
-        key: such as `C:maj` or `A:min`; None lets the model hear it.
+        bpm: tempo in beats a minute, 30 to 300; None: predicted.
+        key: such as `C:maj` or `A:min`; None: predicted.
         temperature: of the composition, 0 to 10: above 1 bolder, below 1 safer, 0 the likeliest.
         guidance: weight of the prompt, 0 to 20; 1 is none. None, here and above, takes the model's own.
         level_db: loudness of the band against the voice while it sings, -40 to 20 dB.
-        chords: one a bar and round again, such as `C G Am F` (`planning.lay_chords`); None hears them.
-        taps: times of beats in seconds, rising, the first on the first beat of a bar; None hears them.
+        chords: one a bar and round again, such as `C G Am F` (`planning.lay_chords`); None: predicted.
+        taps: times of beats in seconds, rising, the first on the first beat of a bar; None: predicted.
         follow: weight of voice and plan, times the model's own, 0 (not followed at all) to 4; None is 1.
         like: CLAP embedding of a recording whose style is wanted; None for none.
         like_strength: 0 (the prompt alone) to 1 (the recording alone, which None is).
         melody: the sung notes (start_s, end_s, MIDI pitch), if they are known: beats, bars, chords and key are then
-            planned for them and not for what is heard in the vocal.
-        plan: beats, bars, chords and key to play in place of what is heard.
+            predicted from them instead of the vocal.
+        plan: beats, bars, chords and key to play instead of the predicted ones.
     """
 
     prompt: str = ""
@@ -76,7 +76,8 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise InputError for a value out of range; cut a prompt that no text encoder would read to its end."""
         check_text("prompt", self.prompt)
-        check_whole("seed", self.seed, 0, MOST_SEED)
+        holds = is_whole(self.seed) and 0 <= self.seed <= MOST_SEED
+        _check(holds, f"The seed {shown(self.seed)}", f"must be 0 or a larger whole number, at most {MOST_SEED}")
         check_number("level_db", self.level_db, *_RANGES["level_db"])
         for name, (low, high) in _RANGES.items():
             if getattr(self, name) is not None:
@@ -142,11 +143,11 @@ class Settings:
             )
 
     def playing(self, plan: Plan) -> Settings:
-        """The same settings with everything about beats, chords and key said by a plan."""
+        """The same settings with beats, chords and key given by a plan."""
         return dataclasses.replace(self, plan=plan, bpm=None, key=None, chords=None, taps=None, melody=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything that differs from the defaults, ready for JSON."""
+        """Values that differ from the defaults, ready for JSON."""
         values = dataclasses.asdict(self)
         defaults = dataclasses.asdict(Settings())
         return {name: value for name, value in values.items() if value != defaults[name] or name in ("prompt", "seed")}
@@ -166,7 +167,7 @@ class Settings:
 
 
 class Options(TypedDict, total=False):
-    """What `Band.generate` and its siblings take by name: see `Settings`."""
+    """Keyword options of `Band.generate` and its siblings: see `Settings`."""
 
     seed: int
     bpm: float | None

@@ -1,4 +1,4 @@
-"""The plan of a take as MIDI: tempo map, metre, key, chords, beats and sung notes, in time with the sound."""
+"""MIDI export of a plan: tempo map, metre, key, chords, beats and sung notes, in time with the sound."""
 
 from __future__ import annotations
 

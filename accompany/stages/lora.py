@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., 2021) on a stage, by `peft`: small matrices beside the large ones learn, and nothing else."""
+"""LoRA adapters (Hu et al., 2021) on a stage, by `peft`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from accompany.common.config import from_dict, read_json
+from accompany.common.config import check_range, from_dict, read_json
 from accompany.common.weights import read_state, save_state
 from accompany.errors import InputError
 
 _NAME = "default"
-"""What peft calls the one adapter."""
+"""Name of the one adapter in peft."""
 _MOST_RANK = 4096
 
 
@@ -37,8 +37,9 @@ class LoraConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for values out of range."""
-        if self.rank < 0 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError("lora.rank must be at least 0, lora.alpha above 0, lora.dropout from 0 to below 1")
+        check_range(self, "rank", least=0, most=65536)
+        check_range(self, "alpha", above=0, most=65536)
+        check_range(self, "dropout", least=0, below=1)
         if not self.targets:
             raise ValueError("lora.targets must name layers, such as [project,out]")
 
@@ -110,7 +111,10 @@ def _read_config(path: Path) -> LoraConfig:
             f"The adapter {path} has {used[0]}, which is not supported; use one that accompany train wrote."
         )
     names = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "target_modules"}
-    config = from_dict(LoraConfig, {name: content[key] for name, key in names.items() if key in content})
+    try:
+        config = from_dict(LoraConfig, {name: content[key] for name, key in names.items() if key in content})
+    except InputError as error:
+        raise InputError(f"In the adapter {path}: {error}") from error
     if not 0 < config.rank <= _MOST_RANK:
         raise InputError(f"The adapter {path} has rank {config.rank}, not 1 to {_MOST_RANK}.")
     return config

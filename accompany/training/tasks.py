@@ -1,4 +1,4 @@
-"""What can be trained on tokens: the listener and both stages, each with the config of its training."""
+"""Training tasks on tokens: the listener and both stages, each with its config."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from accompany.training.stages.module import OptimizerConfig, RunConfig
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """What every task has: a run's length and place, its data and its optimiser.
+    """Settings of every task: a run's length and devices, its data and its optimiser.
 
     Attributes:
         tokens: tokens folder of `accompany tokenize`.
         run_dir: gets checkpoints, logs and the trained model; empty for runs/TASK.
-        bundle: model (name or folder) whose frozen parts let validation listen; empty to leave that out.
+        bundle: model (name or folder) whose frozen parts compute musical metrics in validation; empty for none.
         init: model (name or folder) to start from: its stage, with its sizes, is trained on; empty for random weights.
         sample_songs: folder of songs that the whole model plays for while it trains; needs a complete `bundle`.
         sample_every: steps between these samples.
@@ -47,6 +47,8 @@ class TrainConfig(RunConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot be combined."""
         super().__post_init__()
+        if not self.tokens:
+            raise ValueError("tokens must name a folder that accompany tokenize made")
         check_range(self, "sample_every sample_items", least=1, most=10**9)
         if self.sample_songs and not self.bundle:
             raise ValueError("sample_songs needs a whole model to play with; name it, as in bundle=tiny")

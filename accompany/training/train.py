@@ -1,4 +1,4 @@
-"""`accompany train`: wires a tokens folder, a model and the loop of `accompany.training.stages.module` together."""
+"""`accompany train`: training of a stage on a tokens folder with `accompany.training.stages.module`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from accompany.common.config import CONFIGS_DIR, changed, from_dict, load_config, read_json, to_dict, write_json
+from accompany.common.files import remove_half_files
 from accompany.common.processes import folder_lock
 from accompany.common.weights import CONFIG_NAME, WEIGHTS_NAME, config_type, load_state, read_state, resolve_folder
 from accompany.data.loading.crops import TokenDataset, train_loader, val_loader
@@ -26,10 +27,10 @@ from accompany.models.adapters import part_hash
 from accompany.models.pretrained import find_bundle, read_bundle
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
 from accompany.stages.lora import add_lora
-from accompany.training.export import MODEL_DIR, RUN_FILE, export
-from accompany.training.metrics import listener_for
+from accompany.training.export import RUN_FILE, export
+from accompany.training.metrics import metrics_for
 from accompany.training.samples import Samples
-from accompany.training.stages.checkpoints import remove_half_files, usable_checkpoint
+from accompany.training.stages.checkpoints import usable_checkpoint
 from accompany.training.stages.devices import is_first
 from accompany.training.stages.module import StageTraining
 from accompany.training.stages.trainer import fit
@@ -54,7 +55,7 @@ _ENCODERS = {
 }
 """The frozen parts whose output a stage reads or writes."""
 _FIXED = ("task", "model", "tokens", "init", "lora")
-"""What must be equal for a run to go on."""
+"""Settings that must be equal for a run to resume."""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -91,8 +92,7 @@ def train(
     with run_lock(run_dir, f"accompany train {task}", on_ray=on_ray):
         _open_run(run_dir, task, config, model_config, manifest)
         _fit(task, config, model_config, manifest, run_dir, progress, on_ray)
-        # Of the processes on several devices, one writes the model.
-        return export(run_dir) if is_first(on_ray) else run_dir / MODEL_DIR
+        return export(run_dir)
 
 
 def _fit(
@@ -105,7 +105,7 @@ def _fit(
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     _log.info("%s: %.2fM parameters to train.", task, trained / 1e6)
     data = TokenData(config, needs_band=chosen.needs_band)
-    training = StageTraining(model, config.optimizer, config, listener_for(task, config.bundle, manifest))
+    training = StageTraining(model, config.optimizer, config, metrics_for(task, config.bundle, manifest))
     samples = [Samples(task, config, run_dir)] if config.sample_songs else []
     validate = len(data.validation_set) > 0
     fit(training, data, run_dir, validate=validate, progress=progress, callbacks=samples, on_ray=on_ray)
@@ -192,7 +192,7 @@ class TokenData(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The same crops each time."""
+        """Batches of the same crops each time."""
         return val_loader(self.validation_set, self.config.val_items)
 
 
@@ -228,15 +228,15 @@ def _with_sizes(config: Any, known: dict[str, Any]) -> Any:
     return dataclasses.replace(config, **changes)
 
 
-def make_run_dir(run_dir: str) -> Path:
-    """Make the run's folder where it is missing; InputError where that cannot be done."""
-    if "://" in run_dir:
-        raise InputError(f"run_dir={run_dir} must be a folder of this machine; training writes to no other place.")
+def make_run_dir(run_dir: str, key: str = "run_dir") -> Path:
+    """Make a run's folder where it is missing; InputError, which names the config's key, where that cannot be done."""
+    if "://" in run_dir or not run_dir:
+        raise InputError(f"{key}={run_dir} must name a folder of this machine; training writes to no other place.")
     try:
         Path(run_dir).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"Cannot make the folder {run_dir} ({reason}); choose another run_dir.") from error
+        raise InputError(f"Cannot make the folder {run_dir} ({reason}); choose another {key}.") from error
     return Path(run_dir)
 
 
@@ -273,7 +273,7 @@ def _open_run(run_dir: Path, task: str, config: TrainConfig, model_config: Any, 
 
 
 def _fixed(run: Mapping[str, Any], key: str) -> Any:
-    """What must be equal in a part of run.json; the model that a run started from may lie elsewhere now."""
+    """Settings of run.json that must be equal; the model that a run started from may lie elsewhere now."""
     value = run.get(key)
     return value["hash"] if key == "init" and value else _plain(value)
 

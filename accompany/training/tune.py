@@ -1,4 +1,4 @@
-"""`accompany tune`: a semantic stage that comes to prefer the better of its own takes.
+"""`accompany tune`: preference tuning of a semantic stage on its own takes.
 
 Several takes are made for each vocal and scored (or a person says which is better), the best and the worst of each
 vocal make a pair, and the stage is trained on the pairs (`stages.preference`). What that did is measured on vocals that
@@ -46,6 +46,7 @@ _log = logging.getLogger(__name__)
 REPORT, TAKES, CHOICES, MODEL_DIR = "tune.json", "takes.safetensors", "choices.json", "model"
 _ENCODERS = ("melody", "mert", "clap", "semantic_codes")
 _MADE = "what made the takes"
+_NO_CHOICE = "No vocal has a better and a worse take; fill in the choices, or make more takes."
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,11 @@ def tune(
 
 def _tuned(config: TuneConfig, bundle: Bundle, run_dir: Path, progress: bool) -> Path:
     batches = _crops(config, "train", config.vocals)
+    choices = _read_choices(config, sum(batch.size for batch in batches)) if config.choices else []
     takes = _kept_takes(run_dir / TAKES, bundle, batches, config)
     if config.save_takes:
         return _write_takes(run_dir / "takes", bundle, batches, takes)
-    best, worst = _chosen(config, bundle, batches, takes)
+    best, worst = _chosen(config, choices, bundle, batches, takes)
     pairs = _pairs(bundle.semantic, batches, takes, best, worst)
     before = _held_out(bundle, bundle.semantic, config)
     stage = cast(SemanticStage, _trained(bundle.semantic, pairs, config, run_dir, progress))
@@ -176,7 +178,7 @@ def _kept_takes(path: Path, bundle: Bundle, batches: list[Batch], config: TuneCo
 
 
 def _scored(bundle: Bundle, batches: list[Batch], takes: Tensor) -> dict[str, Tensor]:
-    """The figures [N, T] of all takes."""
+    """The metrics [N, T] of all takes."""
     rows: dict[str, list[Tensor]] = {}
     first = 0
     for batch in batches:
@@ -189,33 +191,45 @@ def _scored(bundle: Bundle, batches: list[Batch], takes: Tensor) -> dict[str, Te
     return {name: torch.cat(values) for name, values in rows.items()}
 
 
-def _chosen(config: TuneConfig, bundle: Bundle, batches: list[Batch], takes: Tensor) -> tuple[Tensor, Tensor]:
+def _chosen(
+    config: TuneConfig, choices: list[tuple[int, int, int]], bundle: Bundle, batches: list[Batch], takes: Tensor
+) -> tuple[Tensor, Tensor]:
     """The numbers of the better and of the worse take [N]; -1 where a person chose none."""
     if not config.choices:
         scores = total(_scored(bundle, batches, takes), config.score)
         return scores.argmax(dim=1), scores.argmin(dim=1)
     better, worse = torch.full((len(takes),), -1), torch.full((len(takes),), -1)
+    for vocal, first, second in choices:
+        better[vocal], worse[vocal] = first, second
+    return better, worse
+
+
+def _read_choices(config: TuneConfig, n_vocals: int) -> list[tuple[int, int, int]]:
+    """A person's choices: vocal, better and worse take of each; InputError, before any work, for those of no take."""
     choices = read_json(config.choices)
     if not isinstance(choices, dict):
         raise InputError(f'{config.choices} must hold entries such as "0": {{"better": 2, "worse": 0}} in braces.')
+    chosen = []
     for name, choice in choices.items():
         try:
             vocal, first, second = int(name), int(choice["better"]), int(choice["worse"])
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise InputError(
                 f'{config.choices} must hold entries such as "0": {{"better": 2, "worse": 0}}, not {name}: {choice}.'
             ) from error
         if first < 0 and second < 0:
             continue
-        if not (0 <= vocal < len(takes) and min(first, second) >= 0 and max(first, second) < takes.shape[1]):
+        if not (0 <= vocal < n_vocals and min(first, second) >= 0 and max(first, second) < config.takes):
             raise InputError(
-                f"{config.choices} names vocal {vocal}, takes {first} and {second}; there are {len(takes)} vocals "
-                f"with {takes.shape[1]} takes, counted from 0."
+                f"{config.choices} names vocal {vocal}, takes {first} and {second}; there are {n_vocals} vocals "
+                f"with {config.takes} takes, counted from 0."
             )
         if first == second:
             raise InputError(f"{config.choices} calls take {first} of vocal {vocal} both better and worse.")
-        better[vocal], worse[vocal] = first, second
-    return better, worse
+        chosen.append((vocal, first, second))
+    if not chosen:
+        raise InputError(_NO_CHOICE)
+    return chosen
 
 
 @torch.inference_mode()
@@ -225,27 +239,27 @@ def _pairs(stage: SemanticStage, batches: list[Batch], takes: Tensor, best: Tens
     made, first = [], 0
     for batch in batches:
         rows = torch.arange(batch.size)
-        places = slice(first, first + batch.size)
+        span = slice(first, first + batch.size)
         first += batch.size
-        chosen = best[places] != worst[places]
-        told = dataclasses.replace(batch, codes=None, tokens=None).select(chosen)
-        own = takes[places]
-        better, worse = own[rows[chosen], best[places][chosen]], own[rows[chosen], worst[places][chosen]]
+        chosen = best[span] != worst[span]
+        inputs = dataclasses.replace(batch, codes=None, tokens=None).select(chosen)
+        own = takes[span]
+        better, worse = own[rows[chosen], best[span][chosen]], own[rows[chosen], worst[span][chosen]]
         if len(better):
-            likely = (log_likelihood(stage, told, codes) for codes in (better, worse))
-            made.append(Pairs(told, better, worse, *likely))
+            likely = (log_likelihood(stage, inputs, codes) for codes in (better, worse))
+            made.append(Pairs(inputs, better, worse, *likely))
     if not made:
-        raise InputError("No vocal has a better and a worse take; fill in the choices, or make more takes.")
+        raise InputError(_NO_CHOICE)
     return _joined(made)
 
 
 def _joined(parts: list[Pairs]) -> Pairs:
     """Pairs of several batches as one, with the fields that all of them have."""
     names = [item.name for item in dataclasses.fields(Batch)]
-    shared = [name for name in names if all(getattr(part.told, name) is not None for part in parts)]
-    told = Batch(**{name: torch.cat([getattr(part.told, name) for part in parts]).clone() for name in shared})
+    shared = [name for name in names if all(getattr(part.inputs, name) is not None for part in parts)]
+    inputs = Batch(**{name: torch.cat([getattr(part.inputs, name) for part in parts]).clone() for name in shared})
     values = ("better", "worse", "better_start", "worse_start")
-    return Pairs(told, *(torch.cat([getattr(part, name) for part in parts]).clone() for name in values))
+    return Pairs(inputs, *(torch.cat([getattr(part, name) for part in parts]).clone() for name in values))
 
 
 class PairData(lightning.LightningDataModule):
@@ -298,20 +312,20 @@ def _trained(start: SemanticStage, pairs: Pairs, config: TuneConfig, run_dir: Pa
 
 
 def _held_out(bundle: Bundle, stage: SemanticStage, config: TuneConfig) -> dict[str, float]:
-    """Mean figures of new takes for held-out vocals, `fit` as the mean of its parts, and the takes' `variety`."""
+    """Mean metrics of new takes for held-out vocals, `fit` as the mean of its parts, and the takes' `variety`."""
     if not config.held_out:
         return {}
     batches = _crops(config, "val", config.held_out)
     seeds = config.seed + 50_000_000
     takes = torch.cat([_takes(stage, b, config.takes, seeds + n * 100_000) for n, b in enumerate(batches)])
-    figures = {name: float(values.mean()) for name, values in _scored(bundle, batches, takes).items()}
-    figures["fit"] = sum(figures[name] for name in FIT) / len(FIT)
-    figures["variety"] = variety(bundle.semantic_codes.decode, takes)
-    return {name: round(value, 5) for name, value in figures.items()}
+    metrics = {name: float(values.mean()) for name, values in _scored(bundle, batches, takes).items()}
+    metrics["fit"] = sum(metrics[name] for name in FIT) / len(FIT)
+    metrics["variety"] = variety(bundle.semantic_codes.decode, takes)
+    return {name: round(value, 5) for name, value in metrics.items()}
 
 
 def variety(decode: Any, takes: Tensor) -> float:
-    """How far the takes [N, T, K, F] of a vocal lie apart: the mean distance of what their codes stand for."""
+    """Diversity of the takes [N, T, K, F] of a vocal: mean distance of their decoded codes."""
     meaning = decode(takes.flatten(0, 1)).unflatten(0, takes.shape[:2])
     apart = (meaning[:, :, None] - meaning[:, None]).square().mean(dim=-1).sqrt().mean(dim=-1)
     n_takes = takes.shape[1]
@@ -325,11 +339,11 @@ def _write_takes(folder: Path, bundle: Bundle, batches: list[Batch], takes: Tens
         for take in range(takes.shape[1]):
             sounds = render(bundle, batch, takes[first : first + batch.size, take])
             for item, sound in enumerate(sounds):
-                place = make_folder(folder / f"{first + item:04d}")
+                take_dir = make_folder(folder / f"{first + item:04d}")
                 peak = max(float(sound.abs().max()), 1e-6)
-                audio.write(place / f"{take}.flac", (sound / max(peak, 1.0))[None].numpy(), bundle.codec.sample_rate)
+                audio.write(take_dir / f"{take}.flac", (sound / max(peak, 1.0))[None].numpy(), bundle.codec.sample_rate)
         first += batch.size
     if not (folder / CHOICES).is_file():
         write_json(folder / CHOICES, {str(vocal): {"better": -1, "worse": -1} for vocal in range(len(takes))})
-    _log.info("Listen to the takes in %s, fill in %s there, and run again with choices=...", folder, CHOICES)
+    _log.info("Compare the takes in %s by ear, fill in %s there, and run again with choices=...", folder, CHOICES)
     return folder

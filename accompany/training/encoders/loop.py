@@ -1,4 +1,4 @@
-"""The small training loop that the recipes of the smaller networks share.
+"""Shared training loop of the smaller networks.
 
 A batch depends on its step number alone, and the checkpoint holds the weights, the optimizer, the step and the state
 of torch's generator (dropout draws from it), so that a resumed run repeats an uninterrupted one.
@@ -10,11 +10,14 @@ import hashlib
 import json
 import logging
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -53,7 +56,8 @@ class LoopConfig:
     def __post_init__(self) -> None:
         """Refuse a loop that cannot run."""
         check_range(self, "lr grad_clip", above=0)
-        check_range(self, "weight_decay warmup_steps", least=0)
+        check_range(self, "weight_decay", least=0)
+        check_range(self, "warmup_steps", least=0, most=10**9)
         check_range(self, "steps log_every save_every", least=1, most=10**9)
 
 
@@ -69,7 +73,7 @@ def run_loop(
 
     Args:
         module: everything that learns (heads too); its state dict is the checkpoint.
-        make_loss: step number -> (loss scalar, figures for the log); draws its own batch.
+        make_loss: step number -> (loss scalar, metrics for the log); draws its own batch.
         config: length and pace.
         run_dir: folder of the checkpoint; made if missing.
         made_from: a `fingerprint`; a checkpoint with another one is of another training, which is not gone on with.
@@ -77,31 +81,93 @@ def run_loop(
     run_dir.mkdir(parents=True, exist_ok=True)
     optimizer = _optimizer(module, config)
     first = _resume(run_dir / "checkpoint.pt", module, optimizer, made_from)
+    with noted_stops() as stops:
+        _run(module, make_loss, config, run_dir / "checkpoint.pt", optimizer, first, made_from, stops)
+    module.eval()
+
+
+def _run(
+    module: nn.Module,
+    make_loss: Callable[[int], tuple[Tensor, dict[str, float]]],
+    config: LoopConfig,
+    path: Path,
+    optimizer: torch.optim.AdamW,
+    first: int,
+    made_from: str,
+    stops: list[int],
+) -> None:
     module.train()
     start = time.monotonic()
     means: dict[str, float] = {}
     for step in range(first, config.steps):
         _set_lr(optimizer, config.lr * learning_rate_factor(step, config))
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            loss, figures = make_loss(step)
+            loss, metrics = make_loss(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(module.parameters(), config.grad_clip)
         optimizer.step()
-        means = _running_mean(means, {"loss": float(loss.detach()), **figures})
+        means = _running_mean(means, {"loss": float(loss.detach()), **metrics})
         done = step + 1
         if done % config.log_every == 0 or done == config.steps:
             pace = (time.monotonic() - start) / (done - first)
-            told = " ".join(f"{name} {value:.4f}" for name, value in means.items())
+            terms = " ".join(f"{name} {value:.4f}" for name, value in means.items())
             left_min = pace * (config.steps - done) / 60
-            log.info("step %d/%d %s (%.2f s a step, %.1f min left)", done, config.steps, told, pace, left_min)
-        if done % config.save_every == 0 or done == config.steps:
-            _save(run_dir / "checkpoint.pt", module, optimizer, done, made_from)
-    module.eval()
+            log.info("step %d/%d %s (%.2f s a step, %.1f min left)", done, config.steps, terms, pace, left_min)
+        if done % config.save_every == 0 or done == config.steps or stops:
+            _save(path, module, optimizer, done, made_from)
+        if stops:
+            end_by(stops[0], done)
+
+
+@contextmanager
+def noted_stops() -> Iterator[list[int]]:
+    """Let SIGTERM and Ctrl-C only be put into the list that this gives, until the end of the block, to save first.
+
+    The second one ends the process at once.
+    """
+    stops: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield stops
+        return
+
+    def note(signum: int, frame: Any) -> None:
+        if stops:
+            raise KeyboardInterrupt
+        stops.append(signum)
+
+    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stops
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def end_by(signum: int, step: int) -> NoReturn:
+    """End a training that a signal stopped and that is saved: KeyboardInterrupt with the sentence, or SystemExit."""
+    name = "Ctrl-C" if signum == signal.SIGINT else "SIGTERM"
+    said = f"Stopped by {name} at step {step}, which is saved; run it again to go on."
+    if signum == signal.SIGINT:
+        raise KeyboardInterrupt(said)
+    log.warning("%s", said)
+    raise SystemExit(128 + signum)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Content of a training checkpoint; InputError for a broken one."""
+    try:
+        state = torch.load(path, weights_only=True)
+        assert isinstance(state, dict)
+    except Exception as error:  # torch raises many kinds for a broken file, with advice that would run code from it
+        raise InputError(
+            f"The checkpoint {path} is broken; put back a copy, choose another out, or delete it to start anew."
+        ) from error
+    return state
 
 
 def fingerprint(config: Any, arrays: Iterable[np.ndarray], without: tuple[str, ...] = ()) -> str:
-    """What the weights of a training come from, in 64 hexadecimal digits.
+    """Fingerprint of a training's config and data, 64 hexadecimal digits.
 
     Args:
         config: of the training, with its LoopConfig as `loop`; how often that logs and saves does not count.
@@ -157,14 +223,14 @@ def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step:
 def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, made_from: str) -> int:
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = read_checkpoint(path)
     if state.get("made_from", "") != made_from:
         log.info("%s is of other settings or other songs: starting anew", path)
         return 0
     try:
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, KeyError) as error:
         raise InputError(f"{path} is of a model of another shape; choose another out, or delete it.") from error
     if "generator" in state:  # checkpoints of earlier versions have none
         torch.set_rng_state(state["generator"])

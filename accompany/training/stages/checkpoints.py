@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, the newest that can be read found again, averages taken out."""
+"""Checkpoints on disk: atomic writes, the newest readable one, averaged weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 LAST, BEST = "last", "best"
 CHECKPOINTS = "checkpoints"
 _REQUEUED = "hpc_ckpt_*.ckpt"
-"""What Lightning calls the checkpoint that it saves when SLURM takes the machine away."""
+"""Name of Lightning's checkpoint on preemption by SLURM."""
 _VALUES_PER_WEIGHT = 4
 """A weight, its average and AdamW's two moments."""
 _FILES = 3
@@ -119,13 +119,6 @@ def tidy(run_dir: Path, resumed: Path | None) -> None:
         os.replace(resumed, run_dir / CHECKPOINTS / f"{LAST}.ckpt")
     for path in run_dir.glob(_REQUEUED):
         path.unlink(missing_ok=True)
-
-
-def remove_half_files(run_dir: Path) -> None:
-    """Delete what a killed run left half written; only for the process that holds the folder."""
-    for leftover in run_dir.rglob(f".*{PART}"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
 
 
 def averaged_state(run_dir: Path, which: str = BEST) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 _LAUNCHER = "ACCOMPANY_LAUNCHER"
 """Environment variable of the processes that a run starts for its further devices: the process that started them."""
-_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 _STARTING_S, _STEP_S, _SAVING_S = 5.0, 60.0, 300.0
 """Longest times from a signal until the end: before the first step, in one (besides three times the longest batch so
 far), and while the checkpoint is written."""
@@ -49,7 +49,7 @@ class Stopped(BaseException):
         return f"Stopped by {name} at step {step}, which is saved; run it again to go on."
 
     def end(self, step: int) -> BaseException:
-        """What the process ends with: KeyboardInterrupt after Ctrl-C, else SystemExit as the shell counts signals."""
+        """Exception that ends the process: KeyboardInterrupt after Ctrl-C, else SystemExit with the shell's code."""
         if is_launched():  # Lightning's observer kills the first process when another fails
             return SystemExit(0 if self.agreed else 128 + self.signum)
         if self.signum == signal.SIGINT:
@@ -73,11 +73,11 @@ class Stopping(Callback):
         self._latest, self._longest_s = 0.0, 0.0
 
     @contextmanager
-    def watching(self, trainer: lightning.Trainer) -> Iterator[None]:
+    def handling_signals(self, trainer: lightning.Trainer) -> Iterator[None]:
         """Take signals from here to the end of the block, in place of Lightning."""
         trainer._signal_connector = _NoHandlers(trainer)
         if is_launched():
-            _end_with(int(os.environ[_LAUNCHER]))
+            _end_with(int(os.environ[_LAUNCHER]), self._over)
         if threading.current_thread() is not threading.main_thread():  # a worker of Ray
             yield
             return
@@ -155,7 +155,7 @@ class Stopping(Callback):
             trainer._signal_connector.received_sigterm = True
 
     def requeued(self, trainer: lightning.Trainer) -> bool:
-        """Whether the stop was for SLURM, which takes the machine away: saved, and queued again."""
+        """Whether the stop was a preemption by SLURM: saved, and queued again."""
         environment = _slurm(trainer)
         if environment is None or self.agreed != environment.requeue_signal:
             return False
@@ -186,13 +186,13 @@ def _slurm(trainer: lightning.Trainer) -> SLURMEnvironment | None:
     return environment if isinstance(environment, SLURMEnvironment) and environment.auto_requeue else None
 
 
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it does, however that ended."""
+def _end_with(parent: int, over: threading.Event) -> None:
+    """End this process when the one that started it does, however that ended, until `over`."""
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
+        while not over.wait(1):
+            if os.getppid() != parent:
+                os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
