@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from accompany.generation.draft import Made
     from accompany.generation.streaming import Stream
     from accompany.models.bundles import Bundle, LlambadaBundle
+    from accompany.music.sung_notes import SungNote
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class Band:
             progress: called with the share done, 0 to 1.
             options: by name.
                 seed: the same seed, arguments and model give the same take (default 0).
-                bpm, key, chords, taps: what is known of the song.
+                bpm, key, chords, taps, melody: what is known of the song.
                 temperature, guidance, follow, level_db: how it is played.
                 like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
                 plan: beats, bars, chords and key to play in place of what is heard, such as the `plan` of another take
@@ -186,7 +187,7 @@ class Band:
         Args:
             vocals: a file, or `(samples, sample_rate)`.
             edited: an analysis whose locked parts stay as they are.
-            options: bpm, key, chords and taps as in `generate`.
+            options: bpm, key, chords, taps and melody as in `generate`.
 
         Raises:
             InputError: as `generate`, or for a model that plans nothing.
@@ -195,6 +196,20 @@ class Band:
 
         settings = self.settings(**options)
         return analyze_vocal(self._own(), self._read(vocals, settings), settings, edited)
+
+    def transcribe(self, vocals: Vocals) -> tuple[SungNote, ...]:
+        """The sung notes of a vocal, a file or `(samples, sample_rate)`: start, end and pitch, one at a time.
+
+        Raises:
+            InputError: an unusable vocal, as in `generate`, or the package swift_f0 is not installed.
+        """
+        from accompany.encoders.notes import transcribe
+
+        try:
+            return transcribe(read_vocal(vocals, self.sample_rate), self.sample_rate)
+        except ModuleNotFoundError as error:
+            line = 'pip install "accompany[eval]"'
+            raise InputError(f"Sung notes need the package {error.name}, which is not installed: {line}") from error
 
     def stream(self, vocals: Vocals, prompt: str = "", **options: Unpack[Options]) -> Stream:
         """Play while the song is being made: an iterable of pieces, float32 [C, t] (`accompany.generation.streaming`).
@@ -293,6 +308,7 @@ class Band:
         voice = read_vocal(vocals, self.sample_rate)
         name = "the vocal" if isinstance(vocals, tuple) else str(vocals)
         settings.check_taps(voice.shape[-1] / self.sample_rate, name)
+        settings.check_melody(voice.shape[-1] / self.sample_rate, name)
         return voice
 
     def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:

@@ -328,6 +328,12 @@ def _bench(args: argparse.Namespace) -> None:
 
             bench_coding(args)
         return
+    if args.notes:
+        with _extra("eval"):
+            from accompany.commands.bench import bench_notes
+
+            bench_notes(args)
+        return
     from accompany.commands.bench import bench_parts
 
     bench_parts(args)

@@ -23,8 +23,8 @@ from accompany.common.config import CONFIGS_DIR, load_yaml
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
     "--like-strength --follow --takes --project --settings --plot --midi --separate --separator --stems --lufs "
-    "--rate --bits --format --start",
-    "analyse": "vocals --out --no-picture --bpm --key --chords --taps --json",
+    "--rate --bits --format --start --melody --melody-track",
+    "analyse": "vocals --out --no-picture --bpm --key --chords --taps --melody --melody-track --midi --json",
     "retake": "project --from --to --bars --prompt --seed",
     "vary": "project --strength --prompt --seed",
     "extend": "project --before --after --prompt --seed",
@@ -42,7 +42,7 @@ COMMANDS = {
     "import": "format checkpoint_dir out_dir",
     "evaluate": "--report --judge --against --seeds --study --only --save-clips",
     "recipe": "recipe --work --scale --steps --from --dry-run",
-    "bench": "--lengths --batches --runs --against --model --device --json",
+    "bench": "--lengths --batches --runs --against --notes --model --device --json",
     "serve": "--host --port --token --max-mb --max-minutes --max-queue --job-minutes --keep-minutes --model --device",
     "models": "",
     "doctor": "",

@@ -301,6 +301,7 @@ ANALYSIS: dict[str, Any] = {
     "chords": [{"start": 0.0, "end": 4.0, "chord": "C:maj", "locked": True}],
     "chord_confidence": 0.9,
     "sections": [{"start": 0.0, "end": 4.0, "name": "verse"}],
+    "notes": [[0.5, 1.0, 60.12, 0.9], [1.0, 1.75, 62.0, 1.0]],
 }
 PLAN = {"beats_s": [0.0, 0.5, 1.0], "downbeats_s": [0.0], "chords": [[0.0, 2.0, "C:maj"]], "key": "A:min"}
 RECIPE: dict[str, Any] = {
@@ -334,6 +335,8 @@ def changed(content: Any, path: str, value: Any) -> Any:
         ("beats.downbeats", [0, 1e300]), ("beats.confidence", "sure"), ("beats.locked", "no"), ("key.name", "H"),
         ("key.name", 5), ("chords", 5), ("chords.0.end", 0.0), ("chords.0.end", math.nan), ("chords.0.chord", "H"),
         ("chords.0", []), ("sections.0.end", -1), ("sections", [5]), ("chord_confidence", [1]), ("tempo", []),
+        ("notes", 5), ("notes", None), ("notes.0", 5), ("notes.0", [0, 1]), ("notes.0", [0, 2, 60, 1]),
+        ("notes.1.2", HUGE), ("notes.1.1", math.nan), ("notes.0.0", "x"),
     ],
 )  # fmt: skip
 def test_a_chord_file_that_cannot_be_played_is_refused(path, value, tmp_path):
@@ -349,7 +352,7 @@ def test_a_chord_file_that_cannot_be_played_is_refused(path, value, tmp_path):
         ("settings.seed", -1), ("settings.seed", "x"), ("settings.nosuch", 1), ("settings.bpm", "fast"),
         ("settings.plan", 5), ("settings.plan.beats_s", [0, 1e-9]), ("settings.plan.beats_per_bar", "4"),
         ("settings.plan.chords", [[0, 1]]), ("settings.plan.key", "H"), ("settings.plan.nosuch", 1),
-        ("edits", {"a": 1}),
+        ("edits", {"a": 1}), ("edits.0.settings.melody", [[1, 0, 60]]), ("edits.0.settings.melody", 5),
         ("edits.0.arguments", []), ("edits.0.arguments.to_s", "end"), ("edits.0.settings", 5), ("sound", []),
         ("sound.bits", 20), ("sound.nosuch", 1), ("sound.eq", 5),
     ],

@@ -32,6 +32,7 @@ def add_control_options(parser: argparse.ArgumentParser, seed: bool = False) -> 
         add("--chords", metavar="TEXT|FILE", help=help_)
         help_ = "times of beats in seconds, the first on a first beat, such as '0.52 1.1 1.71'; or a text file of them"
         add("--taps", metavar="TEXT|FILE", help=help_)
+        add_melody_options(add)
     help_ = "above 1 bolder, below 1 safer; the model has its own"
     add("--temperature", type=values.TEMPERATURE, metavar="X", help=help_)
     add("--guidance", type=values.GUIDANCE, metavar="X", help="weight of the prompt; 1 is none; the model has its own")
@@ -39,6 +40,14 @@ def add_control_options(parser: argparse.ArgumentParser, seed: bool = False) -> 
     add("--like", type=values.RECORDING, metavar="FILE", help="a recording whose style is wanted")
     help_ = "0 is the prompt alone, 1 the recording alone (default 1)"
     add("--like-strength", type=values.STRENGTH, metavar="X", help=help_)
+
+
+def add_melody_options(add: Callable[..., Any]) -> None:
+    """Notes that are known."""
+    help_ = "MIDI file of the sung notes, when you have it: beats and chords then follow these"
+    add("--melody", type=values.MELODY, metavar="FILE", help=help_)
+    help_ = "with --melody: its track (default: the only one, or the highest with one note at a time)"
+    add("--melody-track", type=values.TRACK, metavar="NAME", help=help_)
 
 
 def add_take_options(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +107,7 @@ def _add_analyse(commands: Any, command: Command, add_model: AddModel) -> None:
 false is heard again around it. Sections are guesses from form and level.
 
 """
-    help_ = "hear tempo, beats, key, chords and sections of a vocal"
+    help_ = "hear tempo, beats, key, chords, sections and notes of a vocal"
     parser = command(commands, "analyse", help_, example)
     parser.epilog = more + (parser.epilog or "")
     add = parser.add_argument
@@ -110,6 +119,8 @@ false is heard again around it. Sections are guesses from form and level.
     add("--key", metavar="KEY", help="key, when you know it")
     add("--chords", metavar="TEXT|FILE", help="as in generate")
     add("--taps", metavar="TEXT|FILE", help="as in generate")
+    add_melody_options(add)
+    add("--midi", action="store_true", help="also write <stem>.notes.mid: tempo map, chords, beats, sung notes")
     add_model(parser)
     add("--json", action="store_true", help="print the analysis as the last line of stdout too")
 

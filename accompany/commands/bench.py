@@ -1,4 +1,4 @@
-"""`accompany bench`: times of a model's parts, and what a separator or a codec is worth."""
+"""`accompany bench`: times of a model's parts, and what a separator, a codec or the notes are worth."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def bench_coding(args: argparse.Namespace) -> None:
     say(coding_table(report))
     if args.json:
         print_json(report.as_dict())
+
+
+def bench_notes(args: argparse.Namespace) -> None:
+    """How well sung notes are found (`--notes`)."""
+    from accompany.evaluation import note_bench
+
+    with bar("notes") as progress:
+        report = note_bench.bench_notes(args.notes, progress)
+    say(note_bench.note_table(report))
+    if args.json:
+        print_json(report)
 
 
 def bench_parts(args: argparse.Namespace) -> None:

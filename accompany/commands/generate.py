@@ -47,11 +47,12 @@ def generate(args: argparse.Namespace, load: Load) -> None:
 
     check_takes(args.takes, args.seed)
     options, analysis = read_controls(args)
-    asked = Settings(args.prompt, taps=options.get("taps"))
+    asked = Settings(args.prompt, taps=options.get("taps"), melody=options.get("melody"))
     for vocal in args.vocals:
         seconds = info(vocal).seconds
         asked.check_cues(seconds, str(vocal))
         asked.check_taps(seconds, str(vocal))
+        asked.check_melody(seconds, str(vocal))
     sounds = [read_sound(args, vocal) for vocal in args.vocals]
     suffix = f".{args.format}" if args.format else ".wav"
     _check_adapters(args)
@@ -101,6 +102,10 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
             options["chords"] = args.chords
     if getattr(args, "taps", None) is not None:
         options["taps"] = read_taps(args.taps)
+    if getattr(args, "melody", None) is not None:
+        options["melody"] = _read_melody(args)
+    elif getattr(args, "melody_track", None) is not None:
+        raise InputError("--melody-track names a track of the file of --melody; give both, or neither.")
     like = (1.0,) if getattr(args, "like", None) else None
     Settings(getattr(args, "prompt", None) or "", **options, like=like, plan=analysis.plan if analysis else None)
     if like:
@@ -109,6 +114,13 @@ def read_controls(args: argparse.Namespace) -> tuple[dict[str, Any], Analysis | 
         options["like"] = os.path.expanduser(args.like)
         info(options["like"])
     return options, analysis
+
+
+def _read_melody(args: argparse.Namespace) -> tuple[tuple[float, float, float], ...]:
+    from accompany.sound.midi_melody import read_melody
+
+    notes = read_melody(os.path.expanduser(args.melody), args.melody_track)
+    return tuple((note.start_s, note.end_s, note.pitch) for note in notes)
 
 
 def read_taps(text: str) -> tuple[float, ...]:

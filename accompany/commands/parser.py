@@ -334,6 +334,10 @@ def _add_bench(commands: Any) -> None:
     add("--coding", nargs="+", type=values.RECORDING, default=[], metavar="PATH", help=help_)
     help_ = "with --coding: the codec of a model, or the folder of one (default tiny)"
     add("--codec", type=values.MODEL, default="tiny", metavar="NAME|DIR", help=help_)
+    help_ = (
+        "measure sung notes instead, on songs of synth or recordings with NAME_notes.csv: accompany bench --notes songs"
+    )
+    add("--notes", type=values.FOLDER, metavar="FOLDER", help=help_)
     _add_model(parser)
     add("--json", action="store_true", help="print one JSON object as the last line of stdout")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -25,24 +26,29 @@ def analyse(args: argparse.Namespace, load: Load) -> None:
     from accompany.audio import info
     from accompany.common.files import check_place
     from accompany.generation.analysis import default_path, shorten
-    from accompany.generation.settings import Settings
     from accompany.generation.vocals import read_vocal
 
     options, edited = read_controls(args)
     if edited is not None and options:
         raise InputError("The chord file says tempo and key already; unlock them there, or leave --bpm and --key out.")
-    Settings(taps=options.get("taps")).check_taps(info(args.vocals).seconds, args.vocals)
+    _check_times(options, info(args.vocals).seconds, args.vocals)
     path = Path(os.path.expanduser(args.out)) if args.out else default_path(args.vocals)
     if path.suffix.lower() != ".json":
         raise InputError(f"--out {path} must end in .json; the picture goes beside it.")
     if path.resolve() == Path(args.vocals).resolve():
         raise InputError(f"--out {path} is the vocal itself; choose another.")
-    for place in (path,) if args.no_picture else (path, path.with_suffix(".png")):
+    midi = path.with_name(f"{path.stem.removesuffix('.analysis')}.notes.mid") if args.midi else None
+    for place in filter(None, (path, None if args.no_picture else path.with_suffix(".png"), midi)):
         check_place(place)
     band = load(args)
     heard = band.analyse(args.vocals, edited=edited, **options)
+    if not heard.notes:
+        heard = dataclasses.replace(heard, notes=band.transcribe(args.vocals))
     heard.save(path)
     written = [path]
+    if midi:
+        heard.save_midi(midi)
+        written.append(midi)
     if not args.no_picture:
         from accompany.evaluation.plots import plot_analysis
 
@@ -51,10 +57,19 @@ def analyse(args: argparse.Namespace, load: Load) -> None:
         written.append(path.with_suffix(".png"))
     plan = heard.plan
     tempo = f"{plan.tempo_bpm:.1f} beats a minute" if plan.tempo_bpm else "no tempo"
-    say(f"{' and '.join(map(str, written))}: {tempo}, {plan.key}, {shorten(plan.chords)}")
+    say(f"{' and '.join(map(str, written))}: {tempo}, {plan.key}, {shorten(plan.chords)}; {len(heard.notes)} notes")
     say("sections: " + ", ".join(f"{name} {start:.1f} to {end:.1f} s" for start, end, name in heard.sections))
     if args.json:
         print_json(heard.as_dict())
+
+
+def _check_times(options: dict[str, Any], seconds: float, name: str) -> None:
+    """InputError for taps or a melody that are not of a vocal of so many seconds."""
+    from accompany.generation.settings import Settings
+
+    given = Settings(taps=options.get("taps"), melody=options.get("melody"))
+    given.check_taps(seconds, name)
+    given.check_melody(seconds, name)
 
 
 def retake(args: argparse.Namespace, load: Load) -> None:

@@ -113,12 +113,17 @@ def plot_rows(path: str | os.PathLike[str], report: dict[str, Any]) -> Path:
 
 
 def plot_analysis(path: str | os.PathLike[str], vocal: Signal, sample_rate: int, analysis: Analysis) -> Path:
-    """Draw the analysis of a vocal: its spectrogram with sections, its chroma with beats and chords, as PNG."""
+    """Draw the analysis of a vocal: its spectrogram with sections, its chroma with beats, chords and notes.
+
+    As PNG; the sung notes are thick lines at their pitch classes.
+    """
     plan = analysis.plan
     figure = _figure((12, 6))
     axes = figure.subplots(2, 1, sharex=True)
     _spectrogram(axes[0], vocal, sample_rate, "voice")
     _chromagram(axes[1], vocal, sample_rate, "voice, chroma")
+    for note in analysis.notes:
+        axes[1].hlines((note.pitch + 0.5) % 12, note.start_s, note.end_s, color="white", linewidth=3.0)
     for start, _, name in analysis.sections:
         axes[0].axvline(start, color="white", linewidth=1.0, linestyle="--")
         axes[0].text(start, 94, f" {name}", color="white", fontsize=8, va="top", clip_on=True)

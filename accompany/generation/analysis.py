@@ -17,13 +17,14 @@ import numpy as np
 from accompany.common.checks import check_number, shown
 from accompany.common.config import read_json, save_json
 from accompany.errors import InputError
-from accompany.generation.pipeline import extract_features
+from accompany.generation.pipeline import extract_features, features_to_plan
 from accompany.generation.planning import Known, make_plan, predict_plan
 from accompany.generation.prompts import Section
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
 from accompany.music.harmony import key_index, key_label
 from accompany.music.plan import LONGEST_S, Plan, check_plan
+from accompany.music.sung_notes import SungNote, notes_within, read_notes
 
 if TYPE_CHECKING:
     from accompany.models.bundles import Bundle
@@ -40,6 +41,7 @@ class Analysis:
         plan: beats, bars, chords, key.
         sections: (start_s, end_s, name), guesses: see `accompany.generation.sections`.
         seconds: length of the vocal.
+        notes: the sung notes, where they were transcribed or given.
         open_parts: any of "tempo", "beats", "key": to be predicted anew.
         open_chords: indices of the plan's chords that are to be predicted again.
     """
@@ -49,6 +51,7 @@ class Analysis:
     seconds: float
     open_parts: frozenset[str] = frozenset()
     open_chords: frozenset[int] = frozenset()
+    notes: tuple[SungNote, ...] = ()
 
     @property
     def is_locked(self) -> bool:
@@ -90,7 +93,14 @@ class Analysis:
             "sections": [
                 {"start": round(a, _DIGITS), "end": round(b, _DIGITS), "name": n} for a, b, n in self.sections
             ],
+            "notes": [note.row for note in self.notes],
         }
+
+    def save_midi(self, path: str | os.PathLike[str]) -> None:
+        """Write tempo map, chords, beats and sung notes as MIDI. InputError where there are no beats."""
+        from accompany.sound.midi import write_midi
+
+        write_midi(path, self.plan, self.seconds, self.notes)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON file. InputError when the folder is missing or not writable."""
@@ -143,7 +153,7 @@ class Analysis:
         for start, end, name in sections:
             if not 0 <= start < end <= LONGEST_S:
                 raise InputError(f"The section '{name[:40]}' at {start:g} s must end after it starts.")
-        return cls(plan, sections, seconds, is_open, open_chords)
+        return cls(plan, sections, seconds, is_open, open_chords, read_notes(content.get("notes", ())))
 
 
 def analyze_vocal(bundle: Bundle, voice: np.ndarray, settings: Settings, edited: Analysis | None = None) -> Analysis:
@@ -153,12 +163,14 @@ def analyze_vocal(bundle: Bundle, voice: np.ndarray, settings: Settings, edited:
     with torch.inference_mode():
         features = extract_features(bundle, voice)
         if edited is None:
-            plan = make_plan(bundle.listener, features, settings)
+            plan = make_plan(bundle.listener, features_to_plan(bundle, features, settings), settings)
         else:
             plan = edited.plan if edited.is_locked else predict_plan(bundle.listener, features, edited.known)
     melody = features[0, :, : bundle.melody.dim].float().cpu().numpy()
     sections = edited.sections if edited and edited.sections else find_sections(melody, bundle.melody.frame_rate, plan)
-    return Analysis(plan, sections, voice.shape[-1] / bundle.codec.sample_rate)
+    seconds = voice.shape[-1] / bundle.codec.sample_rate
+    notes = read_notes(settings.melody) if settings.melody else edited.notes if edited else ()
+    return Analysis(plan, sections, seconds, notes=notes_within(notes, seconds))
 
 
 def shorten(chords: Sequence[tuple[float, float, str]], most: int = 8) -> str:

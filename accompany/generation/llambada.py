@@ -51,6 +51,7 @@ _WITHOUT = {
     "guidance": "weight of the prompt",
     "chords": "chords",
     "taps": "beats",
+    "melody": "melody",
     "follow": "weight of the voice",
     "like": "sound of a recording",
 }

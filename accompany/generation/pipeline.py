@@ -18,6 +18,7 @@ from torch.nn import functional
 from accompany import audio
 from accompany.common.devices import give_memory_back
 from accompany.common.progress import Progress, part_of
+from accompany.encoders.tones import render_notes
 from accompany.generation.draft import Draft, Made
 from accompany.generation.planning import make_plan
 from accompany.generation.prompts import embed_frames, is_timed, names_sections, texts_per_frame
@@ -26,6 +27,7 @@ from accompany.generation.settings import Settings
 from accompany.models.bundles import Bundle, LlambadaBundle
 from accompany.music.instrument_words import read_instrumentation
 from accompany.music.plan import Plan, control_track
+from accompany.music.sung_notes import read_notes
 from accompany.sound.level import gain_for
 from accompany.stages.conditions import Conditions, make_conditions, stack
 from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig, seed_for
@@ -82,7 +84,7 @@ def accompany_vocals(
 def analyze(bundle: Bundle, vocal: np.ndarray, settings: Settings) -> VocalAnalysis:
     """Features of a vocal [1, T] at the codec's rate, and its plan: beats, chords and key, as far as not given."""
     features = extract_features(bundle, vocal)
-    return VocalAnalysis(features, make_plan(bundle.listener, features, settings))
+    return VocalAnalysis(features, make_plan(bundle.listener, features_to_plan(bundle, features, settings), settings))
 
 
 @torch.inference_mode()
@@ -141,6 +143,19 @@ def extract_features(bundle: Bundle, vocal: np.ndarray) -> Tensor:
     melody = bundle.melody.encode(for_melody.to(device), n_frames)
     states = bundle.mert.encode(for_mert.to(device), n_frames)
     return torch.cat([melody, states], dim=-1)
+
+
+def features_to_plan(bundle: Bundle, features: Tensor, settings: Settings) -> Tensor:
+    """What a plan is predicted from: the features of a vocal, or [1, F, 54] melody features of the notes given.
+
+    Given notes stand for the vocal altogether: there are no MERT states of them.
+    """
+    if settings.melody is None or settings.plan is not None:
+        return features
+    n_frames, rate = features.shape[1], bundle.melody.sample_rate
+    n_samples = round(n_frames * rate / bundle.melody.frame_rate)
+    tones = torch.from_numpy(render_notes(read_notes(settings.melody), n_samples, rate))
+    return bundle.melody.encode(tones.to(features.device), n_frames)
 
 
 def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings) -> Conditions:

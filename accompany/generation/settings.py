@@ -53,6 +53,8 @@ class Settings:
         follow: weight of voice and plan, times the model's own, 0 (not followed at all) to 4; None is 1.
         like: CLAP embedding of a recording whose style is wanted; None for none.
         like_strength: 0 (the prompt alone) to 1 (the recording alone, which None is).
+        melody: the sung notes (start_s, end_s, MIDI pitch), if they are known: beats, bars, chords and key are then
+            predicted from them instead of the vocal.
         plan: beats, bars, chords and key to play instead of the predicted ones.
     """
 
@@ -68,6 +70,7 @@ class Settings:
     follow: float | None = None
     like: tuple[float, ...] | None = dataclasses.field(default=None, repr=False)
     like_strength: float | None = None
+    melody: tuple[tuple[float, float, float], ...] | None = dataclasses.field(default=None, repr=False)
     plan: Plan | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +104,8 @@ class Settings:
             _check_taps(self.taps)
         if self.like is not None:
             object.__setattr__(self, "like", _numbers("like", self.like))
+        if self.melody is not None:
+            object.__setattr__(self, "melody", _melody(self.melody))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -108,6 +113,8 @@ class Settings:
             raise InputError("A plan says tempo and key already; give a plan, or bpm and key.")
         if self.plan is not None and (self.chords is not None or self.taps is not None):
             raise InputError("A plan says chords and beats already; give a plan, or chords and taps.")
+        if self.plan is not None and self.melody is not None:
+            raise InputError("A plan says chords and beats already; give a plan, or the melody to plan for.")
         if self.taps is not None and self.bpm is not None:
             raise InputError("Taps say the tempo already; give taps or bpm.")
         if self.like_strength is not None and self.like is None:
@@ -128,9 +135,16 @@ class Settings:
             if self.taps[-1] > seconds + beat_s:
                 raise InputError(f"The tap at {self.taps[-1]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
+    def check_melody(self, seconds: float, name: str) -> None:
+        """InputError for a melody that only starts beyond the end of the vocal `name`."""
+        if self.melody is not None and self.melody[0][0] >= seconds:
+            raise InputError(
+                f"The melody's first note, at {self.melody[0][0]:g} s, lies beyond the end of {name} ({seconds:.2f} s)."
+            )
+
     def playing(self, plan: Plan) -> Settings:
         """The same settings with beats, chords and key given by a plan."""
-        return dataclasses.replace(self, plan=plan, bpm=None, key=None, chords=None, taps=None)
+        return dataclasses.replace(self, plan=plan, bpm=None, key=None, chords=None, taps=None, melody=None)
 
     def as_dict(self) -> dict[str, Any]:
         """Values that differ from the defaults, ready for JSON."""
@@ -166,6 +180,7 @@ class Options(TypedDict, total=False):
     follow: float | None
     like: Union[str, os.PathLike[str], tuple[np.ndarray, int], None]  # noqa: UP007
     like_strength: float | None
+    melody: tuple[tuple[float, float, float], ...] | None
     plan: Plan | None
 
 
@@ -186,6 +201,19 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
         given = ()
     _check(bool(given) and all(map(math.isfinite, given)), f"The {name} {shown(values)}", "must be finite numbers")
     return given
+
+
+def _melody(rows: Any) -> tuple[tuple[float, float, float], ...]:
+    """Known notes, checked."""
+    from accompany.music.sung_notes import read_notes
+
+    _check(isinstance(rows, (list, tuple)), f"The melody {shown(rows)}", "must be notes: (start_s, end_s, MIDI pitch)")
+    try:
+        notes = read_notes(rows)
+    except InputError as error:
+        raise InputError(f"The melody cannot be followed: {error}.") from error
+    _check(bool(notes), "The melody", "must have a note")
+    return tuple((note.start_s, note.end_s, note.pitch) for note in notes)
 
 
 def _check(holds: bool, what: str, allowed: str) -> None:

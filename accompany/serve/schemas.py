@@ -101,6 +101,7 @@ class VocalAnswer(BaseModel):
     waveform: list[float] = Field(description="peaks of equal stretches, 0 to 1")
     pitch: dict[str, Any] | None = Field(description="`hz` of each `hop_s` seconds; 0 where nothing is sung")
     plan: dict[str, Any] | None = Field(description="tempo, beats, bars, chords and key that the model hears")
+    notes: list[list[float]] | None = Field(description="sung notes: start and end in s, MIDI pitch, confidence")
     takes: list[TakeAnswer]
     jobs: list[JobAnswer]
 
@@ -160,6 +161,7 @@ def tell_vocal(vocal: Vocal, jobs: list[JobAnswer]) -> VocalAnswer:
         waveform=vocal.waveform,
         pitch=heard.get("pitch"),
         plan=heard.get("plan"),
+        notes=heard.get("notes"),
         takes=[tell_take(take) for take in sorted(vocal.takes.values(), key=lambda take: take.number)],
         jobs=jobs,
     )

@@ -63,7 +63,7 @@ def any_seed() -> int:
 
 
 def listen(band: Band, vocal: Vocal, report: Progress) -> None:
-    """Find pitch, and for a model that plans beats, bars, chords and key; the vocal keeps them as `heard`."""
+    """Find pitch, notes, and for a model that plans beats, bars, chords and key; the vocal keeps them as `heard`."""
     samples = disk.read(vocal.path)
     hop_s = max(_PITCH_HOP_S, vocal.seconds / _PITCH_FRAMES)
     pitch_hz = track_pitch(samples, vocal.sample_rate, hop_s)
@@ -71,6 +71,7 @@ def listen(band: Band, vocal: Vocal, report: Progress) -> None:
     heard: dict[str, Any] = {"pitch": {"hop_s": hop_s, "hz": [round(float(hz), 1) for hz in pitch_hz]}, "plan": None}
     if band.bundle.plans:
         heard["plan"] = told_plan(band.analyse((samples, vocal.sample_rate)).plan)
+    heard["notes"] = [note.row for note in band.transcribe((samples, vocal.sample_rate))]
     vocal.heard = heard
 
 

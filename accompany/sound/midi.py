@@ -1,8 +1,9 @@
-"""MIDI export of a take's plan: tempo map, metre, key, chords and beats, in time with the sound."""
+"""MIDI export of a plan: tempo map, metre, key, chords, beats and sung notes, in time with the sound."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,27 @@ from accompany import audio
 from accompany.errors import InputError
 from accompany.music.harmony import chord_pitch_classes, key_index
 from accompany.music.plan import Plan, beat_positions
+from accompany.music.sung_notes import SungNote
 
 TICKS = 480
 _MAJOR = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _MINOR = ("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm")
 _CHORD_BASE, _BASS_BASE = 60, 36
 _DRUM_CHANNEL, _FIRST_BEAT_NOTE, _BEAT_NOTE = 9, 76, 77
+_NOTE_CHANNEL = 1
 _SLOWEST_US = 2**24 - 1
 
 
-def write_midi(path: str | os.PathLike[str], plan: Plan, seconds: float) -> None:
+def write_midi(
+    path: str | os.PathLike[str], plan: Plan, seconds: float, notes: Sequence[SungNote] | None = None
+) -> None:
     """Write a plan as a MIDI file of type 1: tempo and metre, chords (with their names), clicks on the beats.
 
     Args:
         path: .mid.
         plan: with beats.
         seconds: length of the song.
+        notes: also write these as the track `sung notes`, their pitches rounded to semitones.
 
     Raises:
         InputError: the plan has no beats, or the path cannot be written.
@@ -42,6 +48,8 @@ def write_midi(path: str | os.PathLike[str], plan: Plan, seconds: float) -> None
     grid = _Grid(plan, seconds)
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS)
     file.tracks.extend([_tempo_track(plan, grid), _chord_track(plan, grid, seconds), _beat_track(plan, grid, seconds)])
+    if notes is not None:
+        file.tracks.append(_note_track(notes, grid))
     with audio.replacing(path) as temporary:
         file.save(temporary)
 
@@ -117,6 +125,18 @@ def _beat_track(plan: Plan, grid: _Grid, seconds: float) -> Any:
         on = mido.Message("note_on", channel=_DRUM_CHANNEL, note=note, velocity=100)
         off = mido.Message("note_off", channel=_DRUM_CHANNEL, note=note, velocity=0)
         messages += [(tick, on), (tick + TICKS // 8, off)]
+    return _track(messages)
+
+
+def _note_track(notes: Sequence[SungNote], grid: _Grid) -> Any:
+    import mido
+
+    messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="sung notes"))]
+    for note in notes:
+        pitch, first, last = round(note.pitch), grid.tick(note.start_s), grid.tick(note.end_s)
+        on = mido.Message("note_on", channel=_NOTE_CHANNEL, note=pitch, velocity=1 + round(126 * note.confidence))
+        off = mido.Message("note_off", channel=_NOTE_CHANNEL, note=pitch, velocity=0)
+        messages += [(first, on), (max(last, first + 1), off)]
     return _track(messages)
 
 

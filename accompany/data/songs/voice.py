@@ -33,6 +33,9 @@ from accompany.data.songs.vocoder import HOP_S, Excitation, FilterBank, FramePat
 
 _SILENT_DB = -120.0
 _PEAK = 0.7
+_STREAM = 0x51C6
+_LATEST_S = 0.05
+"""A note must begin this long before the end."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,10 @@ def sing(melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float, sample_ra
         InputError: espeak-ng is missing, or it has no voice `spec.language`.
     """
     n_samples = round(duration_s * sample_rate)
-    melody = tuple(note for note in melody if note.start_s < duration_s - 0.05)
+    melody = tuple(note for note in melody if note.start_s < duration_s - _LATEST_S)
     if not melody:
         return np.zeros(n_samples, np.float32)
-    rng = np.random.default_rng([spec.seed, 0x51C6])
+    rng = np.random.default_rng([spec.seed, _STREAM])
     habits = draw_habits(rng)
     notes = performed(melody, spec, habits, rng)
     n_control = int(duration_s * CONTROL_HZ) + CONTROL_HZ
@@ -80,6 +83,17 @@ def sing(melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float, sample_ra
     )
     voice = vocode(bank, path, excitation, sample_rate, rng)
     return voice * np.float32(_PEAK / max(float(np.abs(voice).max()), 1e-6))
+
+
+def sung_notes(melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float) -> list[tuple[float, float, float]]:
+    """When and how high `sing` sings each note: (start_s, end_s, MIDI pitch), with the singer's timing and tuning."""
+    melody = tuple(note for note in melody if note.start_s < duration_s - _LATEST_S)
+    if not melody:
+        return []
+    rng = np.random.default_rng([spec.seed, _STREAM])
+    notes = performed(melody, spec, draw_habits(rng), rng)
+    offset = spec.pitch_offset_cents / 100
+    return [(round(note.start_s, 5), round(note.end_s, 5), round(note.pitch + offset, 3)) for note in notes]
 
 
 def _bank(frames: _Frames, tract: VocalTract, habits: Habits, sample_rate: int) -> FilterBank:

@@ -28,6 +28,7 @@ from accompany.data.songs.score import Score
 from accompany.data.songs.second import second_singer
 from accompany.data.songs.sounds import Sounds, find_sounds
 from accompany.data.songs.styles import MOST_VARIANTS
+from accompany.data.songs.voice import sung_notes
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -319,6 +320,7 @@ def describe(song: Song) -> dict[str, Any]:
         "chords": score.chords,
         "sections": score.sections,
         "notes": [(note.start_s, note.end_s, note.pitch, note.syllable) for note in score.melody],
+        "sung": sung_notes(score.melody, score.voice, score.duration_s),
         "drums": score.drums,
         "instruments": score.instruments,
         "absent": score.absent,

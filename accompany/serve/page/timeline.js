@@ -97,7 +97,15 @@ export class Timeline {
     if (sung.length < 5) return;
     const low = sung[Math.floor(sung.length * 0.02)] - 0.15;
     const high = sung[Math.ceil(sung.length * 0.98) - 1] + 0.15;
+    const at = (height) => bottom - ((height - low) / (high - low)) * (bottom - top);
     pen.strokeStyle = colour("pitch");
+    pen.fillStyle = colour("pitch");
+    pen.globalAlpha = 0.35;
+    for (const [start, end, midi] of this.vocal.notes ?? []) {
+      const height = Math.log2(440) + (midi - 69) / 12;
+      if (height >= low && height <= high) pen.fillRect(this.x(start), at(height) - 4, this.x(end - start), 8);
+    }
+    pen.globalAlpha = 1;
     pen.lineWidth = 2;
     pen.lineJoin = "round";
     pen.beginPath();
@@ -105,7 +113,7 @@ export class Timeline {
     heights.forEach((height, i) => {
       const inside = height !== null && height >= low && height <= high;
       if (inside) {
-        const y = bottom - ((height - low) / (high - low)) * (bottom - top);
+        const y = at(height);
         const joined = previous !== null && Math.abs(height - previous) < 0.25;
         pen[joined ? "lineTo" : "moveTo"](this.x((i + 0.5) * pitch.hop_s), y);
       }
