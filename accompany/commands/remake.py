@@ -1,15 +1,19 @@
-"""A take as a JSON file of everything that it was made from, and the take made again from that file."""
+"""The `accompany remake` command: a take made again from the JSON file of everything that it was made from."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import accompany
+from accompany.commands import values
+from accompany.commands.console import bar, describe, say
+from accompany.commands.parser import add_device, command, load
 from accompany.common.checks import check_text
 from accompany.common.config import read_json, save_json
 from accompany.common.files import sha256
@@ -23,6 +27,37 @@ if TYPE_CHECKING:
     from accompany.api import Band
 
 FORMAT = "accompany settings 1"
+
+
+def add(commands: Any) -> None:
+    """Add the command to the command line."""
+    help_ = "make a take again from its settings file, bit by bit"
+    parser = command(commands, "remake", help_, "accompany remake vocals.settings.json -o again.wav", extra="sound")
+    parser.add_argument("file", type=values.SETTINGS, metavar="FILE", help="what generate --settings wrote")
+    help_ = "a sound file (default <stem>.remade.wav)"
+    parser.add_argument("-o", "--out", type=values.OUTPUT, metavar="PATH", help=help_)
+    parser.add_argument("--mix", action="store_true", help="also write the mix beside it")
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make a take again from its settings file."""
+    from accompany.commands.outputs import plan_outputs
+    from accompany.commands.sounds import check_files
+
+    recipe = Recipe.load(args.file)
+    stem = Path(args.file).name.removesuffix(".json").removesuffix(".settings")
+    (output,) = plan_outputs([recipe.vocals], args.out or f"{stem}.remade.wav", args.mix)
+    check_files([output], [recipe.sound], None)
+    recipe.check_vocal()
+    args.model, args.precision = recipe.model, recipe.precision
+    with bar(stem) as progress:
+        take = recipe.make(load(args), progress)
+    output.accompaniment.parent.mkdir(parents=True, exist_ok=True)
+    take.save(output.accompaniment, recipe.sound)
+    if output.mix:
+        take.save_mix(output.mix, recipe.sound)
+    say(f"{' and '.join(map(str, output.files))}: {describe(take)}")
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,17 @@ from accompany.errors import InputError
 _SHOWN = 40
 
 
-def check_number(name: str, value: Any, low: float, high: float) -> None:
-    """InputError for what is no number from `low` to `high`; not-a-number and infinity are none."""
+def check_number(name: str, value: Any, low: float, high: float, unit: str = "") -> None:
+    """InputError for what is no number from `low` to `high` (in a `unit`); not-a-number and infinity are none."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (is_number and low <= value <= high):
-        raise InputError(f"The {name} {shown(value)} must be from {low:g} to {high:g}.")
+        raise InputError(f"The {name} {shown(value)} must be {between(low, high, unit)}.")
+
+
+def between(low: float, high: float, unit: str = "") -> str:
+    """A range, both ends allowed, as it stands in a sentence."""
+    ends = f"from {low} to {high}" if isinstance(low, int) and isinstance(high, int) else f"from {low:g} to {high:g}"
+    return f"{ends} {unit}".rstrip()
 
 
 def check_whole(name: str, value: Any, low: int, high: int) -> None:

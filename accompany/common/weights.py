@@ -330,9 +330,9 @@ def find_license(path_or_id: PathLike, folder: Path) -> str:
 
 
 def log_license(part: str, source: PathLike, license: str) -> None:
-    """Say where a part came from and under which licence; loudly when it limits what may be done."""
+    """Log where a part came from and under which licence, as a warning when it limits what may be done."""
     free = not re.search(r"\bnc\b|non.?commercial|unknown", license, re.IGNORECASE)
-    logger.log(logging.INFO if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
+    logger.log(logging.DEBUG if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
 
 
 def refuse_differences(

@@ -7,7 +7,7 @@ A codec frames, K streams of codes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from accompany import audio
 from accompany.common.devices import give_memory_back
-from accompany.common.progress import Progress, part_of
+from accompany.common.progress import Progress, part_of, share_of
 from accompany.generation.draft import Draft, Made
 from accompany.generation.planning import make_plan
 from accompany.generation.prompts import embed_frames, is_timed, names_sections, texts_per_frame
@@ -53,6 +53,24 @@ def perform(
     from accompany.generation import llambada  # its own way, which the bundled models need not load
 
     return llambada.accompany_vocals(bundle, vocals, settings, progress)
+
+
+def perform_each(
+    bundle: Bundle | LlambadaBundle, vocal: np.ndarray, settings: Sequence[Settings], progress: Progress | None = None
+) -> Iterator[tuple[Made, Tensor | None]]:
+    """Make accompaniments of one vocal, one after the other, with its features where the model has them.
+
+    The settings may differ in what is drawn (seed, temperature), not in what the plan depends on: the vocal is analyzed
+    once.
+    """
+    own = analyze(bundle, vocal, settings[0]) if isinstance(bundle, Bundle) else None
+    for index, each in enumerate(settings):
+        report = share_of(progress, index, len(settings))
+        if isinstance(bundle, Bundle) and own is not None:
+            (made,) = accompany_analyzed(bundle, [vocal], [own], [each], report)
+            yield made, own.features
+        else:
+            yield perform(bundle, [vocal], [each], report)[0], None
 
 
 def accompany_vocals(
