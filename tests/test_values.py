@@ -21,8 +21,8 @@ import accompany
 from accompany import audio
 from accompany.cli import main
 from accompany.commands.parser import build_parser
-from accompany.commands.remake import FORMAT as SETTINGS_FORMAT
-from accompany.commands.remake import Recipe
+from accompany.commands.settings_file import FORMAT as SETTINGS_FORMAT
+from accompany.commands.settings_file import Recipe
 from accompany.commands.values import Name, Number, Place, Store, Whole
 from accompany.data.storage import Store as Storage
 from accompany.errors import InputError

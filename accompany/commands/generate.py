@@ -171,7 +171,7 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
     written: dict[str, Any] = {}
     for ending, path in output.beside:
         if ending == ".settings.json":
-            from accompany.commands.remake import Recipe
+            from accompany.commands.settings_file import Recipe
 
             Recipe.of(take, band, output.vocals, band.source, sound).save(path)
             written["settings"] = str(path)

@@ -62,11 +62,11 @@ def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | 
 
 
 def _start(text: str | None, vocal: str) -> float | None:
-    from accompany.sound.files import start_of
-
     if text is None:
         return None
     if text == "vocal":
+        from accompany.sound.files import start_of
+
         start_s = start_of(vocal)
         if start_s is None:
             raise InputError(f"{vocal} has no time stamp; give --start in seconds.")

@@ -76,9 +76,9 @@ class Whole:
 
     def __call__(self, text: str) -> int:
         """The number in a text; ArgumentTypeError for another one, or none."""
-        allowed = between(self.low, self.high, self.unit)
+        allowed = f"a whole number {between(self.low, self.high, self.unit)}"
         if not _WHOLE.fullmatch(text):
-            raise argparse.ArgumentTypeError(f"The {self.name} '{shortened(text)}' must be a whole number {allowed}.")
+            raise argparse.ArgumentTypeError(f"The {self.name} '{shortened(text)}' must be {allowed}.")
         if not self.low <= int(text) <= self.high:
             raise argparse.ArgumentTypeError(f"The {self.name} {text} must be {allowed}.")
         return int(text)

@@ -26,7 +26,7 @@ def between(low: float, high: float, unit: str = "") -> str:
 def check_whole(name: str, value: Any, low: int, high: int) -> None:
     """InputError for what is no whole number from `low` to `high`."""
     if not (is_whole(value) and low <= value <= high):
-        raise InputError(f"The {name} {shown(value)} must be a whole number from {low} to {high}.")
+        raise InputError(f"The {name} {shown(value)} must be a whole number {between(low, high)}.")
 
 
 def is_whole(value: Any) -> bool:

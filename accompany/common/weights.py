@@ -25,7 +25,6 @@ from torch.overrides import TorchFunctionMode
 
 from accompany.common.config import did_you_mean, from_dict, read_json, to_dict, write_json
 from accompany.common.files import complete
-from accompany.common.hub import is_hub_id, pull
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -311,6 +310,8 @@ def resolve_folder(path_or_id: PathLike) -> Path:
     path = Path(path_or_id).expanduser()
     if path.is_dir():
         return path
+    from accompany.common.hub import is_hub_id, pull
+
     if not is_hub_id(str(path_or_id)):
         raise InputError(
             f"There is no model folder '{path_or_id}', and it is not a hub id (owner/name) either; check the path."

@@ -6,18 +6,15 @@ T samples, A frames, K codebooks, V entries, D latents.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accompany.audio import frame_count
-from accompany.common.weights import CONFIG_NAME, PathLike, load_module, resolve_folder
-from accompany.encoders.codec import Codec
+from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.encoders.spectral_analysis import AnalysisConfig, Encoder, features
 from accompany.encoders.spectral_synthesis import Decoder, SynthesisConfig
 from accompany.errors import InputError
@@ -230,22 +227,6 @@ class SpectralCodec(nn.Module):
             raise InputError(f"The codec decodes {self._used} streams of codes, not {codes.shape[1]}.")
         if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size):
             raise InputError(f"Codes must lie in 0 to {self.codebook_size - 1}.")
-
-
-def load_codec(
-    path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None
-) -> Codec | SpectralCodec:
-    """A codec of either kind, by its config: spectral, or any EnCodec. InputError as `from_pretrained` raises it."""
-    kind = SpectralCodec if _is_spectral(Path(path_or_id)) else Codec
-    return kind.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
-
-
-def _is_spectral(folder: Path) -> bool:
-    try:
-        found = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and {"analysis", "synthesis"} <= found.keys()
 
 
 def _stereo(audio: Tensor) -> Tensor:

@@ -20,8 +20,6 @@ from accompany.common.devices import give_memory_back
 from accompany.common.progress import Progress, part_of, share_of
 from accompany.generation.draft import Draft, Made
 from accompany.generation.planning import make_plan
-from accompany.generation.prompts import embed_frames, is_timed, names_sections, texts_per_frame
-from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
 from accompany.models.bundles import Bundle, LlambadaBundle
 from accompany.music.plan import Plan, control_track
@@ -169,20 +167,28 @@ def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings
         bundle.semantic.config.conditions,
         n_frames,
         vocal=features,
-        text=bundle.clap.embed_text([prompt]).to(features.device) if prompt and not is_timed(prompt) else None,
+        text=None if settings.is_timed or not prompt else bundle.clap.embed_text([prompt]).to(features.device),
         control=control[None].to(features.device),
         control_mask=mask[None].to(features.device),
     )
-    if is_timed(prompt):
-        melody = features[0, :, : bundle.melody.dim].float().cpu().numpy()
-        sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(prompt) else ()
-        text, is_set = embed_frames(texts_per_frame(prompt, sections, n_frames, frame_rate), bundle.clap.embed_text)
-        conditions = dataclasses.replace(
-            conditions, text=text.to(features.device), text_mask=is_set.to(features.device)
-        )
+    if settings.is_timed:
+        conditions = _with_cues(bundle, conditions, analysis, prompt)
     if settings.like is None:
         return conditions
     return _blend_style(conditions, torch.tensor(settings.like), settings.like_strength)
+
+
+def _with_cues(bundle: Bundle, conditions: Conditions, analysis: VocalAnalysis, prompt: str) -> Conditions:
+    """Conditions whose text follows the cues of a prompt, by time or by section."""
+    from accompany.generation.prompts import embed_frames, names_sections, texts_per_frame
+    from accompany.generation.sections import find_sections
+
+    features, frame_rate = analysis.features, bundle.melody.frame_rate
+    melody = features[0, :, : bundle.melody.dim].float().cpu().numpy()
+    sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(prompt) else ()
+    texts = texts_per_frame(prompt, sections, features.shape[1], frame_rate)
+    text, is_set = embed_frames(texts, bundle.clap.embed_text)
+    return dataclasses.replace(conditions, text=text.to(features.device), text_mask=is_set.to(features.device))
 
 
 def _blend_style(conditions: Conditions, like: Tensor, strength: float | None) -> Conditions:

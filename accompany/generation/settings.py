@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
-from accompany.common.checks import check_number, check_text, is_whole, plain, shown
+from accompany.common.checks import check_number, check_text, check_whole, plain, shown
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Settings:
         self._check_together()
 
     def _check_numbers(self) -> None:
-        _check(is_whole(self.seed), f"The seed {shown(self.seed)}", f"must be a whole number from 0 to {MOST_SEED}")
+        check_whole("seed", self.seed, 0, MOST_SEED)
         for field in dataclasses.fields(self):
             control, value = field.metadata.get("control"), getattr(self, field.name)
             if control is None or control.low is None or (value is None and field.default is None):
@@ -153,6 +153,15 @@ class Settings:
             raise InputError("Taps say the tempo already; give taps or bpm.")
         if self.like_strength is not None and self.like is None:
             raise InputError("A like_strength needs a recording to be like; give one, or leave it out.")
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the prompt changes with the time or the section."""
+        if ":" not in self.prompt and "[" not in self.prompt:
+            return False
+        from accompany.generation.prompts import is_timed
+
+        return is_timed(self.prompt)
 
     def check_cues(self, seconds: float, name: str) -> None:
         """InputError for a cue that never comes: it lies beyond the end of the vocal `name`, of so many seconds."""
