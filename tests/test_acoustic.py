@@ -17,7 +17,7 @@ from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
 from accompany.stages.batch import STEM_TAGS, Batch
 from accompany.stages.conditions import ConditionConfig, Conditions, DropRates, join, make_conditions, stack
 from accompany.stages.decoding import Guidance, windows
-from accompany.stages.depth import DepthConfig, DepthDecoder, _Writer
+from accompany.stages.depth import DepthConfig, DepthDecoder, _FrameWriter
 from accompany.stages.masked import MaskedDecoder, fill
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
 from accompany.stages.transformer import TransformerConfig
@@ -66,7 +66,7 @@ def masked() -> AcousticStage:
     return STAGES["masked"]
 
 
-def told(n_frames: int = 15, seed: int = 0) -> tuple[Conditions, torch.Tensor]:
+def inputs(n_frames: int = 15, seed: int = 0) -> tuple[Conditions, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     conditions = make_conditions(
         WIDTHS,
@@ -79,27 +79,27 @@ def told(n_frames: int = 15, seed: int = 0) -> tuple[Conditions, torch.Tensor]:
 
 
 def test_tokens_are_whole_and_seeded(stage: AcousticStage) -> None:
-    tokens = stage.generate(*told(), seeds=[1])
+    tokens = stage.generate(*inputs(), seeds=[1])
     assert tokens.shape == (1, 3, 30)
     assert tokens.dtype == torch.int64
     assert ((tokens >= 0) & (tokens < 20)).all()
-    assert torch.equal(tokens, stage.generate(*told(), seeds=[1]))
-    assert not torch.equal(tokens, stage.generate(*told(), seeds=[2]))
+    assert torch.equal(tokens, stage.generate(*inputs(), seeds=[1]))
+    assert not torch.equal(tokens, stage.generate(*inputs(), seeds=[2]))
 
 
 def test_known_tokens_are_never_changed(stage: AcousticStage) -> None:
     known = torch.full((1, 3, 30), -1)
     known[..., :7], known[..., 24:], known[:, 0, 12:15] = 3, 5, 9
-    tokens = stage.generate(*told(), seeds=[1], known=known)
+    tokens = stage.generate(*inputs(), seeds=[1], known=known)
     assert torch.equal(tokens[known >= 0], known[known >= 0])
     assert (tokens >= 0).all()
-    assert not torch.equal(tokens[..., 15:24], stage.generate(*told(), seeds=[1])[..., 15:24])
+    assert not torch.equal(tokens[..., 15:24], stage.generate(*inputs(), seeds=[1])[..., 15:24])
     everything = torch.randint(0, 20, (1, 3, 30))
-    assert torch.equal(stage.generate(*told(), known=everything), everything)
+    assert torch.equal(stage.generate(*inputs(), known=everything), everything)
 
 
 def test_items_do_not_depend_on_their_batch(stage: AcousticStage) -> None:
-    (long, long_codes), (short, short_codes) = told(15, seed=1), told(9, seed=2)
+    (long, long_codes), (short, short_codes) = inputs(15, seed=1), inputs(9, seed=2)
     codes = torch.cat([long_codes, torch.nn.functional.pad(short_codes, (0, 6), value=-1)])
     for sampling in (PLAIN, dataclasses.replace(PLAIN, guidance=2.0, guided_levels=3)):
         both = stage.generate(stack([long, short]), codes, sampling, [5, 6])
@@ -109,7 +109,7 @@ def test_items_do_not_depend_on_their_batch(stage: AcousticStage) -> None:
 
 @pytest.mark.parametrize("name", ["vocal", "text", "control"])
 def test_every_condition_bites(stage: AcousticStage, name: str) -> None:
-    conditions, codes = told()
+    conditions, codes = inputs()
     plain = stage.generate(conditions, codes, seeds=[1])
     assert not torch.equal(plain, stage.generate(conditions.without(name), codes, seeds=[1]))
     assert not torch.equal(plain, stage.generate(conditions, (codes + 1) % 12, seeds=[1]))
@@ -120,20 +120,20 @@ def test_every_condition_bites(stage: AcousticStage, name: str) -> None:
     "changes", [{"temperature": 0.3}, {"top_k": 2}, {"top_p": 0.3}, {"guidance": 3.0}, {"guidance_vocal": 3.0}]
 )
 def test_every_sampling_option_bites(stage: AcousticStage, changes: dict[str, float]) -> None:
-    plain = stage.generate(*told(), PLAIN, [1])
-    assert not torch.equal(plain, stage.generate(*told(), dataclasses.replace(PLAIN, **changes), [1]))
+    plain = stage.generate(*inputs(), PLAIN, [1])
+    assert not torch.equal(plain, stage.generate(*inputs(), dataclasses.replace(PLAIN, **changes), [1]))
 
 
 def test_masked_options_bite(masked: AcousticStage) -> None:
     guided = dataclasses.replace(PLAIN, guidance=3.0)
-    plain = masked.generate(*told(), guided, [1])
+    plain = masked.generate(*inputs(), guided, [1])
     for changes in ({"steps": (6, 2, 1)}, {"choice_noise": 50.0}, {"guided_levels": 3}, {"guided_levels": 0}):
-        assert not torch.equal(plain, masked.generate(*told(), dataclasses.replace(guided, **changes), [1]))
+        assert not torch.equal(plain, masked.generate(*inputs(), dataclasses.replace(guided, **changes), [1]))
 
 
 def test_a_coarse_codebook_does_not_see_the_finer_ones(masked: AcousticStage) -> None:
-    plain = masked.generate(*told(), dataclasses.replace(PLAIN, steps=(4, 2, 3)), [1])
-    other = masked.generate(*told(), dataclasses.replace(PLAIN, steps=(4, 3, 2)), [1])
+    plain = masked.generate(*inputs(), dataclasses.replace(PLAIN, steps=(4, 2, 3)), [1])
+    other = masked.generate(*inputs(), dataclasses.replace(PLAIN, steps=(4, 3, 2)), [1])
     assert torch.equal(plain[:, 0], other[:, 0])
     assert not torch.equal(plain[:, 1:], other[:, 1:])
 
@@ -170,7 +170,7 @@ def test_without_choice_noise_the_surest_tokens_come_first() -> None:
 @pytest.mark.parametrize("mode", ["delay", "depth"])
 def test_autoregressive_generation_is_the_argmax_of_the_full_forward(mode: str) -> None:
     model = STAGES[mode]
-    conditions, codes = told()
+    conditions, codes = inputs()
     tokens = model.generate(conditions, codes, dataclasses.replace(PLAIN, temperature=0.0))
     logits = model.decoder(tokens, model.encode(conditions.with_known(codes)))
     torch.testing.assert_close(logits.gather(-1, tokens[..., None])[..., 0], logits.amax(dim=-1), atol=1e-4, rtol=0)
@@ -178,7 +178,7 @@ def test_autoregressive_generation_is_the_argmax_of_the_full_forward(mode: str) 
 
 def test_a_long_piece_carries_its_context(stage: AcousticStage) -> None:
     reports: list[tuple[int, int]] = []
-    conditions, codes = told(70)
+    conditions, codes = inputs(70)
     tokens = stage.generate_long(conditions, codes, seeds=[3], progress=lambda *report: reports.append(report))
     assert tokens.shape == (1, 3, 140)
     assert ((tokens >= 0) & (tokens < 20)).all()
@@ -194,7 +194,7 @@ def test_a_long_piece_carries_its_context(stage: AcousticStage) -> None:
 
 
 def test_a_long_piece_keeps_known_tokens(stage: AcousticStage) -> None:
-    conditions, codes = told(50)
+    conditions, codes = inputs(50)
     known = torch.full((1, 3, 100), -1)
     known[..., 30:50], known[..., 90:] = 4, 6
     tokens = stage.generate_long(conditions, codes, known=known)
@@ -203,7 +203,7 @@ def test_a_long_piece_keeps_known_tokens(stage: AcousticStage) -> None:
 
 
 def test_a_window_needs_the_codes_that_it_looks_at_only(stage: AcousticStage) -> None:
-    conditions, codes = told(70)
+    conditions, codes = inputs(70)
     whole, coming = stage.generate_long(conditions, codes, seeds=[3]), torch.full_like(codes, -1)
     parts = windows(70, stage.config.window_frames, stage.config.context_frames, stage.config.lookahead_frames)
     tokens = torch.full((1, 3, 140), -1)
@@ -216,12 +216,12 @@ def test_a_window_needs_the_codes_that_it_looks_at_only(stage: AcousticStage) ->
 
 
 def test_a_long_piece_of_one_window_is_that_window(stage: AcousticStage) -> None:
-    assert torch.equal(stage.generate_long(*told(20), seeds=[3]), stage.generate(*told(20), seeds=[3]))
+    assert torch.equal(stage.generate_long(*inputs(20), seeds=[3]), stage.generate(*inputs(20), seeds=[3]))
 
 
 def test_pieces_of_several_lengths_are_made_as_each_alone(stage: AcousticStage) -> None:
     lengths, seeds = (15, 33, 50, 20), [3, 4, 5, 6]
-    pieces = [told(length, seed) for length, seed in zip(lengths, seeds, strict=True)]
+    pieces = [inputs(length, seed) for length, seed in zip(lengths, seeds, strict=True)]
     codes = torch.zeros(4, 2, 50, dtype=torch.long)
     for row, (_, own) in enumerate(pieces):
         codes[row, :, : own.shape[-1]] = own[0]
@@ -332,7 +332,7 @@ def test_a_depth_decoder_starts_from_codebooks_of_its_own_width() -> None:
 
 def test_a_frame_of_the_depth_decoder_sees_all_codes_of_the_frame_before() -> None:
     model = STAGES["depth"]
-    conditions, codes = told()
+    conditions, codes = inputs()
     condition = model.encode(conditions.with_known(codes))
     tokens = torch.randint(0, 20, (1, 3, condition.shape[1]))
     changed = tokens.clone()
@@ -356,7 +356,7 @@ def test_a_stage_of_fewer_codebooks_takes_the_first_ones() -> None:
     torch.testing.assert_close(more["loss"], stage.loss(dataclasses.replace(batch, tokens=tokens[:, :3]))["loss"])
 
 
-def test_splices_move_tokens_and_codes_together_and_in_training_alone() -> None:
+def test_splices_shift_tokens_and_codes_together_and_in_training_alone() -> None:
     drops = DropRates(*[0.0] * 8, known=0.0, splice=1.0)
     sizes = dataclasses.replace(config("depth"), conditions=dataclasses.replace(WIDTHS, drop=drops))
     stage, tokens, known = AcousticStage(sizes), [], []
@@ -391,14 +391,14 @@ def test_noise_on_the_history_is_for_training_alone() -> None:
 
 @torch.inference_mode()
 def test_damping_counts_frames_further_back_for_less() -> None:
-    alone, config = Guidance(told()[0], (1.0,)), TransformerConfig(width=32, depth=1, heads=2)
+    alone, config = Guidance(inputs()[0], (1.0,)), TransformerConfig(width=32, depth=1, heads=2)
     decoders = []
     for damping in (1.0, 0.5):
         torch.manual_seed(1)
         decoders.append(DepthDecoder(config, (20,), DepthConfig(8, 2, 16, 0, damping)).eval())
     frames = torch.randn(1, 2 * 8, generator=torch.Generator().manual_seed(3))
     weights = torch.tensor([0.5, 0.25]).repeat_interleave(8)
-    plain, damped = (_Writer(decoder, alone, MaskedSamplingConfig()) for decoder in decoders)
+    plain, damped = (_FrameWriter(decoder, alone, MaskedSamplingConfig()) for decoder in decoders)
     for part in (0, 1):
         assert torch.allclose(damped.recall(frames)[part], plain.recall(frames * weights)[part], atol=1e-6)
     codes, condition = torch.randint(0, 20, (1, 1, 9)), torch.randn(1, 9, 32)
@@ -409,7 +409,7 @@ def test_damping_counts_frames_further_back_for_less() -> None:
 @torch.inference_mode()
 def test_a_tone_dies_with_damping_and_goes_on_without() -> None:
     """Two codes that the linear prediction sends into one another for ever, and a third that is silence."""
-    alone = Guidance(told()[0], (1.0,))
+    alone = Guidance(inputs()[0], (1.0,))
     made = []
     for damping in (1.0, 0.8):
         torch.manual_seed(1)
@@ -435,7 +435,7 @@ def test_a_tone_dies_with_damping_and_goes_on_without() -> None:
 def test_the_stem_and_the_instrumentation_are_conditions() -> None:
     widths = dataclasses.replace(WIDTHS, stems=True, instruments=True)
     stage = lively(AcousticStage(dataclasses.replace(config("delay"), conditions=widths)))
-    conditions, codes = told()
+    conditions, codes = inputs()
     band = dataclasses.replace(
         conditions,
         instruments=conditions.instruments + torch.from_numpy(Instrumentation(("drums",)).vector()),

@@ -180,8 +180,8 @@ def test_the_model_plays_samples_while_it_trains(
     audio.write(singing / "vocals.flac", sing(11.0, band.sample_rate), band.sample_rate)
     more = [f"bundle={random_bundle_dir}", f"sample_songs={singing.parent}", "sample_every=2"]
     run("semantic", tokens, random_bundle_dir, tmp_path / "run", *more)
-    told = json.loads((tmp_path / "run" / "samples.jsonl").read_text())
-    assert told["step"] == 2 and {"harmony", "consonance", "beat_f"} <= told.keys()
+    logged = json.loads((tmp_path / "run" / "samples.jsonl").read_text())
+    assert logged["step"] == 2 and {"harmony", "consonance", "beat_f"} <= logged.keys()
     assert {path.suffix for path in (tmp_path / "run" / "samples" / "0000002").iterdir()} == {".flac", ".png", ".jsonl"}
     events = EventAccumulator(str(tmp_path / "run" / "logs"))
     events.Reload()
@@ -267,7 +267,7 @@ def scalars(run_dir: Path, name: str) -> list[float]:
     return [event.value for event in events.Scalars(name)]
 
 
-def test_a_batch_that_does_not_fit_is_told_what_does(
+def test_a_batch_that_does_not_fit_names_what_does(
     tokens: Path, random_bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from accompany.stages.semantic import SemanticStage

@@ -1,4 +1,4 @@
-"""The bench: every part is timed, figures fit together, wrong options are named."""
+"""The bench: every part is timed, its numbers agree, wrong options are named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accompany.evaluation.speed import clock, measure
 from accompany.evaluation.speed.find import SUBJECTS, find_subject
 from accompany.evaluation.speed.random_llambada import RandomLlambada
 from accompany.evaluation.speed.run import BenchConfig, as_table, bench
-from accompany.evaluation.speed.subjects import BandSubject, Loop, Part, stage_loop
+from accompany.evaluation.speed.subjects import BandSubject, Loop, TimedPart, stage_loop
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
 from accompany.stages.conditions import ConditionConfig
 from accompany.stages.depth import DepthConfig
@@ -122,9 +122,9 @@ def test_a_clock_of_a_short_piece_knows_no_late_steps() -> None:
 def test_stages_call_as_often_as_their_loops_say(band: Any, seconds: float) -> None:
     for part in BandSubject(band).parts(seconds, 2):
         if part.loop is not None:
-            heard: list[int] = []
-            part.run(lambda done, total, heard=heard: heard.append(done))
-            assert len(heard) == sum(part.loop.windows)
+            reported: list[int] = []
+            part.run(lambda done, total, reported=reported: reported.append(done))
+            assert len(reported) == sum(part.loop.windows)
 
 
 def test_no_cache_costs_more_the_longer_the_piece() -> None:
@@ -189,8 +189,8 @@ def test_a_named_subject_is_built_for_the_device(monkeypatch: pytest.MonkeyPatch
             assert precision == "float32"
             self.device, self.runs = device, 0
 
-        def parts(self, length_s: float, batch: int) -> list[Part]:
-            return [Part("count", self.count, codes=batch)]
+        def parts(self, length_s: float, batch: int) -> list[TimedPart]:
+            return [TimedPart("count", self.count, codes=batch)]
 
         def count(self, progress: Any) -> None:
             self.runs += 1
@@ -221,10 +221,10 @@ def test_llambada_of_random_weights_writes_what_its_lengths_ask_for() -> None:
     made = semantic.uncached(9)
     assert isinstance(made, torch.Tensor) and made.shape == (2, 31)
     for part in (parts["semantic"], parts["acoustic"]):
-        heard: list[int] = []
-        part.run(lambda done, total, heard=heard: heard.append(done))
-        assert part.loop is not None and len(heard) == sum(part.loop.windows)
-        assert part.loop.steps_per_call * len(heard) == len(part.loop.frames)
+        reported: list[int] = []
+        part.run(lambda done, total, reported=reported: reported.append(done))
+        assert part.loop is not None and len(reported) == sum(part.loop.windows)
+        assert part.loop.steps_per_call * len(reported) == len(part.loop.frames)
 
 
 def test_the_published_sizes_are_as_large_as_they_are_said_to_be() -> None:

@@ -19,14 +19,14 @@ from small_parts import write_noise, write_song, write_songs
 from small_separator import RATE, small_htdemucs, write_separator
 
 from accompany.data.jobs import run_stages
-from accompany.data.prepare.measures import Limits
+from accompany.data.prepare.measures import PairLimits
 from accompany.data.prepare.pair_making import PrepareConfig
-from accompany.data.prepare.pair_stages import Job, make_finisher, make_reader, make_splitter
+from accompany.data.prepare.pair_stages import SongJob, make_finisher, make_reader, make_splitter
 from accompany.data.prepare.pairs import RECORD
 from accompany.data.prepare.pairs_store import PairsStore
 from accompany.data.prepare.prepare import prepare
 from accompany.data.prepare.sources import find_songs
-from accompany.data.stage import Stage
+from accompany.data.stage import WorkStage
 from accompany.data.storage import Store
 from accompany.data.tokens.encode import EncodeConfig
 from accompany.data.tokens.tokenize import tokenize
@@ -111,11 +111,11 @@ def picky() -> Any:
 
 
 def test_stages_run_on_a_cluster(cluster: Any) -> None:
-    stages = [Stage(slow, (0.05,)), Stage(slow, (0.05,), heavy=True)]
+    stages = [WorkStage(slow, (0.05,)), WorkStage(slow, (0.05,), heavy=True)]
     done = list(run_stages(range(10), stages, ray=cluster.address, name="work", progress=False))
     assert sorted(done) == [(job, job) for job in range(10)]
     with pytest.raises(InputError, match="Three is too many"):
-        list(run_stages(range(5), [Stage(picky, heavy=True)], ray=cluster.address, name="work", progress=False))
+        list(run_stages(range(5), [WorkStage(picky, heavy=True)], ray=cluster.address, name="work", progress=False))
 
 
 def test_a_node_that_dies_leaves_no_trace(cluster: Any, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_pairs_of_a_cluster_are_those_of_one_machine(cluster: Any, s3: Any, kind
     (songs / "bad.wav").write_text("no sound")
     (tmp_path / "separator").mkdir()
     separator = write_separator(small_htdemucs(), tmp_path / "separator")
-    limits = Limits(
+    limits = PairLimits(
         segment_s=2.0, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0, max_likeness=2
     )
     config = PrepareConfig(separator=str(separator), limits=limits, clap="none")
@@ -180,7 +180,7 @@ def test_a_song_too_long_to_carry_is_streamed(tmp_path: Path) -> None:
     for longest_s in (4.0, 6.0):
         place = PairsStore(Store(str(tmp_path / f"{longest_s:g}")))
         place.make()
-        carried = make_reader(RATE, longest_s)(Job(song, place, 0))
+        carried = make_reader(RATE, longest_s)(SongJob(song, place, 0))
         assert carried.too_long == (longest_s < 5.0) and bool(carried.blocks) != carried.too_long
         outcome = make_finisher(config)(make_splitter(config, "cpu")(carried))
         assert outcome.seconds == 5.0 and outcome.separation_s > 0
@@ -188,9 +188,9 @@ def test_a_song_too_long_to_carry_is_streamed(tmp_path: Path) -> None:
     assert made[4.0] == made[6.0] and any(name.endswith(RECORD) for name in made[4.0])
 
 
-def test_a_wrong_address_is_told() -> None:
+def test_a_wrong_address_is_one_sentence() -> None:
     pytest.importorskip("ray", reason="needs ray: pip install 'accompany[cluster]'")
     from accompany.data.cluster import run_on_cluster
 
     with pytest.raises(InputError, match="no Ray cluster"):
-        list(run_on_cluster([1], [Stage(picky)], "127.0.0.1:9"))
+        list(run_on_cluster([1], [WorkStage(picky)], "127.0.0.1:9"))

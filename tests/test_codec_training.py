@@ -17,13 +17,13 @@ from accompany.errors import InputError
 from accompany.training.encoders.audio_dataset import RandomCrops, held_out_clips, song_folders, split_songs
 from accompany.training.encoders.codec import (
     CodecModelConfig,
+    CodecPhaseConfig,
     CodecTrainer,
     CodecTrainingConfig,
-    PhaseConfig,
     build_model,
     train_codec,
 )
-from accompany.training.encoders.codec_metrics import codec_figures
+from accompany.training.encoders.codec_metrics import reconstruction_metrics
 from accompany.training.encoders.linear_init import init_linear
 from accompany.training.encoders.losses import (
     LossWeights,
@@ -205,7 +205,7 @@ def test_the_first_codebooks_can_be_exported_alone(songs: Path, tmp_path: Path) 
         small_config(songs, tmp_path, export_codebooks=4)
 
 
-def test_a_run_of_another_shape_is_told(songs: Path, tmp_path: Path) -> None:
+def test_a_run_of_another_shape_is_refused(songs: Path, tmp_path: Path) -> None:
     CodecTrainer(small_config(songs, tmp_path / "run")).save()
     with pytest.raises(InputError, match="another shape; choose another out"):
         CodecTrainer(small_config(songs, tmp_path / "run", **{"model.n_codebooks": 2}))
@@ -216,9 +216,9 @@ def test_the_linear_start_already_reconstructs(clips: torch.Tensor, residual: in
     torch.manual_seed(0)
     shape = CodecModelConfig(num_filters=8, hidden_size=48, num_residual_layers=residual)
     model = build_model(shape)
-    before = codec_figures(model, clips[:4], None)
+    before = reconstruction_metrics(model, clips[:4], None)
     init_linear(model, clips, noise_std=0.1, rate_bits=150.0)
-    after = codec_figures(model, clips[:4], None)
+    after = reconstruction_metrics(model, clips[:4], None)
     assert after["si_sdr_db"] > max(5.0, before["si_sdr_db"] + 5.0)
     assert after["chroma_cosine"] > 0.9
     assert rate_bits(model.encoder(clips.unsqueeze(1)), 0.1).item() == pytest.approx(150.0, rel=0.15)
@@ -241,11 +241,11 @@ def test_a_cut_run_goes_on_through_all_phases_and_exports_half_precision(songs: 
     assert (model.config.frame_rate, model.quantizer.num_quantizers) == (50, 3)
     with torch.no_grad():
         made = model(trainer.held_out[:, None]).audio_values[:, 0]
-    told = lines[-1]["figures"]["si_sdr_db"]
-    assert si_sdr_db(made, trainer.held_out).mean().item() == pytest.approx(told, abs=0.5)
+    logged = lines[-1]["figures"]["si_sdr_db"]
+    assert si_sdr_db(made, trainer.held_out).mean().item() == pytest.approx(logged, abs=0.5)
     assert (out / "model.safetensors").stat().st_size < 1 << 20
     assert not list((tmp_path / "run").glob("*.part"))
-    longer = CodecTrainer(dataclasses.replace(config, decoder=PhaseConfig(3, 5.0, 1e-4, 1e-5)))
+    longer = CodecTrainer(dataclasses.replace(config, decoder=CodecPhaseConfig(3, 5.0, 1e-4, 1e-5)))
     longer.run()
     assert (longer.phase, longer.step) == (2, 3)
 

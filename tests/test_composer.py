@@ -1,4 +1,4 @@
-"""Songs on paper: valid, varied, singable, told truly, and the same from the same seed."""
+"""Symbolic songs: valid, varied, singable, truthfully captioned, and reproducible."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from accompany.data.songs.comping import BROKEN
 from accompany.data.songs.compose import compose
 from accompany.data.songs.drum_patterns import BY_METRE, FOUR
 from accompany.data.songs.instruments import FAMILIES, INSTRUMENTS
-from accompany.data.songs.manners import MANNERS
 from accompany.data.songs.score import Score
+from accompany.data.songs.singing_styles import SINGING_STYLES
 from accompany.data.songs.styles import STYLES
 from accompany.data.songs.theory import PITCH_NAMES, QUALITIES, SCALES, roman_chord, voicing
 
@@ -123,7 +123,7 @@ def test_numerals_are_read_as_musicians_do() -> None:
         roman_chord("H7", 0)
 
 
-def test_voicings_move_little() -> None:
+def test_voice_leading_is_smooth() -> None:
     previous = voicing(roman_chord("I", 0), None, 62, 3, 48, 79)
     for name in ("vi", "IV", "V", "I"):
         current = voicing(roman_chord(name, 0), previous, 62, 3, 48, 79)
@@ -259,7 +259,7 @@ def test_styles_name_patterns_and_players_that_exist() -> None:
         assert set(style.grooves) <= set(FOUR)
         assert set(style.basses) <= set(BARS) | {"walking", "root long", "waltz"}
         assert set(style.comps) <= set(COMPS) | BROKEN | {"oom pah"}
-        assert set(style.melody) <= set(MANNERS) and set(style.modes) <= set(SCALES)
+        assert set(style.melody) <= set(SINGING_STYLES) and set(style.modes) <= set(SCALES)
         for table in (style.drums, style.bass, style.comp, style.pad, style.lead, style.arp):
             assert set(table) - {""} <= set(INSTRUMENTS)
 

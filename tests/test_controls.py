@@ -18,6 +18,8 @@ from accompany.generation.prompts import Cue, embed_frames, is_timed, read_cues,
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
 from accompany.music.harmony import read_chords
+from accompany.music.instrument_words import read_instrumentation
+from accompany.music.instrumentation import Instrumentation
 from accompany.music.plan import Plan
 
 SHORT = (sing(2.0, 24000), 24000)
@@ -132,6 +134,17 @@ def test_every_control_changes_the_result(band, change):
         assert after.plan.beats_s == before.plan.beats_s
     if "taps" in change:
         assert np.median(np.diff(after.plan.beats_s)) == pytest.approx(0.7) and 0.2 in after.plan.downbeats_s
+
+
+def test_the_words_of_each_cue_state_its_instrumentation(band):
+    with torch.inference_mode():
+        analysis = VocalAnalysis(extract_features(band.bundle, sing(2.0, 24000)[None]), PLAN)
+        conditions = build_conditions(band.bundle, analysis, Settings("solo piano; 1: piano and drums, no bass"))
+        without = build_conditions(band.bundle, analysis, Settings(""))
+    first, second = (conditions.instruments[0, frame].numpy() for frame in (0, 40))
+    np.testing.assert_array_equal(first, read_instrumentation("solo piano").vector())
+    np.testing.assert_array_equal(second, Instrumentation(("piano", "drums"), ("bass",)).vector())
+    assert conditions.instruments_mask.all() and not without.instruments_mask.any()
 
 
 def test_the_strength_of_a_recording_goes_from_prompt_to_recording(band):

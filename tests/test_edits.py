@@ -12,7 +12,7 @@ from accompany import InputError
 from accompany.evaluation.seams import Seams, edges, seams
 from accompany.generation.pipeline import analyze, build_conditions
 from accompany.generation.scores import WEIGHTS, likelihood, score
-from accompany.generation.streaming import _Level, _played
+from accompany.generation.streaming import _played, _StreamLevel
 from accompany.music.bars import bars_as_seconds, longer_plan
 from accompany.music.plan import Plan
 
@@ -169,7 +169,7 @@ def test_a_stream_plays_what_generate_makes(band):
 def test_a_stream_gets_softer_without_a_cut_peak(band):
     time_s = np.arange(RATE) / RATE
     tone = np.sin(2 * np.pi * 220 * time_s).astype(np.float32)[None]
-    level = _Level(band.bundle, sing(1.0, RATE)[None], 0.0)
+    level = _StreamLevel(band.bundle, sing(1.0, RATE)[None], 0.0)
     soft = level.set(0.05 * tone)
     gain = soft[0, 1000] / (0.05 * tone[0, 1000])
     loud = level.set(3 / gain * tone)

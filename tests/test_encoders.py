@@ -1,4 +1,4 @@
-"""The frozen listeners on the real classes: built small with random weights, saved, loaded by the public door."""
+"""The frozen encoders on the real classes: built small with random weights, saved, loaded by the public door."""
 
 from __future__ import annotations
 
@@ -375,7 +375,7 @@ def test_clap_takes_any_text(clap_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fusion", [False, True])
-def test_clap_hears_long_audio_in_windows(fusion: bool, tmp_path: Path) -> None:
+def test_clap_embeds_long_audio_in_windows(fusion: bool, tmp_path: Path) -> None:
     save_clap(tmp_path, fusion=fusion)
     clap = Clap.from_pretrained(tmp_path)
     audio = noise(2, 4 * clap.sample_rate)

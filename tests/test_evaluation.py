@@ -1,4 +1,4 @@
-"""The figures of fit: what they give the truth, the degenerate and the shuffled answer."""
+"""Metrics of fit: scores of the truth, and of degenerate and shuffled answers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The judge of grids: features of candidates, a choice that adding up cannot make, training from a tokens folder."""
+"""Beat-grid reranker: features of candidates, a choice that adding up cannot make, training from a tokens folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accompany.common.weights import load_module, save_module
 from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
 from accompany.music.tracking import beat_candidates, track_beats
-from accompany.stages.grids import N_FEATURES, GridJudge, grid_features
+from accompany.stages.grids import N_FEATURES, GridReranker, grid_features
 from accompany.stages.listener import Listener, ListenerConfig
 from accompany.stages.transformer import TransformerConfig
 from accompany.training.encoders.loop import LoopConfig
@@ -25,7 +25,7 @@ RATE = 50.0
 SECONDS = 10.0
 
 
-def heard(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def activations(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Beat and downbeat logits [n] of a listener that is unsure of the octave, and the true beats.
 
     Every eighth may be a beat, the true ones only a little likelier, as a listener to a voice says it.
@@ -41,25 +41,25 @@ def heard(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return logits, downbeats, beats_s
 
 
-def judged(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    logits, downbeats, beats_s = heard(seed)
+def candidates_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    logits, downbeats, beats_s = activations(seed)
     candidates = beat_candidates(logits, RATE)
     f = np.array([f_measure(candidate.beats_s, beats_s) for candidate in candidates], dtype=np.float32)
     return grid_features(candidates, logits, downbeats, RATE), f
 
 
 @pytest.fixture(scope="module")
-def judge(tmp_path_factory: pytest.TempPathFactory) -> GridJudge:
+def reranker(tmp_path_factory: pytest.TempPathFactory) -> GridReranker:
     torch.manual_seed(0)
-    made = GridJudge(16)
+    made = GridReranker(16)
     loop = LoopConfig(steps=100, lr=3e-3, weight_decay=0.02, warmup_steps=10, bf16=False)
-    config = GridTrainingConfig(out=str(tmp_path_factory.mktemp("judge")), loop=loop, batch_size=8)
-    _fit(made, _as_tensors([judged(seed) for seed in range(40)]), config)
+    config = GridTrainingConfig(out=str(tmp_path_factory.mktemp("reranker")), loop=loop, batch_size=8)
+    _fit(made, _as_tensors([candidates_of(seed) for seed in range(40)]), config)
     return made
 
 
 def test_candidates_hold_the_truth_and_its_relatives() -> None:
-    logits, _, beats_s = heard(900)
+    logits, _, beats_s = activations(900)
     candidates = beat_candidates(logits, RATE)
     true_period = float(np.median(np.diff(beats_s)))
     periods = np.array([np.median(np.diff(candidate.beats_s)) for candidate in candidates])
@@ -71,9 +71,9 @@ def test_candidates_hold_the_truth_and_its_relatives() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 40, 150])
-def test_short_clips_have_a_grid(n: int, judge: GridJudge) -> None:
+def test_short_clips_have_a_grid(n: int, reranker: GridReranker) -> None:
     logits = np.full(n, -2.0)
-    track = track_beats(logits, RATE, logits, choose=judge.chooser(logits, logits, RATE))
+    track = track_beats(logits, RATE, logits, choose=reranker.chooser(logits, logits, RATE))
     assert np.isfinite(track.beats_s).all() and len(track.beats_s) < 12
     candidates = beat_candidates(logits, RATE)
     if len(candidates) > 1:
@@ -82,20 +82,20 @@ def test_short_clips_have_a_grid(n: int, judge: GridJudge) -> None:
     assert (len(candidates) > 1) == (n >= 40)
 
 
-def test_the_judge_chooses_the_octave_that_adding_up_misses(judge: GridJudge) -> None:
+def test_the_reranker_chooses_the_octave_that_adding_up_misses(reranker: GridReranker) -> None:
     added, chosen = [], []
     for seed in range(500, 516):
-        logits, downbeats, beats_s = heard(seed)
+        logits, downbeats, beats_s = activations(seed)
         added.append(f_measure(track_beats(logits, RATE, downbeats).beats_s, beats_s))
-        choose = judge.chooser(logits, downbeats, RATE)
+        choose = reranker.chooser(logits, downbeats, RATE)
         chosen.append(f_measure(track_beats(logits, RATE, downbeats, choose=choose).beats_s, beats_s))
     assert np.mean(added) < 0.85
     assert np.mean(chosen) > np.mean(added) + 0.08
 
 
-def test_figures_are_of_the_choice(judge: GridJudge) -> None:
-    crops = _as_tensors([judged(seed) for seed in range(500, 508)])
-    assert 0.8 < chosen_f(judge, crops) <= float(crops.f.max(dim=1).values.mean())
+def test_scores_are_of_the_choice(reranker: GridReranker) -> None:
+    crops = _as_tensors([candidates_of(seed) for seed in range(500, 508)])
+    assert 0.8 < chosen_f(reranker, crops) <= float(crops.f.max(dim=1).values.mean())
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def config_of(material: tuple[Path, Path], out: Path, **changes: object) -> Grid
     return dataclasses.replace(config, **changes)
 
 
-def test_training_gives_a_listener_with_a_judge(material: tuple[Path, Path], tmp_path: Path) -> None:
+def test_training_gives_a_listener_with_a_reranker(material: tuple[Path, Path], tmp_path: Path) -> None:
     folder = train_grids(config_of(material, tmp_path / "whole"))
     listener = load_module(Listener, folder).eval()
     assert listener.grids is not None and listener.config.grid_width == 8
@@ -136,7 +136,7 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
     import accompany.training.grids as module
 
     whole = train_grids(config_of(material, tmp_path / "whole"))
-    real, calls = module._judged, []
+    real, calls = module._labelled_crops, []
 
     def judged_until_it_stops(*args: object) -> object:
         calls.append(args)
@@ -146,7 +146,7 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
 
     monkeypatch.setattr(module, "_SAVE_EVERY", 1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_judged", judged_until_it_stops)
+        patch.setattr(module, "_labelled_crops", judged_until_it_stops)
         train_grids(config_of(material, tmp_path / "parts"))
     parts = train_grids(config_of(material, tmp_path / "parts"))
     first, second = (load_module(Listener, folder).state_dict() for folder in (whole, parts))

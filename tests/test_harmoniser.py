@@ -36,7 +36,7 @@ from accompany.stages.listener import Listener, ListenerConfig
 from accompany.stages.transformer import TransformerConfig
 from accompany.training.encoders.loop import LoopConfig
 from accompany.training.harmoniser import HarmoniserTrainingConfig, Item, item_of_score, train_harmoniser, varied
-from accompany.training.stages.analysis_scores import listening_scores
+from accompany.training.stages.analysis_scores import score_analysis
 
 
 def test_a_melody_is_read_in_halves_of_beats() -> None:
@@ -57,13 +57,13 @@ def test_a_melody_is_read_in_halves_of_beats() -> None:
 
 def test_a_sung_melody_reads_as_its_notes_do() -> None:
     song = make_song(31, seconds=14.0, sample_rate=Melody.sample_rate, voice_only=True)
-    paper = item_of_score(song.score)
-    assert paper is not None
+    symbolic = item_of_score(song.score)
+    assert symbolic is not None
     melody = Melody().encode(torch.from_numpy(song.vocals[:1]))[0].numpy()
     beats_s = np.array([beat for beat in song.score.beats_s if beat < song.score.duration_s])
     sung = beats_of_features(melody, Melody.frame_rate, beats_s, np.array(song.score.downbeats_s))
-    assert sung.shape == paper.beats.shape and np.array_equal(sung[:, DOWNBEAT:], paper.beats[:, DOWNBEAT:])
-    one, other = (each[:, :DOWNBEAT].reshape(-1, 14)[:, :12].ravel() for each in (sung, paper.beats))
+    assert sung.shape == symbolic.beats.shape and np.array_equal(sung[:, DOWNBEAT:], symbolic.beats[:, DOWNBEAT:])
+    one, other = (each[:, :DOWNBEAT].reshape(-1, 14)[:, :12].ravel() for each in (sung, symbolic.beats))
     assert np.corrcoef(one, other)[0, 1] > 0.7
     assert np.corrcoef(one, np.roll(other.reshape(-1, 12), 1, axis=1).ravel())[0, 1] < 0.3
 
@@ -109,21 +109,21 @@ def test_a_higher_melody_has_higher_chords(harmoniser: Harmoniser) -> None:
     keys[[2, 14]] = 0.7, 0.3  # D major, D minor
     up = np.zeros(24)
     up[[5, 17]] = 0.7, 0.3
-    low, high = harmoniser.hear_chords(beats, keys), harmoniser.hear_chords(turned(beats, 3), up)
+    low, high = harmoniser.chord_probabilities(beats, keys), harmoniser.chord_probabilities(turned(beats, 3), up)
     assert np.allclose(low.sum(axis=1), 1.0)
     assert np.allclose(np.roll(low[:, :12], 3, axis=1), high[:, :12], atol=1e-5)
     assert np.allclose(np.roll(low[:, 12:24], 3, axis=1), high[:, 12:24], atol=1e-5)
-    assert not np.allclose(low, harmoniser.hear_chords(beats, up), atol=1e-3)
+    assert not np.allclose(low, harmoniser.chord_probabilities(beats, up), atol=1e-3)
 
 
-def test_long_melodies_are_heard_in_windows(harmoniser: Harmoniser) -> None:
+def test_long_melodies_are_harmonised_in_windows(harmoniser: Harmoniser) -> None:
     beats = np.concatenate([melody(seed).beats for seed in range(60, 78)])
     assert len(beats) > 512
-    chances = harmoniser.hear_chords(beats, np.eye(24)[0])
+    chances = harmoniser.chord_probabilities(beats, np.eye(24)[0])
     assert chances.shape == (len(beats), N_CHORDS) and np.allclose(chances.sum(axis=1), 1.0)
-    alone = harmoniser.hear_chords(beats[:256], np.eye(24)[0])
+    alone = harmoniser.chord_probabilities(beats[:256], np.eye(24)[0])
     assert np.allclose(chances[:100], alone[:100], atol=0.02)
-    assert np.isclose(np.exp(harmoniser.hear_key(beats)).sum(), 1.0)
+    assert np.isclose(np.exp(harmoniser.key_log_probabilities(beats)).sum(), 1.0)
 
 
 def test_beats_become_chords() -> None:
@@ -136,11 +136,11 @@ def test_beats_become_chords() -> None:
     assert chords == ((0.0, 1.5, "C:maj"), (1.5, 3.0, "G:maj"))
     assert 0.8 < sure < 1.0
     flat[:25, 5] = 0.0
-    heard, _ = harmonised(np.full((4, N_CHORDS), 1 / N_CHORDS), flat, 25.0, np.array([0.5, 1.0, 1.5, 2.0]))
-    assert heard[0][2] == "F:maj"
+    found, _ = harmonised(np.full((4, N_CHORDS), 1 / N_CHORDS), flat, 25.0, np.array([0.5, 1.0, 1.5, 2.0]))
+    assert found[0][2] == "F:maj"
 
 
-def test_variation_moves_chords_with_the_key() -> None:
+def test_variation_transposes_chords_with_the_key() -> None:
     item, rng = melody(50), np.random.default_rng(0)
     for _ in range(8):
         other = varied(item, (8.0, 12.0), rng)
@@ -168,7 +168,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HarmoniserT
     return train_harmoniser(training), training
 
 
-def test_it_learns_from_paper_and_from_hearing(trained: tuple[Path, HarmoniserTrainingConfig]) -> None:
+def test_it_learns_from_symbolic_and_from_analysed_melodies(trained: tuple[Path, HarmoniserTrainingConfig]) -> None:
     folder, config = trained
     learnt = load_module(Listener, folder).harmoniser
     assert learnt is not None and (Path(config.out) / "heard.npz").is_file()
@@ -196,10 +196,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
 ) -> None:
     folder, config = trained
     config = dataclasses.replace(config, out=str(tmp_path / "out"))
-    # What was composed and heard is there, and need not be made again.
+    # The composed and analysed items are kept, and need not be made again.
     shutil.copytree(folder.parent, tmp_path / "out", ignore=shutil.ignore_patterns("checkpoint.pt", "model"))
     monkeypatch.setattr("accompany.training.harmoniser._composed", None)
-    monkeypatch.setattr("accompany.training.harmoniser._listened", None)
+    monkeypatch.setattr("accompany.training.harmoniser._analyzed_crops", None)
     real, steps = Harmoniser.loss, []
 
     def until_it_stops(*args: object) -> object:
@@ -249,16 +249,16 @@ def test_what_is_missing_is_named(
     with caplog.at_level("WARNING"):
         two = LoopConfig(steps=2, bf16=False)
         train_harmoniser(dataclasses.replace(config, out=str(tmp_path), heard_s=1.0, loop=two))
-    assert "learning from paper alone" in caplog.text and not (tmp_path / "heard.npz").is_file()
+    assert "learning from symbolic songs alone" in caplog.text and not (tmp_path / "heard.npz").is_file()
 
 
-def test_figures_of_a_listener_in_training_are_without_dropout(trained: tuple[Path, HarmoniserTrainingConfig]) -> None:
+def test_metrics_of_a_listener_in_training_are_without_dropout(trained: tuple[Path, HarmoniserTrainingConfig]) -> None:
     listener = load_module(Listener, trained[0])
     dataset = TokenDataset(trained[1].tokens, "val", LoadingConfig(crop_s=10.0, batch_size=2), needs_band=False)
     (batch,) = val_loader(dataset, 2)
     seen: list[bool] = []
     assert listener.harmoniser is not None
-    whole = listener.harmoniser.hear_chords
-    listener.harmoniser.hear_chords = lambda *args: (seen.append(listener.harmoniser.training), whole(*args))[1]  # type: ignore
-    listening_scores(listener.train(), batch)
+    whole = listener.harmoniser.chord_probabilities
+    listener.harmoniser.chord_probabilities = lambda *args: (seen.append(listener.harmoniser.training), whole(*args))[1]  # type: ignore
+    score_analysis(listener.train(), batch)
     assert seen and not any(seen) and listener.training

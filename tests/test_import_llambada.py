@@ -61,12 +61,12 @@ def test_the_model_says_what_it_is(model_dir: Path) -> None:
 
 def test_a_short_vocal_gets_a_band_of_its_length(llambada: Any) -> None:
     samples, rate = voice(1.3, 22050)
-    heard: list[float] = []
-    take = llambada.generate((samples, rate), "warm piano", seed=3, progress=heard.append)
+    shares: list[float] = []
+    take = llambada.generate((samples, rate), "warm piano", seed=3, progress=shares.append)
     assert take.sample_rate == 24000 and take.samples.shape == (1, round(len(samples) * 24000 / rate))
     assert np.isfinite(take.samples).all() and 0.001 < np.abs(take.samples).max() < 1
     assert take.plan.key is None and take.plan.beats_s == ()
-    assert heard == sorted(heard) and heard[-1] == 1.0 and len(heard) > 100
+    assert shares == sorted(shares) and shares[-1] == 1.0 and len(shares) > 100
     again = llambada.generate((samples, rate), "warm piano", seed=3)
     assert np.array_equal(again.samples, take.samples)
     for other in ({"seed": 4}, {"prompt": "loud drums"}, {"temperature": 0.0}):
@@ -98,11 +98,11 @@ def test_a_long_vocal_goes_by_windows_that_carry_on(llambada: Any, monkeypatch: 
 
 def test_several_vocals_are_made_as_each_on_its_own(llambada: Any) -> None:
     vocals, prompts = [voice(1.3), voice(12.0, seed=1), voice(0.7, 22050, seed=2)], ["warm piano", "drums", ""]
-    heard: list[float] = []
-    takes = llambada.generate(vocals, prompts, seed=3, progress=heard.append)
+    shares: list[float] = []
+    takes = llambada.generate(vocals, prompts, seed=3, progress=shares.append)
     for take, vocal, prompt in zip(takes, vocals, prompts, strict=True):
         np.testing.assert_allclose(take.samples, llambada.generate(vocal, prompt, seed=3).samples, atol=1e-5)
-    assert heard == sorted(heard) and heard[-1] == 1.0
+    assert shares == sorted(shares) and shares[-1] == 1.0
     assert llambada.generate([]) == []
 
 
@@ -118,7 +118,7 @@ def test_windows_that_go_on_from_equally_much_are_made_together() -> None:
     assert [items for _, _, items in made[3:]] == [(2, 4)] * 3 and sum(len(items) for _, _, items in made) == 14
 
 
-def test_the_stages_hear_what_they_were_trained_on(llambada: Any) -> None:
+def test_the_stages_get_the_inputs_of_their_training(llambada: Any) -> None:
     from accompany.generation.llambada import Grid, common_grid, prepare
     from accompany.generation.settings import Settings
 
@@ -166,9 +166,9 @@ def test_the_command_line_runs_it(model_dir: Path, tmp_path: Path, capsys: pytes
     audio.write(tmp_path / "vocal.wav", samples, rate)
     arguments = ["generate", str(tmp_path / "vocal.wav"), "-p", "piano", "--bpm", "100", "--model", str(model_dir)]
     assert main([*arguments, "--device", "cpu", "--out", str(tmp_path / "band.wav"), "--json"]) == 0
-    told = capsys.readouterr()
-    assert "bpm=100" in told.err and "None" not in told.err
-    assert json.loads(told.out.splitlines()[-1])["model"] == "model"
+    printed = capsys.readouterr()
+    assert "bpm=100" in printed.err and "None" not in printed.err
+    assert json.loads(printed.out.splitlines()[-1])["model"] == "model"
     assert audio.info(tmp_path / "band.wav").n_samples == 14_400
 
 

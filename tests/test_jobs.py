@@ -11,7 +11,7 @@ import pytest
 
 from accompany.data.cluster import _Step
 from accompany.data.jobs import run_stages
-from accompany.data.stage import Stage
+from accompany.data.stage import WorkStage
 from accompany.errors import InputError
 
 
@@ -28,13 +28,13 @@ def _die() -> Callable[[int], None]:
 
 
 def test_stages_follow_each_other_here() -> None:
-    done = run_stages([1, 2], [Stage(_add, (10,)), Stage(_add, (100,))], name="x", progress=False)
+    done = run_stages([1, 2], [WorkStage(_add, (10,)), WorkStage(_add, (100,))], name="x", progress=False)
     assert list(done) == [(1, 111), (2, 112)]
-    assert list(run_stages([], [Stage(_add, (1,))], name="x", progress=False)) == []
+    assert list(run_stages([], [WorkStage(_add, (1,))], name="x", progress=False)) == []
 
 
 def test_a_stage_may_stay_here_while_others_feed_it() -> None:
-    stages = [Stage(_where), Stage(_where, here=True)]
+    stages = [WorkStage(_where), WorkStage(_where, here=True)]
     done = list(run_stages(range(6), stages, workers=2, name="x", progress=False))
     assert [job for job, _ in done] == [first for _, ((first, _), _) in done] == list(range(6))
     assert {here for _, (_, here) in done} == {os.getpid()}
@@ -42,9 +42,9 @@ def test_a_stage_may_stay_here_while_others_feed_it() -> None:
     assert os.getpid() not in others and 1 <= len(others) <= 2
 
 
-def test_a_worker_that_dies_is_told() -> None:
+def test_a_worker_that_dies_is_one_sentence() -> None:
     with pytest.raises(InputError, match="fewer --workers"):
-        list(run_stages([1, 2], [Stage(_die)], workers=2, name="x", progress=False))
+        list(run_stages([1, 2], [WorkStage(_die)], workers=2, name="x", progress=False))
 
 
 def _refuse() -> Callable[[int], int]:
@@ -54,12 +54,12 @@ def _refuse() -> Callable[[int], int]:
 def test_a_stage_that_cannot_be_made_says_why() -> None:
     for workers in (0, 2):
         with pytest.raises(InputError, match="There is no such model"):
-            list(run_stages([1, 2], [Stage(_refuse)], workers=workers, name="x", progress=False))
+            list(run_stages([1, 2], [WorkStage(_refuse)], workers=workers, name="x", progress=False))
 
 
 def test_a_process_of_a_cluster_sends_its_refusal_home() -> None:
     row = {"number": 7, "content": pickle.dumps(1)}
-    for stage, wanted in ((Stage(_refuse), "There is no such model."), (Stage(_add, (2,)), 3)):
+    for stage, wanted in ((WorkStage(_refuse), "There is no such model."), (WorkStage(_add, (2,)), 3)):
         made = _Step(stage)(row)
         content = pickle.loads(made["content"])
         assert made["number"] == 7 and getattr(content, "sentence", content) == wanted
@@ -67,6 +67,6 @@ def test_a_process_of_a_cluster_sends_its_refusal_home() -> None:
 
 def test_the_bar_counts_pairs_and_hours(capsys: pytest.CaptureFixture[str]) -> None:
     options: dict[str, Any] = {"unit": "pair", "size": lambda job: job, "hours": lambda result: result / 4}
-    list(run_stages([1, 3], [Stage(_add, (0,))], name="tokenize", **options))
+    list(run_stages([1, 3], [WorkStage(_add, (0,))], name="tokenize", **options))
     said = capsys.readouterr().err
     assert "4/4" in said and "pair/s" in said and "1.00 hours" in said

@@ -16,7 +16,7 @@ from accompany.music.tracking import BeatTrackingConfig, track_beats
 from accompany.stages.batch import Batch
 from accompany.stages.listener import Listener, ListenerConfig, ListenerOutput, pulse_loss, transpose_vocal
 from accompany.stages.transformer import TransformerConfig
-from accompany.training.stages.analysis_scores import f_measure, listening_scores
+from accompany.training.stages.analysis_scores import f_measure, score_analysis
 
 RATE = 50.0
 CONFIG = ListenerConfig(
@@ -34,7 +34,9 @@ def grid(bpm: float, length_s: float, first_s: float = 0.31) -> np.ndarray:
     return np.arange(first_s, length_s, 60.0 / bpm)
 
 
-def heard(times_s: np.ndarray, length_s: float, seed: int = 0, missed: float = 0.3, noise: float = 1.0) -> np.ndarray:
+def logits_of(
+    times_s: np.ndarray, length_s: float, seed: int = 0, missed: float = 0.3, noise: float = 1.0
+) -> np.ndarray:
     """Logits [n] at 50 Hz of a listener that misses some events and is never sure."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(-3.2, noise, int(length_s * RATE))
@@ -50,7 +52,7 @@ def heard(times_s: np.ndarray, length_s: float, seed: int = 0, missed: float = 0
 @pytest.mark.parametrize("metre", [3, 4])
 def test_the_grid_is_found_to_some_milliseconds(bpm: float, metre: int) -> None:
     beats_s = grid(bpm, 20.0)
-    track = track_beats(heard(beats_s, 20.0), RATE, heard(beats_s[1::metre], 20.0, seed=1, missed=0.2))
+    track = track_beats(logits_of(beats_s, 20.0), RATE, logits_of(beats_s[1::metre], 20.0, seed=1, missed=0.2))
     assert track.tempo_bpm == pytest.approx(bpm, rel=0.01)
     assert f_measure(track.beats_s, beats_s, 0.03) > 0.97
     assert track.beats_per_bar == metre
@@ -61,7 +63,7 @@ def test_the_grid_is_found_to_some_milliseconds(bpm: float, metre: int) -> None:
 def test_the_grid_goes_on_through_silence() -> None:
     beats_s = grid(97.0, 40.0)
     sung = beats_s[(beats_s < 12) | (beats_s > 26)]
-    track = track_beats(heard(sung, 40.0), RATE)
+    track = track_beats(logits_of(sung, 40.0), RATE)
     assert f_measure(track.beats_s, beats_s, 0.05) > 0.97
     assert track.beats_s[0] < 60 / 97.0
     assert track.beats_s[-1] > 40 - 60 / 97.0
@@ -70,20 +72,20 @@ def test_the_grid_goes_on_through_silence() -> None:
 def test_a_drifting_tempo_is_followed() -> None:
     beats_s = np.cumsum(60.0 / np.linspace(90, 104, 90)) - 0.3
     length_s = float(beats_s[-1])
-    track = track_beats(heard(beats_s, length_s, missed=0.2), RATE)
+    track = track_beats(logits_of(beats_s, length_s, missed=0.2), RATE)
     assert f_measure(track.beats_s, beats_s) > 0.95
 
 
 def test_a_hint_settles_an_ambiguous_tempo() -> None:
     beats_s = grid(140.0, 15.0)
-    logits = heard(beats_s[::2], 15.0)
+    logits = logits_of(beats_s[::2], 15.0)
     assert track_beats(logits, RATE).tempo_bpm == pytest.approx(70.0, rel=0.02)
     hinted = track_beats(logits, RATE, bpm=140.0)
     assert hinted.tempo_bpm == pytest.approx(140.0, rel=0.02)
     assert f_measure(hinted.beats_s, beats_s) > 0.95
 
 
-def test_the_prior_settles_what_is_not_heard() -> None:
+def test_the_prior_decides_without_evidence() -> None:
     for centre_bpm in (80.0, 130.0):
         config = BeatTrackingConfig(centre_bpm=centre_bpm)
         track = track_beats(np.full(500, config.prior_logit), RATE, config=config)
@@ -100,9 +102,9 @@ def test_the_shortest_clips_give_a_grid(n: int) -> None:
 
 def test_ten_minutes_take_seconds() -> None:
     beats_s = grid(104.0, 600.0)
-    logits = heard(beats_s, 600.0)
+    logits = logits_of(beats_s, 600.0)
     start = time.process_time()
-    track = track_beats(logits, RATE, heard(beats_s[::4], 600.0, seed=1))
+    track = track_beats(logits, RATE, logits_of(beats_s[::4], 600.0, seed=1))
     assert time.process_time() - start < 10.0
     assert f_measure(track.beats_s, beats_s) > 0.99
 
@@ -110,7 +112,7 @@ def test_ten_minutes_take_seconds() -> None:
 def test_an_hour_of_beats_is_found_in_bounded_memory() -> None:
     import tracemalloc
 
-    logits = heard(np.arange(0.3, 3600, 0.5), 3600.0)
+    logits = logits_of(np.arange(0.3, 3600, 0.5), 3600.0)
     tracemalloc.start()
     track = track_beats(logits, RATE)
     peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
@@ -165,7 +167,7 @@ def test_the_key_is_what_the_frames_agree_on() -> None:
     assert decode_key(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))) == 9
 
 
-def test_given_chords_replace_heard_ones() -> None:
+def test_given_chords_replace_predicted_ones() -> None:
     chords = ((0.0, 2.0, "C:maj"), (2.0, 6.0, "F:maj"))
     assert overlay(chords, [(1.0, 3.0, "A:min"), (4.0, 5.0, "D:min")]) == (
         (0.0, 1.0, "C:maj"),
@@ -179,7 +181,7 @@ def test_given_chords_replace_heard_ones() -> None:
 
 def output_of(bpm: float = 100.0, length_s: float = 9.6) -> ListenerOutput:
     beats_s = grid(bpm, length_s, 0.0)
-    beat, downbeat = heard(beats_s, length_s), heard(beats_s[::4], length_s, seed=1)
+    beat, downbeat = logits_of(beats_s, length_s), logits_of(beats_s[::4], length_s, seed=1)
     chord = posteriors(SONG, int(length_s * 25 / 4), 2.0)
     key = np.zeros((len(chord), 24))
     key[:, 0] = 1.0
@@ -193,7 +195,7 @@ def listener() -> Listener:
     return Listener(CONFIG).eval()
 
 
-def test_a_plan_holds_what_was_heard(listener: Listener) -> None:
+def test_a_plan_holds_the_predictions(listener: Listener) -> None:
     plan = listener.plan(output_of())
     assert plan.tempo_bpm == pytest.approx(100.0, rel=0.01)
     assert [label for *_, label in plan.chords] == SONG
@@ -238,7 +240,7 @@ def test_padding_and_batches_change_nothing(listener: Listener) -> None:
 
 
 @torch.inference_mode()
-def test_a_long_vocal_is_heard_in_windows(listener: Listener) -> None:
+def test_a_long_vocal_is_analysed_in_windows(listener: Listener) -> None:
     vocal = torch.randn(1, 530, 20)
     whole = listener.analyze(vocal)
     assert whole.beat.shape == (1, 1060)
@@ -281,7 +283,7 @@ def test_training_learns_beats_and_chords_in_all_keys() -> None:
         parts["loss"].backward()
         optimizer.step()
     assert set(parts) == {"loss", "beat", "downbeat", "chord", "key"}
-    scores = listening_scores(model, batch())
+    scores = score_analysis(model, batch())
     assert model.training, "listening leaves the mode as it was"
     assert scores["beat_f"] > 0.8
     assert scores["chord_accuracy"] > 0.8
@@ -290,7 +292,7 @@ def test_training_learns_beats_and_chords_in_all_keys() -> None:
         batch(), vocal=transpose_vocal(batch().float().need("vocal"), torch.full((12,), 3), 12)
     )
     turned = dataclasses.replace(turned, chord_target=(batch().need("chord_target") + 3) % 12)
-    assert listening_scores(model, turned)["chord_accuracy"] > 0.8
+    assert score_analysis(model, turned)["chord_accuracy"] > 0.8
 
 
 def test_augmentation_turns_features_and_targets_alike() -> None:

@@ -144,9 +144,9 @@ def test_semantic_codes_are_fitted_probed_and_exported(
     assert found.shape == (1, 3, 40)
     with pytest.raises(InputError, match="skip_songs leaves out 4"):
         semantic_codes.fit_semantic_codes(replace(config, skip_songs=4))
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures["targets"]["chord"] > figures["floor"]["chord"] + 0.2
-    assert figures["codes"]["kick"] > figures["floor"]["kick"]
+    metrics = json.loads((tmp_path / "figures.json").read_text())
+    assert metrics["targets"]["chord"] > metrics["floor"]["chord"] + 0.2
+    assert metrics["codes"]["kick"] > metrics["floor"]["kick"]
 
 
 def test_semantic_codes_are_fitted_on_songs_after_those_that_are_skipped(
@@ -160,14 +160,14 @@ def test_semantic_codes_are_fitted_on_songs_after_those_that_are_skipped(
     def fit(*_: object) -> None:
         raise HeardAll
 
-    heard: list[str] = []
+    encoded: list[str] = []
     monkeypatch.setattr(semantic_codes.Mert, "from_pretrained", lambda *_, **__: None)
-    monkeypatch.setattr(semantic_codes, "hear_song", lambda song, *_: heard.append(song.name))
+    monkeypatch.setattr(semantic_codes, "encode_song", lambda song, *_: encoded.append(song.name))
     monkeypatch.setattr(semantic_codes, "fit_streams", fit)
     config = semantic_codes.SemanticCodesTrainingConfig((str(songs),), skip_songs=2, max_songs=2, held_out_songs=1)
     with pytest.raises(HeardAll):
         semantic_codes.fit_semantic_codes(config)
-    assert heard == ["000002", "000003"]
+    assert encoded == ["000002", "000003"]
 
 
 def test_mert_without_songs_says_so(small: mert.MertTrainingConfig, tmp_path: Path) -> None:
@@ -243,8 +243,8 @@ def labelled_song(n_frames: int, seed: int) -> tuple[torch.Tensor, probes.FrameL
 def test_probes_find_what_is_there_and_nothing_else() -> None:
     made = [labelled_song(400, seed) for seed in range(12)]
     labels = [song[1] for song in made]
-    told = probes.probe_features([song[0] for song in made], labels, 3)
-    assert min(told.values()) > 0.97
+    accuracy = probes.probe_features([song[0] for song in made], labels, 3)
+    assert min(accuracy.values()) > 0.97
     codes = [torch.stack([song.chord, song.kick]) for song in labels]
     assert min(probes.probe_codes(codes, (24, 2), labels, 3).values()) > 0.97
     noise = probes.probe_features([torch.randn(400, 8) for _ in made], labels, 3)
@@ -321,11 +321,11 @@ def test_train_clap_exports_what_transformers_loads(songs: Path, tmp_path: Path)
     batch = AutoTokenizer.from_pretrained(folder)(["warm piano", "no drums"], padding=True, return_tensors="pt")
     text = model.eval().get_text_features(**batch).pooler_output
     extractor = ClapFeatureExtractor.from_pretrained(folder)
-    heard = extractor(np.zeros(RATE * 10, np.float32), sampling_rate=RATE, return_tensors="pt")
-    sound = model.get_audio_features(**heard).pooler_output
+    inputs = extractor(np.zeros(RATE * 10, np.float32), sampling_rate=RATE, return_tensors="pt")
+    sound = model.get_audio_features(**inputs).pooler_output
     assert text.shape == (2, 384) and sound.shape == (1, 384)
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures["n_songs"] == 1 and figures["recall_at_10"] == 1
+    metrics = json.loads((tmp_path / "figures.json").read_text())
+    assert metrics["n_songs"] == 1 and metrics["recall_at_10"] == 1
     # Captions are split as the teacher splits them, however small the vocabulary is.
     caption = "sine waves with drums"
     assert AutoTokenizer.from_pretrained(folder).tokenize(caption) == SentenceTeacher().tokenizer.tokenize(caption)

@@ -91,7 +91,7 @@ def test_a_draw_depends_on_seed_and_number_only(tokens: Path) -> None:
     assert not same(whole[0], batches(tokens, 1, config=dataclasses.replace(CONFIG, seed=1))[0])
 
 
-def test_every_crop_is_heard_once_in_every_epoch(tokens: Path) -> None:
+def test_every_crop_is_drawn_once_in_every_epoch(tokens: Path) -> None:
     dataset = TokenDataset(tokens, "train", CONFIG)
     for epoch in range(3):
         draws = range(epoch * len(dataset), (epoch + 1) * len(dataset))
@@ -240,13 +240,13 @@ def test_a_crop_may_lie_across_pieces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
-def test_moved_copies_are_drawn_in_training_only(rate: float, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_drawn_in_training_only(rate: float, tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for split in ("train", "val"):
         dataset = TokenDataset(tokens, split, dataclasses.replace(CONFIG, moved_rate=rate))
         with monkeypatch.context() as patch:
             lines = _drawn_lines(dataset, patch)
-        moved = {bool(dataset.index.move[line]) for line in lines}
-        assert moved == {split == "train" and rate == 1.0}
+        drawn = {bool(dataset.index.move[line]) for line in lines}
+        assert drawn == {split == "train" and rate == 1.0}
 
 
 def _drawn_lines(dataset: TokenDataset, patch: pytest.MonkeyPatch) -> list[int]:
@@ -274,7 +274,7 @@ def test_training_draws_every_variant_of_the_tokens_and_validation_the_first(tmp
 
 
 def _tell_variants_apart(tokens: Path) -> None:
-    """The codec of the tests has random weights and hears no phase: variant v becomes the first plus v."""
+    """The codec of the tests has random weights and ignores phase: variant v becomes the first plus v."""
     from accompany.data.tokens.shards import Encoded, labels_of
 
     manifest, version = open_version(tokens)
@@ -332,7 +332,7 @@ def test_a_song_without_labels_leaves_its_targets_open(tokens: Path) -> None:
     raise AssertionError("the song without labels was never drawn")
 
 
-def test_the_listener_hears_voices_without_bands(tokens: Path) -> None:
+def test_the_listener_trains_on_voices_without_bands(tokens: Path) -> None:
     dataset = TokenDataset(tokens, "train", CONFIG, needs_band=False)
     other = TokenDataset(tokens, "val", CONFIG, needs_band=False)
     assert "voice" in pairs_of(dataset) + pairs_of(other)
@@ -348,7 +348,7 @@ def test_every_rate_changes_the_batches(option: str, tokens: Path) -> None:
         LoadingConfig(**{option: 1.5})
 
 
-def test_stretching_moves_vocal_and_targets_together(tokens: Path) -> None:
+def test_stretching_keeps_vocal_and_targets_aligned(tokens: Path) -> None:
     frames = np.arange(100, dtype=np.float32)
     vocal = np.repeat(frames[:, None], 54, axis=1).astype(np.float16)
     beats = np.zeros(200, np.int64)
@@ -396,8 +396,8 @@ def test_bench_says_whether_loading_keeps_up(tokens: Path) -> None:
     assert row["h100_workers"] >= 2 * row["h100_steps_per_s"] / row["loaded_cpu_per_s"]
     text = timing.loader_table({"rows": [row], "device": "cpu", "h100_share": 0.4})
     assert "H100 at 40%" in text and "semantic (16 crops of 10 s)" in text and "for a second of CPU" in text
-    told = timing.loader_table({"rows": [{**row, "loaded_cpu_per_s": None}], "device": "cpu", "h100_share": 0.4})
-    assert "for a second of CPU" not in told
+    table = timing.loader_table({"rows": [{**row, "loaded_cpu_per_s": None}], "device": "cpu", "h100_share": 0.4})
+    assert "for a second of CPU" not in table
     assert main(["bench", "--loader", str(tokens), "--train", "nothing"]) == 2
 
 

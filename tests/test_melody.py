@@ -1,4 +1,4 @@
-"""Melody features and signal targets: do they hear what is sung, on synthetic tones and on a real singer?"""
+"""Melody features and signal targets on synthetic tones and on a real singer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_two_voices_are_two_pitch_classes(melody: Melody) -> None:
     assert set(salience.topk(2).indices.tolist()) == {0, 4} and salience.topk(2).values.min() > 0.5
 
 
-def test_a_real_singer_is_heard(melody: Melody) -> None:
+def test_features_follow_a_real_singer(melody: Melody) -> None:
     """The annotated pitch class is the strongest one; the singer is up to 49 cents off A440, so nearness counts.
 
     Measured 0.82 on the rounded pitch class, where the pitch tracker pYIN reaches 0.81, and 0.90 within 50 cents.
@@ -87,7 +87,7 @@ def test_noise_and_silence_are_not_voiced(melody: Melody) -> None:
     assert melody.encode(torch.zeros(1, 0)).shape == (1, 0, Melody.dim)
 
 
-def test_noise_on_a_voice_does_not_move_it(melody: Melody) -> None:
+def test_noise_on_a_voice_does_not_change_its_features(melody: Melody) -> None:
     noise = torch.randn(1, RATE, generator=torch.Generator().manual_seed(0))
     clean = tone(62)
     noisy = clean + noise * clean.std() * 10 ** (-5 / 20)
@@ -151,7 +151,7 @@ def test_chunks_do_not_show() -> None:
 
 
 @pytest.mark.parametrize("rate", [16_000, 24_000, 44_100])
-def test_chroma_and_bass_hear_a_chord_over_a_bass(rate: int) -> None:
+def test_chroma_and_bass_separate_a_chord_from_its_bass(rate: int) -> None:
     chord = 2 * tone(33, rate=rate, decay=0.5) + sum(tone(midi, rate=rate, decay=0.4) for midi in (60, 64, 69))
     chroma = targets.chroma(chord, rate, 25.0)
     assert chroma.shape == (1, 25, 12)

@@ -14,7 +14,7 @@ from small_parts import write_noise
 from accompany import audio
 from accompany.cli import main
 from accompany.data.loading.crops import LoadingConfig, TokenDataset
-from accompany.data.prepare.measures import Limits
+from accompany.data.prepare.measures import PairLimits
 from accompany.data.prepare.pair_making import PrepareConfig
 from accompany.data.prepare.prepare import prepare
 from accompany.data.storage import Store
@@ -22,7 +22,7 @@ from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
 
 RATE = 8000
-ALL = Limits(
+ALL = PairLimits(
     segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0, max_likeness=2
 )
 CONFIG = PrepareConfig(stems=True, limits=ALL, clap="none")
@@ -38,8 +38,8 @@ def s3() -> Iterator[Any]:
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("songs")
     for number in range(3):
-        for side in ("vocals", "accompaniment"):
-            write_noise(folder / f"{number}" / f"{side}.flac", 4.0, RATE)
+        for stem in ("vocals", "accompaniment"):
+            write_noise(folder / f"{number}" / f"{stem}.flac", 4.0, RATE)
     return folder
 
 
@@ -110,7 +110,7 @@ def test_a_bad_pair_of_a_bucket_is_named_by_its_place(s3: Any, songs: Path) -> N
     assert made.pairs == 5 and "s3://bucket/bad/0/00000000/vocals.flac" in made.set_aside["0/00000000"]
 
 
-def test_a_place_that_is_not_there_is_told(
+def test_a_missing_place_is_one_sentence(
     s3: Any, songs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["prepare", str(songs), "s3://nowhere/pairs", "--stems", "--clap", "none"]) == 2

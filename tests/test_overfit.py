@@ -1,4 +1,4 @@
-"""Both stages learn sixteen pairs by heart: what they are told, in what order, and what they predict all fit."""
+"""Both stages learn sixteen pairs by heart: conditions, order and predictions all fit."""
 
 from __future__ import annotations
 

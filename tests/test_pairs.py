@@ -15,12 +15,12 @@ from accompany.data.captions.wording import Facts, key_words, word_captions
 from accompany.data.captions.write import CaptionWriter, load_captioner, load_tagger
 from accompany.data.prepare.fingerprints import find_duplicates, fingerprint, from_text, to_text
 from accompany.data.prepare.measured import Measured, measure_music
-from accompany.data.prepare.measures import Limits, Measurer, Measures, likeness, reason_to_drop
-from accompany.data.prepare.pair_making import moved_labels
+from accompany.data.prepare.measures import Measurer, Measures, PairLimits, likeness, reason_to_drop
+from accompany.data.prepare.pair_making import window_labels
 from accompany.data.prepare.pairs import folder_name
 from accompany.data.prepare.prepare import PrepareConfig, prepare
 from accompany.data.prepare.sources import find_songs
-from accompany.data.prepare.stretches import Clipping, Window
+from accompany.data.prepare.windows import Clipping, StemWindow
 from accompany.errors import InputError
 
 RATE = 24000
@@ -43,7 +43,7 @@ def band(seconds: float, level: float = 0.1, bpm: float = 120.0, seed: int = 0) 
 
 
 def test_each_reason_has_its_measure() -> None:
-    measurer, limits, n = Measurer(), Limits(), 6
+    measurer, limits, n = Measurer(), PairLimits(), 6
     mix = voice(n) + band(n)[:1]
     cases = {
         None: (voice(n, 0.5), band(n), 0.0),
@@ -55,29 +55,29 @@ def test_each_reason_has_its_measure() -> None:
         "failed separation": (0.3 * mix, 0.7 * mix, 0.0),
     }
     for reason, (vocals, accompaniment, clipped) in cases.items():
-        window = Window(0, vocals, accompaniment, RATE, clipped)
+        window = StemWindow(0, vocals, accompaniment, RATE, clipped)
         measures = measurer.measure(window)
         assert reason_to_drop(window, measures, limits) == reason, (reason, measures)
-    rest = Window(30 * RATE, voice(2), band(2), RATE, 0.0)
+    rest = StemWindow(30 * RATE, voice(2), band(2), RATE, 0.0)
     assert reason_to_drop(rest, measurer.measure(rest), limits) == "short"
 
 
 @pytest.mark.parametrize(
     ("start_s", "seconds", "limits", "is_short"),
     [
-        (30, 5.0, Limits(), False),
-        (30, 4.9, Limits(), True),
-        (0, 1.0, Limits(), False),
-        (0, 0.9, Limits(), True),
-        (4, 1.0, Limits(segment_s=2.0), True),
-        (4, 1.0, Limits(segment_s=2.0, min_s=1.0), False),
-        (4, 0.7, Limits(segment_s=2.0, min_s=0.5), False),
-        (0, 0.7, Limits(segment_s=2.0, min_s=0.5), False),
-        (0, 0.4, Limits(segment_s=2.0, min_s=0.5), True),
+        (30, 5.0, PairLimits(), False),
+        (30, 4.9, PairLimits(), True),
+        (0, 1.0, PairLimits(), False),
+        (0, 0.9, PairLimits(), True),
+        (4, 1.0, PairLimits(segment_s=2.0), True),
+        (4, 1.0, PairLimits(segment_s=2.0, min_s=1.0), False),
+        (4, 0.7, PairLimits(segment_s=2.0, min_s=0.5), False),
+        (0, 0.7, PairLimits(segment_s=2.0, min_s=0.5), False),
+        (0, 0.4, PairLimits(segment_s=2.0, min_s=0.5), True),
     ],
 )
-def test_rests_are_kept_from_min_s_on(start_s: int, seconds: float, limits: Limits, is_short: bool) -> None:
-    window = Window(start_s * RATE, voice(seconds), band(seconds), RATE, 0.0)
+def test_rests_are_kept_from_min_s_on(start_s: int, seconds: float, limits: PairLimits, is_short: bool) -> None:
+    window = StemWindow(start_s * RATE, voice(seconds), band(seconds), RATE, 0.0)
     measures = Measures(-20.0, 0.5, 0.0, -3.0, 0.0, 0.5, 0.1)
     assert reason_to_drop(window, measures, limits) == ("short" if is_short else None)
 
@@ -99,16 +99,16 @@ def test_clipping_is_counted_where_it_is(tmp_path: Path) -> None:
 
 
 def test_the_same_recording_is_found_again_and_others_are_not(tmp_path: Path) -> None:
-    dice = np.random.default_rng(1)
-    notes = [dice.choice([220, 262, 294, 330, 392, 440, 523, 587], 24) for _ in range(4)]
+    rng = np.random.default_rng(1)
+    notes = [rng.choice([220, 262, 294, 330, 392, 440, 523, 587], 24) for _ in range(4)]
     t = np.arange(RATE // 2) / RATE
     songs = [
         np.concatenate([sum(np.sin(2 * np.pi * k * hz * t) / k for k in (1, 2, 3)) for hz in row]) for row in notes
     ]
     soundfile.write(tmp_path / "copy.mp3", 0.1 * songs[2], RATE)
     copy, _ = soundfile.read(tmp_path / "copy.mp3", dtype="float32")
-    moved = np.concatenate([np.zeros(RATE + 777), songs[1]])[: len(songs[1])]
-    prints = [from_text(to_text(fingerprint(sound, RATE))) for sound in (*songs, copy, moved, np.zeros(12 * RATE))]
+    shifted = np.concatenate([np.zeros(RATE + 777), songs[1]])[: len(songs[1])]
+    prints = [from_text(to_text(fingerprint(sound, RATE))) for sound in (*songs, copy, shifted, np.zeros(12 * RATE))]
     assert [(each.index, each.of) for each in find_duplicates(prints)] == [(4, 2), (5, 1)]
     assert find_duplicates([]) == []
 
@@ -187,14 +187,14 @@ def test_tags_of_a_file_are_read(tmp_path: Path) -> None:
         read_notes(None, (tmp_path / "a.json",), {})
 
 
-def test_labels_move_with_the_window() -> None:
+def test_labels_are_cut_to_the_window() -> None:
     labels = {"beats": [0.0, 9.5, 10.0, 12.0], "chords": [[0, 11, "C:maj"], [11, 30, "F:maj"]], "key": "C:maj",
               "keys": [[0, 12, "C:maj"], [12, 30, "G:maj"]], "drums": {"kick": [1.0, 10.5]}, "seed": 3}  # fmt: skip
-    moved = moved_labels(labels, 10.0, 10.0)
-    assert moved["beats"] == [0.0, 2.0] and moved["chords"] == [[0.0, 1, "C:maj"], [1, 10.0, "F:maj"]]
-    assert moved["key"] == "G:maj" and moved["drums"] == {"kick": [0.5]} and moved["seed"] == 3
+    cut = window_labels(labels, 10.0, 10.0)
+    assert cut["beats"] == [0.0, 2.0] and cut["chords"] == [[0.0, 1, "C:maj"], [1, 10.0, "F:maj"]]
+    assert cut["key"] == "G:maj" and cut["drums"] == {"kick": [0.5]} and cut["seed"] == 3
     with pytest.raises(InputError, match="wrong shape"):
-        moved_labels({"chords": [1, 2]}, 0, 1)
+        window_labels({"chords": [1, 2]}, 0, 1)
 
 
 def test_names_of_folders_are_short_and_their_own(tmp_path: Path) -> None:
@@ -211,9 +211,9 @@ def test_names_of_folders_are_short_and_their_own(tmp_path: Path) -> None:
 def test_a_song_twice_gives_its_pairs_once(tmp_path: Path) -> None:
     for name, gain in (("first", 1.0), ("second", 0.5)):
         (tmp_path / "s" / name).mkdir(parents=True)
-        for side, sound in (("vocals", voice(10)), ("accompaniment", band(10))):
-            soundfile.write(tmp_path / "s" / name / f"{side}.flac", gain * sound.T, RATE)
-    config = PrepareConfig(stems=True, limits=Limits(segment_s=5.0), clap="none")
+        for stem, sound in (("vocals", voice(10)), ("accompaniment", band(10))):
+            soundfile.write(tmp_path / "s" / name / f"{stem}.flac", gain * sound.T, RATE)
+    config = PrepareConfig(stems=True, limits=PairLimits(segment_s=5.0), clap="none")
     report = prepare(tmp_path / "s", tmp_path / "p", config, progress=False)
     assert report.dropped["near-duplicate"]["windows"] >= 2 and report.without_pairs == {"second": "near-duplicate"}
     assert read_json(tmp_path / "p" / "duplicates.json")["second/00000000"]["of"] == "first/00000000"

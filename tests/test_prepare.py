@@ -20,7 +20,7 @@ from accompany import audio
 from accompany.common import encoding
 from accompany.common.config import read_json
 from accompany.common.processes import folder_lock
-from accompany.data.prepare.measures import Limits
+from accompany.data.prepare.measures import PairLimits
 from accompany.data.prepare.pair_making import PrepareConfig
 from accompany.data.prepare.prepare import prepare
 from accompany.data.prepare.report import Report
@@ -32,7 +32,7 @@ from accompany.sound.stems import STEMS, split_stems
 pytest.importorskip("demucs", reason="separation needs Demucs (accompany[data])")
 
 SHARED = Path(__file__).parents[1].parent / "shared"
-ALL = Limits(
+ALL = PairLimits(
     segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0, max_likeness=2
 )
 """Keeps whatever sounds: the songs here are noise."""
@@ -57,7 +57,7 @@ def separated(songs: Path, pairs: Path, separator: Path, workers: int = 0) -> Re
     return prepare(songs, pairs, config, workers=workers, progress=False)
 
 
-def from_stems(songs: Path, pairs: Path, limits: Limits = ALL) -> Report:
+def from_stems(songs: Path, pairs: Path, limits: PairLimits = ALL) -> Report:
     return prepare(songs, pairs, PrepareConfig(stems=True, limits=limits, clap="none"), progress=False)
 
 
@@ -117,7 +117,7 @@ def test_a_pair_is_what_demucs_says(model: object, separator: Path, tmp_path: Pa
     assert np.allclose(vocals, out[3].numpy(), atol=1e-5)
     assert np.allclose(band, out[:3].sum(0).numpy(), atol=1e-5)
     blocks = np.split(mix.samples, [1000, 2000, 40000], axis=1)
-    streamed = [np.concatenate(side, axis=1) for side in zip(*splitter.stream(blocks), strict=True)]
+    streamed = [np.concatenate(stem, axis=1) for stem in zip(*splitter.stream(blocks), strict=True)]
     for made, whole in zip(streamed, (vocals, band), strict=True):
         assert made.shape == whole.shape
         assert np.abs(made - whole).max() < 1e-3 * np.abs(whole).max()
@@ -190,7 +190,7 @@ def test_moisesdb_sums_the_tracks_of_each_stem(tmp_path: Path) -> None:
     (folder / "data.json").write_text(json.dumps(known))
     assert from_stems(tmp_path / "moises", tmp_path / "pairs").pairs == 1
     made = tmp_path / "pairs" / "0a1b" / "00000000"
-    vocals, band = (audio.read(made / f"{side}.flac").samples for side in ("vocals", "accompaniment"))
+    vocals, band = (audio.read(made / f"{stem}.flac").samples for stem in ("vocals", "accompaniment"))
     true = sum(audio.to_mono(audio.read(folder / "vocals" / f"{each}.wav").samples) for each in ("v1", "v2"))
     assert np.allclose(vocals, true, atol=1e-4)
     drums, bass = (audio.read(folder / name).samples for name in ("drums/d1.wav", "bass/b1.wav"))
@@ -200,7 +200,7 @@ def test_moisesdb_sums_the_tracks_of_each_stem(tmp_path: Path) -> None:
     assert content["song"] == "0a1b"
 
 
-def test_bad_songs_are_set_aside_and_the_rest_goes_on(separator: Path, tmp_path: Path) -> None:
+def test_bad_songs_are_skipped_and_the_rest_goes_on(separator: Path, tmp_path: Path) -> None:
     songs = tmp_path / "songs"
     song(songs / "good.wav")
     song(songs / "short.wav", seconds=0.3)
@@ -237,7 +237,7 @@ def test_odd_songs_end_no_run(separator: Path, tmp_path: Path, workers: int) -> 
     assert "sample rate of 1 Hz" in report.set_aside["one_hertz"] and "full scale" in report.set_aside["huge"]
 
 
-def test_a_fault_in_one_song_is_told_in_its_record(
+def test_a_fault_in_one_song_stands_in_its_record(
     separator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from accompany.data.prepare import pair_making
@@ -260,13 +260,13 @@ KILLS = """
 import os, random, signal, sys, time
 from pathlib import Path
 from typing import Any
-from accompany.data.prepare.measures import Limits
+from accompany.data.prepare.measures import PairLimits
 from accompany.data.prepare.pair_making import PrepareConfig
 from accompany.data.prepare.prepare import prepare
 import mutagen, soundfile, soxr, tqdm
 
 songs, whole, killed = sys.argv[1:4]
-limits = Limits(segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0,
+limits = PairLimits(segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0,
                 max_likeness=2)
 
 def start(pairs):
@@ -279,10 +279,10 @@ def start(pairs):
 began = time.monotonic()
 assert os.waitpid(start(whole), 0)[1] == 0
 took = time.monotonic() - began
-dice, hits, midway = random.Random(5), 0, 0
+rng, hits, midway = random.Random(5), 0, 0
 for _ in range(60):
     child = start(killed)
-    time.sleep(dice.uniform(0.02, 0.3) * took)
+    time.sleep(rng.uniform(0.02, 0.3) * took)
     os.kill(child, signal.SIGKILL)
     if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
         hits += 1
@@ -296,8 +296,8 @@ assert os.waitpid(start(killed), 0)[1] == 0
 
 def test_ten_kills_and_a_clean_finish_give_the_same_pairs(tmp_path: Path) -> None:
     for number in range(12):
-        for side in ("vocals", "accompaniment"):
-            song(tmp_path / "songs" / f"{number:02d}" / f"{side}.wav", rate=8000, channels=1, level=0.1)
+        for stem in ("vocals", "accompaniment"):
+            song(tmp_path / "songs" / f"{number:02d}" / f"{stem}.wav", rate=8000, channels=1, level=0.1)
     shutil.copytree(tmp_path / "songs" / "01", tmp_path / "songs" / "again")
     shutil.copytree(tmp_path / "songs" / "01", tmp_path / "songs" / "bad")
     (tmp_path / "songs" / "bad" / "vocals.wav").write_text("no sound")
@@ -325,14 +325,14 @@ def test_worker_processes_give_the_same_pairs(separator: Path, tmp_path: Path) -
     assert here.keys() == there.keys()
     for name in here:
         if name.endswith(".flac"):
-            sides = [audio.read(tmp_path / place / name).samples for place in ("here", "there")]
-            assert np.allclose(*sides, atol=1e-4)
+            stems = [audio.read(tmp_path / place / name).samples for place in ("here", "there")]
+            assert np.allclose(*stems, atol=1e-4)
 
 
 def test_a_full_disk_stops_with_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
-        for side in ("vocals", "accompaniment"):
-            song(tmp_path / "s" / str(number) / f"{side}.wav", level=0.1)
+        for stem in ("vocals", "accompaniment"):
+            song(tmp_path / "s" / str(number) / f"{stem}.wav", level=0.1)
     opening, calls = encoding._open, []
 
     def full(path: Path) -> Any:
@@ -355,7 +355,7 @@ def test_sides_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     song(tmp_path / "s" / "b" / "vocals.wav")
     song(tmp_path / "s" / "c" / "vocals.wav")
     song(tmp_path / "s" / "c" / "other.wav", level=1e-5)
-    report = from_stems(tmp_path / "s", tmp_path / "p", Limits(segment_s=2.0))
+    report = from_stems(tmp_path / "s", tmp_path / "p", PairLimits(segment_s=2.0))
     assert report.pairs == 0 and report.set_aside.keys() == {"a", "b"}
     assert "not as long" in report.set_aside["a"] and "no other stems" in report.set_aside["b"]
     assert report.without_pairs == {"c": "no accompaniment"}
@@ -380,10 +380,10 @@ def test_one_gain_keeps_the_balance(tmp_path: Path) -> None:
     song(folder / "vocals.wav", level=0.1)
     for name in ("a", "b", "c"):
         shutil.copy(song(folder / "x.wav", level=0.3), folder / f"{name}.wav")
-    limits = Limits(segment_s=2.0, min_voiced_share=0, min_vocals_db=-200, max_clipped_share=1)
+    limits = PairLimits(segment_s=2.0, min_voiced_share=0, min_vocals_db=-200, max_clipped_share=1)
     assert from_stems(tmp_path / "s", tmp_path / "p", limits).pairs == 1
     made = tmp_path / "p" / "loud" / "00000000"
-    pair = [audio.read(made / f"{side}.flac").samples for side in ("vocals", "accompaniment")]
+    pair = [audio.read(made / f"{stem}.flac").samples for stem in ("vocals", "accompaniment")]
     vocals = audio.to_mono(audio.read(folder / "vocals.wav").samples)
     band = sum(audio.read(folder / f"{name}.wav").samples for name in ("a", "b", "c", "x"))
     assert np.abs(pair[1]).max() <= 1.0 < np.abs(band).max()
@@ -417,12 +417,12 @@ def test_the_bundled_separator_makes_pairs_of_a_real_song(tmp_path: Path) -> Non
     report = prepare(tmp_path / "songs", tmp_path / "pairs", progress=False)
     assert report.pairs >= 1 and report.caption_sources.keys() == {"clap"}
     (folder,) = pair_folders(tmp_path / "pairs")
-    vocals, band = (audio.read(folder / f"{side}.flac") for side in ("vocals", "accompaniment"))
+    vocals, band = (audio.read(folder / f"{stem}.flac") for stem in ("vocals", "accompaniment"))
     mix = audio.read(tmp_path / "songs" / "demucs_test.mp3")
     true = audio.resample(audio.to_mono(mix.samples), mix.sample_rate, vocals.sample_rate)
     assert true.shape == vocals.samples.shape == band.samples.shape
     both = vocals.samples + band.samples
-    assert np.corrcoef(both[0], true[0])[0, 1] > 0.9, "the two sides sum up to the song, sample for sample"
+    assert np.corrcoef(both[0], true[0])[0, 1] > 0.9, "the two stems sum up to the song, sample for sample"
 
 
 @pytest.mark.parametrize(
@@ -460,10 +460,10 @@ def test_a_typo_is_not_remembered(
 
 
 def test_settings_of_a_run_that_was_killed_with_nothing_made_bind_nobody(tmp_path: Path) -> None:
-    for side in ("vocals", "accompaniment"):
-        song(tmp_path / "s" / "a" / f"{side}.wav")
+    for stem in ("vocals", "accompaniment"):
+        song(tmp_path / "s" / "a" / f"{stem}.wav")
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "prepare.json").write_text('{"settings": {"stems": false}, "run": 3}')
     assert from_stems(tmp_path / "s", tmp_path / "p").pairs == 1
     with pytest.raises(InputError, match="made with other limits"):
-        from_stems(tmp_path / "s", tmp_path / "p", Limits(segment_s=3.0))
+        from_stems(tmp_path / "s", tmp_path / "p", PairLimits(segment_s=3.0))

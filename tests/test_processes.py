@@ -16,7 +16,7 @@ from accompany.common.processes import folder_lock, peak_memory_mb
 from accompany.errors import InputError
 
 
-def test_the_peak_is_told_in_millions_of_bytes() -> None:
+def test_the_peak_is_in_millions_of_bytes() -> None:
     peak_mb = peak_memory_mb()
     assert peak_mb is not None and 5 < peak_mb < 100_000
 

@@ -16,8 +16,8 @@ from conftest import sing
 from accompany import audio
 from accompany.errors import InputError
 from accompany.evaluation.arranger import arrange
-from accompany.evaluation.figures import summarise
-from accompany.evaluation.pictures import picture
+from accompany.evaluation.clip_metrics import summarise
+from accompany.evaluation.plots import plot
 from accompany.evaluation.report import EvaluationConfig, evaluate
 
 RATE = 24000
@@ -69,7 +69,7 @@ def test_floor_and_ceiling_stand_where_they_must(report_dir):
     assert rows["vocal copy"]["voice_likeness"]["mean"] > 0.99
     assert rows["truth"]["voice_likeness"]["mean"] < 0.5
     assert rows["accompany"]["rtf"]["mean"] > 0
-    assert rows["told"]["harmony"]["mean"] != rows["accompany"]["harmony"]["mean"]
+    assert rows["oracle plan"]["harmony"]["mean"] != rows["accompany"]["harmony"]["mean"]
 
 
 def test_every_kind_of_figure_and_row_is_there(report_dir):
@@ -88,14 +88,14 @@ def test_every_kind_of_figure_and_row_is_there(report_dir):
     assert "si_sdr_db" not in rows["silence"]
     assert rows["silence"]["tempo_acc2"]["mean"] == 0.0
     assert "named" in report["families"]["truth"]["piano"]
-    asked, heard = report["styles"]["asked"], report["styles"]["heard"]
-    assert [*asked.values()] == [["rock"], []] and set(heard) == set(rows)
+    asked, predicted = report["styles"]["asked"], report["styles"]["heard"]
+    assert [*asked.values()] == [["rock"], []] and set(predicted) == set(rows)
     first = next(iter(asked))
     assert {row["clip"]: row.get("style") for row in report["per_clip"]["truth"]}[first] == (
-        heard["truth"][first] == "rock"
+        predicted["truth"][first] == "rock"
     )
     assert rows["truth"]["style"]["clips"] == 1 and rows["silence"]["style"]["mean"] == 0.0
-    assert heard["silence"][first] == "" and report["prompt of another clip"]["style"]["clips"] == 1
+    assert predicted["silence"][first] == "" and report["prompt of another clip"]["style"]["clips"] == 1
     assert 0.3 < report["judge"]["styles"]["top1"] <= 1.0
     assert report["degenerate"]["voice_likeness"]["row"] == "silence"
     assert report["judge"]["families"]["drums"]["present"] > 0.5
@@ -104,12 +104,12 @@ def test_every_kind_of_figure_and_row_is_there(report_dir):
 def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
     table = (report_dir / "report.md").read_text()
     page = (report_dir / "report.html").read_text()
-    for row in ("accompany", "truth", "codec", "shuffled", "heard chords"):
+    for row in ("accompany", "truth", "codec", "shuffled", "predicted chords"):
         assert f"| {row} |" in table
         assert f"clips/000_{row.replace(' ', '_')}.flac" in page
     assert len(list((report_dir / "clips").glob("*.flac"))) == 13
     assert "Source: mir_eval" in table
-    assert "style ↑" in table and "| rock | 1 |" in table and "Which styles?" in page
+    assert "style ↑" in table and "| rock | 1 |" in table and "Styles of the prompt" in page
     assert (report_dir / "clips" / "overview.png").stat().st_size > 10_000
     assert (report_dir / "clips" / "000.png").stat().st_size > 10_000
 
@@ -117,7 +117,7 @@ def test_table_and_page_show_every_row_and_play_the_clips(report_dir):
 def test_drawing_leaves_the_matplotlib_of_a_notebook_alone(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it raises
     sound = sing(1.0, RATE)
-    path = picture(tmp_path / "take.png", sound, sound, RATE, beats_s=(0.2, 0.7), chords=((0.0, 1.0, "C"),))
+    path = plot(tmp_path / "take.png", sound, sound, RATE, beats_s=(0.2, 0.7), chords=((0.0, 1.0, "C"),))
     assert path.read_bytes()[:4] == b"\x89PNG" and list(tmp_path.iterdir()) == [path]
 
 
@@ -155,4 +155,4 @@ def test_a_judge_trains_on_stems_and_names_what_it_hears(tmp_path):
     assert json.loads((out / "figures.json").read_text())["held_out_clips"] >= 1
     import torch
 
-    assert judge.heard(torch.randn(1, RATE)) in ([frozenset()], [frozenset({"piano"})])
+    assert judge.instruments(torch.randn(1, RATE)) in ([frozenset()], [frozenset({"piano"})])

@@ -22,9 +22,9 @@ from accompany.data.scores.passages import STRETCH, draw_passage, upbeat_q
 from accompany.data.scores.pop909 import read_pop909
 from accompany.data.scores.published import read_lied, read_openewld
 from accompany.data.songs.compose import compose
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import plan_form
 from accompany.data.songs.grid import METRES
+from accompany.data.songs.rng import Rng
 from accompany.data.songs.score import Score
 from accompany.data.songs.styles import MOST_VARIANTS, STYLES, fitting_styles
 from accompany.data.songs.write import synthesise
@@ -56,7 +56,7 @@ def _lied(root: Path, metre: str) -> LeadSheet:
 @pytest.mark.parametrize("seconds", [5.0, 20.0, 38.0, 200.0])
 def test_passages_are_whole_phrases_that_fill_the_time(performed: LeadSheet, seconds: float) -> None:
     for seed in SEEDS:
-        passage = draw_passage(performed, seconds, Dice(seed))
+        passage = draw_passage(performed, seconds, Rng(seed))
         assert 48 <= passage.tempo_bpm <= 188 and STRETCH[0] <= passage.stretch <= STRETCH[1]  # type: ignore[operator]
         n_beats = passage.first_beat + 4 * passage.n_bars * passage.repeats
         end = passage.beat_times[n_beats]
@@ -69,7 +69,7 @@ def test_passages_are_whole_phrases_that_fill_the_time(performed: LeadSheet, sec
 
 
 def test_a_performance_keeps_its_tempo_changes(performed: LeadSheet) -> None:
-    passage = draw_passage(performed, 30.0, Dice(1))
+    passage = draw_passage(performed, 30.0, Rng(1))
     first, last = passage.first_beat, passage.first_beat + 4 * passage.n_bars
     steps = np.diff(passage.beat_times[first : last + 1])
     start = performed.bars[passage.phrases[0].first_bar].start_q
@@ -183,7 +183,7 @@ def test_variants_are_the_same_singing_in_other_styles(source: str, performed: L
 
 @pytest.mark.parametrize(("metre", "tempo"), [("4/4", 60.0), ("2/4", 180.0), ("6/8", 60.0), ("3/4", 110.0)])
 def test_styles_suit_tempo_and_metre(metre: str, tempo: float) -> None:
-    drawn = [fitting_styles(tempo, METRES[metre], Dice(seed)) for seed in range(200)]
+    drawn = [fitting_styles(tempo, METRES[metre], Rng(seed)) for seed in range(200)]
     assert all(len({style.name for style in styles}) == len(styles) >= MOST_VARIANTS for styles in drawn)
     assert all(("waltz" in {style.name for style in styles}) == (metre == "3/4") for styles in drawn)
     first = [styles[0].name for styles in drawn]
@@ -218,11 +218,11 @@ def test_drum_performances_are_looped_with_fills_at_phrase_ends(performed: LeadS
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_drum_performances_keep_their_own_swing(soft: bool, tmp_path: Path) -> None:
-    forms = (plan_form(STYLES["jazz"], Dice(seed), 20.0) for seed in range(50))
+    forms = (plan_form(STYLES["jazz"], Rng(seed), 20.0) for seed in range(50))
     form = next(form for form in forms if form.metre.label == "4/4" and form.time.swing > 0.55)
     drums = open_collection(groove(tmp_path, bpm=round(form.tempo_bpm)))
     assert isinstance(drums, Drums)
-    events = Drummer(drums, "train").play(form, soft, Dice(1))
+    events = Drummer(drums, "train").play(form, soft, Rng(1))
     assert events and max(event.velocity for event in events) == (75 if soft else 100)
     hats = [event for event in events if event.pitch == 42]
     times = form.time.seconds(np.array([event.start for event in hats])) + [event.lag_s for event in hats]
@@ -317,7 +317,7 @@ def _agreement(band: np.ndarray, rate: int, chords: list[tuple[float, float, str
     [
         (["--scores", "nowhere"], "--scores nowhere"),
         (["--scores", "{drums}"], "drum performances alone"),
-        (["--scores", "{songs}", "--split", "test"], "--split test"),
+        (["--scores", "{songs}", "--split", "test"], "--split: invalid choice"),
         (["--scores", "{songs}", "--split", "held-out", "--scores", "nowhere"], "--scores nowhere"),
         (["--split", "held-out"], "--split"),
         (["--variants", "17"], "number of variants"),

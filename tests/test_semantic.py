@@ -93,32 +93,32 @@ def test_a_code_depends_on_the_codes_before_it_only(stage: SemanticStage) -> Non
     assert logits.shape == (1, 2, 30, 16)
     changed = codes.clone()
     changed[0, 0, 10] = (changed[0, 0, 10] + 1) % 12
-    moved = (stage(changed, conditions()) - logits).abs().amax(dim=-1)[0]
-    assert moved[0, :11].max() < 1e-5
-    assert moved[1, :10].max() < 1e-5
-    assert moved[1, 10] > 1e-3, "the second stream knows the first stream's code of the same frame"
-    assert moved[0, 11] > 1e-3
+    difference = (stage(changed, conditions()) - logits).abs().amax(dim=-1)[0]
+    assert difference[0, :11].max() < 1e-5
+    assert difference[1, :10].max() < 1e-5
+    assert difference[1, 10] > 1e-3, "the second stream knows the first stream's code of the same frame"
+    assert difference[0, 11] > 1e-3
 
 
-def test_all_of_the_vocal_is_heard(stage: SemanticStage) -> None:
-    heard = conditions()
-    later = heard.vocal.clone()
+def test_all_of_the_vocal_is_used(stage: SemanticStage) -> None:
+    given = conditions()
+    later = given.vocal.clone()
     later[:, 25] += 1.0
     codes = torch.randint(0, 12, (1, 2, 30))
-    moved = stage(codes, dataclasses.replace(heard, vocal=later)) - stage(codes, heard)
-    assert moved[:, :, 5].abs().max() > 1e-5
+    difference = stage(codes, dataclasses.replace(given, vocal=later)) - stage(codes, given)
+    assert difference[:, :, 5].abs().max() > 1e-5
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_cached_generation_is_the_argmax_of_the_full_forward(stage: SemanticStage, guidance: float) -> None:
     config = SamplingConfig(temperature=0.0, guidance=guidance, guidance_vocal=guidance)
-    told = conditions()
-    codes = stage.generate(told, config)
-    full = stage(codes, told)
+    given = conditions()
+    codes = stage.generate(given, config)
+    full = stage(codes, given)
     if guidance != 1.0:
-        deaf = stage(codes, told.without("vocal", "control"))
-        full = full + (guidance - 1) * (2 * full - stage(codes, told.without("text")) - deaf)
+        deaf = stage(codes, given.without("vocal", "control"))
+        full = full + (guidance - 1) * (2 * full - stage(codes, given.without("text")) - deaf)
     torch.testing.assert_close(full.gather(-1, codes[..., None])[..., 0], full.amax(dim=-1), atol=1e-4, rtol=0)
     assert codes[:, 1].max() < 12, "the second stream has 12 codes only"
 
@@ -142,7 +142,7 @@ def test_a_prefix_is_continued(stage: SemanticStage) -> None:
     assert not torch.equal(other[..., 12:], whole[..., 12:])
 
 
-def test_known_codes_are_kept_and_heard_before_they_come(stage: SemanticStage) -> None:
+def test_known_codes_are_kept_and_seen_ahead(stage: SemanticStage) -> None:
     known = torch.full((1, 2, 30), -1)
     known[..., :5] = 3
     known[..., 20:] = 7
@@ -179,8 +179,8 @@ def test_no_guidance_to_the_prompt_is_no_prompt(stage: SemanticStage) -> None:
 
 def test_a_long_piece_carries_its_context(stage: SemanticStage) -> None:
     reports: list[tuple[int, int]] = []
-    told = conditions(150)
-    long = stage.generate_long(told, seeds=[8], progress=lambda done, total: reports.append((done, total)))
+    given = conditions(150)
+    long = stage.generate_long(given, seeds=[8], progress=lambda done, total: reports.append((done, total)))
     assert long.shape == (1, 2, 150)
     assert ((long >= 0) & (long < 16)).all()
     assert reports[-1] == (150, 150)
@@ -188,7 +188,7 @@ def test_a_long_piece_carries_its_context(stage: SemanticStage) -> None:
     second = windows(150, 40, 16, 4)[1]
     noise = torch.rand(150, 2, generator=torch.Generator().manual_seed(8))[None]
     again = stage.generate(
-        told.window(second.start, second.stop),
+        given.window(second.start, second.stop),
         prefix=long[..., second.start : second.keep_from],
         n_frames=second.keep_to - second.start,
         noise=noise[:, second.start : second.keep_to],
@@ -278,9 +278,9 @@ def test_the_loss_is_deterministic_and_ignores_unknown_codes(stage: SemanticStag
 
 
 def test_drops_hide_each_condition_at_its_rate() -> None:
-    told = conditions(20, batch=4000).with_known(torch.zeros(4000, 2, 20, dtype=torch.long))
+    given = conditions(20, batch=4000).with_known(torch.zeros(4000, 2, 20, dtype=torch.long))
     rates = DropRates(vocal=0.2, mert=0.3, text=0.4, beat=0.2, chord=0.4, key=0.6, phase=0.1, bar=0.2, known=0.7)
-    hidden = drop(told, rates, torch.Generator().manual_seed(0))
+    hidden = drop(given, rates, torch.Generator().manual_seed(0))
 
     def share(mask: torch.Tensor) -> float:
         """Items in which nothing is hidden."""
@@ -296,7 +296,7 @@ def test_drops_hide_each_condition_at_its_rate() -> None:
     some_known = (hidden.known >= 0).flatten(1).any(dim=1).float().mean()
     assert 0.15 < float(some_known) < 0.3
     assert not bool((hidden.known >= 0).flatten(1).all(dim=1).float().mean() > 0.02)
-    nothing = drop(told, DropRates(*[0.0] * 8, known=1.0), torch.Generator().manual_seed(0))
+    nothing = drop(given, DropRates(*[0.0] * 8, known=1.0), torch.Generator().manual_seed(0))
     assert nothing.vocal_mask.all()
     assert (nothing.known == -1).all()
 
@@ -328,23 +328,23 @@ def test_a_history_with_gaps_is_trained_on_and_not_validated_on(stage: SemanticS
     assert (shown == -1).any() and (shown >= 0).any()
 
 
-def test_items_go_over_into_their_neighbours_with_all_that_they_are_told() -> None:
-    told = conditions(40, batch=400)
+def test_items_are_spliced_with_all_their_conditions() -> None:
+    given = conditions(40, batch=400)
     codes = torch.arange(400 * 2 * 80).view(400, 2, 80)
-    splice = draw_splice(told.frame_mask, 0.5, torch.Generator().manual_seed(0))
+    splice = draw_splice(given.frame_mask, 0.5, torch.Generator().manual_seed(0))
     own = torch.arange(400)[:, None]
     moved = splice.source != own
     assert 0.42 < float(moved.any(dim=1).float().mean()) < 0.58
     assert torch.equal(splice.source[moved], ((own + 1) % 400).expand(-1, 40)[moved])
     assert not moved[:, :10].any() and moved.any(dim=1).equal(moved[:, 30:].all(dim=1))
-    spliced = splice.conditions(told)
+    spliced = splice.conditions(given)
     for item, frame in ((0, 39), (1, 39), (2, 39), (3, 39), (5, 0)):
         source = splice.source[item, frame]
-        assert torch.equal(spliced.vocal[item, frame], told.vocal[source, frame])
-        assert torch.equal(spliced.text[item, frame], told.text[source, frame])
+        assert torch.equal(spliced.vocal[item, frame], given.vocal[source, frame])
+        assert torch.equal(spliced.text[item, frame], given.text[source, frame])
         both = slice(2 * frame, 2 * frame + 2)
         assert torch.equal(splice.streams(codes)[item, :, both], codes[source, :, both])
-    short = told.frame_mask & (torch.arange(40) < 8)
+    short = given.frame_mask & (torch.arange(40) < 8)
     assert torch.equal(draw_splice(short, 1.0).source, own.expand(-1, 40))
 
 
@@ -384,14 +384,14 @@ def test_the_config_survives_json_and_checks_itself() -> None:
 
 @torch.inference_mode()
 def test_the_likelihood_is_that_of_the_forward_pass_window_by_window(stage: SemanticStage) -> None:
-    told = conditions(100, batch=2)
-    codes = stage.generate_long(told, SamplingConfig(), [1, 2])
-    likely = stage.log_likelihood_long(codes, told)
+    given = conditions(100, batch=2)
+    codes = stage.generate_long(given, SamplingConfig(), [1, 2])
+    likely = stage.log_likelihood_long(codes, given)
     assert likely.shape == codes.shape and bool((likely <= 0).all())
     first = windows(100, CONFIG.window_frames, CONFIG.context_frames, CONFIG.lookahead_frames)[0]
-    part = told.window(first.start, first.stop)
+    part = given.window(first.start, first.stop)
     logits = stage(codes[..., first.start : first.stop], part).log_softmax(dim=-1)
     expected = logits.gather(-1, codes[..., first.start : first.stop, None])[..., 0][..., : first.keep_to]
     torch.testing.assert_close(likely[..., : first.keep_to], expected)
     strangers = codes.roll(1, dims=0)
-    assert float(stage.log_likelihood_long(strangers, told).mean()) < float(likely.mean())
+    assert float(stage.log_likelihood_long(strangers, given).mean()) < float(likely.mean())

@@ -15,7 +15,7 @@ from needs import needs
 from accompany.data.songs import make, write
 from accompany.data.songs.compose import compose
 from accompany.data.songs.espeak import speak
-from accompany.data.songs.mix import balance, draw_desk, loudness_db, mix_band, sides
+from accompany.data.songs.mix import balance, draw_mix_settings, loudness_db, mix_band, pan_gains
 from accompany.data.songs.render import render_part
 from accompany.data.songs.score import Note, Part, VoiceSpec
 from accompany.data.songs.second import second_singer, sing_all
@@ -94,7 +94,7 @@ def test_the_voice_is_the_same_again_and_without_notes_silent() -> None:
         {"seed": 4},
     ],
 )
-def test_every_trait_of_a_singer_is_heard(change: dict[str, object]) -> None:
+def test_every_trait_of_a_singer_changes_the_sound(change: dict[str, object]) -> None:
     plain, changed = (sing(TUNE[:2], spec, 3.0, RATE) for spec in (STEADY, replace(STEADY, **change)))  # type: ignore[arg-type]
     assert np.abs(plain - changed).max() > 0.01
 
@@ -115,7 +115,7 @@ def _pitch_short(audio: np.ndarray, start_s: float) -> float:
 
 
 @needs_voice
-def test_unknown_voices_are_told() -> None:
+def test_unknown_voices_are_one_sentence() -> None:
     with pytest.raises(InputError, match="no voice 'klingon-opera'"):
         sing(TUNE, replace(STEADY, language="klingon-opera"), 2.0, RATE)
 
@@ -146,16 +146,16 @@ def test_the_desk_places_balances_and_never_clips() -> None:
     font, rng = find_soundfont(), np.random.default_rng(0)
     parts = (DRUMS, PIANO)
     dry = [render_part(part, 2.0, RATE, font) for part in parts]
-    desk = draw_desk(rng)
-    band, stems = mix_band(parts, dry, 2 * RATE, RATE, desk, stems=True)
+    settings = draw_mix_settings(rng)
+    band, stems = mix_band(parts, dry, 2 * RATE, RATE, settings, stems=True)
     assert list(stems) == ["drums", "piano"]
     assert np.allclose(sum(stems.values()), band, atol=1e-5)
     left, right = np.square(stems["piano"]).mean(axis=1)
     assert left > 2 * right
     vocals = 0.3 * rng.standard_normal(2 * RATE).astype(np.float32)
-    voice_gain, band_gain = balance(vocals, band, RATE, desk)
+    voice_gain, band_gain = balance(vocals, band, RATE, settings)
     ratio = loudness_db(vocals * voice_gain, RATE) - loudness_db(band * band_gain, RATE)
-    assert ratio == pytest.approx(desk.voice_over_band_db, abs=0.1)
+    assert ratio == pytest.approx(settings.voice_over_band_db, abs=0.1)
     assert np.abs(vocals * voice_gain + band * band_gain).max() <= 0.951
 
 
@@ -169,8 +169,8 @@ def test_a_second_voice_is_sung_beside_the_lead() -> None:
     assert np.abs(both).max() == pytest.approx(0.7, abs=1e-3)
     singer = second_singer(replace(score, backing=backing))
     assert singer is not None and singer.voice.seed != STEADY.seed
-    # The lead stands in the middle, so the difference of the sides is the second voice alone.
-    left, right = sides(singer.pan)[:, 0]
+    # The lead stands in the middle, so the difference of the channels is the second voice alone.
+    left, right = pan_gains(singer.pan)[:, 0]
     second = (both[0] - both[1]) / (left - right)
     lead = (left * both[1] - right * both[0]) / (left - right)
     for note in TUNE:
@@ -288,9 +288,9 @@ def test_senseless_orders_are_refused(change: dict[str, float], words: str, tmp_
     assert not any(tmp_path.iterdir())
 
 
-def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_folders_place_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Cannot make the folder"):
+    with pytest.raises(InputError, match="Cannot write into"):
         write.synthesise(tmp_path / "file", 1)
 
 

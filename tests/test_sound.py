@@ -62,7 +62,7 @@ def test_normalising_reaches_loudness_below_the_ceiling(wanted):
     assert true_peak_db(made) <= -0.99
 
 
-def test_the_equaliser_moves_its_band_and_no_other():
+def test_the_equaliser_changes_its_band_and_no_other():
     for hz, moved in ((1000, 6.0), (60, 0.0), (12000, 0.0)):
         before, after = tone(hz), equalise(tone(hz), RATE, [(1000.0, 6.0, 1.4)])
         assert level_db(after[:, 4800:]) - level_db(before[:, 4800:]) == pytest.approx(moved, abs=0.5)

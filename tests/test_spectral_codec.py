@@ -21,14 +21,15 @@ from accompany.errors import InputError
 RATE, HOP = 8000, 160
 SMALL = SpectralCodecConfig(
     sample_rate=RATE,
-    hop=HOP,
+    hop=HOP // 2,
+    stack=2,
     latent=8,
     n_codebooks=3,
     codebook_size=16,
     analysis=AnalysisConfig(
-        [256, 128], [2, 4], [16, 8], low_window=1024, low_bins=40, side_window=256, side_mels=8, width=16, blocks=2
+        [256, 128], [2, 4], [16, 8], low_windows=[1024], low_bins=[40], side_window=256, side_mels=8, width=16, blocks=2
     ),
-    synthesis=SynthesisConfig(24, 2, [ToneBandConfig(1024, 1, 60), ToneBandConfig(512, 30, 257)], 4, 160, 16, 1),
+    synthesis=SynthesisConfig(24, 2, [ToneBandConfig(1024, 1, 60), ToneBandConfig(512, 30, 257)], 4, 80, 16, 1),
 )
 
 
@@ -60,6 +61,18 @@ def test_pieces_are_coded_and_decoded_as_the_whole(codec: SpectralCodec, n_sampl
     assert torch.allclose(codec.decode(codes, n_samples, chunk_s=chunk_s), whole, atol=1e-3)
 
 
+@pytest.mark.parametrize("sizes", [[1] * 60, [7, 0, 40, 13], [60], [59, 1]])
+def test_a_stream_gives_the_sound_of_the_whole_as_it_goes(codec: SpectralCodec, sizes: list[int]) -> None:
+    codes = codec.encode(_noise(2, 60 * HOP))
+    stream = codec.stream(2)
+    sounds = [stream.feed(part) for part in codes.split(sizes, dim=-1)]
+    lag = 60 * HOP - sum(sound.shape[-1] for sound in sounds)
+    assert 0 < lag <= (codec.decoder.reach + 2 * codec.decoder.edge) * HOP
+    sound = torch.cat([*sounds, stream.finish()], dim=-1)
+    assert sound.shape == (2, 2, 60 * HOP) and torch.allclose(sound, codec.decode(codes), atol=1e-3)
+    assert codec.stream(2).finish().shape == (2, 2, 0)
+
+
 def test_decoding_is_level_from_the_first_sample_to_the_last(codec: SpectralCodec) -> None:
     sound = codec.decode(torch.tensor([3, 5, 7])[None, :, None].expand(8, -1, 60))
     first, middle, last = (sound[..., at : at + 4 * HOP].std() for at in (0, 28 * HOP, 56 * HOP))
@@ -70,7 +83,7 @@ def test_the_training_path_makes_the_same_sound(codec: SpectralCodec) -> None:
     codes = codec.encode(_noise(2, RATE))
     sound, controls = codec.decoder(codec.dequantize(codes), random_phases=False)
     assert torch.allclose(sound, codec.decode(codes), atol=1e-5)
-    assert [values[0].shape for values in controls] == [(2, 50, 59), (2, 50, 227)]
+    assert [values[0].shape for values in controls] == [(2, 100, 59), (2, 100, 227)]
 
 
 @pytest.mark.parametrize("n_samples", [None, 0, 100, 10_000])
@@ -140,10 +153,10 @@ def test_a_steady_tone_stays_one_line(hz: float) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hop": 161}, "multiple"),
+        ({"hop": 81}, "multiple"),
         ({"n_codebooks": 0}, "at least 1"),
         ({"analysis": {"looks": [1]}}, "as many"),
-        ({"analysis": {"low_bins": 600, "low_window": 1024}}, "1 to 511"),
+        ({"analysis": {"low_bins": [600], "low_windows": [1024]}}, "1 to 511"),
         ({"synthesis": {"noise_window": 161}}, "even"),
         ({"synthesis": {"tones": [{"window": 1024, "first_bin": 9, "end_bin": 900}]}}, "0 to 513"),
     ],
@@ -189,20 +202,18 @@ def _write_songs(root: Path, n_songs: int) -> None:
         soundfile.write(stems.parent / "accompaniment.flac", sum(sounds.values()), RATE)
 
 
-def _training(root: Path, steps: int) -> Path:
+def _training(root: Path, steps: int, *, adversarial: bool = False) -> Path:
     from accompany.training.encoders.loop import LoopConfig
-    from accompany.training.encoders.spectral_codec import (
-        PhaseConfig,
-        SpectralCodecTrainingConfig,
-        train_spectral_codec,
-    )
+    from accompany.training.encoders.spectral_codec import train_spectral_codec
+    from accompany.training.encoders.spectral_config import AdversarialConfig, PhaseConfig, SpectralCodecTrainingConfig
     from accompany.training.encoders.spectral_losses import SpectralLossConfig
 
     losses = SpectralLossConfig([[256, 64, 16], [512, 128, 20]], [512, 1024])
-    phases = [PhaseConfig(2, 16, LoopConfig(steps=n, save_every=1, bf16=False)) for n in (3, steps)]
+    phases = [PhaseConfig(2, 32, LoopConfig(steps=n, save_every=1, bf16=False)) for n in (3, steps, 2)]
+    judges = AdversarialConfig(adversarial, phases[2], [128], [3], 2)
     config = SpectralCodecTrainingConfig(
         [str(root / "songs")], str(root / "run"), SMALL, losses, held_out=1, codes=phases[0], decoder=phases[1],
-        start_frames=400,
+        start_frames=400, adversarial=judges,
     )  # fmt: skip
     return train_spectral_codec(config)
 
@@ -224,6 +235,23 @@ def test_training_starts_linear_goes_on_and_exports(tmp_path: Path) -> None:
     second = load_codec(_training(tmp_path, 3))
     assert torch.equal(second.codebook_vectors, first.codebook_vectors)
     assert not torch.equal(second.decoder.enter.weight, first.decoder.enter.weight)
+    third = load_codec(_training(tmp_path, 3, adversarial=True))
+    assert not torch.equal(third.decoder.enter.weight, second.decoder.enter.weight)
+
+
+def test_discriminators_and_decoder_learn_apart() -> None:
+    from accompany.training.encoders.discriminators import Discriminators
+
+    torch.manual_seed(0)
+    judges = Discriminators([64], [3], 2)
+    made, truth = _noise(2, 600, 1)[:, 0].requires_grad_(), _noise(2, 601, 1)[:, 0, :600]
+    learn, fool, apart = judges.losses(made, truth)
+    (fool + apart).backward(retain_graph=True)
+    assert made.grad is not None and made.grad.abs().max() > 0
+    assert all(value.grad is None for value in judges.parameters())
+    made.grad = None
+    learn.backward()
+    assert made.grad is None and all(value.grad is not None for value in judges.parameters())
 
 
 def test_packed_stems_sum_to_the_mix_and_crops_follow_their_seed(tmp_path: Path) -> None:
@@ -240,5 +268,22 @@ def test_packed_stems_sum_to_the_mix_and_crops_follow_their_seed(tmp_path: Path)
     assert torch.equal(batch, crops.batch(4, 0, 1)) and not torch.equal(batch, crops.batch(4, 0, 2))
     spectrum = torch.fft.rfft(batch[:, 0])
     assert (spectrum.abs().argmax(-1) == 16).all() and 0.1 < float(batch.abs().max()) <= 0.91
+    shares = {"bass": 1.0, "mix": 1.0}
+    varied = StemCrops(songs, tmp_path / "packed", shares, sample_rate=RATE, n_samples=1600, varied=1.0).batch(40, 0)
+    assert varied.shape == (40, 2, 1600)
+    tones = torch.fft.rfft(varied[:, 0], n=16_000)[:, :400].abs().argmax(-1) / 2  # Hz
+    assert 74 < tones[tones < 100].min() < 78 and 82 < tones[tones < 100].max() < 86
     with pytest.raises(ValueError, match="longer than a crop"):
         StemCrops(songs, tmp_path / "packed", {"bass": 1.0}, sample_rate=RATE, n_samples=3 * RATE)
+
+
+def test_the_shipped_config_is_complete() -> None:
+    from accompany.common.config import load_config
+    from accompany.training.encoders.spectral_config import SpectralCodecTrainingConfig
+
+    config = load_config(SpectralCodecTrainingConfig, "spectral_codec", ["songs=[a]", "out=b"])
+    assert config.model == SpectralCodecConfig() and config.model.frame_rate == 25.0
+    bits = config.model.n_codebooks * math.log2(config.model.codebook_size) * config.model.frame_rate
+    assert bits <= 4000
+    with pytest.raises(InputError, match="multiple of stack"):
+        load_config(SpectralCodecTrainingConfig, "spectral_codec", ["songs=[a]", "out=b", "codes.frames=61"])

@@ -11,7 +11,7 @@ from accompany import audio
 from accompany.common.weights import load_module, save_module
 from accompany.data.songs.styles import STYLES
 from accompany.evaluation.judge import Judge, JudgeConfig
-from accompany.evaluation.style_obedience import StylesHeard
+from accompany.evaluation.style_obedience import PredictedStyles
 from accompany.evaluation.style_words import named_styles
 from accompany.evaluation.testset import Clip
 from accompany.training.judge.train import JudgeTrainingConfig, train_judge
@@ -102,10 +102,10 @@ def test_a_judge_learns_styles_and_tells_how_well(judge_dir):
     judge = load_module(Judge, judge_dir)
     assert judge.config.styles == ("ballad", "rock")
     sounds = torch.from_numpy(np.stack([noise(20), hum(5), 0.1 * noise(21)]))
-    assert judge.heard_style(sounds) == ["rock", "ballad", "rock"]
-    figures = json.loads((judge_dir / "figures.json").read_text())["styles"]
-    assert figures["top1"] == figures["balanced"] == 1.0 and figures["chance"] == 0.5
-    assert figures["by_style"]["rock"] == {"right": 1.0, "clips": 1, "taken_for": ""}
+    assert judge.classify_styles(sounds) == ["rock", "ballad", "rock"]
+    metrics = json.loads((judge_dir / "figures.json").read_text())["styles"]
+    assert metrics["top1"] == metrics["balanced"] == 1.0 and metrics["chance"] == 0.5
+    assert metrics["by_style"]["rock"] == {"right": 1.0, "clips": 1, "taken_for": ""}
 
 
 def test_styles_made_anew_leave_all_else_to_the_bit(songs, judge_dir, tmp_path):
@@ -114,12 +114,12 @@ def test_styles_made_anew_leave_all_else_to_the_bit(songs, judge_dir, tmp_path):
     )
     before, after = load_module(Judge, judge_dir), load_module(Judge, again)
     assert not torch.equal(before.style.outlet.weight, after.style.outlet.weight)
-    ears = [key for key in before.state_dict() if not key.startswith("style.")]
-    assert all(torch.equal(before.state_dict()[key], after.state_dict()[key]) for key in ears)
+    kept = [key for key in before.state_dict() if not key.startswith("style.")]
+    assert all(torch.equal(before.state_dict()[key], after.state_dict()[key]) for key in kept)
     mel = torch.randn(2, 100, before.config.n_mels)
     assert all(torch.equal(a, b) for a, b in zip(before(mel), after(mel), strict=True))
-    figures = [json.loads((Path(folder) / "figures.json").read_text()) for folder in (judge_dir, again)]
-    assert figures[0]["families"] == figures[1]["families"]
+    metrics = [json.loads((Path(folder) / "figures.json").read_text()) for folder in (judge_dir, again)]
+    assert metrics[0]["families"] == metrics[1]["families"]
 
 
 def test_songs_without_a_style_make_a_judge_without_that_ear(songs, tmp_path):
@@ -132,28 +132,28 @@ def test_songs_without_a_style_make_a_judge_without_that_ear(songs, tmp_path):
     out = train_judge(JudgeTrainingConfig(songs=str(tmp_path / "plain"), out=str(tmp_path / "judge"), **SMALL))
     judge = load_module(Judge, out)
     assert judge.style is None and json.loads((out / "figures.json").read_text())["styles"] == {}
-    heard = StylesHeard(judge)
-    assert heard.add("truth", clip("a", "ballad"), hum(0)) == {} and heard.report() == {}
+    predicted = PredictedStyles(judge)
+    assert predicted.add("truth", clip("a", "ballad"), hum(0)) == {} and predicted.report() == {}
 
 
 def test_a_judge_from_before_styles_still_loads(tmp_path):
     save_module(Judge(JudgeConfig(families=("piano",), width=8, depth=1)), JudgeConfig(), tmp_path)
     (tmp_path / "config.json").write_text('{"families": ["piano"], "n_mels": 64, "width": 8, "depth": 1}')
-    assert StylesHeard(load_module(Judge, tmp_path)).add("truth", clip("a", "ballad"), hum(0)) == {}
-    assert StylesHeard(None).add("truth", clip("a", "ballad"), hum(0)) == {}
+    assert PredictedStyles(load_module(Judge, tmp_path)).add("truth", clip("a", "ballad"), hum(0)) == {}
+    assert PredictedStyles(None).add("truth", clip("a", "ballad"), hum(0)) == {}
 
 
 def test_the_figure_is_one_where_the_style_asked_for_is_heard(judge_dir):
-    heard = StylesHeard(load_module(Judge, judge_dir))
+    predicted = PredictedStyles(load_module(Judge, judge_dir))
     slow, loud = clip("slow", "a slow ballad"), clip("loud", "rock or a ballad")
     denies, other, none = clip("denies", "not rock"), clip("other", "jazz trio"), clip("none", "piano")
-    assert heard.add("ours", slow, hum(3)) == {"style": 1.0}
-    assert heard.add("theirs", slow, noise(3)) == {"style": 0.0}
-    assert heard.add("silence", slow, np.zeros(RATE, np.float32)) == {"style": 0.0}
-    assert heard.add("ours", loud, noise(4)) == {"style": 1.0}
-    assert heard.granted("ours", loud, slow) == {"style": 0.0}  # by the prompt of another clip
+    assert predicted.add("ours", slow, hum(3)) == {"style": 1.0}
+    assert predicted.add("theirs", slow, noise(3)) == {"style": 0.0}
+    assert predicted.add("silence", slow, np.zeros(RATE, np.float32)) == {"style": 0.0}
+    assert predicted.add("ours", loud, noise(4)) == {"style": 1.0}
+    assert predicted.granted("ours", loud, slow) == {"style": 0.0}  # by the prompt of another clip
     for unasked in (denies, other, none):  # this judge knows no jazz
-        assert heard.add("ours", unasked, hum(3)) == {}
-    report = heard.report()
+        assert predicted.add("ours", unasked, hum(3)) == {}
+    report = predicted.report()
     assert report["asked"] == {"slow": ["ballad"], "loud": ["ballad", "rock"], "denies": [], "other": [], "none": []}
     assert report["heard"]["ours"]["loud"] == "rock" and report["heard"]["silence"]["slow"] == ""

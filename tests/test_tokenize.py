@@ -20,9 +20,9 @@ from accompany import audio
 from accompany.cli import main
 from accompany.common.config import CONFIGS_DIR
 from accompany.data.storage import Store
-from accompany.data.tokens.encode import EncodeConfig, encode, moved_in_phase, read_pair
+from accompany.data.tokens.encode import EncodeConfig, encode, phase_shifted, read_pair
 from accompany.data.tokens.index import read_index
-from accompany.data.tokens.pair_sources import Bleeds, Source, find_sources, split_of, splits_of
+from accompany.data.tokens.pair_sources import Bleeds, PairSource, find_sources, split_of, splits_of
 from accompany.data.tokens.parts import TokenParts, tokens_per_frame
 from accompany.data.tokens.shards import Encoded, Shard, labels_of, whole
 from accompany.data.tokens.store import SHARDS, Labels, open_version, read_manifest
@@ -65,9 +65,9 @@ def files(tokens: Path) -> dict[str, bytes]:
     return {path.relative_to(tokens).as_posix(): path.read_bytes() for path in found}
 
 
-def encode_song(folder: Path, parts: TokenParts, config: EncodeConfig, move: int = 0) -> Encoded:
-    source = Source(folder.name, folder, folder.name)
-    return encode([read_pair(source, parts.input_format(), config, move=move)], parts)[0]
+def encode_song(folder: Path, parts: TokenParts, config: EncodeConfig, copy: int = 0) -> Encoded:
+    source = PairSource(folder.name, folder, folder.name)
+    return encode([read_pair(source, parts.input_format(), config, copy=copy)], parts)[0]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_pairs_together_are_what_they_are_alone(songs: Path, parts: TokenParts, 
     config = EncodeConfig(variants=2, token_variants=2)
     write_song(tmp_path / "longer", 5, seconds=4.0)
     folders = [songs / "000000", tmp_path / "longer", songs / "000002"]
-    sounds = [read_pair(Source(f.name, f, f.name), parts.input_format(), config) for f in folders]
+    sounds = [read_pair(PairSource(f.name, f, f.name), parts.input_format(), config) for f in folders]
     for folder, pair in zip(folders, encode(sounds, parts), strict=True):
         alone = encode_song(folder, parts, config)
         assert (pair.id, pair.n_frames, pair.labels) == (alone.id, alone.n_frames, alone.labels)
@@ -139,15 +139,16 @@ def test_pairs_together_are_what_they_are_alone(songs: Path, parts: TokenParts, 
                 assert (together == array).mean() > 0.99, name
 
 
-def test_moved_copies_move_both_sides_and_the_labels(parts: TokenParts, tmp_path: Path) -> None:
+def test_augmented_copies_change_both_stems_and_the_labels(parts: TokenParts, tmp_path: Path) -> None:
     folder = write_song(tmp_path / "000000", 3, seconds=4.0)
     config = EncodeConfig(variants=1, moves=6)
-    still = read_pair(Source("000000", folder, "000000"), parts.input_format(), config)
-    moved = [
-        read_pair(Source("000000", folder, "000000"), parts.input_format(), config, move=move) for move in range(1, 7)
+    still = read_pair(PairSource("000000", folder, "000000"), parts.input_format(), config)
+    augmented = [
+        read_pair(PairSource("000000", folder, "000000"), parts.input_format(), config, copy=copy)
+        for copy in range(1, 7)
     ]
-    assert len({pair.seconds for pair in moved}) == 6
-    for pair in moved:
+    assert len({pair.seconds for pair in augmented}) == 6
+    for pair in augmented:
         speed = still.seconds / pair.seconds
         steps = round(12 * np.log2(speed))
         assert 1 <= abs(steps) <= 3 and speed == pytest.approx(2 ** (steps / 12), rel=1e-3)
@@ -169,7 +170,7 @@ def _loudest_hz(sound: np.ndarray) -> float:
     return float(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))).argmax() * 24000 / len(sound))
 
 
-def test_variants_of_the_tokens_decode_to_the_band_moved_by_part_of_a_frame(parts: TokenParts, tmp_path: Path) -> None:
+def test_token_variants_decode_to_the_band_shifted_by_part_of_a_frame(parts: TokenParts, tmp_path: Path) -> None:
     codec = Codec.from_pretrained(CONFIGS_DIR.parent / "checkpoints" / "tiny" / "codec")
     folder = write_song(tmp_path / "000000", 3, seconds=3.0)
     time_s = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
@@ -198,22 +199,22 @@ def test_variants_of_the_tokens_decode_to_the_band_moved_by_part_of_a_frame(part
     assert np.array_equal(other["tokens"], arrays["tokens"])
 
 
-def _lag_and_likeness(sound: np.ndarray, moved: np.ndarray) -> tuple[int, float]:
-    """By how many samples `moved` comes later, and the correlation with `sound` there (negative: upside down)."""
-    both = np.fft.irfft(np.fft.rfft(moved, 2 * len(sound)) * np.fft.rfft(sound, 2 * len(sound)).conj())
+def _lag_and_likeness(sound: np.ndarray, shifted: np.ndarray) -> tuple[int, float]:
+    """By how many samples `shifted` comes later, and the correlation with `sound` there (negative: upside down)."""
+    both = np.fft.irfft(np.fft.rfft(shifted, 2 * len(sound)) * np.fft.rfft(sound, 2 * len(sound)).conj())
     lag = int(np.abs(both).argmax())
-    likeness = both[lag] / (np.linalg.norm(sound) * np.linalg.norm(moved))
+    likeness = both[lag] / (np.linalg.norm(sound) * np.linalg.norm(shifted))
     return (lag if lag < len(sound) else lag - len(both)), float(likeness)
 
 
-def test_sound_is_moved_either_way_with_silence_in_the_gap() -> None:
+def test_sound_is_shifted_either_way_with_silence_in_the_gap() -> None:
     sound = np.arange(1.0, 101.0, dtype=np.float32)[None]
-    moves = [moved_in_phase(sound, 1000, 50.0, np.random.default_rng(seed)) for seed in range(60)]
-    starts = [np.flatnonzero(np.abs(moved[0]) == 50)[0] - 49 for moved in moves]
-    assert -10 <= min(starts) <= -8 and 8 <= max(starts) <= 10 and all(moved.shape == (1, 100) for moved in moves)
-    for moved, start in zip(moves, starts, strict=True):
-        gap = moved[0, :start] if start > 0 else moved[0, 100 + start :]
-        assert not gap.any() and np.count_nonzero(moved) == 100 - abs(start)
+    shifts = [phase_shifted(sound, 1000, 50.0, np.random.default_rng(seed)) for seed in range(60)]
+    starts = [np.flatnonzero(np.abs(shifted[0]) == 50)[0] - 49 for shifted in shifts]
+    assert -10 <= min(starts) <= -8 and 8 <= max(starts) <= 10 and all(shifted.shape == (1, 100) for shifted in shifts)
+    for shifted, start in zip(shifts, starts, strict=True):
+        gap = shifted[0, :start] if start > 0 else shifted[0, 100 + start :]
+        assert not gap.any() and np.count_nonzero(shifted) == 100 - abs(start)
 
 
 def test_voices_alone_need_the_melody_only(tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def _noted_run(root: Path) -> None:
 
     read = command.read_pair
 
-    def noted(source: Source, *arguments: object, **options: object) -> object:
+    def noted(source: PairSource, *arguments: object, **options: object) -> object:
         with (root / "journal").open("a") as stream:
             stream.write(source.id + "\n")
         time.sleep(0.05)
@@ -333,7 +334,7 @@ def _lines(path: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
-def test_bad_pairs_are_set_aside_with_their_reason_and_tried_again(parts: TokenParts, tmp_path: Path) -> None:
+def test_bad_pairs_are_skipped_with_their_reason_and_tried_again(parts: TokenParts, tmp_path: Path) -> None:
     root = write_songs(tmp_path / "songs", 2, seconds=2.0)
     write_song(root / "short", 3, seconds=0.4)
     silent = write_song(root / "silent", 4, seconds=2.0)
@@ -432,7 +433,7 @@ def test_tokens_lie_wherever_fsspec_reaches(songs: Path, parts: TokenParts, tmp_
 
 def test_the_bleed_is_of_another_song_on_the_same_side(tmp_path: Path) -> None:
     # Ten songs of three pairs each.
-    sources = [Source(f"{i:03d}", tmp_path / f"{i:03d}", f"song{i // 3}") for i in range(30)]
+    sources = [PairSource(f"{i:03d}", tmp_path / f"{i:03d}", f"song{i // 3}") for i in range(30)]
     splits = splits_of([(source.song, None) for source in sources], 0.4)
     for seed in range(20):
         bleeds = Bleeds(sources, splits, seed)

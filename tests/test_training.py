@@ -63,8 +63,8 @@ def test_every_task_trains_and_exports(task: str, tokens: Path, tmp_path: Path) 
     model = load_module(TASKS[task].model, folder)
     assert sum(parameter.numel() for parameter in model.parameters()) > 1000
     assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    figures = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert figures["step"] == 2 and figures["val/loss"] > 0
+    logged = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert logged["step"] == 2 and logged["val/loss"] > 0
     again = export(tmp_path / "run", tmp_path / "elsewhere", "last")
     assert read_json(again / "config.json") == read_json(folder / "config.json")
 
@@ -170,9 +170,9 @@ def test_validation_listens_with_a_bundle(tokens: Path, tmp_path: Path) -> None:
     ):
         options = (f"bundle={bundle}", "max_steps=1", "val_every=1", "listen_items=1")
         run(task, tokens, tmp_path / task, *options)
-        figures = json.loads((tmp_path / task / "metrics.jsonl").read_text())
-        assert wanted <= figures.keys()
-        assert all(-1.001 <= figures[name] <= 1.001 for name in wanted)
+        logged = json.loads((tmp_path / task / "metrics.jsonl").read_text())
+        assert wanted <= logged.keys()
+        assert all(-1.001 <= logged[name] <= 1.001 for name in wanted)
 
 
 def test_autocast_and_options_change_the_run(tokens: Path, tmp_path: Path) -> None:

@@ -119,12 +119,12 @@ def test_workers_follow_from_devices_and_nodes(run: RunConfig, nodes: Any, count
         (RunConfig(device="mps"), r"device=mps is not available on this Ray cluster"),
     ],
 )
-def test_what_a_cluster_has_no_room_for_is_told(run: RunConfig, message: str) -> None:
+def test_what_a_cluster_has_no_room_for_is_refused(run: RunConfig, message: str) -> None:
     with pytest.raises(InputError, match=message):
         workers_of(run, [CPUS])
 
 
-def test_gpus_on_fewer_nodes_than_asked_for_are_told() -> None:
+def test_gpus_on_fewer_nodes_than_asked_for_are_refused() -> None:
     with pytest.raises(InputError, match="nodes=2 is more than the nodes with GPUs"):
         workers_of(RunConfig(nodes=2), [GPUS, CPUS])
 
@@ -136,7 +136,7 @@ def test_the_command_hands_everything_on(monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked == [("acoustic", "base", ["devices=8", "nodes=2"], "10.0.0.5:6379")]
 
 
-def test_wrong_clusters_are_told(tokens: Path, monkeypatch: Any, capsys: Any) -> None:  # noqa: F811
+def test_wrong_clusters_are_refused(tokens: Path, monkeypatch: Any, capsys: Any) -> None:  # noqa: F811
     def said(*words: str) -> str:
         assert main(["train", *words, "--ray", "127.0.0.1:9"]) == 2
         return str(capsys.readouterr().err.splitlines()[-1])

@@ -146,7 +146,7 @@ def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 400) -
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("slurm", [False, True])
-def test_a_run_that_is_told_to_stop_saves_first(tokens: Path, tmp_path: Path, slurm: bool) -> None:  # noqa: F811
+def test_a_run_that_is_asked_to_stop_saves_first(tokens: Path, tmp_path: Path, slurm: bool) -> None:  # noqa: F811
     """SIGTERM, or the signal that SLURM sends before it takes the machine away; the losses go on exactly."""
     options = ["max_steps=100000", "checkpoint_every=2", "val_every=1000", "accumulate=2"]
     command = [sys.executable, "-m", "accompany", "train", "semantic", f"run_dir={tmp_path}", *items(tokens, *options)]

@@ -10,7 +10,7 @@ import pytest
 from small_parts import small_parts, write_songs
 
 from accompany.data.tokens.tokenize import tokenize
-from accompany.training.stages import callbacks as watching
+from accompany.training.stages import callbacks
 from accompany.training.train import train
 
 SMALL = [
@@ -49,10 +49,10 @@ def test_compiled_blocks_learn_the_same(tokens: Path, tmp_path: Path) -> None:
 
 
 def test_the_share_of_the_peak_is_logged(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "PEAK_BF16_TFLOPS", {"cpu": 0.01})
+    monkeypatch.setattr(callbacks, "PEAK_BF16_TFLOPS", {"cpu": 0.01})
     once = logged(tokens, tmp_path / "once", "speed/of_peak", "max_steps=4")
     assert len(once) >= 2 and all(share > 0 for share in once)
-    monkeypatch.setattr(watching, "PEAK_BF16_TFLOPS", {"cpu": 1e6})
+    monkeypatch.setattr(callbacks, "PEAK_BF16_TFLOPS", {"cpu": 1e6})
     assert max(logged(tokens, tmp_path / "more", "speed/of_peak", "max_steps=4")) < 1e-3 * min(once)
 
 
@@ -74,24 +74,24 @@ def test_the_share_of_the_peak_is_logged(tokens: Path, tmp_path: Path, monkeypat
     ],
 )
 def test_devices_are_known_by_whole_names(device: str, tflops: float | None) -> None:
-    assert watching.peak_flops(device) == (None if tflops is None else tflops * 1e12)
+    assert callbacks.peak_flops(device) == (None if tflops is None else tflops * 1e12)
 
 
 def test_speed_is_of_whole_steps(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[int] = []
-    real = watching.Watch._show
+    real = callbacks.RunProgress._show
 
-    def show(watch: watching.Watch, trainer: Any, module: Any) -> None:
+    def show(progress: callbacks.RunProgress, trainer: Any, module: Any) -> None:
         shown.append(trainer.global_step)
-        assert 0 <= watch._waited_s < watch._seconds and watch._batches <= 2
-        real(watch, trainer, module)
+        assert 0 <= progress._waited_s < progress._seconds and progress._batches <= 2
+        real(progress, trainer, module)
 
-    monkeypatch.setattr(watching.Watch, "_show", show)
+    monkeypatch.setattr(callbacks.RunProgress, "_show", show)
     speeds = logged(tokens, tmp_path, "speed/tokens_s", "accumulate=2", "max_steps=3")
     assert shown == [1, 2, 3] and len(speeds) >= 2
 
 
-def test_weights_and_biases_get_the_figures(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_and_biases_get_the_metrics(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = pytest.importorskip("wandb", reason="needs wandb: pip install 'accompany[wandb]'")
     monkeypatch.setenv("WANDB_MODE", "offline")
     train("semantic", None, [f"tokens={tokens}", f"run_dir={tmp_path}", *SMALL, *RUN, "wandb=songs"], progress=False)

@@ -157,10 +157,9 @@ def test_a_project_on_a_full_disk_opens_as_before(place: Path, full_disk: Path, 
     names = [path.name for path in (folder / "takes").iterdir()]
     assert project.current == Project.open(folder).current == max(names) and not [n for n in names if n[0] == "."]
     assert Project.open(folder).take().samples.shape == take.samples.shape
-    with (full_disk / "rest").open("wb") as rest, pytest.raises(OSError):
+    with (full_disk / "rest").open("wb", buffering=0) as rest, pytest.raises(OSError, match="No space"):
         while True:
             rest.write(bytes(512))
-            rest.flush()
     before = (folder / "project.json").read_bytes()
     assert main(["takes", str(folder), "--choose", "0001"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -46,11 +46,11 @@ def run(args: argparse.Namespace) -> None:
     analysis.save(path)
     written = [path]
     if not args.no_picture:
-        from accompany.evaluation.pictures import picture_of_analysis
+        from accompany.evaluation.plots import plot_analysis
         from accompany.generation.vocals import read_vocal
 
         voice = read_vocal(args.vocals, band.sample_rate)[0]
-        picture_of_analysis(path.with_suffix(".png"), voice, band.sample_rate, analysis)
+        plot_analysis(path.with_suffix(".png"), voice, band.sample_rate, analysis)
         written.append(path.with_suffix(".png"))
     plan = analysis.plan
     tempo = f"{plan.tempo_bpm:.1f} beats a minute" if plan.tempo_bpm else "no tempo"

@@ -179,9 +179,9 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
             take.save_midi(path)
             written["midi"] = str(path)
         elif ending == ".png":
-            from accompany.evaluation.pictures import picture_of_take
+            from accompany.evaluation.plots import plot_take
 
-            picture_of_take(path, take)
+            plot_take(path, take)
             written["plot"] = str(path)
     if args.stems:
         stems = take.save_stems(output.accompaniment, args.stems, sound)

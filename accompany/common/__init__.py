@@ -1,1 +1,1 @@
-"""What every room uses and what knows nothing of music: configs, files, weights, hub, devices, processes."""
+"""Shared infrastructure without musical knowledge: configs, files, weights, hub, devices, processes."""

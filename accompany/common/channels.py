@@ -1,4 +1,4 @@
-"""Channels that cancel and constant offsets: found block by block, put right before anything is mixed down."""
+"""Channel correction: phase cancellation and DC offsets, found block by block and removed before mixing down."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CANCELLING_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Correction:
-    """What makes a recording fit to mix down: `offsets` [C] to subtract, then `gains` [C] of 1 or -1.
+    """Correction before mixing down: `offsets` [C] to subtract, then `gains` [C] of 1 or -1.
 
     `only` is the channel to take in place of all, where turning channels round does not help; None for none.
     """
@@ -33,7 +33,7 @@ class Correction:
 
     @property
     def words(self) -> str:
-        """What matters of it, in a few words for people; empty for nothing, or for an offset below a hundredth."""
+        """The correction in a few words for messages; empty for none, or for an offset too small to matter."""
         found = []
         if np.abs(self.offsets).max(initial=0.0) > _NOTED_OFFSET:
             found.append(f"has a constant offset of {np.abs(self.offsets).max():.3f}, which is taken out")
@@ -77,7 +77,7 @@ class ChannelStatistics:
             self._energies.append(energy - np.outer(total, total) / len(block))
 
     def correction(self) -> Correction:
-        """What the recording needs, from all that was counted."""
+        """The correction of the recording, from all samples added."""
         gains, only = self._polarity()
         return Correction(self._offsets().astype(np.float32), gains.astype(np.float32), only)
 

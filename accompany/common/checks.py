@@ -1,4 +1,4 @@
-"""Checks of values that people give: one sentence each, whatever the value is."""
+"""Validation of values from users, with one-sentence errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configs: frozen dataclasses that check themselves, filled from YAML, JSON and `key=value` overrides.
+"""Configuration: self-validating frozen dataclasses, filled from YAML, JSON and `key=value` overrides.
 
 OmegaConf merges the layers; no `DictConfig` leaves this module. A misspelt key or a wrong type stops at
 once with an `InputError` that says what was meant.
@@ -252,7 +252,7 @@ def _check_finite(config: Any, place: str) -> None:
 
 
 def _refusal(node: Any, schema: type) -> str:
-    """What is said of a config without its overrides; empty where it is usable."""
+    """The error in a config without its overrides; empty where it is usable."""
     try:
         _built(node, schema)
     except InputError as error:

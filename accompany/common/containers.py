@@ -1,4 +1,4 @@
-"""Where the sound lies in a file: headers whose lengths are wrong, and recordings that were joined end to end.
+"""Audio container repair: headers with wrong lengths, and recordings concatenated into one file.
 
 libsndfile believes headers and stops after the first of several joined streams. A recorder that crashed or wrote to a
 pipe leaves a placeholder as the length, and `cat a.ogg b.ogg` is a legal Ogg file; both are read as a list of pieces,
@@ -159,7 +159,7 @@ def _aiff(data: mmap.mmap, path: Path) -> Layout:
 
 
 def _true_end(data: mmap.mmap, found: _Samples, path: Path) -> int | None:
-    """Where the samples end when their declared length is wrong; None when it is right."""
+    """The true end of the samples when their declared length is wrong; None when it is right."""
     available = len(data) - found.at
     placeholder = found.declared >= (1 << 63 if found.large else _PLACEHOLDER)
     end = found.at + found.declared
@@ -222,7 +222,7 @@ def _joined(data: mmap.mmap, starts: list[int]) -> Layout:
 
 
 def _ogg_starts(data: mmap.mmap) -> list[int]:
-    """Where the links of a chain begin: at a first page of a stream that does not follow such a page."""
+    """Starts of the links of a chain: each first page of a stream that does not follow such a page."""
     starts, at, expected = [], data.find(_FIRST_PAGE), -1
     while at >= 0:
         if at != expected:

@@ -1,4 +1,4 @@
-"""Any recording opened to read: by libsndfile, piece by piece where its header is wrong, or decoded by ffmpeg first.
+"""Audio decoding: by libsndfile, piece by piece where the header is wrong, or through ffmpeg.
 
 ffmpeg hands over an AU file of 32-bit floats: its header is six numbers that everybody reads alike, and its length may
 stay open. (Of the W64 files that ffmpeg 5.1 writes libsndfile takes the floats for integers.)
@@ -139,7 +139,7 @@ def _read_unknown(file: Any, n_samples: int) -> np.ndarray:
 
 
 def check_rate(sample_rate: int, name: str) -> None:
-    """InputError for a sample rate that nobody records at."""
+    """InputError for an implausible sample rate."""
     if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
         raise InputError(
             f"{name} has a sample rate of {sample_rate} Hz; it must be from {LOWEST_RATE} to {HIGHEST_RATE}."
@@ -262,7 +262,7 @@ def decode(
 
 
 def _warn(path: Path, said: str) -> None:
-    """What ffmpeg said that a user should know: more streams than one, and damage."""
+    """Log ffmpeg's warnings that matter to a user: several streams, and damage."""
     said = re.sub(r"\[info\] ", "", said)
     streams = len(_STREAM.findall(said.split("Output #0")[0]))
     if streams > 1:

@@ -1,4 +1,4 @@
-"""The device a model runs on, and memory that is no longer needed."""
+"""Device selection, and release of memory that is no longer needed."""
 
 from __future__ import annotations
 

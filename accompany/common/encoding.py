@@ -1,4 +1,4 @@
-"""Sound files to write: every error of the disk is seen, and the same sound is the same file.
+"""Audio file encoding: reproducible bytes, and no disk error lost.
 
 libsndfile ignores what fails while its encoders are closed, and puts the time and random numbers into some formats.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from accompany.common.files import is_full
 from accompany.errors import InputError
 
 _FLOATS = ("FLOAT", "DOUBLE")
@@ -62,7 +63,9 @@ def sound_file(
 
 
 def _failed(path: Path, error: OSError) -> InputError:
-    return InputError(f"Cannot write {path} ({error.strerror}); check the space on the disk.")
+    if is_full(error):
+        return InputError(f"The disk is full ({path}); free some space and run again.")
+    return InputError(f"Cannot write {path} ({error.strerror}); check the disk.")
 
 
 class SoundWriter:
@@ -77,13 +80,13 @@ class SoundWriter:
         if block.dtype.kind == "f":
             if not np.isfinite(block).all():
                 raise InputError(f"Cannot write {self._path}: the sound has samples that are not numbers.")
-            # Encoders end the process at what is far too loud.
+            # Encoders abort the process on samples far above full scale.
             block = block if self._file.subtype in _FLOATS else np.clip(block, -1.0, 1.0)
         self._file.write(block)
 
 
 class _CheckedFile(io.RawIOBase):
-    """A file that remembers its first error, since those that happen inside of libsndfile get lost."""
+    """A file that keeps its first error, since errors inside libsndfile get lost."""
 
     def __init__(self, path: Path) -> None:
         self.error: OSError | None = None
@@ -130,7 +133,7 @@ def _open(path: Path) -> io.FileIO:
 
 
 def _make_repeatable(path: Path, kind: str, subtype: str | None) -> None:
-    """Take the time out of a file of floats, and the random serial number out of an Ogg file."""
+    """Remove the time stamp from a float file, and the random serial number from an Ogg file."""
     if kind == "OGG":
         _set_serial(path)
     elif kind in ("WAV", "WAVEX", "AIFF", "RF64") and subtype in _FLOATS:

@@ -1,4 +1,4 @@
-"""Files that appear under their names only when complete, and checksums of files."""
+"""Atomic file writes, and checksums of files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PART = ".part"
-"""How the name of a file or folder ends that is still being written; it begins with a dot."""
+"""Suffix of unfinished files and folders, whose names begin with a dot."""
 _OURS = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part")  # machine, process
 _OLD = re.compile(r"\.[0-9a-f]{32}\.part")  # of releases that did not say whose it was
 _OLD_S = 86_400
@@ -101,6 +101,11 @@ def _is_orphan(path: Path) -> bool:
     return False
 
 
+def is_full(error: OSError) -> bool:
+    """Whether an error says that there is no room left, or not for a file of this size."""
+    return error.errno in _FULL
+
+
 @contextmanager
 def writing_into(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Turn a disk that is full, or that refuses to be written, into one sentence.
@@ -114,7 +119,7 @@ def writing_into(folder: str | os.PathLike[str]) -> Iterator[None]:
         if error.errno not in _REFUSED:
             raise
         where = error.filename or folder
-        if error.errno in _FULL:
+        if is_full(error):
             raise InputError(f"The disk is full ({where}); free some space and run again.") from error
         raise InputError(f"Cannot write {where} ({error.strerror}); choose a folder that is writable.") from error
 
@@ -230,7 +235,7 @@ def sha256(path: Path) -> str:
 
 
 def _named_by_user(path: Path) -> tuple[Path, Path]:
-    """Where a path leads, and a new file beside that, with a sentence for what a user may have named."""
+    """The target of a path and a new file beside it, with a sentence for bad names from users."""
     try:
         target = checked_target(path)
         return target, _beside(target)

@@ -1,4 +1,4 @@
-"""Model folders to and from the Hugging Face hub; every failure is one sentence."""
+"""Hugging Face hub transfers of model folders, with one-sentence errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frames of an MP3 file: joined files, and the frame count in its first frame that may be wrong."""
+"""MP3 frame parsing: concatenated files, and wrong frame counts in info frames."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _frame_length(head: bytes) -> int:
 
 
 def _info_frame(data: mmap.mmap, at: int) -> int | None:
-    """Where the info of encoders lies in the frame at `at`, if it is the frame that holds no sound but that."""
+    """Position of the encoder info in the frame at `at`, if that is an info frame without sound."""
     mono, first = data[at + 3] >> 6 == 3, data[at + 1] >> 3 & 3 == 3
     place = at + 4 + (32 if first and not mono else 9 if not first and mono else 17)
     return place if data[place : place + 4] in (b"Xing", b"Info") else None

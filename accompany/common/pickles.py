@@ -1,4 +1,4 @@
-"""Pickled files of other projects, read without running anything that they name.
+"""Safe reading of other projects' pickles: nothing that they name is run.
 
 A pickle is a program: it may ask for any function to be called. Here it gets what tensors, numpy arrays and a fitted
 k-means need, and everything else is refused by name. What is read is stored as safetensors afterwards.
@@ -59,7 +59,7 @@ def read_state(path: PathLike) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: PathLike, names: Mapping[str, Any] | None = None) -> Any:
-    """What `torch.save` wrote, as long as it is tensors, numbers, text and containers of them, on the CPU.
+    """Content of a `torch.save` file, limited to tensors, numbers, text and containers of them, on the CPU.
 
     Args:
         path: the file.
@@ -114,7 +114,7 @@ class _Reader(pickle.Unpickler):
         self._known, self._storages = known, storages
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name stands for; UnpicklingError when it is not allowed."""
+        """The object of a name; UnpicklingError when it is not allowed."""
         if (module, name) not in self._known:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
         return self._known[module, name]

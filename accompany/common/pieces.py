@@ -1,4 +1,4 @@
-"""A stretch of a file as a file of its own, with a header of its own where it needs one."""
+"""Byte ranges of a file as files of their own, with a new header where one is needed."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class PieceFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Where the next byte comes from."""
+        """Position of the next byte."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place, and tell it."""
+        """Seek to a position and return it."""
         self._at = max(offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence], 0)
         return self._at
 

@@ -1,4 +1,4 @@
-"""Commands of accompany as processes of their own that end with what started them, and only one run in a folder."""
+"""Subprocesses that end with their parent, worker pools, and folder locks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_as_process(words: Sequence[str], folder: Path) -> int:
     """
     package_root = str(Path(__file__).parent.parent.parent)
     paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    # What lies in the folder, such as a folder called tokens, must not be taken for a module.
+    # A folder there, such as one called tokens, must not be taken for a module.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-m", "accompany", *words]
     # A session of its own: its worker processes can be ended with it, and Ctrl-C reaches it once, through us. Files
@@ -70,7 +70,7 @@ def worker_pool(
     # pipe whose other end this process alone has: the system closes it however this process ends.
     context = multiprocessing.get_context("spawn")
     theirs, ours = context.Pipe(duplex=False)
-    # What `start` needs, such as torch, is imported after the watch has begun.
+    # Imports of `start`, such as torch, come after the watch has begun.
     work = pickle.dumps((start, arguments))
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(theirs, work))
     try:
@@ -131,7 +131,7 @@ def _lock(folder: Path) -> TextIO:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # No link: its words would go to the file that it leads to.
+            # No symbolic link: the text would go to its target.
             opened = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
             raise InputError(f"Cannot write {folder / _LOCK} ({error.strerror}); choose another folder.") from error

@@ -1,4 +1,4 @@
-"""What makes a start short: Python's search for unreachable objects rests while a model and its libraries load."""
+"""Faster start-up: the cyclic garbage collector paused while a model and its libraries load."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def collection_rests() -> Iterator[None]:
-    """Without runs of the cyclic garbage collector, unless it is off already; for a process that is ours alone.
+    """Pause the cyclic garbage collector, unless it is off already; only for a process of our own.
 
     Importing torch and transformers makes a million objects that all stay; looking through them again and again for
-    garbage takes a fifth of the imports' time. Afterwards they are put aside for good: the first search would go
+    garbage takes a fifth of the imports' time. Afterwards they are frozen for good: the first search would go
     through all of them at once, and an interrupt that falls into a `__del__` there is lost. That changes the
     collector of the whole process, so the package itself leaves it alone when a program loads a model.
     """

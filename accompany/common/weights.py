@@ -1,4 +1,4 @@
-"""Weights in and out of folders, strictly: safetensors beside a config, every key and shape checked.
+"""Strict reading and writing of weights: safetensors beside a config, every key and shape checked.
 
 Half precision on disk becomes float32 in memory. No pickle of classes and no remote code: published `.bin`
 files are read as plain tensors only. The licence of every part is logged when it loads.
@@ -53,7 +53,7 @@ _KNOWN_LICENSES = {
 # Buffers that follow from the config, of which files hold some or others from release to release; and the averages
 # that EnCodec's codebooks are updated from, which nothing reads but its training.
 CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked", "codebook.embed_avg")
-# Fields of published configs that transformers of today no longer lists, and those of MERT's own code, in which its
+# Fields of published configs that current transformers no longer lists, and those of MERT's own code, in which its
 # released networks are plain HuBERT.
 _OLD_FIELDS = """
     _name_or_path add_cross_attention architectures attn_implementation auto_map bad_words_ids begin_suppress_tokens
@@ -105,7 +105,7 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
 
 
 def _check_config(schema: Any, path_or_id: PathLike) -> None:
-    """Refuse unknown fields of a `transformers` model, which keeps them without a word."""
+    """Refuse unknown fields of a `transformers` model, which keeps them silently."""
     content = check_fields(path_or_id, CONFIG_NAME, _known_fields(schema))
     for name, part in schema.sub_configs.items():
         if isinstance(content.get(name), dict):

@@ -1,4 +1,4 @@
-"""Stages of work on a Ray cluster: a Ray Data pipeline, so that stages run side by side and none floods the next.
+"""Ray cluster back end: work stages as a Ray Data pipeline, run concurrently with back pressure.
 
 Light stages run as tasks on any CPU; heavy ones as processes that stay and keep their models, on GPUs where the cluster
 has any. Ray Data starts no more of a stage than the memory for its results allows (back-pressure), and does again what
@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from accompany.data.stage import Stage
+from accompany.data.stage import WorkStage
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _PATIENCE_S = 5
 
 
 def run_on_cluster(
-    jobs: Sequence[Any], stages: Sequence[Stage], address: str, workers: int = 0
+    jobs: Sequence[Any], stages: Sequence[WorkStage], address: str, workers: int = 0
 ) -> Iterator[tuple[Any, Any]]:
     """Yield each job with what the last stage makes of it, in the order in which they are done.
 
@@ -54,8 +54,8 @@ def run_on_cluster(
         yield jobs[row["number"]], result
 
 
-def _resources(stage: Stage, workers: int) -> dict[str, Any]:
-    """What a stage's processes need, and how many there may be: one at least, else as many as fit."""
+def _resources(stage: WorkStage, workers: int) -> dict[str, Any]:
+    """Resources of a stage's processes, and their number: at least one, else as many as fit."""
     import ray.data
 
     there = ray.cluster_resources()
@@ -71,7 +71,7 @@ def _resources(stage: Stage, workers: int) -> dict[str, Any]:
 
 
 class _Refused:
-    """An InputError on its way home: Ray would wrap it beyond recognition."""
+    """An InputError on its way to the driver: Ray would wrap it beyond recognition."""
 
     def __init__(self, sentence: str) -> None:
         self.sentence = sentence
@@ -80,7 +80,7 @@ class _Refused:
 class _Step:
     """A stage in one of its processes."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: WorkStage) -> None:
         import torch
 
         torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The same work on many songs: here, in worker processes, or on a cluster, with a progress bar.
+"""Parallel jobs over many songs: in this process, in workers or on a cluster, with a progress bar.
 
 Work is one stage or several; what one makes the next one takes. A stage is made once in each process (it loads its
 models there) and is then a function of one argument.
@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from accompany.common.processes import worker_pool
-from accompany.data.stage import Stage
+from accompany.data.stage import WorkStage
 from accompany.errors import InputError
 
 JobT = TypeVar("JobT")
@@ -23,7 +23,7 @@ _AHEAD = 2
 
 def run_stages(
     jobs: Sequence[JobT],
-    stages: Sequence[Stage],
+    stages: Sequence[WorkStage],
     *,
     workers: int = 0,
     ray: str | None = None,
@@ -63,7 +63,9 @@ def run_stages(
             yield job, result
 
 
-def _results(jobs: Sequence[Any], stages: Sequence[Stage], workers: int, ray: str | None) -> Iterator[tuple[Any, Any]]:
+def _results(
+    jobs: Sequence[Any], stages: Sequence[WorkStage], workers: int, ray: str | None
+) -> Iterator[tuple[Any, Any]]:
     if ray is not None:
         from accompany.data.cluster import run_on_cluster
 
@@ -82,17 +84,17 @@ def _results(jobs: Sequence[Any], stages: Sequence[Stage], workers: int, ray: st
 class Chain:
     """Stages made in this process, one after the other."""
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(self, stages: Sequence[WorkStage]) -> None:
         self._steps = [stage.make(*stage.arguments) for stage in stages]
 
     def __call__(self, job: Any) -> Any:
-        """What the last stage makes of a job."""
+        """The result of the last stage for a job."""
         for step in self._steps:
             job = step(job)
         return job
 
 
-def _pool(jobs: Sequence[Any], stages: Sequence[Stage], workers: int) -> Iterator[Any]:
+def _pool(jobs: Sequence[Any], stages: Sequence[WorkStage], workers: int) -> Iterator[Any]:
     with worker_pool(workers, _start, tuple(stages)) as pool:
         waiting: deque[Any] = deque()
         try:
@@ -112,7 +114,7 @@ def _pool(jobs: Sequence[Any], stages: Sequence[Stage], workers: int) -> Iterato
 _chain: Chain | InputError | None = None
 
 
-def _start(stages: tuple[Stage, ...]) -> None:
+def _start(stages: tuple[WorkStage, ...]) -> None:
     import torch
 
     global _chain

@@ -1,4 +1,4 @@
-"""One step of the work on a song, for worker processes here or on a cluster."""
+"""Work stages: the steps of a job, for worker processes here or on a cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Worker = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class Stage:
+class WorkStage:
     """One step of the work.
 
     Attributes:

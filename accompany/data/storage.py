@@ -1,4 +1,4 @@
-"""Where pairs and tokens lie: a local folder, or any place that fsspec knows (`s3://bucket/tokens`, `memory://tokens`).
+"""Storage of pairs and tokens: a local folder, or any URL of fsspec (`s3://bucket/tokens`, `memory://tokens`).
 
 A file appears under its name only when complete: locally it is written under another name and renamed, elsewhere it
 is put as one object, which such stores do all at once.

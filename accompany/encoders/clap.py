@@ -1,4 +1,4 @@
-"""CLAP: one space for sentences and sounds (Wu et al. 2023, arXiv 2211.06687), through `ClapModel`."""
+"""CLAP: joint text and audio embeddings (Wu et al. 2023, arXiv 2211.06687), through `ClapModel`."""
 
 from __future__ import annotations
 

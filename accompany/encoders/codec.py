@@ -38,7 +38,7 @@ class Codec(nn.Module):
     loudness (to within 0.05 dB) and a model can predict levels as it predicts sound. The published way lays chunks
     0.99 s apart and fades between them, which makes 151.5 codes a second and two codings of every seam. Here they lie a
     whole second apart, 150 codes each, a multiple of any slower grid: a chunk is coded and decoded with a little of its
-    neighbours on either side, and the decoded chunks fade into each other around the seam. A single chunk comes out as
+    neighbours at either end, and the decoded chunks fade into each other around the seam. A single chunk comes out as
     published.
     """
 
@@ -104,7 +104,7 @@ class Codec(nn.Module):
 
     @property
     def codebooks(self) -> list[Tensor]:
-        """What the codes of each stream stand for, vectors [V, d] that add up to a frame: of a level, nothing."""
+        """Codebook of each stream, vectors [V, d] that add up to a frame; none for the level."""
         books = [layer.codebook.embed for layer in self.model.quantizer.layers[: self._n_residual]]
         return [torch.zeros_like(books[0])] * int(self.model.config.normalize) + books
 
@@ -248,7 +248,7 @@ class Codec(nn.Module):
         return audio * gain[:, None, : audio.shape[-1]]
 
     def _fades(self, first: int, begin: int, end: int, n_codes: int) -> Tensor:
-        """What a decoded chunk counts over its codes `begin` to `end`: those of neighbours add up with it to 1."""
+        """Weight of a decoded chunk over its codes `begin` to `end`; weights of neighbours add up to 1."""
         assert self._chunk is not None
         place = (torch.arange(begin * self.hop, end * self.hop) + 0.5) / self.hop
         weight = torch.ones_like(place)
@@ -272,7 +272,7 @@ def _split_at_lstm(layers: nn.ModuleList) -> tuple[nn.Sequential, nn.Module, nn.
 
 
 def _upsampled(layers: nn.Sequential, latents: Tensor) -> Tensor:
-    """What the layers give, transposed convolutions by PyTorch's own kernel on a CPU.
+    """Output of the layers, transposed convolutions by PyTorch's own kernel on a CPU.
 
     That is as fast as oneDNN's, which prepares itself anew for every length: up to 0.6 s on several threads.
     """
@@ -338,7 +338,7 @@ def _in_pieces(function: Callable[[int, int], Tensor], n_frames: int, piece: int
 
 
 def _context_frames(config: Any) -> int:
-    """Frames on either side that the convolutions of one half of the network can see, generously."""
+    """Frames in either direction that the convolutions of one half of the network can see, generously."""
     field = config.kernel_size + config.last_kernel_size  # at the frame rate
     samples_per_step = config.hop_length
     for ratio in config.upsampling_ratios:

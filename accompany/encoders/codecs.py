@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from accompany.encoders.codec import Codec
     from accompany.encoders.spectral_codec import SpectralCodec
 
+    AnyCodec = Codec | SpectralCodec
 
-def load_codec(
-    path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None
-) -> Codec | SpectralCodec:
+
+def load_codec(path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None) -> AnyCodec:
     """A codec of either kind, by its config: spectral, or any EnCodec. InputError as `from_pretrained` raises it."""
     if _is_spectral(Path(path_or_id)):
         from accompany.encoders.spectral_codec import SpectralCodec

@@ -1,4 +1,4 @@
-"""Running means and Pearson's r, which scores and the figures of trainings share. B batch, F frames, d features."""
+"""Running means and Pearson's r, shared by metrics and training. B batch, F frames, d features."""
 
 from __future__ import annotations
 

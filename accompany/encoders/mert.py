@@ -54,7 +54,7 @@ class Mert(nn.Module):
             layer: hidden state to return, 1 to the depth (0: before the first layer; None: the last, as normed).
             frame_rate: Hz of the grid; must divide the network's own rate.
             normalize: bring every clip to zero mean and unit variance first.
-            chunk_s: audio longer than this goes through in pieces of it, each with `context_s` on either side.
+            chunk_s: audio longer than this goes through in pieces of it, each with `context_s` at either end.
 
         Raises:
             InputError: a layer that the network does not have, or a frame rate that does not divide its own.

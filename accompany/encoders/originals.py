@@ -1,4 +1,4 @@
-"""Checkpoints in the formats of the packages `encodec` (`.th`) and `laion-clap` (`.pt`), as `transformers` models.
+"""Checkpoints of the packages `encodec` (`.th`) and `laion-clap` (`.pt`), as `transformers` models.
 
 The networks are the same; the names of the tensors differ, and sizes are not stated beside them. Every size is read off
 the shapes, every key must be accounted for, and what is wrong is named as the file names it.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import ClapModel, EncodecModel
 
 Origin = tuple[str, int | None]
-"""Where a tensor of ours stands in the file: its key, and which third of it (None: all of it)."""
+"""Position of a tensor in the original file: its key, and the third of it (None: all of it)."""
 
 _HEAD_WIDTH = 64  # of RoBERTa in all its sizes
 _CLAP_UNUSED = re.compile(
@@ -37,7 +37,7 @@ _STEREO = {
     "chunk_length_s": 1.0,
     "overlap": 0.01,
 }
-"""How the 48 kHz model differs from the 24 kHz one, beside its shapes."""
+"""Options of the 48 kHz model that differ from the 24 kHz one, beside its shapes."""
 
 
 def read_encodec(path: PathLike) -> EncodecModel:
@@ -176,7 +176,7 @@ def _clap_audio_sizes(sizes: _Sizes) -> dict[str, Any]:
 
 
 def _clap_origin(name: str) -> Origin:
-    """Where a tensor of `ClapModel` stands in the file."""
+    """Position of a tensor of `ClapModel` in the original file."""
     for ours, theirs in (("_projection.linear1.", "_projection.0."), ("_projection.linear2.", "_projection.2.")):
         name = name.replace(ours, theirs)
     if not name.startswith("audio_model."):

@@ -1,4 +1,4 @@
-"""Semantic codes: pooled MERT states as a few discrete streams, by k-means behind an optional ridge projection.
+"""Semantic codes: pooled MERT states as discrete streams, by k-means behind an optional ridge projection.
 
 K-means of states is the tokenizer of AudioLM and MERT-based systems (Borsos et al. 2022, arXiv 2209.03143). Bare
 states spend their codes on loudness and brightness; a projection learned towards harmony or rhythm makes a
@@ -96,7 +96,7 @@ class SemanticCodes(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
-        """What codes [B, K, F] stand for: [B, F, d_1 + ... + d_K], or [B, F, d] for residual streams."""
+        """Centroids of codes [B, K, F]: [B, F, d_1 + ... + d_K], or [B, F, d] for residual streams."""
         values = [stream.centroids[codes[:, k]] for k, stream in enumerate(self._streams)]
         return torch.stack(values).sum(0) if self.residual else torch.cat(values, dim=-1)
 

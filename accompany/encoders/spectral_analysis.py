@@ -29,7 +29,8 @@ class AnalysisConfig:
 
     Attributes:
         windows, looks, mels: of each mel spectrum of the mid: window length, instants in a frame, bands.
-        low_window, low_bins: the long window of the mid, and how many of its lowest bins are shown.
+        low_windows, low_bins: long windows of the mid, and how many of the lowest bins of each are shown.
+        low_gain: how much more these count than the others, in principal components and codebooks.
         side_window, side_mels: of the side.
         width, blocks: of the network.
     """
@@ -37,8 +38,9 @@ class AnalysisConfig:
     windows: list[int] = field(default_factory=lambda: [2048, 1024])
     looks: list[int] = field(default_factory=lambda: [2, 3])
     mels: list[int] = field(default_factory=lambda: [128, 64])
-    low_window: int = 8192
-    low_bins: int = 480
+    low_windows: list[int] = field(default_factory=lambda: [8192, 4096])
+    low_bins: list[int] = field(default_factory=lambda: [480, 128])
+    low_gain: float = 1.4
     side_window: int = 4096
     side_mels: int = 64
     width: int = 256
@@ -47,22 +49,31 @@ class AnalysisConfig:
     def __post_init__(self) -> None:
         if not len(self.windows) == len(self.looks) == len(self.mels) > 0:
             raise ValueError("windows, looks and mels must be as many, at least one")
-        if min(*self.windows, *self.looks, *self.mels, self.low_window, self.side_window) < 1:
+        if min(*self.windows, *self.looks, *self.mels, *self.low_windows, self.side_window) < 1:
             raise ValueError("windows, looks and mels must be positive")
-        if not 0 < self.low_bins < self.low_window // 2:
-            raise ValueError(f"low_bins must be 1 to {self.low_window // 2 - 1}, not {self.low_bins}")
+        if len(self.low_windows) != len(self.low_bins) or self.low_gain <= 0:
+            raise ValueError("low_windows and low_bins must be as many, low_gain above 0")
+        for window, n_bins in zip(self.low_windows, self.low_bins, strict=True):
+            if not 0 < n_bins < window // 2:
+                raise ValueError(f"low_bins must be 1 to {window // 2 - 1}, not {n_bins}")
         if min(self.side_mels, self.width, self.blocks) < 1:
             raise ValueError("side_mels, width and blocks must be at least 1")
 
     @property
     def n_features(self) -> int:
         """Features F of a frame."""
-        return sum(a * b for a, b in zip(self.looks, self.mels, strict=True)) + self.low_bins + 2 * self.side_mels
+        return sum(self.group_sizes)
+
+    @property
+    def group_sizes(self) -> list[int]:
+        """Features of each mel spectrum, of each long window, and of the side."""
+        mels = [looks * bands for looks, bands in zip(self.looks, self.mels, strict=True)]
+        return [*mels, *self.low_bins, 2 * self.side_mels]
 
     @property
     def longest_window(self) -> int:
         """Samples of the longest window."""
-        return max(*self.windows, self.low_window, self.side_window)
+        return max(*self.windows, *self.low_windows, self.side_window)
 
 
 def features(audio: Tensor, first: int, count: int, sample_rate: int, hop: int, config: AnalysisConfig) -> Tensor:
@@ -85,8 +96,8 @@ def features(audio: Tensor, first: int, count: int, sample_rate: int, hop: int, 
     for window, looks, n_mels in zip(config.windows, config.looks, config.mels, strict=True):
         mels = spectra(mid, window, looks).abs() @ bank(window, n_mels)
         parts.append(_scaled(mels, _FLOOR).reshape(len(audio), count, -1))
-    low = spectra(mid, config.low_window).abs()[..., 1 : config.low_bins + 1]
-    parts.append(_scaled(low, _LOW_FLOOR))
+    for window, n_bins in zip(config.low_windows, config.low_bins, strict=True):
+        parts.append(config.low_gain * _scaled(spectra(mid, window).abs()[..., 1 : n_bins + 1], _LOW_FLOOR))
     both = [spectra(samples, config.side_window) for samples in (mid, side)]
     mels = bank(config.side_window, config.side_mels)
     parts.append(_scaled(both[1].abs() @ mels, _FLOOR))
@@ -105,6 +116,16 @@ def _scaled(magnitudes: Tensor, floor: float) -> Tensor:
 def _taper(window: int, device: torch.device) -> Tensor:
     taper = torch.hann_window(window, device=device)
     return taper / taper.sum()
+
+
+def stacked(frames: Tensor, stack: int) -> Tensor:
+    """[B, F, stack * A] as [B, stack * F, A]: the frames of a code one after the other."""
+    return frames.unflatten(2, (-1, stack)).permute(0, 3, 1, 2).flatten(1, 2)
+
+
+def unstacked(frames: Tensor, stack: int) -> Tensor:
+    """[B, stack * F, A] as [B, F, stack * A]: what `stacked` undoes."""
+    return frames.unflatten(1, (stack, -1)).permute(0, 2, 3, 1).flatten(2)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -130,23 +151,22 @@ class ConvNeXtBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features [B, F, A] to latents [B, D, A]; a latent sees `reach` frames on either side.
+    """Features [B, F, stack * A] to latents [B, D, A]; a latent sees `reach` latents on either side.
 
-    A latent is a projection of its frame, which training starts as principal components, and what a network adds.
+    A latent is a projection of its frames, which training starts as principal components, and what a network adds.
     """
 
-    _FIRST_REACH = 2
-
-    def __init__(self, config: AnalysisConfig, latent: int) -> None:
+    def __init__(self, config: AnalysisConfig, latent: int, stack: int) -> None:
         super().__init__()
-        kernel = 2 * self._FIRST_REACH + 1
-        self.enter = nn.Conv1d(config.n_features, config.width, kernel, padding=self._FIRST_REACH)
+        self.stack, n_given = stack, config.n_features * stack
+        self.enter = nn.Conv1d(n_given, config.width, 1)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(config.width) for _ in range(config.blocks)))
         self.leave = nn.Conv1d(config.width, latent, 1)
-        self.project = nn.Conv1d(config.n_features, latent, 1)
-        self.reach = self._FIRST_REACH + config.blocks * ConvNeXtBlock.REACH
+        self.project = nn.Conv1d(n_given, latent, 1)
+        self.reach = config.blocks * ConvNeXtBlock.REACH
 
     def forward(self, shown: Tensor) -> Tensor:
         """Latents of features."""
-        latents: Tensor = self.project(shown) + self.leave(self.blocks(self.enter(shown)))
+        given = stacked(shown, self.stack)
+        latents: Tensor = self.project(given) + self.leave(self.blocks(self.enter(given)))
         return latents

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from accompany.audio import frame_count
 from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.encoders.spectral_analysis import AnalysisConfig, Encoder, features
-from accompany.encoders.spectral_synthesis import Decoder, SynthesisConfig
+from accompany.encoders.spectral_synthesis import Decoder, Overlap, SynthesisConfig
 from accompany.errors import InputError
 
 
@@ -25,7 +25,7 @@ class SpectralCodecConfig:
     """Shape of the codec.
 
     Attributes:
-        sample_rate: Hz; hop: samples in a frame, that is under one code of each codebook.
+        sample_rate: Hz; hop: samples in a frame; stack: frames under one code of each codebook.
         latent: width D of a latent and of the entries of the codebooks.
         n_codebooks, codebook_size: residual codebooks K, and entries V of each.
         analysis, synthesis: the two halves.
@@ -33,15 +33,18 @@ class SpectralCodecConfig:
 
     sample_rate: int = 44_100
     hop: int = 882
+    stack: int = 2
     latent: int = 128
-    n_codebooks: int = 4
+    n_codebooks: int = 16
     codebook_size: int = 1024
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 
     def __post_init__(self) -> None:
-        if min(self.sample_rate, self.hop, self.latent, self.n_codebooks) < 1 or self.codebook_size < 2:
-            raise ValueError("sample_rate, hop, latent and n_codebooks must be at least 1, codebook_size at least 2")
+        if min(self.sample_rate, self.hop, self.stack, self.latent, self.n_codebooks) < 1 or self.codebook_size < 2:
+            raise ValueError(
+                "sample_rate, hop, stack, latent, n_codebooks must be at least 1, codebook_size at least 2"
+            )
         for parts in (*self.analysis.looks, self.synthesis.noise_frames):
             if self.hop % parts:
                 raise ValueError(f"hop must be a multiple of looks and noise_frames; {self.hop} is not one of {parts}")
@@ -49,14 +52,14 @@ class SpectralCodecConfig:
     @property
     def frame_rate(self) -> float:
         """Codes a second of each codebook."""
-        return self.sample_rate / self.hop
+        return self.sample_rate / (self.hop * self.stack)
 
 
 class SpectralCodec(nn.Module):
     """Stereo sound as residual codes [B, K, A] and back, in the manner of `accompany.encoders.codec.Codec`.
 
     Phases of tones run on from the first frame of what is decoded, so codes decoded from a later frame on give other
-    phases than the same codes in the whole, and the same sound to the ear.
+    phases than the same codes in the whole, and the same sound to the ear; `stream` goes on where it stopped.
     """
 
     codebook_vectors: Tensor
@@ -67,8 +70,8 @@ class SpectralCodec(nn.Module):
     def __init__(self, config: SpectralCodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.analysis, config.latent)
-        self.decoder = Decoder(config.synthesis, config.latent, config.hop)
+        self.encoder = Encoder(config.analysis, config.latent, config.stack)
+        self.decoder = Decoder(config.synthesis, config.latent, config.hop, config.stack)
         books = torch.zeros(config.n_codebooks, config.codebook_size, config.latent)
         self.register_buffer("codebook_vectors", books)
         self._used = config.n_codebooks
@@ -99,7 +102,7 @@ class SpectralCodec(nn.Module):
     @property
     def hop(self) -> int:
         """Samples under one code."""
-        return self.config.hop
+        return self.config.hop * self.config.stack
 
     @property
     def frame_rate(self) -> float:
@@ -137,11 +140,12 @@ class SpectralCodec(nn.Module):
             [B, K, A] int64, A = ceil(T / hop).
         """
         audio = _stereo(audio.to(self._device, torch.float32))
+        stack = self.config.stack
         n_frames, reach = self.n_codes(audio.shape[-1]), self.encoder.reach
         codes = [torch.zeros(len(audio), self._used, 0, dtype=torch.long, device=audio.device)]
         for first, last in self._pieces(n_frames, chunk_s):
             begin, end = max(first - reach, 0), min(last + reach, n_frames)
-            latents = self.encoder(self.features(audio, begin, end - begin))
+            latents = self.encoder(self.features(audio, begin * stack, (end - begin) * stack))
             codes.append(self.quantize(latents[..., first - begin : last - begin]))
         return torch.cat(codes, dim=-1)
 
@@ -165,12 +169,18 @@ class SpectralCodec(nn.Module):
         wanted = codes.shape[-1] * self.hop if n_samples is None else n_samples
         if codes.shape[-1] == 0:
             return torch.zeros(len(codes), 2, wanted, device=codes.device)
-        audio = self._synthesise(codes, chunk_s)
+        stream = self.stream(len(codes))
+        sounds = [stream.feed(codes[..., first:last]) for first, last in self._pieces(codes.shape[-1], chunk_s)]
+        audio = torch.cat([*sounds, stream.finish()], dim=-1)
         return F.pad(audio, (0, max(wanted - audio.shape[-1], 0)))[..., :wanted]
 
+    def stream(self, n_items: int = 1) -> SpectralStream:
+        """A decoder that is fed codes as they come and gives the very sound of decoding them at once."""
+        return SpectralStream(self, n_items)
+
     def features(self, audio: Tensor, first: int, count: int) -> Tensor:
-        """What the encoder is shown of audio [B, 2, T] from frame `first` on: [B, F, count]."""
-        return features(audio, first, count, self.sample_rate, self.hop, self.config.analysis)
+        """What the encoder is shown of audio [B, 2, T] in frames from `first` on: [B, F, count]."""
+        return features(audio, first, count, self.sample_rate, self.config.hop, self.config.analysis)
 
     def quantize(self, latents: Tensor) -> Tensor:
         """Latents [B, D, A] to residual codes [B, K, A]."""
@@ -186,34 +196,6 @@ class SpectralCodec(nn.Module):
         vectors = [F.embedding(codes[:, index], self.codebook_vectors[index]) for index in range(codes.shape[1])]
         return torch.stack(vectors).sum(0).transpose(1, 2)
 
-    def _synthesise(self, codes: Tensor, chunk_s: float) -> Tensor:
-        """Piece by piece, phases handed on; [B, 2, A * hop]."""
-        decoder, n_items = self.decoder, len(codes)
-        # The windows of the frames at either end are filled by repeating those frames.
-        ends = (codes[..., :1], codes, codes[..., -1:])
-        codes = torch.cat([ends[0].expand(-1, -1, decoder.edge), codes, ends[2].expand(-1, -1, decoder.edge)], dim=-1)
-        n_frames, margin = codes.shape[-1], self.config.synthesis.longest_window
-        made = torch.zeros(2 * n_items, n_frames * self.hop + 2 * margin, device=codes.device)
-        phases = decoder.start(n_items)
-        for first, last in self._pieces(n_frames, chunk_s):
-            begin, end = max(first - decoder.reach, 0), min(last + decoder.reach, n_frames)
-            latents = self.dequantize(codes[..., begin:end])
-            trunk, outlines = decoder.trunk(latents), decoder.outlines(latents)
-            per_code, inside = decoder.noise.frames, slice(first - begin, last - begin)
-            noise = decoder.noise.spectra(trunk, outlines[0])[:, inside.start * per_code : inside.stop * per_code]
-            sounds = [(decoder.noise, noise)]
-            for index, band in enumerate(decoder.tones):
-                controls = band.controls(trunk[:, inside], outlines[1 + index][:, inside])
-                spectra, phases[index] = band.spectra(controls, phases[index])
-                sounds.append((band, spectra))
-            for band, spectra in sounds:
-                samples = band.overlap(spectra)
-                at = margin + first * self.hop - band.overlap.before
-                made[:, at : at + samples.shape[-1]] += samples
-        outside = margin + decoder.edge * self.hop
-        mid, side = made[:, outside : made.shape[-1] - outside].chunk(2)
-        return torch.stack([mid + side, mid - side], dim=1)
-
     def _pieces(self, n_frames: int, chunk_s: float) -> Iterator[tuple[int, int]]:
         size = max(1, round(chunk_s * self.frame_rate))
         return ((first, min(first + size, n_frames)) for first in range(0, n_frames, size))
@@ -227,6 +209,77 @@ class SpectralCodec(nn.Module):
             raise InputError(f"The codec decodes {self._used} streams of codes, not {codes.shape[1]}.")
         if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.codebook_size):
             raise InputError(f"Codes must lie in 0 to {self.codebook_size - 1}.")
+
+
+class SpectralStream:
+    """Decoding that goes on: phases, and the sound to which later frames still add, are kept from piece to piece."""
+
+    def __init__(self, codec: SpectralCodec, n_items: int) -> None:
+        self._codec, self._decoder, self._hop = codec, codec.decoder, codec.hop
+        self._phases = codec.decoder.start(n_items)
+        device = codec.codebook_vectors.device
+        self._codes = torch.zeros(n_items, 0, 0, dtype=torch.long, device=device)
+        # Codes are counted with the repetitions of the first code that fill the windows of the first frames.
+        self._first = self._made = 0
+        self._begin = -codec.config.synthesis.longest_window
+        self._sum = torch.zeros(2 * n_items, 0, device=device)
+
+    @torch.no_grad()
+    def feed(self, codes: Tensor) -> Tensor:
+        """The sound [B, 2, t] that is settled by the next codes [B, K, a]; it lags by what the network looks ahead."""
+        codes = codes.to(self._sum.device)
+        if self._codes.shape[-1] == 0 and codes.shape[-1]:
+            edge = codes[..., :1].expand(-1, -1, self._decoder.edge)
+            self._codes = torch.cat([edge, codes], dim=-1)
+        elif codes.shape[-1]:
+            self._codes = torch.cat([self._codes, codes], dim=-1)
+        known = self._first + self._codes.shape[-1]
+        self._make(known - self._decoder.reach)
+        return self._take(max(self._made * self._hop - self._decoder.before, self._begin))
+
+    @torch.no_grad()
+    def finish(self) -> Tensor:
+        """The rest of the sound."""
+        if self._codes.shape[-1] == 0:
+            return torch.zeros(len(self._sum) // 2, 2, 0, device=self._sum.device)
+        n_frames = self._first + self._codes.shape[-1]
+        edge = self._codes[..., -1:].expand(-1, -1, self._decoder.edge)
+        self._codes = torch.cat([self._codes, edge], dim=-1)
+        self._make(n_frames + self._decoder.edge)
+        return self._take(n_frames * self._hop)
+
+    def _make(self, last: int) -> None:
+        """Synthesise the frames of the codes up to `last`."""
+        if last <= self._made:
+            return
+        decoder, begin = self._decoder, max(self._made - self._decoder.reach, self._first)
+        latents = self._codec.dequantize(self._codes[..., begin - self._first :][..., : last + decoder.reach - begin])
+        trunk, outlines = decoder.trunk(latents), decoder.outlines(latents)
+        inside = slice((self._made - begin) * decoder.stack, (last - begin) * decoder.stack)
+        per_frame = decoder.noise.frames
+        noise = decoder.noise.spectra(trunk, outlines[0])[:, inside.start * per_frame : inside.stop * per_frame]
+        self._add(decoder.noise.overlap, noise)
+        for index, band in enumerate(decoder.bands):
+            controls = band.controls(trunk[:, inside], outlines[1 + index][:, inside])
+            spectra, self._phases[index] = band.spectra(controls, self._phases[index])
+            self._add(band.overlap, spectra)
+        self._made = last
+        self._codes = self._codes[..., max(last - decoder.reach - self._first, 0) :]
+        self._first = max(last - decoder.reach, self._first)
+
+    def _add(self, overlap: Overlap, spectra: Tensor) -> None:
+        samples = overlap(spectra)
+        at = self._made * self._hop - overlap.before - self._begin
+        self._sum = F.pad(self._sum, (0, max(at + samples.shape[-1] - self._sum.shape[-1], 0)))
+        self._sum[:, at : at + samples.shape[-1]] += samples
+
+    def _take(self, until: int) -> Tensor:
+        """Left and right up to the sample `until`, without what lies before the first code."""
+        outside = min(max(self._decoder.edge * self._hop - self._begin, 0), until - self._begin)
+        taken, self._sum = self._sum[:, outside : until - self._begin], self._sum[:, until - self._begin :]
+        self._begin = until
+        mid, side = taken.chunk(2)
+        return torch.stack([mid + side, mid - side], dim=1)
 
 
 def _stereo(audio: Tensor) -> Tensor:

@@ -7,19 +7,20 @@ a peak follow the peak (identity phase locking, Laroche and Dolson 1999). Attack
 whose phases the network gives. Of each bin the network also says what the side is of the mid: a complex gain. Log
 magnitudes begin as a linear map of the latents, to which the network adds.
 
-Shape letters: B items, A code frames, D channels of the network, K bins, T samples.
+Shape letters: B items, A frames, D channels of the network, K bins, T samples. A code stands for `stack` frames.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accompany.encoders.spectral_analysis import ConvNeXtBlock
+from accompany.encoders.spectral_analysis import ConvNeXtBlock, unstacked
 
 _LARGEST_LOG = 7.5
 _LARGEST_DEVIATION = 2.0
@@ -49,13 +50,13 @@ class SynthesisConfig:
     """Shape of the decoder.
 
     Attributes:
-        width, blocks: of the trunk at the rate of the codes.
-        tones: bands with phases that run on, at the rate of the codes; together they cover each frequency once.
-        noise_frames: frames of the short window in a code; noise_window: its samples.
+        width, blocks: of the trunk at the rate of the frames.
+        tones: bands with phases that run on, one spectrum a frame; together they cover each frequency once.
+        noise_frames: spectra of the short window in a frame; noise_window: its samples.
         noise_width, noise_blocks: of its network.
     """
 
-    width: int = 384
+    width: int = 320
     blocks: int = 6
     tones: list[ToneBandConfig] = field(
         default_factory=lambda: [ToneBandConfig(4096, 1, 105), ToneBandConfig(2048, 53, 1025)]
@@ -125,6 +126,11 @@ class ToneBand(nn.Module):
         # Phases count from the middle of the window, where those of a tone's bins are equal.
         self.register_buffer("signs", (1 - 2 * (bins % 2)).float(), persistent=False)
 
+    @property
+    def frequencies(self) -> Tensor:
+        """Centres [K] of the bins, in cycles a sample."""
+        return torch.arange(self.config.first_bin, self.config.end_bin) / self.config.window
+
     def start(self, n_items: int, *, random: bool = False) -> Tensor:
         """Phases [B, K] before the first frame: always the same ones, or random."""
         if random:
@@ -179,6 +185,11 @@ class NoiseBand(nn.Module):
         self.overlap = Overlap(config.noise_window, hop // self.frames)
         self.reach = -(-config.noise_blocks * ConvNeXtBlock.REACH // self.frames)
 
+    @property
+    def frequencies(self) -> Tensor:
+        """Centres [K] of the bins, in cycles a sample."""
+        return torch.arange(self.n_bins) / self.overlap.size
+
     def spectra(self, trunk: Tensor, outline: Tensor) -> Tensor:
         """Spectra [2B, frames * A, window / 2 + 1], mid items then side items.
 
@@ -195,56 +206,70 @@ class NoiseBand(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents [B, latent, A] to mid and side; see the module for how."""
+    """Latents [B, latent, n] to sound, n * stack frames of `hop` samples; see the module for how."""
 
-    _FIRST_REACH = 3
+    _FIRST_REACH = 2
 
-    def __init__(self, config: SynthesisConfig, latent: int, hop: int) -> None:
+    def __init__(self, config: SynthesisConfig, latent: int, hop: int, stack: int) -> None:
         super().__init__()
         kernel = 2 * self._FIRST_REACH + 1
-        self.hop = hop
-        self.enter = nn.Conv1d(latent, config.width, kernel, padding=self._FIRST_REACH)
+        self.stack, self.code_hop = stack, hop * stack
+        self.enter = nn.Conv1d(latent, stack * config.width, kernel, padding=self._FIRST_REACH)
         self.norm = nn.LayerNorm(config.width)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(config.width) for _ in range(config.blocks)))
         self.tones = nn.ModuleList(ToneBand(band, config.width, hop) for band in config.tones)
         self.noise = NoiseBand(config, hop)
-        self.sizes = [self.noise.frames * self.noise.n_bins, *(band.n_bins for band in self.tones)]
-        """Log magnitudes of a frame, of the noise and of each band of tones."""
-        self.outline = nn.Conv1d(latent, sum(self.sizes), 3, padding=1)
-        self.reach = self._FIRST_REACH + config.blocks * ConvNeXtBlock.REACH + self.noise.reach
-        self.edge = -(-config.longest_window // (2 * hop))
-        """Frames before and after a stretch whose windows reach into it."""
+        self.outline = nn.Conv1d(latent, stack * sum(band.n_bins for band in self.bands), 3, padding=1)
+        self.noise_outline = nn.Conv1d(latent, stack * self.noise.frames * self.noise.n_bins, 1)
+        reach = config.blocks * ConvNeXtBlock.REACH + self.noise.reach
+        self.reach = self._FIRST_REACH - (-reach // stack)
+        """Codes on either side of one that count in its sound."""
+        self.edge = -(-config.longest_window // (2 * self.code_hop))
+        """Codes before and after a stretch whose windows reach into it."""
+
+    @property
+    def bands(self) -> list[ToneBand]:
+        """The bands of tones."""
+        return cast(list[ToneBand], list(self.tones))
+
+    @property
+    def before(self) -> int:
+        """Samples before its own hop that any frame reaches."""
+        return max([self.noise.overlap.before, *(band.overlap.before for band in self.bands)])
 
     def trunk(self, latents: Tensor) -> Tensor:
-        """[B, A, D] of latents [B, latent, A]."""
-        entered = self.norm(self.enter(latents).transpose(1, 2)).transpose(1, 2)
+        """[B, stack * n, D] of latents [B, latent, n]."""
+        entered = self.norm(unstacked(self.enter(latents), self.stack).transpose(1, 2)).transpose(1, 2)
         made: Tensor = self.blocks(entered).transpose(1, 2)
         return made
 
     def outlines(self, latents: Tensor) -> list[Tensor]:
-        """What the log magnitudes begin as, [B, A, ...]: of the noise and of each band of tones."""
-        return list(self.outline(latents).transpose(1, 2).split(self.sizes, dim=-1))
+        """What the log magnitudes begin as, [B, stack * n, ...]: of the noise and of each band of tones."""
+        noise, tones = (unstacked(layer(latents), self.stack).mT for layer in (self.noise_outline, self.outline))
+        return [noise, *tones.split([band.n_bins for band in self.bands], dim=-1)]
 
     def start(self, n_items: int, *, random: bool = False) -> list[Tensor]:
         """Phases of every band of tones before the first frame."""
-        return [band.start(n_items, random=random) for band in self.tones]
+        return [band.start(n_items, random=random) for band in self.bands]
 
-    def sound(self, noise: Tensor, tones: list[Tensor], n_frames: int) -> Tensor:
-        """Left and right [B, 2, n_frames * hop] of spectra that begin `edge` frames before and end as far after."""
-        n_samples, before = n_frames * self.hop, self.edge * self.hop
+    def sound(self, noise: Tensor, tones: list[Tensor], n_codes: int) -> Tensor:
+        """Left and right [B, 2, T] of spectra that begin `edge` codes before and end as far after."""
+        n_samples, before = n_codes * self.code_hop, self.edge * self.code_hop
         total = noise.new_zeros((), dtype=torch.float32)
-        for band, spectra in zip([self.noise, *self.tones], [noise, *tones], strict=True):
-            begin = before + band.overlap.before
-            total = total + band.overlap(spectra)[:, begin : begin + n_samples]
+        overlaps = [self.noise.overlap, *(band.overlap for band in self.bands)]
+        for overlap, spectra in zip(overlaps, [noise, *tones], strict=True):
+            begin = before + overlap.before
+            total = total + overlap(spectra)[:, begin : begin + n_samples]
         mid, side = total.chunk(2)
         return torch.stack([mid + side, mid - side], dim=1)
 
     def forward(self, latents: Tensor, *, random_phases: bool = True) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """Sound [B, 2, A * hop] of whole latents, and the controls of each band of tones without the edges."""
+        """Sound [B, 2, T] of whole latents, and the controls of each band of tones without the edges."""
         padded = F.pad(latents, (self.edge, self.edge), mode="replicate")
         trunk, outlines = self.trunk(padded), self.outlines(padded)
-        controls = [band.controls(trunk, outline) for band, outline in zip(self.tones, outlines[1:], strict=True)]
+        controls = [band.controls(trunk, outline) for band, outline in zip(self.bands, outlines[1:], strict=True)]
         phases = self.start(len(latents), random=random_phases)
-        tones = [band.spectra(given, start)[0] for band, given, start in zip(self.tones, controls, phases, strict=True)]
-        inside = [tuple(value[:, self.edge : -self.edge] for value in given) for given in controls]
+        tones = [band.spectra(given, start)[0] for band, given, start in zip(self.bands, controls, phases, strict=True)]
+        edge = self.edge * self.stack
+        inside = [tuple(value[:, edge:-edge] for value in given) for given in controls]
         return self.sound(self.noise.spectra(trunk, outlines[0]), tones, latents.shape[-1]), inside

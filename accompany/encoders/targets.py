@@ -1,4 +1,4 @@
-"""Signal features of any audio: teachers for the small listeners, targets, and the ground of the figures.
+"""Signal features of audio: teachers of the small encoders, training targets, and input of metrics.
 
 All take audio [B, T] and a grid (`frame_rate`, frame i covering [i, i + 1) / frame_rate), work in chunks of
 frames, and are differentiable. Levels are not normalised unless said.

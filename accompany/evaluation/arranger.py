@@ -1,4 +1,4 @@
-"""A rule-based arranger: chords and beats played plainly, the yardstick of what a plan alone is worth.
+"""A rule-based arranger: chords and beats played plainly, a baseline for the worth of a plan alone.
 
 Additive tones and noise bursts only, so that it needs no synthesiser: a chord on every beat, the root in the
 bass under it, kick and snare on alternate beats.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from accompany.evaluation.chord_metrics import Chords
 from accompany.evaluation.metrics import Signal
-from accompany.evaluation.tonality import Chords
 from accompany.music.harmony import chord_pitch_classes
 
 _DRUM_LEVEL = 0.4

@@ -20,7 +20,7 @@ from accompany import audio
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
-    from accompany.encoders.codec import Codec
+    from accompany.encoders.codecs import AnyCodec
 
 RATE = 44_100
 MELS = ((1024, 256, 64), (2048, 512, 100), (4096, 1024, 128))
@@ -37,7 +37,8 @@ _FLOOR = 1e-5
 _WINDOW = 4096
 _FIRST_HZ, _OCTAVES = 200.0, 6
 _SILENT = 1e-4
-_NARROWEST_DB = -60.0
+_NARROWEST_DB = -30.0
+"""A side below this cannot be told from none."""
 _SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 
 
@@ -62,7 +63,7 @@ class CodingReport:
 
 
 def measure_coding(
-    codec: Codec,
+    codec: AnyCodec,
     paths: Iterable[str | Path],
     *,
     seconds: float = 8.0,
@@ -80,11 +81,11 @@ def measure_coding(
         InputError: there is no audio, or it cannot be read.
     """
     truths = [read_clip(path, seconds, start_s) for path in find_audio(paths)]
-    decoded, spent = [], np.zeros(2)
+    decoded, spent = [], [0.0, 0.0]
     for index, truth in enumerate(truths):
         made, took = code(codec, truth)
         decoded.append(made)
-        spent += took
+        spent = [spent[0] + took[0], spent[1] + took[1]]
         if progress:
             progress((index + 1) / len(truths))
     pairs = list(zip(truths, decoded, strict=True))
@@ -140,7 +141,7 @@ def read_clip(path: Path, seconds: float, start_s: float) -> np.ndarray:
     return clip
 
 
-def code(codec: Codec, samples: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+def code(codec: AnyCodec, samples: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
     """Samples [2, T] at 44.1 kHz through the codec, and the seconds that encoding and decoding took."""
     given = audio.resample(audio.to_channels(samples, codec.channels), RATE, codec.sample_rate)
     begin = time.perf_counter()
@@ -157,7 +158,7 @@ def figures(truth: np.ndarray, decoded: np.ndarray) -> dict[str, float]:
     spectra = [_magnitudes(truth, 2048, 512), _magnitudes(decoded, 2048, 512)]
     return {
         "log_mel": log_mel_distance(truth, decoded),
-        "convergence": float(np.linalg.norm(spectra[0] - spectra[1]) / max(np.linalg.norm(spectra[0]), 1e-9)),
+        "convergence": float(np.linalg.norm(spectra[0] - spectra[1])) / max(float(np.linalg.norm(spectra[0])), 1e-9),
         "onset": _onset_correlation(truth.mean(axis=0), decoded.mean(axis=0)),
         "chroma": _chroma_cosine(truth.mean(axis=0), decoded.mean(axis=0)),
         "contrast_db": contrast_shortfall(contrast(truth), contrast(decoded)),
@@ -192,7 +193,7 @@ def contrast_shortfall(truth: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def width_db(samples: np.ndarray) -> float:
-    """Level of the side over that of the mid in dB, at least -60; samples: [2, T]."""
+    """Level of the side over that of the mid in dB, at least -30; samples: [2, T]."""
     mid, side = samples.mean(axis=0), 0.5 * (samples[0] - samples[1])
     ratio = np.sqrt(np.mean(np.square(side)) / max(float(np.mean(np.square(mid))), 1e-12))
     return float(max(20 * np.log10(max(float(ratio), 1e-9)), _NARROWEST_DB))

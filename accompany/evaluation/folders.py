@@ -68,7 +68,7 @@ class Against:
             return ""
         names = ", ".join(self.missing[:5]) + (" and others" if len(self.missing) > 5 else "")
         return (
-            f"{self.name} has no output for {len(self.missing)} of {len(self._files)} clips ({names}): its figures are "
+            f"{self.name} has no output for {len(self.missing)} of {len(self._files)} clips ({names}): its metrics are "
             "means over the rest."
         )
 
@@ -88,7 +88,7 @@ def _sounds(folder: Path) -> list[Path]:
 
 
 def _keys(path: Path, folder: Path) -> list[str]:
-    """What a file may be called by: its name, or its folder's where it is one of many files alike."""
+    """Names that a file matches: its own, or its folder's where many files are named alike."""
     inside = path.relative_to(folder)
     stem = inside.with_suffix("").as_posix()
     if path.stem.lower() in _WHOLE and len(inside.parts) > 1:

@@ -1,7 +1,7 @@
-"""The judge: a small network that hears which instruments play, where the beats are and which style it is.
+"""The judge: a small classifier of instruments, beats and style.
 
 It is trained on true renders alone and never on a model's output, and it is no part of any model that it
-measures. Its own scores on true renders stand beside every figure that it gives.
+measures. Its own scores on true renders stand beside every metric that it gives.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class JudgeConfig:
 
     Attributes:
         families: its tags, in order.
-        n_mels: bands of the log-mel that it hears.
+        n_mels: bands of its log-mel input.
         width, depth: channels and number of its blocks.
-        threshold: for each family, the probability from which on it counts as heard; empty: 0.5 for all.
-        styles: the styles that it tells apart, in order; empty: it has no ear for styles.
+        threshold: for each family, the probability from which on it counts as present; empty: 0.5 for all.
+        styles: classes of its style classifier, in order; empty: it has none.
     """
 
     families: tuple[str, ...] = ()
@@ -62,16 +62,16 @@ class Judge(nn.Module):
         return self.tags(pooled), self.beats(x).squeeze(1)
 
     def impression(self, mel: Tensor) -> Tensor:
-        """What styles are told by, [B, 3 width + 2 n_mels], of a log-mel [B, frames, n_mels].
+        """Features of the style classifier, [B, 3 width + 2 n_mels], of a log-mel [B, frames, n_mels].
 
-        Mean, maximum and deviation over time of what is heard in it, mean and deviation of the log-mel itself.
+        Mean, maximum and deviation of the hidden states over time, mean and deviation of the log-mel itself.
         """
         x = self._states(mel)
         pooled = x.mean(-1), x.amax(-1), x.std(-1, correction=0), mel.mean(1), mel.std(1, correction=0)
         return torch.cat(pooled, dim=-1)
 
     def _states(self, mel: Tensor) -> Tensor:
-        """What is heard in each frame, [B, width, frames]."""
+        """Hidden states of each frame, [B, width, frames]."""
         x = self.inlet(mel.transpose(1, 2))
         for block in self.blocks:
             x = block(x)
@@ -88,15 +88,15 @@ class Judge(nn.Module):
         logits: Tensor = self(judge_mel(audio, self.config.n_mels))[1]
         return logits
 
-    def heard(self, audio: Tensor) -> list[frozenset[str]]:
-        """The families heard in each item of audio [B, T] at 24 kHz, by each tag's own threshold."""
+    def instruments(self, audio: Tensor) -> list[frozenset[str]]:
+        """The families present in each item of audio [B, T] at 24 kHz, by each tag's own threshold."""
         thresholds = torch.tensor(self.config.threshold or (0.5,) * len(self.config.families))
         present = self.tag(audio) > thresholds
         return [frozenset(f for f, p in zip(self.config.families, row, strict=True) if p) for row in present.tolist()]
 
     @torch.inference_mode()
-    def heard_style(self, audio: Tensor) -> list[str]:
-        """The likeliest style of each item of audio [B, T] at 24 kHz; the judge must have an ear for styles."""
+    def classify_styles(self, audio: Tensor) -> list[str]:
+        """The likeliest style of each item of audio [B, T] at 24 kHz; the judge must have a style classifier."""
         assert self.style is not None, "this judge has no styles"
         logits = self.style(self.impression(judge_mel(audio, self.config.n_mels)))
         return [self.config.styles[index] for index in logits.argmax(-1).tolist()]

@@ -1,4 +1,4 @@
-"""Figures of fit between a vocal, its accompaniment and the truth.
+"""Metrics of harmony, rhythm and level between a vocal, its accompaniment and the truth.
 
 Every function takes mono float arrays and a sample rate, and is written so that its degenerate scores are
 known: `harmony` of a flat chroma is 0, of another song's accompaniment about 0; `consonance` is reached by
@@ -59,7 +59,7 @@ def chroma_correlation(a: Matrix, b: Matrix, smoothing_s: float = 1.0) -> float:
 
 
 def chroma_cosine(result: Signal, truth: Signal, sample_rate: int) -> float:
-    """Mean cosine of unsmoothed chromas: a codec figure (1 is perfect), never one of fit: a flat chroma scores 0.77."""
+    """Mean cosine of unsmoothed chromas: a codec metric (1 is perfect), never one of fit: a flat chroma scores 0.77."""
     return mean_cosine(chroma(result, sample_rate), chroma(truth, sample_rate))
 
 
@@ -119,7 +119,7 @@ def consonance(accompaniment: Signal, sample_rate: int, pitch: Matrix, voiced: N
     0 when the band ignores the singer; a copy of the voice scores highest, so read it beside `voice_likeness`.
 
     Args:
-        pitch, voiced: what `sung_pitch` says of the vocal.
+        pitch, voiced: of the vocal, by `sung_pitch`.
     """
     return consonance_of(chroma(accompaniment, sample_rate), pitch, voiced)
 
@@ -169,7 +169,7 @@ def si_sdr(result: Signal, truth: Signal) -> float:
 
 @dataclass(frozen=True)
 class Levels:
-    """What a meter shows: `peak` (linear), `rms_dbfs`, `clipped_share` and `silent_share` of the signal, in 0..1."""
+    """Level readings: `peak` (linear), `rms_dbfs`, `clipped_share` and `silent_share` of the signal, in 0..1."""
 
     peak: float
     rms_dbfs: float

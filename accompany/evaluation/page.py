@@ -1,4 +1,4 @@
-"""The report to read: Markdown tables, and a page with pictures and players."""
+"""The report as Markdown tables, and as an HTML page with plots and players."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from accompany import audio
 from accompany.evaluation.definitions import CATALOGUE, GROUPS, HIGHER, LOWER
-from accompany.evaluation.rows import DEGENERATE, Output
+from accompany.evaluation.rows import DEGENERATE, RowOutput
 
 _OTHER_PROMPT = "accompany, prompt of another clip"
 _ARROWS = {HIGHER: " ↑", LOWER: " ↓"}
@@ -20,7 +20,7 @@ _MIXED_WITH_VOICE = "with the voice"
 
 
 def as_table(report: dict[str, Any]) -> str:
-    """The report in Markdown: for each group of figures a table, a row for each row, mean and half interval."""
+    """The report in Markdown: for each group of metrics a table, a row for each row, mean and half interval."""
     lines = [f"# {report['model']}: {report['clips']} clips of {report['config']['seconds']:g} s", ""]
     lines += [*(f"> {note}" for note in report["notes"]), ""] if report["notes"] else []
     lines += ["Mean ± half the 95% bootstrap interval by song; ↑ higher is better, ↓ lower is better.", ""]
@@ -31,25 +31,25 @@ def as_table(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_page(out: Path, report: dict[str, Any], shown: Sequence[dict[str, Output | None]]) -> None:
-    """Write report.html with its pictures and sounds in `clips`; `shown` has the outputs of each clip by row."""
-    from accompany.evaluation.pictures import picture_of_rows, picture_of_take
+def write_page(out: Path, report: dict[str, Any], shown: Sequence[dict[str, RowOutput | None]]) -> None:
+    """Write report.html with its plots and sounds in `clips`; `shown` has the outputs of each clip by row."""
+    from accompany.evaluation.plots import plot_rows, plot_take
 
     (out / "clips").mkdir(exist_ok=True)
-    overview = picture_of_rows(out / "clips" / "overview.png", report)
+    overview = plot_rows(out / "clips" / "overview.png", report)
     parts = [_HEAD, f"<h1>{html.escape(report['model'])}</h1>"]
     parts.append(f"<p>{report['clips']} clips of {report['config']['seconds']:g} s. Mean ± half the 95% bootstrap ")
     parts.append("interval by song; ↑ higher is better, ↓ lower is better; degenerate answers in grey.</p>")
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in report["notes"]]
-    parts.append(f'<img src="clips/{overview.name}" alt="main figures of every row with their intervals">')
+    parts.append(f'<img src="clips/{overview.name}" alt="main metrics of every row with their intervals">')
     parts += [f"<h2>{html.escape(title)}</h2>{_html_table(rows)}" for title, rows in _tables(report)]
     parts.append(f"<h2>Rows</h2>{_html_list(_row_definitions(report))}")
-    parts.append(f"<h2>Figures</h2>{_html_list(_definitions(report))}<h2>Clips</h2>")
+    parts.append(f"<h2>Metrics</h2>{_html_list(_definitions(report))}<h2>Clips</h2>")
     for i, outputs in enumerate(shown):
         ours = outputs["accompany"]
         assert ours is not None and ours.take is not None
         parts.append(f"<h3>{html.escape(ours.clip.name)}</h3><p>“{html.escape(ours.clip.prompt)}”</p>")
-        image = picture_of_take(out / "clips" / f"{i:03d}.png", ours.take)
+        image = plot_take(out / "clips" / f"{i:03d}.png", ours.take)
         parts.append(f'<img src="clips/{image.name}" alt="voice and accompaniment: spectrograms, chroma, beats">')
         parts += [_player(out, i, name, output) for name, output in outputs.items() if output is not None]
     with audio.replacing(out / "report.html") as part:
@@ -70,14 +70,14 @@ def _tables(report: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
             cells = [[name, *(_cell(row.get(c), report) for c in columns)] for name, row in with_any.items()]
             tables.append((title, [head, *cells]))
     families = _families(report)
-    tables += [("Which instruments?", families)] if families else []
+    tables += [("Instruments by family", families)] if families else []
     styles = _styles(report)
-    tables += [("Which styles?", styles)] if styles else []
-    return [*tables, ("What does a degenerate answer score?", _degenerate(report))]
+    tables += [("Styles of the prompt", styles)] if styles else []
+    return [*tables, ("Degenerate answers", _degenerate(report))]
 
 
-def _is_there(figure: str, rows: dict[str, Any]) -> bool:
-    return any(figure in row for row in rows.values())
+def _is_there(metric: str, rows: dict[str, Any]) -> bool:
+    return any(metric in row for row in rows.values())
 
 
 def _cell(value: dict[str, Any] | None, report: dict[str, Any]) -> str:
@@ -92,7 +92,7 @@ def _cell(value: dict[str, Any] | None, report: dict[str, Any]) -> str:
 
 
 def _families(report: dict[str, Any]) -> list[list[str]]:
-    """Per family: how often it was named and heard, forbidden and not heard; by our row, the truth and the judge."""
+    """Per family: how often it was named and present, forbidden and absent; by our row, the truth and the judge."""
     ours, truth = (report["families"].get(name, {}) for name in ("accompany", "truth"))
     judge = report["judge"].get("families", {})
     if not ours:
@@ -119,22 +119,30 @@ def _families(report: dict[str, Any]) -> list[list[str]]:
 
 
 def _styles(report: dict[str, Any]) -> list[list[str]]:
-    """Per style: in how many clips that ask for it it is heard, and for what it was taken most often in ours."""
-    asked, heard = (report["styles"].get(key, {}) for key in ("asked", "heard"))
+    """Per style: share of the clips asking for it in which it is predicted, and the commonest prediction for ours."""
+    asked, predicted = (report["styles"].get(key, {}) for key in ("asked", "heard"))
     judge = report["judge"].get("styles", {}).get("by_style", {})
     lines = []
     for style in sorted({style for styles in asked.values() for style in styles}):
         clips = [clip for clip, styles in asked.items() if style in styles]
-        cells = [_times(style, [heard[row][clip] for clip in clips]) for row in ("accompany", "truth", "codec")]
-        taken = Counter(heard["accompany"][clip] or "silence" for clip in clips).most_common(1)[0][0]
+        cells = [_times(style, [predicted[row][clip] for clip in clips]) for row in ("accompany", "truth", "codec")]
+        taken = Counter(predicted["accompany"][clip] or "silence" for clip in clips).most_common(1)[0][0]
         lines.append([style, str(len(clips)), *cells, taken, _plain(judge.get(style, {}).get("right"))])
-    head = ["style", "clips", "heard: ours", "truth", "codec", "ours most often heard as", "judge on true renders"]
+    head = [
+        "style",
+        "clips",
+        "predicted: ours",
+        "truth",
+        "codec",
+        "ours, most often",
+        "judge on true renders",
+    ]
     return [head, *lines] if lines else []
 
 
-def _times(style: str, heard: list[str]) -> str:
-    """Share of the sounds in which a style is heard."""
-    return f"{heard.count(style) / len(heard):.2f}"
+def _times(style: str, predicted: list[str]) -> str:
+    """Share of the sounds whose predicted style is this one."""
+    return f"{predicted.count(style) / len(predicted):.2f}"
 
 
 def _share(value: dict[str, float] | None) -> str:
@@ -148,17 +156,17 @@ def _plain(value: float | None) -> str:
 def _degenerate(report: dict[str, Any]) -> list[list[str]]:
     """The best degenerate answer beside ours and the truth."""
     rows = report["rows"]
-    lines = [["figure", "best degenerate answer", "its score", "accompany", "truth", "beats"]]
-    for figure, best in report["degenerate"].items():
-        scores = [_plain(rows[row].get(figure, {}).get("mean")) for row in ("accompany", "truth")]
-        arrow = _ARROWS[CATALOGUE[figure].better]
-        lines.append([figure + arrow, best["row"], _plain(best["mean"]), *scores, ", ".join(best["beats"])])
+    lines = [["metric", "best degenerate answer", "its score", "accompany", "truth", "beats"]]
+    for metric, best in report["degenerate"].items():
+        scores = [_plain(rows[row].get(metric, {}).get("mean")) for row in ("accompany", "truth")]
+        arrow = _ARROWS[CATALOGUE[metric].better]
+        lines.append([metric + arrow, best["row"], _plain(best["mean"]), *scores, ", ".join(best["beats"])])
     return lines
 
 
 def _definitions(report: dict[str, Any]) -> list[tuple[str, str]]:
-    figures = report["definitions"]["figures"]
-    return [(name, text) for name, text in figures.items() if _is_there(name, report["rows"])]
+    metrics = report["definitions"]["figures"]
+    return [(name, text) for name, text in metrics.items() if _is_there(name, report["rows"])]
 
 
 def _row_definitions(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -184,7 +192,7 @@ def _html_list(items: Sequence[tuple[str, str]]) -> str:
     return "<ul>" + "".join(f"<li><b>{html.escape(a)}</b>: {html.escape(b)}</li>" for a, b in items) + "</ul>"
 
 
-def _player(out: Path, index: int, name: str, output: Output) -> str:
+def _player(out: Path, index: int, name: str, output: RowOutput) -> str:
     clip = output.clip
     path = out / "clips" / f"{index:03d}_{name.replace(' ', '_')}.flac"
     mixed = output.sound if name == "vocal copy" else output.sound + clip.vocal

@@ -1,4 +1,4 @@
-"""`accompany evaluate`: the same clips through every row, as a table, JSON and a page to look at and listen to."""
+"""`accompany evaluate`: the same clips through every row, as a table, JSON and an HTML page."""
 
 from __future__ import annotations
 
@@ -18,19 +18,27 @@ from accompany.audio import replacing
 from accompany.common.config import read_json, write_json
 from accompany.common.files import require_writable
 from accompany.errors import InputError
-from accompany.evaluation.clips import check_empty, save_clips
-from accompany.evaluation.definitions import CATALOGUE, FIGURES, GROUPS
-from accompany.evaluation.ears import Ears, Embedded, clap_score, distance_of_rows, diversity, embed, voice_leak_db
-from accompany.evaluation.figures import (
-    Heard,
+from accompany.evaluation.clip_metrics import (
+    ReferenceClip,
     granted_by_family,
-    hear,
     judged_beats,
     measure,
     obedience,
-    seam_figures,
+    prepare_reference,
+    requested_instruments,
+    seam_metrics,
     summarise,
-    wishes,
+)
+from accompany.evaluation.clips import check_empty, save_clips
+from accompany.evaluation.definitions import CATALOGUE, GROUPS, METRICS
+from accompany.evaluation.embeddings import (
+    Embedded,
+    EmbeddingModels,
+    clap_score,
+    distance_of_rows,
+    diversity,
+    embed,
+    voice_leak_db,
 )
 from accompany.evaluation.folders import Against, read_against
 from accompany.evaluation.metrics import track_beats
@@ -39,13 +47,13 @@ from accompany.evaluation.rows import (
     DEGENERATE,
     ROWS,
     Contest,
-    Output,
+    RowOutput,
     nearest_clips,
     other_clip,
     plans_known,
     play,
 )
-from accompany.evaluation.style_obedience import StylesHeard
+from accompany.evaluation.style_obedience import PredictedStyles
 from accompany.evaluation.testset import Clip, load_clips
 
 if TYPE_CHECKING:
@@ -60,7 +68,7 @@ OWN_LICENSE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What to evaluate.
+    """Options of an evaluation.
 
     Attributes:
         seconds: length of the clips; limit: number of clips, 0 for all.
@@ -68,7 +76,7 @@ class EvaluationConfig:
         judge: folder of a trained judge; empty: the one in the package, if there is one.
         players: clips that the page shows and plays.
         against: outputs of other systems, each `NAME=DIR`.
-        seeds: takes of every clip; the figures are those of the first, the others say how diverse they are.
+        seeds: takes of every clip; the metrics are those of the first, the others say how diverse they are.
         save_clips: folder that gets the clips of every row as files (`accompany.evaluation.clips`); empty for none.
     """
 
@@ -96,10 +104,10 @@ def evaluate(
     report_dir: str | os.PathLike[str],
     config: EvaluationConfig | None = None,
 ) -> dict[str, Any]:
-    """Evaluate `band` on the songs of `folders` and write report.json, report.md, report.html, pictures and clips.
+    """Evaluate `band` on the songs of `folders` and write report.json, report.md, report.html, plots and clips.
 
     Returns:
-        The content of report.json: rows with each figure's mean, 95% interval and number of clips.
+        The content of report.json: rows with each metric's mean, 95% interval and number of clips.
 
     Raises:
         InputError: no usable song, `report_dir` is a file, a folder of `against` that is none or fits no clip, or a
@@ -117,9 +125,9 @@ def evaluate(
     judge = find_judge(config.judge)
     clips = [with_beats(clip, judge) for clip in clips]
     against = {name: Against(name, folder, clips) for name, folder in others.items()}
-    tell = band.bundle.plans and plans_known(clips)
+    oracle = band.bundle.plans and plans_known(clips)
     played = [
-        play(band, clip, config.seed + i, tell=tell, seeds=config.seeds)
+        play(band, clip, config.seed + i, oracle=oracle, seeds=config.seeds)
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
     contest = Contest(band, clips, played, against, nearest_clips(clips))
@@ -155,7 +163,7 @@ def _report(measured: _Measured, config: EvaluationConfig) -> dict[str, Any]:
         "config": dataclasses.asdict(config),
         "definitions": {
             "rows": {**ROWS, **names},
-            "figures": FIGURES,
+            "figures": METRICS,
             "groups": {group: [name for name, each in CATALOGUE.items() if each.group == group] for group in GROUPS},
         },
         "notes": _notes(contest),
@@ -163,7 +171,7 @@ def _report(measured: _Measured, config: EvaluationConfig) -> dict[str, Any]:
         "prompt of another clip": _floor_of_obedience(contest, judge, measured.styles),
         "families": measured.families(),
         "styles": measured.styles.report(),
-        "judge": _judge_figures(config.judge) if judge is not None else {},
+        "judge": _judge_metrics(config.judge) if judge is not None else {},
         "degenerate": best_degenerate(rows),
         "per_clip": measured.values,
     }
@@ -176,7 +184,7 @@ def find_judge(folder: str = "") -> Judge | None:
 
     path = _judge_folder(folder)
     if not folder and not path.is_dir():
-        logger.warning("No judge of instruments is installed: prompt obedience is left out.")
+        logger.warning("No judge of instruments is installed: prompt obedience is not measured.")
         return None
     return load_module(Judge, path, license=None if folder else OWN_LICENSE)
 
@@ -187,15 +195,15 @@ def _judge_folder(folder: str) -> Path:
     return Path(folder) if folder else CHECKPOINTS_DIR / "judge"
 
 
-def _judge_figures(folder: str) -> dict[str, Any]:
+def _judge_metrics(folder: str) -> dict[str, Any]:
     """The judge's own scores on true renders, where its folder has them."""
     path = _judge_folder(folder) / "figures.json"
-    figures: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return figures
+    metrics: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return metrics
 
 
 def with_beats(clip: Clip, judge: Judge | None) -> Clip:
-    """The clip itself where its beats are known; else with those heard in the true mix, and who heard them."""
+    """The clip itself where its beats are known; else with beats tracked in the true mix, and the tracker's name."""
     if clip.beats_s:
         return clip
     mix = clip.vocal + clip.truth
@@ -205,39 +213,41 @@ def with_beats(clip: Clip, judge: Judge | None) -> Clip:
 
 
 class _Measured:
-    """What is known of every row so far."""
+    """Metrics collected so far, by row."""
 
     def __init__(self, contest: Contest, judge: Judge | None) -> None:
-        self.contest, self.judge, self.ears = contest, judge, Ears.of(contest.band.bundle)
+        self.contest, self.judge, self.models = contest, judge, EmbeddingModels.of(contest.band.bundle)
         self.values: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._embedded: dict[str, list[Embedded]] = defaultdict(list)
         self._granted: dict[str, dict[str, dict[str, list[bool]]]] = {}
-        self.styles = StylesHeard(judge)
+        self.styles = PredictedStyles(judge)
 
     def add(self, index: int, names: list[str]) -> None:
         """Measure one clip in all rows."""
         clip = self.contest.clips[index]
-        heard, truth = hear(clip, self.judge), embed(clip.truth, clip.sample_rate, self.ears)
+        reference, truth = prepare_reference(clip, self.judge), embed(clip.truth, clip.sample_rate, self.models)
         for name in names:
             output = self.contest.output(name, index)
             if output is not None:
-                self.values[name].append({**self._one(name, index, output, heard, truth), "clip": clip.name})
+                self.values[name].append({**self._one(name, index, output, reference, truth), "clip": clip.name})
 
-    def _one(self, name: str, index: int, output: Output, heard: Heard, truth: Embedded) -> dict[str, float]:
+    def _one(
+        self, name: str, index: int, output: RowOutput, reference: ReferenceClip, truth: Embedded
+    ) -> dict[str, float]:
         clip, sound, rate = output.clip, output.sound, output.clip.sample_rate
-        embedded = embed(sound, rate, self.ears)
+        embedded = embed(sound, rate, self.models)
         self._embedded[name].append(embedded)
-        values = measure(output, heard, self.judge) | self.styles.add(name, clip, sound)
+        values = measure(output, reference, self.judge) | self.styles.add(name, clip, sound)
         more = {
-            "clap_score": clap_score(embedded, clip.prompt, self.ears),
-            "voice_leak_db": voice_leak_db(sound, rate, self.ears),
+            "clap_score": clap_score(embedded, clip.prompt, self.models),
+            "voice_leak_db": voice_leak_db(sound, rate, self.models),
             "diversity": self._diversity(name, index, embedded, truth),
         }
-        values |= {figure: value for figure, value in more.items() if value is not None}
+        values |= {metric: value for metric, value in more.items() if value is not None}
         if name == OURS:
-            values |= seam_figures(sound, rate, self.contest.band.bundle)
+            values |= seam_metrics(sound, rate, self.contest.band.bundle)
         if self.judge is not None:
-            for (kind, family), granted in granted_by_family(sound, rate, heard, self.judge).items():
+            for (kind, family), granted in granted_by_family(sound, rate, reference, self.judge).items():
                 of_row = self._granted.setdefault(name, {})
                 of_row.setdefault(family, defaultdict(list))[kind].append(granted)
         return values
@@ -248,22 +258,22 @@ class _Measured:
             return None
         if name == OURS:
             rate = self.contest.band.sample_rate
-            return diversity([embedded, *(embed(take.samples.mean(0), rate, self.ears) for take in takes)])
+            return diversity([embedded, *(embed(take.samples.mean(0), rate, self.models) for take in takes)])
         return diversity([truth, embedded]) if name in ("codec", "shuffled") else None
 
     def distances(self, seed: int) -> dict[str, dict[str, Any]]:
         """`fd_clap` and `fd_mert` of every row but the truth."""
         found: dict[str, dict[str, Any]] = {}
         for name, row in self._embedded.items():
-            for figure, part in (("fd_clap", "stretches"), ("fd_mert", "seconds")):
-                mine, true = ([getattr(each, part) for each in side] for side in (row, self._embedded["truth"]))
+            for metric, part in (("fd_clap", "stretches"), ("fd_mert", "seconds")):
+                mine, true = ([getattr(each, part) for each in embedded] for embedded in (row, self._embedded["truth"]))
                 distance = distance_of_rows(mine, true, seed) if name != "truth" else None
                 if distance is not None:
-                    found.setdefault(name, {})[figure] = distance
+                    found.setdefault(name, {})[metric] = distance
         return found
 
     def families(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-        """For each row and family: share of `named` ones heard and of `forbidden` ones not heard, with their clips."""
+        """For each row and family: shares of `named` ones present and of `forbidden` ones absent, with their clips."""
         return {
             name: {
                 family: {kind: {"share": float(np.mean(each)), "clips": len(each)} for kind, each in kinds.items()}
@@ -274,30 +284,30 @@ class _Measured:
 
 
 def best_degenerate(rows: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """For each figure that has a good and a bad side: the degenerate row that scores best, and whom it beats."""
+    """For each metric with a direction: the degenerate row that scores best, and whom it beats."""
     found = {}
-    for figure, definition in CATALOGUE.items():
-        scores = {name: rows[name][figure]["mean"] for name in DEGENERATE if figure in rows.get(name, {})}
+    for metric, definition in CATALOGUE.items():
+        scores = {name: rows[name][metric]["mean"] for name in DEGENERATE if metric in rows.get(name, {})}
         if not scores or definition.better == 0:
             continue
         name = max(scores, key=lambda row: definition.better * scores[row])
         beaten = [
             other
             for other in (OURS, "truth")
-            if figure in rows[other] and definition.better * (scores[name] - rows[other][figure]["mean"]) > 0
+            if metric in rows[other] and definition.better * (scores[name] - rows[other][metric]["mean"]) > 0
         ]
-        found[figure] = {"row": name, "mean": scores[name], "beats": beaten}
+        found[metric] = {"row": name, "mean": scores[name], "beats": beaten}
     return found
 
 
 def _notes(contest: Contest) -> list[str]:
-    """What a reader has to know before the figures."""
+    """Notes of the report: limits of the test clips."""
     notes = [each.note for each in contest.against.values() if each.note]
     for tracker in sorted({clip.beats_by for clip in contest.clips} - {""}):
         count = sum(clip.beats_by == tracker for clip in contest.clips)
         notes.append(
-            f"The beats of {count} of {len(contest.clips)} clips are not known but heard by {tracker} in the true mix: "
-            "figures of time are as good as that."
+            f"The beats of {count} of {len(contest.clips)} clips are not annotated but tracked by {tracker} in the "
+            "true mix, which limits the metrics of time."
         )
     silent = sum(not clip.prompt for clip in contest.clips)
     if silent:
@@ -305,7 +315,7 @@ def _notes(contest: Contest) -> list[str]:
     return notes
 
 
-def _floor_of_obedience(contest: Contest, judge: Judge | None, styles: StylesHeard) -> dict[str, Any]:
+def _floor_of_obedience(contest: Contest, judge: Judge | None, styles: PredictedStyles) -> dict[str, Any]:
     """Our outputs judged by the prompts of other clips: what obedience is worth by chance."""
     clips = contest.clips
     if judge is None or len(clips) < 2:
@@ -314,7 +324,7 @@ def _floor_of_obedience(contest: Contest, judge: Judge | None, styles: StylesHea
     for i in range(len(clips)):
         output = contest.output(OURS, i)
         assert output is not None
-        stranger = clips[other_clip(i, len(clips))]
-        granted = obedience(output.sound, output.clip.sample_rate, *wishes(stranger, judge), judge)
-        values.append(granted | styles.granted(OURS, clips[i], stranger))
+        unrelated = clips[other_clip(i, len(clips))]
+        granted = obedience(output.sound, output.clip.sample_rate, *requested_instruments(unrelated, judge), judge)
+        values.append(granted | styles.granted(OURS, clips[i], unrelated))
     return summarise(values)

@@ -1,4 +1,4 @@
-"""What is compared on the same clips: our band, its floor and its ceilings."""
+"""Systems compared on the same clips: the model under test, its floors and its ceilings."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from accompany import audio
 from accompany.errors import InputError
 from accompany.evaluation.arranger import arrange
+from accompany.evaluation.beat_metrics import tempo_bpm
+from accompany.evaluation.chord_metrics import Chords, estimate_key
 from accompany.evaluation.folders import Against
 from accompany.evaluation.metrics import Signal, chroma, track_beats
-from accompany.evaluation.pulse import tempo_bpm
 from accompany.evaluation.testset import Clip
-from accompany.evaluation.tonality import Chords, hear_key
 from accompany.music.harmony import key_index
 from accompany.music.plan import Plan
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 ROWS = {
     "accompany": "the model under test",
-    "told": "the model under test, told the true chords and beats: what its two stages and its codec lose",
+    "oracle plan": "the model under test given the true chords and beats: what its two stages and its codec lose",
     "truth": "the true accompaniment: ceiling",
     "codec": "the true accompaniment through the model's codec: what the codec leaves",
-    "true chords": "true chords and beats played by a rule-based arranger: what perfect listening gives",
-    "heard chords": "the chords and beats that the model's listener hears, played by the same arranger",
+    "true chords": "true chords and beats played by a rule-based arranger: what perfect analysis gives",
+    "predicted chords": "the chords and beats predicted by the model's listener, played by the same arranger",
     "retrieval": "the true accompaniment of the other song of the test that is nearest in key and tempo, unchanged",
     "shuffled": "the true accompaniment of another song: floor",
     "vocal copy": "the vocal itself, as a degenerate answer",
     "flat": "noise with an even spectrum, as a degenerate answer",
     "cluster": "all twelve notes, struck twice a second, as a degenerate answer",
-    "silence": "nothing at all, as a degenerate answer",
+    "silence": "silence, as a degenerate answer",
 }
 
 DEGENERATE = ("vocal copy", "flat", "cluster", "silence")
-"""Rows that play no music: what they score shows which figures can be gamed."""
+"""Rows that play no music: what they score shows which metrics can be gamed."""
 
 _CLUSTER_S = 0.5
 _SEED_STEP = 100_003
@@ -47,8 +47,8 @@ _SEED_STEP = 100_003
 
 
 @dataclass(frozen=True)
-class Output:
-    """What one row gives for one clip: mono `sound` [T] at the clip's rate, and our own `take` where it is one."""
+class RowOutput:
+    """Output of one row for one clip: mono `sound` [T] at the clip's rate, and our own `take` where it is one."""
 
     clip: Clip
     sound: Signal
@@ -57,19 +57,19 @@ class Output:
 
 @dataclass(frozen=True)
 class Played:
-    """What the band made of one clip: by ear, told the truth about beats, chords and key, and with other seeds."""
+    """Takes of one clip: from the predicted plan, from the oracle plan, and with other seeds."""
 
     take: Take
-    told: Take | None = None
+    oracle: Take | None = None
     again: tuple[Take, ...] = ()
 
 
-def play(band: Band, clip: Clip, seed: int, *, tell: bool, seeds: int = 1) -> Played:
-    """Let the band play for a clip with `seeds` seeds, and with the clip's own plan where `tell` is asked for."""
+def play(band: Band, clip: Clip, seed: int, *, oracle: bool, seeds: int = 1) -> Played:
+    """Generate takes of a clip with `seeds` seeds, and one with the clip's own plan where `oracle` is set."""
     vocal = clip.vocal, clip.sample_rate
     take = band.generate(vocal, clip.prompt, seed=seed)
     again = tuple(band.generate(vocal, clip.prompt, seed=seed + _SEED_STEP * more) for more in range(1, seeds))
-    if not tell:
+    if not oracle:
         return Played(take, None, again)
     plan = Plan(clip.beats_s, clip.downbeats_s, clip.chords, clip.key or None)
     return Played(take, band.generate(vocal, clip.prompt, seed=seed, plan=plan), again)
@@ -77,7 +77,7 @@ def play(band: Band, clip: Clip, seed: int, *, tell: bool, seeds: int = 1) -> Pl
 
 @dataclass(frozen=True)
 class Contest:
-    """All that rows are made of: the clips, what the band played for each, and outputs of others by name.
+    """Inputs of all rows: the clips, the takes of each, and outputs of others by name.
 
     `nearest` is, for each clip, the other one that retrieval answers with; see `nearest_clips`.
     """
@@ -94,25 +94,25 @@ class Contest:
         others = {name: "outputs of another system, read from its folder" for name in self.against}
         return {names[0]: ROWS[names[0]], **others, **{name: ROWS[name] for name in names[1:]}}
 
-    def output(self, name: str, index: int) -> Output | None:
-        """What row `name` gives for clip `index`; None where another system has no file."""
+    def output(self, name: str, index: int) -> RowOutput | None:
+        """Output of row `name` for clip `index`; None where another system has no file."""
         if name not in self.against:
             return make_output(name, index, self)
         sound = self.against[name].sound(index, self.clips[index])
-        return None if sound is None else Output(self.clips[index], sound)
+        return None if sound is None else RowOutput(self.clips[index], sound)
 
 
-def make_output(name: str, index: int, contest: Contest) -> Output:
-    """What row `name` (a key of `ROWS`) gives for clip `index`, mono at the clip's sample rate."""
+def make_output(name: str, index: int, contest: Contest) -> RowOutput:
+    """Output of row `name` (a key of `ROWS`) for clip `index`, mono at the clip's sample rate."""
     clips, band = contest.clips, contest.band
-    clip, take, told = clips[index], contest.played[index].take, contest.played[index].told
+    clip, take, oracle = clips[index], contest.played[index].take, contest.played[index].oracle
     makers: dict[str, Callable[[], Signal]] = {
         "accompany": lambda: take.samples.mean(0),
-        "told": lambda: told.samples.mean(0) if told is not None else np.zeros(0, np.float32),
+        "oracle plan": lambda: oracle.samples.mean(0) if oracle is not None else np.zeros(0, np.float32),
         "truth": lambda: clip.truth,
         "codec": lambda: through_codec(band, clip),
         "true chords": lambda: _arranged(clip, clip.chords, clip.beats_s),
-        "heard chords": lambda: _arranged(clip, take.plan.chords, take.plan.beats_s),
+        "predicted chords": lambda: _arranged(clip, take.plan.chords, take.plan.beats_s),
         "retrieval": lambda: clips[contest.nearest[index]].truth,
         "shuffled": lambda: clips[other_clip(index, len(clips))].truth,
         "vocal copy": lambda: clip.vocal,
@@ -121,16 +121,16 @@ def make_output(name: str, index: int, contest: Contest) -> Output:
         "silence": lambda: np.zeros_like(clip.vocal),
     }
     sound = audio.fit_length(np.asarray(makers[name](), dtype=np.float32), len(clip.vocal))
-    return Output(clip, sound, take if name == "accompany" else None)
+    return RowOutput(clip, sound, take if name == "accompany" else None)
 
 
 def other_clip(index: int, n_clips: int) -> int:
-    """The clip that stands in for a stranger's: half of the set away."""
+    """The unrelated clip that stands in for this one: half of the set away."""
     return (index + n_clips // 2) % n_clips
 
 
 def nearest_clips(clips: Sequence[Clip]) -> list[int]:
-    """For each clip the other one that is nearest in key (circle of fifths) and tempo, as known or heard in the truth.
+    """For each clip the other one that is nearest in key (circle of fifths) and tempo, annotated or estimated.
 
     Six fifths count as much as an octave of tempo; a minor key stands where its relative major does, a step away.
     A single clip has itself.
@@ -145,7 +145,7 @@ def nearest_clips(clips: Sequence[Clip]) -> list[int]:
 
 def _traits(clip: Clip) -> tuple[int | None, float]:
     """Key (0..23; None of a sound or a label without one) and tempo in beats a minute."""
-    label = clip.key or hear_key(chroma(clip.truth, clip.sample_rate))
+    label = clip.key or estimate_key(chroma(clip.truth, clip.sample_rate))
     try:
         key = key_index(label) if label else None
     except InputError:
@@ -158,8 +158,8 @@ def _distance(a: tuple[int | None, float], b: tuple[int | None, float]) -> float
     tempo = abs(float(np.log2(a[1] / b[1])))
     if a[0] is None or b[0] is None:
         return 1.0 + tempo
-    places = [(key + 3 * (key >= 12)) % 12 * 7 % 12 for key in (a[0], b[0])]
-    fifths = min((places[0] - places[1]) % 12, (places[1] - places[0]) % 12)
+    fifths_up = [(key + 3 * (key >= 12)) % 12 * 7 % 12 for key in (a[0], b[0])]
+    fifths = min((fifths_up[0] - fifths_up[1]) % 12, (fifths_up[1] - fifths_up[0]) % 12)
     return (fifths + ((a[0] >= 12) != (b[0] >= 12))) / 6 + tempo
 
 
@@ -167,16 +167,16 @@ def applicable_rows(clips: Sequence[Clip], *, plans: bool) -> list[str]:
     """The rows that there are: some need known chords, a model that plans what it plays, or a second clip."""
     skipped = set()
     if not plans:
-        skipped |= {"told", "heard chords"}
+        skipped |= {"oracle plan", "predicted chords"}
     if not plans_known(clips):
-        skipped |= {"told", "true chords"}
+        skipped |= {"oracle plan", "true chords"}
     if len(clips) < 2:
         skipped |= {"shuffled", "retrieval"}
     return [name for name in ROWS if name not in skipped]
 
 
 def plans_known(clips: Sequence[Clip]) -> bool:
-    """Whether beats and chords of all clips are known, the beats not only heard."""
+    """Whether beats and chords of all clips are annotated, the beats not merely tracked."""
     return all(clip.chords and clip.beats_s and not clip.beats_by for clip in clips)
 
 

@@ -1,4 +1,4 @@
-"""Can a border be heard? Spectral flux and level around borders, against the same everywhere else."""
+"""Seams between windows: spectral flux and level steps at borders, relative to the rest of the signal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Seams:
-    """What borders are like: 1 is as everywhere else, a border that can be heard is well above.
+    """Flux and level at borders: 1 is as elsewhere, an audible border is well above.
 
     Attributes:
         flux_ratio: largest rise of the log spectrum within 30 ms of a border, mean over borders, over the mean of the
@@ -30,32 +30,32 @@ class Seams:
 
 def seams(samples: np.ndarray, sample_rate: int, borders_s: Sequence[float]) -> Seams:
     """Measure borders (seconds) in a sound [C, T]; borders within 0.1 s of the ends count not."""
-    return Moves.of(samples, sample_rate).seams(borders_s)
+    return FrameChanges.of(samples, sample_rate).seams(borders_s)
 
 
 @dataclass(frozen=True)
-class Moves:
-    """How far spectrum and level move at each hop of a sound: `flux` and `step`, both [N]."""
+class FrameChanges:
+    """Changes of spectrum and level at each hop of a signal: `flux` and `step`, both [N]."""
 
     flux: np.ndarray
     step: np.ndarray
 
     @classmethod
-    def of(cls, samples: np.ndarray, sample_rate: int) -> Moves:
-        """Those of a sound [C, T]."""
+    def of(cls, samples: np.ndarray, sample_rate: int) -> FrameChanges:
+        """The changes of a sound [C, T]."""
         mono = samples.mean(axis=0)
         flux, step = _flux(mono, sample_rate), _level_steps(mono, sample_rate)
         n = min(len(flux), len(step))
         return cls(flux[:n], step[:n])
 
-    def places(self, times_s: Sequence[float]) -> np.ndarray:
+    def hops(self, times_s: Sequence[float]) -> np.ndarray:
         """The hops of times that are not within 0.1 s of the ends."""
         inside = [time for time in times_s if _SPAN_S < time < len(self.flux) * _HOP_S - _SPAN_S]
         return np.round(np.asarray(inside) / _HOP_S).astype(int)
 
     def seams(self, borders_s: Sequence[float]) -> Seams:
-        """What borders (seconds) are like."""
-        places = self.places(borders_s)
+        """Flux and level at borders (seconds)."""
+        places = self.hops(borders_s)
         return Seams(_ratio(self.flux, places), _ratio(self.step, places))
 
 
@@ -84,8 +84,8 @@ class Edge:
 
 def edges(samples: np.ndarray, sample_rate: int, places_s: Sequence[float]) -> list[Edge]:
     """Places (seconds) in a sound [C, T], each on its own; those within 0.1 s of the ends say nothing and are left."""
-    moves = Moves.of(samples, sample_rate)
-    flux, step = _largest_near(moves.flux), _largest_near(moves.step)
+    changes = FrameChanges.of(samples, sample_rate)
+    flux, step = _largest_near(changes.flux), _largest_near(changes.step)
     return [
         Edge(
             float(flux[place] / max(flux.mean(), 1e-9)),
@@ -93,7 +93,7 @@ def edges(samples: np.ndarray, sample_rate: int, places_s: Sequence[float]) -> l
             float((flux < flux[place]).mean()),
             float((step < step[place]).mean()),
         )
-        for place in moves.places(places_s)
+        for place in changes.hops(places_s)
     ]
 
 
@@ -139,7 +139,7 @@ def _flux(mono: np.ndarray, rate: int) -> np.ndarray:
 
 
 def _level_steps(mono: np.ndarray, rate: int) -> np.ndarray:
-    """How far the level in dB moves at each hop, [N]: the 100 ms after against the 100 ms before."""
+    """Level step in dB at each hop, [N]: the 100 ms after against the 100 ms before."""
     hop, span = round(_HOP_S * rate), round(_SPAN_S / _HOP_S)
     count = len(mono) // hop
     energy = np.square(mono[: count * hop].reshape(count, hop).astype(np.float64)).mean(axis=1)

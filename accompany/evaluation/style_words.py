@@ -1,4 +1,4 @@
-"""Which styles a prompt names in words."""
+"""Style words of a prompt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JOINING = (
     "with", "without", "and", "or", "plus", "featuring", "for", "on", "over", "by", "in", "no", "from", "using",
     "but", "just", "only",
 )  # fmt: skip
-"""What ends a phrase: "jazz with piano" is jazz, "jazz grand piano" is an instrument."""
+"""Ends of a phrase: "jazz with piano" is jazz, "jazz grand piano" is an instrument."""
 
 _ENSEMBLES = ("music", "song", "track", "solo", "duo", "trio", "quartet", "quintet", "band", "ensemble", "combo")
 """After an instrument these make it the music again: "gospel choir music", "jazz piano trio"."""

@@ -1,4 +1,4 @@
-"""Which tempo a prompt asks for in words, and whether a heard tempo is it."""
+"""Tempo words of a prompt, and whether an estimated tempo matches them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def asked_range(prompt: str) -> tuple[float, float] | None:
 
 
 def grants_tempo(prompt: str, bpm: float | None) -> float | None:
-    """1.0 or 0.0; None where the prompt says nothing about tempo, 0.0 where none is heard.
+    """1.0 or 0.0; None where the prompt says nothing about tempo, 0.0 where none is found.
 
     A tracker often takes half or twice the speed, so the tempo is first brought into 60 to 180 beats a minute: the
     reading that is allowed wins.

@@ -1,4 +1,4 @@
-"""Test clips: a vocal, its true accompaniment, a prompt and whatever truth is known about it."""
+"""Test clips: a vocal, its true accompaniment, a prompt and the available annotations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from accompany import audio
 from accompany.common.config import read_json
-from accompany.data.prepare.sources import Song, find_songs
+from accompany.data.prepare.sources import SongFiles, find_songs
 from accompany.errors import InputError
 from accompany.evaluation.metrics import Signal
 
@@ -28,7 +28,7 @@ class Clip:
 
     `truth` is the true accompaniment, `beats_s`, `chords` and `notes` (start, end, MIDI pitch of the melody) are empty
     where they are not known, `instruments` are those that the song says it has, `absent` those that it says it has not.
-    `start_s` is where the clip lies in its song of `song_s` seconds. `beats_by` names the tracker that heard the beats
+    `start_s` is where the clip lies in its song of `song_s` seconds. `beats_by` names the tracker that found the beats
     in the true mix; it is empty where they are known.
     """
 
@@ -90,8 +90,8 @@ def load_clips(
     return clips
 
 
-def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[Song]:
-    found: list[Song] = []
+def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[SongFiles]:
+    found: list[SongFiles] = []
     for folder in folders:
         root = Path(folder)
         if not root.is_dir():
@@ -107,7 +107,7 @@ def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[Song]:
     return found
 
 
-def _load_clip(song: Song, sample_rate: int, seconds: float, min_sung: float) -> Clip | None:
+def _load_clip(song: SongFiles, sample_rate: int, seconds: float, min_sung: float) -> Clip | None:
     vocal, truth = _sum(song.vocals, sample_rate), _sum(song.others, sample_rate)
     n = round(seconds * sample_rate)
     start, sung = most_sung_stretch(vocal, sample_rate, n)
@@ -144,8 +144,8 @@ def _load_clip(song: Song, sample_rate: int, seconds: float, min_sung: float) ->
     )
 
 
-def _facts(song: Song) -> dict[str, Any]:
-    """What the files beside a song say of it: `song.json`, and `song.txt` as its prompt where that has none."""
+def _facts(song: SongFiles) -> dict[str, Any]:
+    """Metadata of a song: `song.json`, and `song.txt` as its prompt where that has none."""
     facts: dict[str, Any] = {}
     for path in song.sidecars:
         if path.suffix == ".json" and path.is_file():

@@ -1,1 +1,1 @@
-"""From a vocal and a prompt to a take: planning, conditions, stages, edits, streaming and projects."""
+"""Generation of takes from a vocal and a prompt: planning, conditions, stages, edits, streaming and projects."""

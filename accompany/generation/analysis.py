@@ -41,7 +41,7 @@ class Analysis:
         sections: (start_s, end_s, name), guesses: see `accompany.generation.sections`.
         seconds: length of the vocal.
         open_parts: any of "tempo", "beats", "key": to be predicted anew.
-        open_chords: places in the plan's chords that are to be predicted anew.
+        open_chords: indices of the plan's chords that are to be predicted again.
     """
 
     plan: Plan
@@ -52,12 +52,12 @@ class Analysis:
 
     @property
     def is_locked(self) -> bool:
-        """Whether everything is played as it stands."""
+        """Whether all parts are locked."""
         return not self.open_parts and not self.open_chords
 
     @property
     def known(self) -> Known:
-        """What is locked."""
+        """The locked parts."""
         plan, chords = self.plan, self.plan.chords
         grid = "beats" not in self.open_parts
         return Known(
@@ -66,7 +66,7 @@ class Analysis:
             downbeats_s=plan.downbeats_s if grid else (),
             beats_per_bar=plan.beats_per_bar,
             key=None if "key" in self.open_parts else plan.key,
-            chords=tuple(chord for place, chord in enumerate(chords) if place not in self.open_chords),
+            chords=tuple(chord for index, chord in enumerate(chords) if index not in self.open_chords),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,8 +77,8 @@ class Analysis:
                  "downbeats": [round(time, _DIGITS) for time in plan.downbeats_s],
                  "confidence": _rounded(plan.beat_confidence)}  # fmt: skip
         chords = [{"start": round(start, _DIGITS), "end": round(end, _DIGITS), "chord": label,
-                   "locked": place not in self.open_chords}
-                  for place, (start, end, label) in enumerate(plan.chords)]  # fmt: skip
+                   "locked": index not in self.open_chords}
+                  for index, (start, end, label) in enumerate(plan.chords)]  # fmt: skip
         return {
             "format": FORMAT,
             "seconds": round(self.seconds, _DIGITS),
@@ -111,7 +111,7 @@ class Analysis:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Analysis:
-        """What `as_dict` gave. InputError for a label that is none; KeyError, TypeError, ValueError for others."""
+        """The inverse of `as_dict`. InputError for a label that is none; KeyError, TypeError, ValueError for others."""
         tempo, beats, key = content["tempo"], content["beats"], content["key"]
         chords = _checked(
             [(float(each["start"]), float(each["end"]), str(each["chord"])) for each in content["chords"]]
@@ -137,8 +137,8 @@ class Analysis:
                 raise InputError(f"'locked' must be true or false, not {shown(part['locked'])}.")
         is_open = frozenset(name for name, part in parts.items() if not part.get("locked", True))
         if "beats" in is_open and "tempo" not in is_open:
-            Settings(bpm=plan.tempo_bpm)  # what the beats are heard by
-        open_chords = frozenset(place for place, each in enumerate(content["chords"]) if not each.get("locked", True))
+            Settings(bpm=plan.tempo_bpm)  # the tempo that the beats are tracked at
+        open_chords = frozenset(index for index, each in enumerate(content["chords"]) if not each.get("locked", True))
         sections = tuple((float(s["start"]), float(s["end"]), str(s["name"])) for s in content.get("sections", ()))
         for start, end, name in sections:
             if not 0 <= start < end <= LONGEST_S:
@@ -168,7 +168,7 @@ def shorten(chords: Sequence[tuple[float, float, str]], most: int = 8) -> str:
 
 
 def default_path(vocals: str | os.PathLike[str]) -> Path:
-    """Where `accompany analyse` writes for a vocal by default."""
+    """Default output path of `accompany analyse` for a vocal."""
     return Path(f"{Path(vocals).stem}.analysis.json")
 
 

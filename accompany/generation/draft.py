@@ -1,4 +1,4 @@
-"""What the stages wrote of a song, and the accompaniment that it decodes to."""
+"""Drafts: the codes and tokens of a song, and the accompaniment decoded from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accompany.music.plan import Plan
 
 @dataclass(frozen=True)
 class Draft:
-    """What the stages wrote of one song, from which parts of it can be written again.
+    """Codes and tokens of one song, from which parts of it can be regenerated.
 
     Attributes:
         codes: semantic codes int32 [K, F].

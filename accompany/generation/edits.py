@@ -1,4 +1,4 @@
-"""Parts of a take made again: a region of it, a share of its beats, or time before and after it.
+"""Edits of a take: regeneration of a region, a share of its beats, or time before and after it.
 
 The stages know codes on either side of a gap (they were trained on gaps with their left, right or both sides known), so
 what is composed anew joins both ends. Codec tokens are written from left to right: they go on from what is before, and

@@ -1,4 +1,4 @@
-"""From one vocal to its accompaniment with LLambada (Sing-On-Your-Beat, arXiv 2411.01661), as a straight line.
+"""LLambada pipeline (Sing-On-Your-Beat, arXiv 2411.01661): from one vocal to its accompaniment.
 
 The voice becomes semantic codes (k-means of MERT states) and codec tokens, the prompt becomes the residual codes of its
 CLAP embedding; the semantic stage writes the band's semantic codes from both, the coarse stage its codec tokens from
@@ -42,7 +42,7 @@ from accompany.stages.sampling import seed_for, uniform_noise
 _log = logging.getLogger(__name__)
 
 _CONTEXT_S = WINDOW_S / 2
-_LISTENED, _COMPOSING, _PLAYED = 0.02, 0.25, 0.98
+_ANALYZED, _COMPOSING, _PLAYED = 0.02, 0.25, 0.98
 _QUIETEST = 1e-6
 _FULL_SCALE = 32767.0
 _WITHOUT = {
@@ -66,8 +66,8 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Song:
-    """What the stages read and write, in whole windows; `semantic` and `tokens` fill up from window to window.
+class WindowState:
+    """Inputs and outputs of the stages, in whole windows; `semantic` and `tokens` fill up from window to window.
 
     Attributes:
         for_mert: the voice [1, T16] at MERT's rate.
@@ -111,24 +111,24 @@ def accompany_vocals(
         return []
     if any(each.plan is not None for each in settings):
         raise InputError(f"{bundle.name} plans nothing and cannot play a plan; leave it out.")
-    _note_what_changes_nothing(bundle, settings[0])
+    _warn_of_ignored(bundle, settings[0])
     report = progress or (lambda share: None)
     grid = common_grid(bundle)
     counts = [bundle.codec.n_codes(vocal.shape[-1]) for vocal in vocals]
     covers = [cover(grid, n_codes) for n_codes in counts]
-    songs = [
+    states = [
         prepare(bundle, vocal, each, grid, parts[-1].stop, n_codes)
         for vocal, each, parts, n_codes in zip(vocals, settings, covers, counts, strict=True)
     ]
-    per_window = (_PLAYED - _LISTENED) / sum(map(len, covers))
+    per_window = (_PLAYED - _ANALYZED) / sum(map(len, covers))
     for done, part, items in together(covers):
-        begin, end = _LISTENED + per_window * done, _LISTENED + per_window * (done + len(items))
-        between, chosen = begin + _COMPOSING * (end - begin), [songs[item] for item in items]
+        begin, end = _ANALYZED + per_window * done, _ANALYZED + per_window * (done + len(items))
+        between, chosen = begin + _COMPOSING * (end - begin), [states[item] for item in items]
         compose(bundle, grid, part, chosen, settings[0].temperature, part_of(report, begin, between))
         play(bundle, grid, part, chosen, part_of(report, between, end))
     made = []
-    for song, vocal, each in zip(songs, vocals, settings, strict=True):
-        sound = bundle.codec.decode(song.tokens[..., : song.n_codes], vocal.shape[-1])[0].float().cpu().numpy()
+    for state, vocal, each in zip(states, vocals, settings, strict=True):
+        sound = bundle.codec.decode(state.tokens[..., : state.n_codes], vocal.shape[-1])[0].float().cpu().numpy()
         made.append(Made(set_level(sound, vocal, bundle.codec.sample_rate, each.level_db), Plan()))
     report(1.0)
     return made
@@ -175,7 +175,7 @@ def cover(grid: Grid, n_codes: int) -> list[Window]:
 
 def prepare(
     bundle: LlambadaBundle, vocal: np.ndarray, settings: Settings, grid: Grid, n_units: int, n_codes: int
-) -> Song:
+) -> WindowState:
     """The vocal [1, T] as both encoders take it, silence behind it, the prompt's codes, and room for the band's."""
     rate, device = bundle.codec.sample_rate, bundle.device
     mean, deviation = float(vocal.mean(dtype=np.float64)), float(vocal.std(dtype=np.float64))
@@ -183,7 +183,7 @@ def prepare(
     for_mert = audio.resample(normalised, rate, bundle.mert.sample_rate)
     n_semantic, n_tokens = n_units * grid.semantic, n_units * grid.codec
     books = bundle.codec.n_codebooks
-    return Song(
+    return WindowState(
         for_mert=_filled(for_mert, n_units * bundle.mert.sample_rate // grid.rate).to(device),
         for_codec=_filled(vocal, n_units * rate // grid.rate).to(device)[None],
         prompt=bundle.clap_codes.encode(bundle.clap.embed_text([settings.prompt])[:, None]),
@@ -201,7 +201,7 @@ def compose(
     bundle: LlambadaBundle,
     grid: Grid,
     part: Window,
-    songs: Sequence[Song],
+    states: Sequence[WindowState],
     temperature: float | None,
     progress: Steps,
 ) -> None:
@@ -211,42 +211,42 @@ def compose(
     """
     per_unit = bundle.mert.sample_rate // grid.rate
     samples = slice(part.start * per_unit, part.stop * per_unit)
-    codes = [bundle.semantic_codes.encode(bundle.mert.hidden_states(song.for_mert[:, samples])) for song in songs]
+    codes = [bundle.semantic_codes.encode(bundle.mert.hidden_states(state.for_mert[:, samples])) for state in states]
     start, done, stop = (edge * grid.semantic for edge in (part.start, part.keep_from, part.stop))
     stage = bundle.token_semantic
     own = stage.config.sampling
     made = stage.generate(
-        [torch.cat(codes), torch.cat([song.prompt for song in songs])],
+        [torch.cat(codes), torch.cat([state.prompt for state in states])],
         stop - start,
         own if temperature is None else dataclasses.replace(own, temperature=temperature),
-        [0] * len(songs),
-        prefix=torch.cat([song.semantic[..., start:done] for song in songs]),
-        noise=torch.cat([song.noise[0][:, start:stop] for song in songs]),
+        [0] * len(states),
+        prefix=torch.cat([state.semantic[..., start:done] for state in states]),
+        noise=torch.cat([state.noise[0][:, start:stop] for state in states]),
         progress=progress,
     )
-    for row, song in enumerate(songs):
-        song.semantic[..., start:stop] = made[row]
+    for row, state in enumerate(states):
+        state.semantic[..., start:stop] = made[row]
 
 
-def play(bundle: LlambadaBundle, grid: Grid, part: Window, songs: Sequence[Song], progress: Steps) -> None:
+def play(bundle: LlambadaBundle, grid: Grid, part: Window, states: Sequence[WindowState], progress: Steps) -> None:
     """Write the codec tokens of a window of each song, from the first frame that is not there to its end, or that of
     the longest vocal."""
     per_unit = bundle.codec.sample_rate // grid.rate
     sounding = slice(part.start * per_unit, part.stop * per_unit)
-    vocal_tokens = [bundle.codec.encode(song.for_codec[..., sounding]).to(bundle.device) for song in songs]
+    vocal_tokens = [bundle.codec.encode(state.for_codec[..., sounding]).to(bundle.device) for state in states]
     start, done, stop = (edge * grid.codec for edge in (part.start, part.keep_from, part.stop))
-    stop = min(stop, max(song.n_codes for song in songs))
+    stop = min(stop, max(state.n_codes for state in states))
     composed = slice(part.start * grid.semantic, part.stop * grid.semantic)
     made = bundle.token_coarse.generate(
-        [torch.cat([song.semantic[..., composed] for song in songs]), torch.cat(vocal_tokens)],
+        [torch.cat([state.semantic[..., composed] for state in states]), torch.cat(vocal_tokens)],
         stop - start,
-        seeds=[0] * len(songs),
-        prefix=torch.cat([song.tokens[..., start:done] for song in songs]),
-        noise=torch.cat([song.noise[1][:, start:stop] for song in songs]),
+        seeds=[0] * len(states),
+        prefix=torch.cat([state.tokens[..., start:done] for state in states]),
+        noise=torch.cat([state.noise[1][:, start:stop] for state in states]),
         progress=progress,
     )
-    for row, song in enumerate(songs):
-        song.tokens[..., start:stop] = made[row]
+    for row, state in enumerate(states):
+        state.tokens[..., start:stop] = made[row]
 
 
 def _filled(sound: np.ndarray, n_samples: int) -> Tensor:
@@ -255,7 +255,7 @@ def _filled(sound: np.ndarray, n_samples: int) -> Tensor:
     return torch.from_numpy(audio.fit_length(rounded.astype(np.float32), n_samples))
 
 
-def _note_what_changes_nothing(bundle: LlambadaBundle, settings: Settings) -> None:
+def _warn_of_ignored(bundle: LlambadaBundle, settings: Settings) -> None:
     for name, meaning in _WITHOUT.items():
         value = getattr(settings, name)
         if value is not None:

@@ -1,4 +1,4 @@
-"""From vocals to their accompaniments: analyze, plan, compose, play, decode, set the level.
+"""Generation pipeline: analyze, plan, compose, play, decode, set the level.
 
 After LLambada (Sing-On-Your-Beat, arXiv 2411.01661). Shape letters: B items, T samples, F semantic frames,
 A codec frames, K streams of codes.
@@ -20,8 +20,10 @@ from accompany.common.devices import give_memory_back
 from accompany.common.progress import Progress, part_of, share_of
 from accompany.generation.draft import Draft, Made
 from accompany.generation.planning import make_plan
+from accompany.generation.prompts import embed_frames, names_sections, texts_per_frame
 from accompany.generation.settings import Settings
 from accompany.models.bundles import Bundle, LlambadaBundle
+from accompany.music.instrument_words import read_instrumentation
 from accompany.music.plan import Plan, control_track
 from accompany.sound.level import gain_for
 from accompany.stages.conditions import Conditions, make_conditions, stack
@@ -33,7 +35,7 @@ _DECODED_S = 5.0
 
 @dataclass(frozen=True)
 class VocalAnalysis:
-    """What a vocal is accompanied by: its features [1, F, Dv] and its plan."""
+    """Analysis of a vocal: its features [1, F, Dv] and its plan."""
 
     features: Tensor
     plan: Plan
@@ -160,35 +162,43 @@ def extract_features(bundle: Bundle, vocal: np.ndarray) -> Tensor:
 
 def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings) -> Conditions:
     """Conditions of both stages on the semantic grid; the prompt may hold cues (`accompany.generation.prompts`)."""
-    features, prompt = analysis.features, settings.prompt
-    n_frames, frame_rate = features.shape[1], bundle.melody.frame_rate
-    control, mask = control_track(analysis.plan, n_frames, frame_rate)
+    features = analysis.features
+    n_frames = features.shape[1]
+    control, mask = control_track(analysis.plan, n_frames, bundle.melody.frame_rate)
     conditions = make_conditions(
         bundle.semantic.config.conditions,
         n_frames,
         vocal=features,
-        text=None if settings.is_timed or not prompt else bundle.clap.embed_text([prompt]).to(features.device),
         control=control[None].to(features.device),
         control_mask=mask[None].to(features.device),
     )
-    if settings.is_timed:
-        conditions = _with_cues(bundle, conditions, analysis, prompt)
+    texts = _texts_per_frame(bundle, analysis, settings)
+    if any(texts):
+        text, text_mask = (each.to(features.device) for each in embed_frames(texts, bundle.clap.embed_text))
+        instruments, stated = (each.to(features.device) for each in embed_frames(texts, instrumentation_vectors))
+        conditions = dataclasses.replace(
+            conditions, text=text, text_mask=text_mask, instruments=instruments, instruments_mask=stated
+        )
     if settings.like is None:
         return conditions
     return _blend_style(conditions, torch.tensor(settings.like), settings.like_strength)
 
 
-def _with_cues(bundle: Bundle, conditions: Conditions, analysis: VocalAnalysis, prompt: str) -> Conditions:
-    """Conditions whose text follows the cues of a prompt, by time or by section."""
-    from accompany.generation.prompts import embed_frames, names_sections, texts_per_frame
-    from accompany.generation.sections import find_sections
+def _texts_per_frame(bundle: Bundle, analysis: VocalAnalysis, settings: Settings) -> list[str]:
+    """The text of the prompt that holds in each frame."""
+    n_frames, frame_rate = analysis.features.shape[1], bundle.melody.frame_rate
+    if not settings.is_timed:
+        return [settings.prompt] * n_frames
+    from accompany.generation.sections import find_sections  # few prompts have sections
 
-    features, frame_rate = analysis.features, bundle.melody.frame_rate
-    melody = features[0, :, : bundle.melody.dim].float().cpu().numpy()
-    sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(prompt) else ()
-    texts = texts_per_frame(prompt, sections, features.shape[1], frame_rate)
-    text, is_set = embed_frames(texts, bundle.clap.embed_text)
-    return dataclasses.replace(conditions, text=text.to(features.device), text_mask=is_set.to(features.device))
+    melody = analysis.features[0, :, : bundle.melody.dim].float().cpu().numpy()
+    sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(settings.prompt) else ()
+    return texts_per_frame(settings.prompt, sections, n_frames, frame_rate)
+
+
+def instrumentation_vectors(texts: Sequence[str]) -> Tensor:
+    """The instrumentation that each text states in words: [n, Di]."""
+    return torch.from_numpy(np.stack([read_instrumentation(text).vector() for text in texts]))
 
 
 def _blend_style(conditions: Conditions, like: Tensor, strength: float | None) -> Conditions:
@@ -202,7 +212,7 @@ def _blend_style(conditions: Conditions, like: Tensor, strength: float | None) -
 
 
 def sampling_for(own: SamplingConfig, settings: Settings) -> SamplingConfig:
-    """How the semantic stage draws: as its config says, as far as the settings do not say otherwise."""
+    """Sampling of the semantic stage: its config, overridden by the settings."""
     return dataclasses.replace(
         own,
         temperature=own.temperature if settings.temperature is None else settings.temperature,
@@ -212,7 +222,7 @@ def sampling_for(own: SamplingConfig, settings: Settings) -> SamplingConfig:
 
 
 def acoustic_sampling(bundle: Bundle, settings: Settings) -> MaskedSamplingConfig:
-    """How the acoustic stage draws."""
+    """Sampling of the acoustic stage."""
     own = bundle.acoustic.config.sampling
     return dataclasses.replace(own, guidance_vocal=_vocal_guidance(own, settings))
 

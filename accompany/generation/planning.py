@@ -1,4 +1,4 @@
-"""The plan of a song from predictions and what is known: tempo, tapped beats, key, chords, parts of another plan."""
+"""The plan of a song from predictions and given controls: tempo, tapped beats, key, chords, parts of another plan."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _key_of_bars(text: str) -> str:
 
 
 def _bar_edges(plan: Plan, seconds: float) -> list[float]:
-    """Where bars begin and end, from 0 to the end of the song, the first and last ones cut."""
+    """Starts and ends of bars, from 0 to the end of the song, the first and last ones cut."""
     if not plan.downbeats_s:
         return [0.0, seconds]
     downbeats = np.asarray(plan.downbeats_s)

@@ -140,7 +140,7 @@ class Project:
 
     @property
     def precision(self) -> str:
-        """What the model is loaded in, as `accompany.load` takes it."""
+        """The precision of the model, as in `accompany.load`."""
         return str(self._content.get("precision", "auto"))
 
     @property

@@ -2,7 +2,7 @@
 
 A prompt is plain text, or cues with semicolons between them: `0: solo piano; 12.5: full band; [chorus] loud drums`.
 A cue begins with a time (seconds, or minutes:seconds) and a colon, and holds until the next time; or with a section in
-brackets, and holds in all sections of that name, in place of what the times say. Text before the first cue holds from
+brackets, and holds in all sections of that name, overriding the times. Text before the first cue holds from
 the start; a cue without text leaves the choice to the model.
 """
 
@@ -99,7 +99,7 @@ def is_timed(prompt: str) -> bool:
 
 
 def texts_per_frame(prompt: str, sections: Sequence[Section], n_frames: int, frame_rate: float) -> list[str]:
-    """What holds in each frame, by the time of its centre; empty where nothing is asked for."""
+    """The prompt of each frame, by the time of its centre; empty where there is none."""
     cues = read_cues(prompt)
     texts = [""] * n_frames
     for cue in sorted((cue for cue in cues if cue.section is None), key=lambda cue: cue.start_s):
@@ -112,7 +112,7 @@ def texts_per_frame(prompt: str, sections: Sequence[Section], n_frames: int, fra
         if not found:
             names = ", ".join(dict.fromkeys(name for _, _, name in sections)) or "none"
             _log.warning(
-                "No section [%s] is heard in this vocal, so its prompt is not used; heard: %s.", cue.section, names
+                "No section [%s] is found in this vocal, so its prompt is not used; found: %s.", cue.section, names
             )
         for start_s, end_s in found:
             first, last = (min(round(edge * frame_rate), n_frames) for edge in (start_s, end_s))
@@ -125,7 +125,7 @@ def embed_frames(texts: Sequence[str], embed: Callable[[Sequence[str]], Tensor])
     # Where no frame is asked for anything, a vector that is masked everywhere still says how wide it would be.
     different = [text for text in dict.fromkeys(texts) if text] or [""]
     vectors = embed(different)
-    place = {text: index for index, text in enumerate(different)}
-    index = torch.tensor([place.get(text, 0) for text in texts], device=vectors.device)
+    position = {text: index for index, text in enumerate(different)}
+    index = torch.tensor([position.get(text, 0) for text in texts], device=vectors.device)
     mask = torch.tensor([bool(text) for text in texts], device=vectors.device)
     return (vectors[index] * mask[:, None])[None], mask[None]

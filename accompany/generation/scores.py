@@ -41,7 +41,7 @@ SCORES = ("fit", *WEIGHTS, "prompt")
 
 @torch.inference_mode()
 def score(bundle: Bundle, samples: np.ndarray, voice: np.ndarray, plan: Plan, prompt: str = "") -> dict[str, float]:
-    """Figures of an accompaniment [C, T] of a voice [1, T], both at the codec's rate.
+    """Scores of an accompaniment [C, T] of a voice [1, T], both at the codec's rate.
 
     Returns:
         `harmony`: mean over frames of Pearson's r between the band's chroma, smoothed over a second, and the tones of
@@ -53,7 +53,7 @@ def score(bundle: Bundle, samples: np.ndarray, voice: np.ndarray, plan: Plan, pr
     band = torch.from_numpy(np.ascontiguousarray(samples.mean(axis=0, keepdims=True)))
     rate = bundle.codec.sample_rate
     chroma = targets.chroma(band, rate, bundle.melody.frame_rate)[0]
-    figures = {
+    scores = {
         "harmony": _harmony(chroma, plan, bundle.melody.frame_rate),
         "rhythm": _rhythm(targets.onset_envelope(band, rate, _ONSET_RATE)[0], plan),
         "consonance": _consonance(chroma, _melody(bundle, voice, len(chroma))),
@@ -61,29 +61,28 @@ def score(bundle: Bundle, samples: np.ndarray, voice: np.ndarray, plan: Plan, pr
     }
     if prompt:
         at_rate = torch.from_numpy(resample(band.numpy(), rate, bundle.clap.sample_rate)).to(bundle.device)
-        figures["prompt"] = float((bundle.clap.embed_audio(at_rate) * bundle.clap.embed_text([prompt])).sum())
-    return ranked(figures)
+        scores["prompt"] = float((bundle.clap.embed_audio(at_rate) * bundle.clap.embed_text([prompt])).sum())
+    return ranked(scores)
 
 
 def score_take(bundle: Bundle, take: Take, features: Tensor | None = None) -> dict[str, float]:
-    """The figures of `score` for a take, with `likelihood` where the codes that were written are known.
+    """The scores of `score` for a take, with `likelihood` where the codes that were written are known.
 
     `features` [1, F, Dv] are those of its vocal, where they are known already.
     """
     prompt = "" if is_timed(take.settings.prompt) else take.settings.prompt
-    figures = score(bundle, take.samples, take.vocals, take.plan, prompt)
+    scores = score(bundle, take.samples, take.vocals, take.plan, prompt)
     if take.draft is None:
-        return figures
-    return ranked(
-        {**figures, "likelihood": likelihood(bundle, take.vocals, take.plan, take.settings, take.draft, features)}
-    )
+        return scores
+    found = likelihood(bundle, take.vocals, take.plan, take.settings, take.draft, features)
+    return ranked({**scores, "likelihood": found})
 
 
 @torch.inference_mode()
 def likelihood(
     bundle: Bundle, voice: np.ndarray, plan: Plan, settings: Settings, draft: Draft, features: Tensor | None = None
 ) -> float:
-    """How likely the semantic stage finds what it wrote: mean log probability of a code in nats, at most 0.
+    """Likelihood of the codes under the semantic stage: mean log probability of a code in nats, at most 0.
 
     Teacher forced, with all conditions of the stage and without guidance or temperature. Extracts the features
     [1, F, Dv] of the voice [1, T] again where they are not given.
@@ -93,10 +92,10 @@ def likelihood(
     return float(bundle.semantic.log_likelihood_long(codes, build_conditions(bundle, analysis, settings)).mean())
 
 
-def ranked(figures: Mapping[str, float]) -> dict[str, float]:
-    """The figures in order, rounded, with `fit`, the one number to rank by: their weighted sum."""
-    fit = sum(weight * figures[name] for name, weight in WEIGHTS.items() if name in figures)
-    every = {**figures, "fit": fit}
+def ranked(scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores in order, rounded, with `fit`, the one number to rank by: their weighted sum."""
+    fit = sum(weight * scores[name] for name, weight in WEIGHTS.items() if name in scores)
+    every = {**scores, "fit": fit}
     return {name: round(every[name], 4) for name in SCORES if name in every}
 
 

@@ -1,4 +1,4 @@
-"""Sections of a song, as far as a voice alone shows them: where it rests, where it changes, and what comes again.
+"""Section analysis of a vocal: rests, changes and repetitions.
 
 Bars without singing are the intro, a break, or the outro. What is sung is cut where the bars before and after differ
 most (novelty along the diagonal of a self-similarity matrix, Foote, 2000), and stretches of alike melody and chords get
@@ -53,7 +53,7 @@ def find_sections(melody: np.ndarray, frame_rate: float, plan: Plan) -> tuple[Se
 
 
 def _describe(melody: np.ndarray, frame_rate: float, plan: Plan, edges: np.ndarray) -> np.ndarray:
-    """What each bar [N, 24] sings and stands on: sung pitch classes and chord tones, each of norm at most 1."""
+    """Features of each bar [N, 24]: sung pitch classes and chord tones, each of norm at most 1."""
     voiced = melody[:, Melody.SALIENCE].reshape(len(melody), 12, 3).sum(axis=2) * melody[:, Melody.VOICING]
     chords = np.zeros((len(melody), 12))
     for start_s, end_s, label in plan.chords:
@@ -92,7 +92,7 @@ def _runs(values: np.ndarray) -> list[tuple[int, int, bool]]:
 
 
 def _cuts(bars: np.ndarray, offset: int) -> list[int]:
-    """Where a sung stretch changes: peaks of novelty, no closer together than the shortest section."""
+    """Boundaries within a sung stretch: peaks of novelty, no closer together than the shortest section."""
     count = len(bars)
     if count < 2 * _SHORTEST_BARS:
         return []

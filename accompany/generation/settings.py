@@ -61,7 +61,7 @@ def _control(default: Any, help: str, *, shown: bool = True, **more: Any) -> Any
 
 @dataclass(frozen=True)
 class Settings:
-    """How a band plays. Two generations with equal settings from the same vocal and model are equal.
+    """Settings of a generation. Two generations with equal settings from the same vocal and model are equal.
 
     Every control is declared here, once; None leaves it to the model. `CONTROLS` has them by name.
     """
@@ -181,11 +181,11 @@ class Settings:
                 raise InputError(f"The tap at {self.taps[-1]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
     def playing(self, plan: Plan) -> Settings:
-        """The same settings with everything about beats, chords and key said by a plan."""
+        """The same settings with beats, chords and key given by a plan."""
         return dataclasses.replace(self, plan=plan, bpm=None, key=None, chords=None, taps=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything that differs from the defaults, ready for JSON."""
+        """Values that differ from the defaults, ready for JSON."""
         values = dataclasses.asdict(self)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value != defaults[name] or name in ("prompt", "seed")}
@@ -211,7 +211,7 @@ CONTROLS: dict[str, Control] = {
 
 
 class Options(TypedDict, total=False):
-    """What `Band.generate` and its siblings take by name: the fields of `Settings`, which says what each is."""
+    """Keyword options of `Band.generate` and its siblings: the fields of `Settings`, which says what each is."""
 
     seed: int
     bpm: float | None

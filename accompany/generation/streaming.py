@@ -1,4 +1,4 @@
-"""Playing while the song is still being made: window by window through both stages and the codec.
+"""Streaming generation: window by window through both stages and the codec.
 
 Both stages write as in `Band.generate`, so the codes are the same; each window goes on to the acoustic stage and the
 codec as soon as it is there. Only the level differs: it is set by the first sound, since the rest is not known yet.
@@ -47,7 +47,7 @@ class Stream:
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the pieces; together they are as long as the voice."""
         started = time.perf_counter()
-        level = _Level(self.bundle, self.voice, self.settings.level_db)
+        level = _StreamLevel(self.bundle, self.voice, self.settings.level_db)
         for sound in self._sounds():
             made = level.set(sound)
             if self.first_sound_s is None:
@@ -93,7 +93,7 @@ def _played(bundle: Bundle, conditions: Conditions, settings: Settings) -> Itera
             yield tokens, config.ratio * waiting.pop(0).keep_to
 
 
-class _Level:
+class _StreamLevel:
     """Sets pieces to the level of the first one, and lower where their peaks want it, without a step."""
 
     def __init__(self, bundle: Bundle, voice: np.ndarray, level_db: float) -> None:

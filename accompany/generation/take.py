@@ -1,4 +1,4 @@
-"""A take: what a band played to a vocal, how it was asked for, and its files."""
+"""A take: an accompaniment with its vocal, settings, plan and files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _GUESS_S = 0.1
 
 @dataclass(frozen=True)
 class Source:
-    """Where a take's voice comes from, in full quality.
+    """Source of a take's voice, in full quality.
 
     Attributes:
         n_samples, sample_rate: of the recording, per channel and in Hz.
@@ -57,7 +57,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Edit:
-    """What was done to a take after it was generated, so that it can be done again.
+    """An edit of a generated take, in a form that can be repeated.
 
     Attributes:
         kind: "retake", "vary" or "extend".
@@ -75,7 +75,7 @@ class Edit:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Edit:
-        """What `as_dict` gave, by way of JSON. KeyError, TypeError, ValueError or InputError for what is none."""
+        """The inverse of `as_dict`, by way of JSON. KeyError, TypeError, ValueError or InputError for what is none."""
         try:
             numbers = {str(name): float(value) for name, value in values["arguments"].items()}
             return cls(str(values["kind"]), numbers, Settings.from_dict(values["settings"]))

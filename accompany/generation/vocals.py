@@ -1,4 +1,4 @@
-"""The voice that comes in: files and arrays, checked, as mono at the rate of a model."""
+"""Vocal input: files and arrays, checked, as mono at the sample rate of a model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read_vocal(vocals: Vocals, sample_rate: int) -> np.ndarray:
 
 
 def source_of(vocals: Vocals) -> Source:
-    """Where a take of this vocal has its voice from. InputError as in `read_vocal`."""
+    """Source of the voice of a take of this vocal. InputError as in `read_vocal`."""
     if isinstance(vocals, (str, os.PathLike)):
         found = audio.info(vocals)
         return Source(found.n_samples, found.sample_rate, found.path)

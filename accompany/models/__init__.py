@@ -1,1 +1,1 @@
-"""Bundles: the parts of a model, found, loaded, assembled, adapted and imported."""
+"""Model bundles: parts found, loaded, assembled, adapted and imported."""

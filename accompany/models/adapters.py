@@ -1,4 +1,4 @@
-"""Adapters on disk: a folder of a few megabytes that changes one stage of the model it was trained on.
+"""Adapters on disk: a small folder of LoRA weights for one stage of a model.
 
 adapter_config.json  adapter_model.safetensors   as `peft` writes them
 accompany.json                                   {"part": "semantic", "model": "tiny", "base": hash of the part}

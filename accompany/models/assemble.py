@@ -1,4 +1,4 @@
-"""`accompany bundle`: a model put together from the folders of its parts."""
+"""Bundle assembly (`accompany bundle`): a model from the folders of its parts."""
 
 from __future__ import annotations
 

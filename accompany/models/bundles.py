@@ -1,4 +1,4 @@
-"""Loaded models, one class for each kind of architecture that a bundle can hold; `KINDS` names them."""
+"""Loaded models: one class for each architecture of a bundle; `KINDS` names them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Bundle:
 
     @property
     def stages(self) -> tuple[SemanticStage, AcousticStage]:
-        """What writes codes."""
+        """The networks that write codes."""
         return self.semantic, self.acoustic
 
     @classmethod
@@ -86,7 +86,7 @@ class LlambadaBundle:
 
     @property
     def stages(self) -> tuple[TokenStage, TokenStage]:
-        """What writes codes."""
+        """The networks that write codes."""
         return self.token_semantic, self.token_coarse
 
     @classmethod

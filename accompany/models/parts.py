@@ -1,4 +1,4 @@
-"""The parts of models: their names, where each lies, how it loads, and the rates it works at."""
+"""Parts of a model: names, places, loaders, and the rates at which they work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PartInfo:
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """What `bundle.json` says of a bundle in the folder `path`."""
+    """Content of `bundle.json` for a bundle in the folder `path`."""
 
     name: str
     path: Path
@@ -100,12 +100,12 @@ def load_part_of(part: PartInfo, device: str) -> Any:
         raise InputError(
             f"The part '{part.name}' in {part.source} cannot be built ({error}); check its config and its options."
         ) from error
-    # EnCodec garbles its output on Apple's MPS without a word, so it stays on the CPU there.
+    # EnCodec silently garbles its output on Apple's MPS, so it stays on the CPU there.
     return module.to("cpu" if part.name == "codec" and device == "mps" else device)
 
 
 def _loaders() -> dict[str, Callable[..., Any]]:
-    """How each part loads; imports are inside, so that one part does not pull in the others."""
+    """Loader of each part, with lazy imports, so that one part does not pull in the others."""
 
     def mert(source: PathLike, *, license: str, layer: int | None = None, frame_rate: float = 25.0) -> Any:
         from accompany.encoders.mert import Mert

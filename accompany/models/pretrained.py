@@ -1,4 +1,4 @@
-"""Bundles: the parts of a model in one folder, named by `bundle.json`, with the licence of each.
+"""Pretrained bundles: the parts of a model in one folder, named by `bundle.json`, with the licence of each.
 
     bundle.json   {"format": 1, "kind": "accompany", "name": "tiny", "license": "Apache-2.0",
                    "parts": {"codec": {"path": "codec", "license": "Apache-2.0", "options": {}}, ...}}
@@ -74,7 +74,7 @@ def list_bundles() -> list[str]:
 
 
 def describe_models() -> list[dict[str, Any]]:
-    """What the package carries: name, licence, bytes, and for each part its licence, bytes and rates."""
+    """Bundled models: name, licence, bytes, and for each part its licence, bytes and rates."""
     return [*(_describe(read_bundle(find_bundle(name))) for name in list_bundles()), *_describe_separator()]
 
 
@@ -100,7 +100,7 @@ def find_bundle(model: PathLike) -> Path:
 
 
 def lasting_name(model: PathLike) -> str:
-    """What `find_bundle` finds the same model by from any folder: a folder's whole path, else what was given."""
+    """A name for `find_bundle` that is valid from any folder: a folder's absolute path, else the name as given."""
     path = Path(model).expanduser()
     return str(path.resolve()) if str(model) not in list_bundles() and path.is_dir() else str(model)
 

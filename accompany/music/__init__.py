@@ -1,1 +1,1 @@
-"""Music as symbols: harmony, plans of beats and chords, bars, and the dynamic programs that find them."""
+"""Symbolic music: harmony, plans of beats and chords, bars, and dynamic programs that decode them."""

@@ -1,4 +1,4 @@
-"""Bars of a plan as seconds, and plans that go on before and after their song."""
+"""Bar grids: bars of a plan in seconds, and plans extended before and after their song."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All ways to lay a steady beat over a clip, scored at once: a semi-Markov model over (time of a beat, tempo).
+"""Semi-Markov beat model: all steady beat grids of a clip, scored over (time of a beat, tempo).
 
 In the spirit of the bar pointer model (Whiteley et al., 2006; Krebs et al., 2015): the step from beat to beat is the
 tempo's period with a little jitter, and the tempo seldom changes. Numpy only.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 _JITTERS = np.arange(-3, 4)
-_MOVES = 3
+_TEMPO_STEPS = 3
 _APART = 0.2
 """Two grids of one tempo count as different when they lie this share of a period apart."""
 
@@ -19,7 +19,7 @@ _APART = 0.2
 class BeatLattice:
     """The best scores of all beats in all tempi, by dynamic programming.
 
-    The score of (t, j) is the best of all ways to have a beat at t in tempo j; what arrives there may have moved to
+    The score of (t, j) is the best of all ways to have a beat at t in tempo j; what arrives there may have changed to
     a neighbouring tempo. All lags are longer than a block of frames, so a block is computed at once. Scores are kept as
     far back as the longest lag; of all frames only how they came about, a byte for each tempo (77 MB an hour).
 
@@ -28,7 +28,7 @@ class BeatLattice:
         periods: [J] in frames, from slow to fast.
         prior: [J] nats that each tempo starts with.
         jitter: deviation of a beat from the period, as a share of it.
-        change_cost: nats for moving to a neighbouring tempo at a beat.
+        change_cost: nats for changing to a neighbouring tempo at a beat.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class BeatLattice:
             ways = arrived[rows[:, None, None] - self._lags, columns] - lag_cost
             by = ways.argmax(axis=-1)
             score = (evidence[start:stop, None] + ways.max(axis=-1)).astype(np.float32)
-            best, moved = _move_tempo(score, change_cost)
-            self._came[start:stop] = by * _MOVES + moved
+            best, steps = _step_tempo(score, change_cost)
+            self._came[start:stop] = by * _TEMPO_STEPS + steps
             arrived = np.concatenate([arrived, best])[-reach:]
             recent = np.concatenate([recent, score])[-reach:]
         self._first = n_frames - reach
@@ -81,13 +81,13 @@ class BeatLattice:
         frame, beats = self._first + row, []
         while frame >= 0:
             beats.append(frame)
-            frame -= int(self._lags[tempo, self._came[frame, tempo] // _MOVES])
+            frame -= int(self._lags[tempo, self._came[frame, tempo] // _TEMPO_STEPS])
             if frame >= 0:
-                tempo += int(self._came[frame, tempo] % _MOVES) - 1
+                tempo += int(self._came[frame, tempo] % _TEMPO_STEPS) - 1
         return np.array(beats[::-1], dtype=float)
 
 
-def _move_tempo(score: np.ndarray, cost: float) -> tuple[np.ndarray, np.ndarray]:
+def _step_tempo(score: np.ndarray, cost: float) -> tuple[np.ndarray, np.ndarray]:
     """The best of staying in a tempo or coming from a neighbour, and from which (0, 1, 2: the slower, itself, the
     faster)."""
     edge = np.full((len(score), 1), -np.inf, np.float32)

@@ -1,4 +1,4 @@
-"""What is sung in each beat: pitch classes, onsets and voicing of a melody, read along a grid of beats. Numpy only.
+"""Beat-synchronous melody features: pitch classes, onsets and voicing of each beat. Numpy only.
 
 Beats and not seconds are what chords go by, and pitch classes on a grid are much the same whether they come from a
 synthetic voice, a real one or symbolic notes. So the harmoniser reads nothing else, and can learn from songs that were
@@ -97,7 +97,7 @@ def beats_of_tracks(
 
 
 def half_beats(beats_s: np.ndarray) -> np.ndarray:
-    """Where halves of beats begin, [2T + 1] seconds; the last beat is as long as the middle one of all."""
+    """Starts of half beats, [2T + 1] seconds; the last beat has the median length."""
     last = beats_s[-1] + float(np.median(np.diff(beats_s)))
     edges = np.append(beats_s, last)
     return np.interp(np.arange(HALVES * len(beats_s) + 1) / HALVES, np.arange(len(edges)), edges)

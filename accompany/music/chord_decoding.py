@@ -1,6 +1,6 @@
-"""From a listener's frame-wise likelihoods to a key and to chords that change on beats. Numpy only.
+"""Chord and key decoding: frame-wise likelihoods to chords that change on beats. Numpy only.
 
-Viterbi at beat resolution with a prior that knows the key and where in the bar chords change.
+Viterbi at beat resolution with a prior on the key and on the metric position of changes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Chord = tuple[float, float, str]
 
 @dataclass(frozen=True)
 class ChordDecodingConfig:
-    """What is believed about chords before listening, in nats.
+    """Prior on chords, in nats.
 
     Attributes:
         evidence: weight of a second of frame-wise log posteriors (frames repeat each other).
@@ -67,7 +67,7 @@ def decode_chords(
     unary, posterior = _segment_scores(log_posteriors, edges_s * frame_rate)
     unary = unary * config.evidence / frame_rate
     unary[:, NO_CHORD] -= config.silence_cost
-    path = _chord_path(unary, _change_costs(edges_s[:-1], beats_s, downbeats_s, config), _moves(key, config))
+    path = _chord_path(unary, _change_costs(edges_s[:-1], beats_s, downbeats_s, config), _transition_costs(key, config))
     confidence = float(np.mean(posterior[np.arange(len(path)), path]))
     return _merged(edges_s, path), confidence
 
@@ -79,7 +79,7 @@ def harmonised(
     beats_s: np.ndarray,
     config: ChordDecodingConfig | None = None,
 ) -> tuple[tuple[Chord, ...], float]:
-    """The likeliest chord of each beat, by a harmoniser and by what the frames say.
+    """The likeliest chord of each beat, from a harmoniser and frame-wise likelihoods.
 
     Args:
         chances: [T, 25] the harmoniser's probabilities in each beat.
@@ -127,7 +127,7 @@ def _change_costs(
     return np.where(at_downbeat, first, np.where(since == 2, middle, other))
 
 
-def _moves(key: int, config: ChordDecodingConfig) -> np.ndarray:
+def _transition_costs(key: int, config: ChordDecodingConfig) -> np.ndarray:
     """[25, 25] cost of going from chord to chord, 0 for staying."""
     index = np.arange(N_CHORDS - 1)
     relative_major = np.where(index < 12, index, index + 3) % 12
@@ -141,11 +141,11 @@ def _moves(key: int, config: ChordDecodingConfig) -> np.ndarray:
     return cost
 
 
-def _chord_path(unary: np.ndarray, change_costs: np.ndarray, moves: np.ndarray) -> np.ndarray:
+def _chord_path(unary: np.ndarray, change_costs: np.ndarray, transitions: np.ndarray) -> np.ndarray:
     change = 1.0 - np.eye(N_CHORDS)
     score, came = unary[0].copy(), np.zeros(unary.shape, int)
     for segment in range(1, len(unary)):
-        ways = score[:, None] - moves - change_costs[segment] * change
+        ways = score[:, None] - transitions - change_costs[segment] * change
         came[segment] = ways.argmax(axis=0)
         score = ways.max(axis=0) + unary[segment]
     path = np.zeros(len(unary), int)

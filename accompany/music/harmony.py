@@ -1,4 +1,4 @@
-"""Chord and key labels in Harte's notation (Harte et al., ISMIR 2005), as numbers and back.
+"""Chord and key labels in Harte's notation (Harte et al., ISMIR 2005): parsing, numbering and transposition.
 
 Pitch classes are 0..11 from C. A majmin chord or a key is 0..11 for major on C..B and 12..23 for minor;
 `NO_CHORD` (24) is silence or anything without a chord.
@@ -123,7 +123,7 @@ def key_label(index: int) -> str:
 
 
 def key_fits(chroma: np.ndarray, major: Sequence[float], minor: Sequence[float]) -> np.ndarray | None:
-    """How well each of the 24 keys fits a mean chroma (Krumhansl, "Cognitive foundations of musical pitch", 1990).
+    """Fit of each of the 24 keys to a mean chroma (Krumhansl, "Cognitive foundations of musical pitch", 1990).
 
     Args:
         chroma: [12], from C on.
@@ -145,19 +145,19 @@ def pitch_class(name: str) -> int:
 
 def transpose_majmin(index: Tensor, semitones: Tensor | int) -> Tensor:
     """Transpose majmin chords or keys (any shape, int64); `NO_CHORD` and -1 (unknown) stay as they are."""
-    moved = (index % 12 + semitones) % 12 + torch.div(index, 12, rounding_mode="floor") * 12
-    return torch.where((index >= 0) & (index < NO_CHORD), moved, index)
+    transposed = (index % 12 + semitones) % 12 + torch.div(index, 12, rounding_mode="floor") * 12
+    return torch.where((index >= 0) & (index < NO_CHORD), transposed, index)
 
 
 def transpose_label(label: str, semitones: int) -> str:
-    """Transpose a chord or key label; the quality is kept as written, a named bass is moved too."""
+    """Transpose a chord or key label; the quality is kept as written, a named bass is transposed too."""
     if label.strip() in ("N", "X"):
         return label.strip()
     head, slash, bass = label.strip().partition("/")
-    moved = _move_note(head, semitones)
+    root = _transpose_note(head, semitones)
     if slash and bass[:1] in _NATURALS:
-        bass = _move_note(bass, semitones)
-    return moved + slash + bass
+        bass = _transpose_note(bass, semitones)
+    return root + slash + bass
 
 
 def diatonic_chords(key: int) -> frozenset[int]:
@@ -200,7 +200,7 @@ def _bad_chord(label: str, quality: str | None = None) -> str:
     return f"'{label}' is no chord{hint or ';'} write Harte labels such as C:maj, A:min7, G:7/3 or N."
 
 
-def _move_note(text: str, semitones: int) -> str:
+def _transpose_note(text: str, semitones: int) -> str:
     match = re.match(r"[A-G][#b]*", text)
     if match is None:
         raise InputError(_bad_chord(text))

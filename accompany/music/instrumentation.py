@@ -1,4 +1,4 @@
-"""Instrumentation: which families of instruments play, which do not, and how densely, as a condition of the stages.
+"""Instrumentation: instrument families present and absent, and density, as a condition of the stages.
 
 Columns of the vector (`DIM` values):
 

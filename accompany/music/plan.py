@@ -1,4 +1,4 @@
-"""The plan: what is decided about a song before a band plays it, and its form as numbers per frame.
+"""Plans: beats, bars, chords and key of a song, and their frame-wise control track.
 
 A `Plan` holds the beat grid, the bars, the chords and the key. Any part may be left open; the control track
 then marks that group as unknown.
@@ -64,7 +64,7 @@ class Plan:
         key: such as `A:min`; None if unknown.
         tempo_bpm: beats a minute; None means what the beats say.
         beats_per_bar: used before the first and after the last known bar.
-        beat_confidence: 0..1, how sure a listener was of the beats; None if they were given.
+        beat_confidence: 0..1, confidence of the tracked beats; None if they were given.
         chord_confidence: 0..1, the same for the chords.
     """
 
@@ -125,7 +125,7 @@ def control_track(plan: Plan, n_frames: int, frame_rate: float, start_s: float =
 
 
 def beat_positions(plan: Plan, times_s: np.ndarray) -> np.ndarray:
-    """Where `times_s` lie on the beat grid: beat i is position i; steady beyond the first and the last beat.
+    """Positions of `times_s` on the beat grid: beat i is position i; steady beyond the first and the last beat.
 
     At least one beat is needed; a single one needs `tempo_bpm` (120 if that is unknown too).
     """
@@ -141,7 +141,7 @@ def beat_positions(plan: Plan, times_s: np.ndarray) -> np.ndarray:
 
 
 def bar_positions(plan: Plan, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where beat positions lie on the grid of bars, with at least one downbeat known.
+    """Beat positions on the bar grid, with at least one downbeat known.
 
     Returns:
         Bar positions (downbeat i is position i), and the beats gone since the last downbeat.
@@ -176,7 +176,7 @@ def _write_beats(out: np.ndarray, plan: Plan, times_s: np.ndarray) -> bool:
 
 
 def _local_interval(plan: Plan, positions: np.ndarray) -> np.ndarray:
-    """Seconds a beat at each position, over `_TEMPO_BEATS` beats to either side."""
+    """Seconds a beat at each position, over `_TEMPO_BEATS` beats in either direction."""
     beats = np.asarray(plan.beats_s)
     if len(beats) == 1:
         return np.full(len(positions), 60.0 / (plan.tempo_bpm or _REFERENCE_BPM))

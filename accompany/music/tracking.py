@@ -1,6 +1,6 @@
-"""From a listener's frame-wise likelihoods to a grid of beats and bars. Numpy only.
+"""Beat tracking: activations to a steady grid of beats and bars by dynamic programming. Numpy only.
 
-Beats: the likeliest grid of a `BeatLattice`, or the one of its candidates that a judge of whole grids chooses
+Beats: the likeliest grid of a `BeatLattice`, or the one of its candidates that a reranker chooses
 (`accompany.stages.grids`); a smoothing spline then gives sub-frame times. Bars: Viterbi over (metre, beat in bar).
 """
 
@@ -15,21 +15,21 @@ from accompany.music.beat_lattice import BeatLattice
 
 _FINE_RATE = 200.0
 _FREE_PRIOR = 0.1
-"""Weight of the tempo prior where candidates are judged afterwards: enough to break ties."""
+"""Weight of the tempo prior where candidates are reranked afterwards: enough to break ties."""
 
 
 @dataclass(frozen=True)
 class BeatTrackingConfig:
-    """What is believed about beats before listening.
+    """Prior on beats, and weights of the decoder.
 
     Attributes:
         centre_bpm: middle of the log-normal prior on the tempo.
         tempo_sigma: its deviation in natural log units.
         min_bpm, max_bpm: range of tempi.
         tempo_step: ratio between neighbouring tempi, less 1.
-        change_cost: nats for moving to a neighbouring tempo at a beat; high keeps the tempo steady.
+        change_cost: nats for changing to a neighbouring tempo at a beat; high keeps the tempo steady.
         jitter: deviation of a beat from the period, as a share of it.
-        prior_logit: the logit of an uninformed listener (the rate of beat labels in frames).
+        prior_logit: the logit of an uninformed network (the rate of beat labels in frames).
         max_evidence: nats that one beat can bring or cost.
         hint_range: with a tempo hint, tempi this far from it (as a share) are considered.
         steadiness: how far the times are smoothed: (deviation of a detected beat / change of period per beat) squared.
@@ -71,7 +71,7 @@ class Candidate:
 
 
 Choose = Callable[[list[Candidate]], int]
-"""Which of several candidates is right."""
+"""Selection of one of several candidates."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ def _candidate(
     """Beats of the lattice as a smooth grid over the whole clip."""
     duration_s = len(beat_logits) / frame_rate
     probability = 1.0 / (1.0 + np.exp(-beat_logits))
-    heard_s, weights = _heard_times(frames / _FINE_RATE, probability, frame_rate)
-    return Candidate(_cover(_smooth(heard_s, weights, config.steadiness), duration_s), weights, score / duration_s)
+    observed_s, weights = _observed_times(frames / _FINE_RATE, probability, frame_rate)
+    return Candidate(_cover(_smooth(observed_s, weights, config.steadiness), duration_s), weights, score / duration_s)
 
 
 def _tempi(bpm: float | None, config: BeatTrackingConfig) -> np.ndarray:
@@ -185,15 +185,15 @@ def _refined_evidence(evidence: np.ndarray, frame_rate: float) -> np.ndarray:
     return np.interp(fine_s, (np.arange(len(evidence)) + 0.5) / frame_rate, evidence).astype(np.float32)
 
 
-def _heard_times(beats_s: np.ndarray, probability: np.ndarray, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
+def _observed_times(beats_s: np.ndarray, probability: np.ndarray, frame_rate: float) -> tuple[np.ndarray, np.ndarray]:
     """Centroid of the beat probability near each beat, and its peak as the weight."""
     reach = max(round(0.05 * frame_rate), 1)
     centres = np.floor(beats_s * frame_rate).astype(int)
     frames = np.clip(centres[:, None] + np.arange(-reach, reach + 1), 0, len(probability) - 1)
     mass = probability[frames] ** 2 + 1e-9
-    heard_s = (mass * (frames + 0.5)).sum(axis=1) / mass.sum(axis=1) / frame_rate
+    observed_s = (mass * (frames + 0.5)).sum(axis=1) / mass.sum(axis=1) / frame_rate
     peak = probability[frames].max(axis=1)
-    return np.where(peak > 0.1, heard_s, beats_s), peak
+    return np.where(peak > 0.1, observed_s, beats_s), peak
 
 
 def _smooth(times_s: np.ndarray, weights: np.ndarray, steadiness: float) -> np.ndarray:

@@ -17,9 +17,10 @@ from starlette.requests import ClientDisconnect
 
 import accompany
 from accompany.api import Band
+from accompany.common.files import is_full
 from accompany.errors import InputError
 from accompany.serve.access import CLOSE, Gate
-from accompany.serve.disk import FAULT, DiskFullError, NotFoundError, is_full, public
+from accompany.serve.disk import FAULT, DiskFullError, NotFoundError, public
 from accompany.serve.jobs import BusyError
 from accompany.serve.limits import Address, Limits
 from accompany.serve.reception import SlowUploadError

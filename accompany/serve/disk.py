@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 from collections.abc import Iterator
@@ -12,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from accompany import audio
+from accompany.common.files import is_full
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
 
 FAULT = "This is a fault of accompany, not yours; the server's log has more."
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OWN_FOLDER = re.compile(r"[/\\]accompany-(?:serve-)?[a-z0-9_]{8}")  # as `tempfile` names the folders of this package
 _LONGEST_SENTENCE = 500
 
@@ -51,11 +50,6 @@ def storing() -> Iterator[None]:
             _log.warning("%s", error)
             raise DiskFullError from error
         raise
-
-
-def is_full(error: OSError) -> bool:
-    """Whether an error says that there is no room left, or not for a file of this size."""
-    return error.errno in _FULL
 
 
 def read(path: Path) -> np.ndarray:

@@ -13,8 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from accompany.common.files import is_full
 from accompany.errors import InputError
-from accompany.serve.disk import is_full
 
 _log = logging.getLogger(__name__)
 

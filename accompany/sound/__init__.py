@@ -1,4 +1,4 @@
-"""Sound out: loudness, true peaks, effects, balance, formats with dither and time stamp, stems and MIDI."""
+"""Sound output: loudness, true peaks, effects, balance, formats with dither and time stamp, stems and MIDI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Covers: the voice of a finished song, by Demucs, as a vocal to make a new accompaniment for."""
+"""Vocal extraction for covers: the voice of a finished song, separated by Demucs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def separate_vocal(
         with sound_file(temporary, path, rate, split.channels, kind, "PCM_24") as file:
             for voice, band in split.stream(audio.stream(song, rate)):
                 file.write(voice.T)
-                energies += [float(np.square(side, dtype=np.float64).sum()) for side in (voice, band)]
+                energies += [float(np.square(stem, dtype=np.float64).sum()) for stem in (voice, band)]
                 done += voice.shape[-1]
                 if progress is not None:
                     progress(min(done / max(n_samples, 1), 1.0))
@@ -68,7 +68,7 @@ def vocal_of(samples: np.ndarray, sample_rate: int, separator: VocalSeparator, n
     pieces, energies = [], np.zeros(2)
     for voice, band in separator.stream(_blocks(at_rate, separator.sample_rate)):
         pieces.append(audio.to_mono(voice))
-        energies += [float(np.square(side, dtype=np.float64).sum()) for side in (voice, band)]
+        energies += [float(np.square(stem, dtype=np.float64).sum()) for stem in (voice, band)]
     _check_sung(energies, name)
     back = audio.resample(np.concatenate(pieces, axis=-1), separator.sample_rate, sample_rate)
     return audio.fit_length(back, samples.shape[-1])

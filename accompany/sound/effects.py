@@ -82,7 +82,7 @@ def _peaking(hz: float, db: float, q: float, sample_rate: int) -> list[float]:
 
 
 def _above(over_db: np.ndarray) -> np.ndarray:
-    """How far levels are above the threshold, rounded off within the knee."""
+    """Excess of levels over the threshold, with a soft knee."""
     knee = (over_db + _KNEE_DB / 2) ** 2 / (2 * _KNEE_DB)
     return np.where(over_db <= -_KNEE_DB / 2, 0.0, np.where(over_db >= _KNEE_DB / 2, over_db, knee))
 

@@ -89,7 +89,7 @@ def write(
 
 
 def start_of(path: str | os.PathLike[str]) -> float | None:
-    """Where a Broadcast WAV file (also RF64 and BW64) lies in its session in seconds; None if it does not say.
+    """Start of a Broadcast WAV file (also RF64 and BW64) in its session in seconds; None if not stated.
 
     Raises:
         InputError: no such file, or none that can be read.

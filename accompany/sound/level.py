@@ -1,4 +1,4 @@
-"""Levels: how loud a sound is, the gain that sets a band against its vocal, and their mix. C channels, T samples."""
+"""Levels: loudness of a sound, gain of a band against its vocal, and their mix. C channels, T samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _QUIETEST_DB = -45.0
 
 
 def gain_for(sound: np.ndarray, vocal: np.ndarray, sample_rate: int, level_db: float) -> float:
-    """What brings `sound` [C, T] to `level_db` against the vocal [1, T], as far as its peaks allow; 1 for silence."""
+    """Gain that brings `sound` [C, T] to `level_db` against the vocal [1, T], limited by peaks; 1 for silence."""
     wanted = max(loudness_db(vocal, sample_rate) + level_db, _QUIETEST_DB)
     gain = 10 ** ((wanted - loudness_db(sound, sample_rate)) / 20)
     peak = max(-float(sound.min(initial=0.0)), float(sound.max(initial=0.0)))

@@ -42,7 +42,7 @@ def true_peak_db(samples: np.ndarray) -> float:
 def limit(samples: np.ndarray, sample_rate: int, ceiling_db: float) -> np.ndarray:
     """Turn [C, T] down around peaks, so that its true peaks stay below `ceiling_db`; a new array, float32.
 
-    A look-ahead limiter: the gain that each sample needs, the least of it within 5 ms to either side, smoothed over as
+    A look-ahead limiter: the gain that each sample needs, the least of it within 5 ms around it, smoothed over as
     long, so that it is there before the peak is. All channels get the same gain.
     """
     from scipy.ndimage import minimum_filter1d, uniform_filter1d
@@ -55,7 +55,7 @@ def limit(samples: np.ndarray, sample_rate: int, ceiling_db: float) -> np.ndarra
     least = minimum_filter1d(needed, 2 * reach + 1, mode="nearest")
     gain = uniform_filter1d(least, 2 * reach + 1, mode="nearest")
     limited = np.asarray(samples * gain, np.float32)
-    # A gain that moves shifts what lies between the samples by a trace.
+    # A changing gain shifts the peaks between the samples slightly.
     over = 10 ** (true_peak_db(limited) / 20) / ceiling
     return limited / np.float32(over) if over > 1 else limited
 
@@ -92,6 +92,6 @@ def _peaks(samples: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         fine = np.abs(resample_poly(samples[:, first:last], _OVERSAMPLING, 1, axis=-1)).max(axis=0)
         each = fine.reshape(-1, _OVERSAMPLING).max(axis=1)
         each = np.maximum(each, np.abs(samples[:, first:last]).max(axis=0))
-        # What lies between two samples counts for both.
+        # A peak between two samples counts for both.
         each[1:] = np.maximum(each[1:], each[:-1])
         yield start, each[start - first : stop - first]

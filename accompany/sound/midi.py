@@ -1,4 +1,4 @@
-"""The plan of a take as MIDI: tempo map, metre, key, chords and beats, in time with the sound."""
+"""MIDI export of a take's plan: tempo map, metre, key, chords and beats, in time with the sound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a take is written: a frozen dataclass that refuses values out of range with one clear sentence."""
+"""Output options of a take: a frozen dataclass with one-sentence errors for values out of range."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_DB = 24.0
 
 @dataclass(frozen=True)
 class Sound:
-    """How a take sounds as a file. Its default changes nothing: the band at the model's rate, 24 bits.
+    """Output options of a take. The default changes nothing: the band at the model's rate, 24 bits.
 
     Attributes:
         loudness_lufs: integrated loudness (ITU-R BS.1770) of each file written, -50 to -5 LUFS; None leaves it.

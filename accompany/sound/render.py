@@ -1,4 +1,4 @@
-"""From a take to the samples of its files: effects on the band, balance, rate, loudness, peaks. All [C, T]."""
+"""Rendering of a take's files: effects on the band, balance, rate, loudness, peaks. All [C, T]."""
 
 from __future__ import annotations
 

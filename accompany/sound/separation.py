@@ -1,4 +1,4 @@
-"""Demucs as a function: a mix in, the voice and everything else out."""
+"""Source separation by Demucs: a mix to vocals and accompaniment."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class SongSeparator:
 
 
 class VocalSeparator(SongSeparator):
-    """A `SongSeparator` that splits songs in two: the voice and everything else."""
+    """A `SongSeparator` with two outputs: the voice and everything else."""
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         super().__init__(name, device, (VOCALS,), "--separator")
@@ -224,7 +224,7 @@ def _load(name: str, device: str) -> Any:
 
 
 def _with_networks(base: type, bag: Any) -> type:
-    """A `demucs.api.Separator` of networks that are loaded already; its own way to load them runs what files name."""
+    """A `demucs.api.Separator` of networks that are loaded already; its own loader would run code that files name."""
 
     class LoadedSeparator(base):  # type: ignore[misc]
         def _load_model(self) -> None:

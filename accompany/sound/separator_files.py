@@ -1,4 +1,4 @@
-"""Demucs networks out of files that anyone may have made: read as data, and nothing that they name is run.
+"""Safe loading of Demucs networks: files read as data, and nothing that they name is run.
 
 Demucs itself unpickles `.th` files and imports whatever class a safetensors file names. Here a file may ask for the
 networks of Demucs and for nothing else, its arguments are plain values within bounds, and its tensors must be those of
@@ -77,7 +77,7 @@ def _read_from_hub(name: str) -> Any:
 
 
 def _read_from_archive(name: str) -> Any:
-    """What Demucs published before the hub, whose names and sums it carries; None for a name that it does not."""
+    """A network from Demucs' archive of known names and checksums; None for another name."""
     import torch
     from demucs.pretrained import REMOTE_ROOT, _parse_remote_files
 
@@ -289,7 +289,7 @@ def _check_number(name: str, value: Any, low: float, high: float) -> None:
 
 
 def _check_sound(path: Path, network: Any) -> None:
-    """What the rest of the package works by: names of stems, channels, rate and length."""
+    """Check names of stems, channels, rate and length, on which the package relies."""
     sources = network.sources
     if (
         not isinstance(sources, list)

@@ -1,1 +1,1 @@
-"""The networks that a model is made of, and how they decode: semantic and acoustic stage, vocal analysis."""
+"""Trained networks of a model and their decoding: semantic and acoustic stage, vocal analysis."""

@@ -1,4 +1,4 @@
-"""The acoustic stage: how the band sounds, as codec tokens, from semantic codes, vocal, prompt and plan.
+"""The acoustic stage: codec tokens from semantic codes, vocal, prompt and plan.
 
 Three ways behind one door, chosen in the config: masked parallel decoding codebook by codebook (SoundStorm, Borsos et
 al., 2023; schedule of MaskGIT, Chang et al., 2022), or autoregressive, with the delay pattern (MusicGen, Copet et
@@ -248,7 +248,7 @@ class AcousticStage(nn.Module):
         noise = uniform_noise(seeds, total + spare, self.noise_per_frame(sampling or config.sampling))
         lengths = conditions.frame_mask.sum(dim=1).tolist()
         spans = config.window_frames, config.context_frames, config.lookahead_frames
-        # Passes of masked decoding share out the frames of a window, so a longer neighbour would change the shares.
+        # Masked decoding divides a window's frames among passes, so a longer neighbour would change the division.
         for each in rounds(lengths, *spans, alike=config.mode == "masked"):
             parts = list(zip(each.items, each.windows, strict=True))
             seen = [(item, slice(part.start, part.stop)) for item, part in parts]

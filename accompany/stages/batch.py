@@ -1,4 +1,4 @@
-"""What the loader gives the stages: one dataclass with every tensor that a training step may need."""
+"""Training batches: one dataclass with every tensor that a training step may need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 STEMS = ("drums", "bass", "other")
-"""What a band is cut into; their sum is the mix."""
+"""Stems of a band; their sum is the mix."""
 
 STEM_TAGS = ("mix", *STEMS)
 """Names of the values of `Batch.stem`."""

@@ -1,4 +1,4 @@
-"""What decoding keeps of the frames so far.
+"""Key-value caches for decoding.
 
 Shape letters: B batch, F frames, D width, H heads, Hkv heads of keys and values, N cache frames, E inner width of the
 feed-forward.
@@ -17,7 +17,7 @@ _SPAN_STEP = 64
 
 
 class KVCache:
-    """What decoding keeps of the frames so far, in static tensors.
+    """Keys and values of the frames so far, in static tensors.
 
     Keys and values [depth, B, Hkv, N, D/H]; where the config asks for them, what the convolutions saw last
     [depth, B, ff_conv - 1, 2E] and the bias of each distance [H, N].
@@ -39,7 +39,7 @@ class KVCache:
         return min(round_up(n_frames), self.slots.shape[0])
 
     def mask(self, positions: Tensor, span: int) -> Tensor:
-        """Which of the first `span` slots the frames at `positions` [F] see: bool [F, span], or biases [H, F, span]."""
+        """Mask of the first `span` slots for the frames at `positions` [F]: bool [F, span], or biases [H, F, span]."""
         if self.bias is None:
             return self.slots[:span] <= positions[:, None]
         return bias_by_distance(self.bias, positions, self.slots[:span])

@@ -22,7 +22,7 @@ from accompany.stages.transformer import init_weights
 
 @dataclass(frozen=True)
 class DropRates:
-    """How often training hides a condition of an item, each 0..1 and drawn on its own.
+    """Dropout rates of the conditions in training, 0..1, drawn independently for each item.
 
     Attributes:
         vocal: the vocal as a whole, or (half of the draws) a stretch of it.
@@ -31,7 +31,7 @@ class DropRates:
         beat, chord, key: the groups of the control track, as a whole or (half of the draws) a stretch.
         phase: of the beat group all but the tempo.
         bar: of the beat group the bars.
-        known: known codes as a whole; else codes on either side of a gap stay known.
+        known: known codes as a whole; else codes before and after a gap stay known.
         history: of the codes that a decoder has written before (semantic stage). Each item draws its own rate, up to
             twice this. What was written is half wrong when a small model writes it itself, and one that learnt to
             do without parts of it keeps to its conditions.

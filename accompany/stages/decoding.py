@@ -110,7 +110,7 @@ def windows(n_frames: int, window: int, context: int, lookahead: int) -> list[Wi
 
 
 def delay(codes: Tensor, fill: int | float) -> Tensor:
-    """[B, K, F] to [B, K, S]: stream k moves k frames later (MusicGen, Copet et al., 2023); `fill` around it."""
+    """[B, K, F] to [B, K, S]: stream k is delayed by k frames (MusicGen, Copet et al., 2023); `fill` around it."""
     last = codes.shape[1] - 1
     return torch.stack([functional.pad(codes[:, k], (k, last - k), value=fill) for k in range(codes.shape[1])], dim=1)
 
@@ -204,7 +204,7 @@ class StreamDecoder(nn.Module):
             self.head.bias[rows : rows + len(book)] = (energy.mean() - energy) / (2 * book.shape[1])
 
     def forward(self, codes: Tensor, condition: Tensor) -> Tensor:
-        """Logits for every code given those before it.
+        """Logits for every code, given those before it.
 
         Args:
             codes: [B, K, F], -1 where unknown.

@@ -1,4 +1,4 @@
-"""Frame by frame decoding of residual codes: a transformer over frames, a small network over codebooks.
+"""Depth decoding of residual codes: a transformer over frames, a small network over codebooks.
 
 The split is that of the RQ-Transformer (Lee et al., "Autoregressive image generation using residual quantization",
 2022). Against the delay pattern, a frame is written with all codes of every earlier frame in view. That matters for
@@ -26,7 +26,7 @@ from accompany.stages.transformer import Transformer, TransformerConfig, init_we
 
 _FLOOR = 0.02
 _SURE = 0.2
-"""How sure a prediction is taken to be at first: 1 would be one without any error, 0 is no information."""
+"""Initial confidence of predictions: 1 for no error, 0 for no information."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DepthConfig:
             that was only ever shown true ones trusts them too much, and a tone that once sounds goes on for ever.
 
         damping: in generation the frame j back counts damping ** j in what the next is predicted from. This is the
-            bandwidth expansion of linear prediction (Tohkura, Itakura and Hashimoto, 1978): it moves the poles of the
+            bandwidth expansion of linear prediction (Tohkura, Itakura and Hashimoto, 1978): it shifts the poles of the
             prediction inwards, so that a tone dies away where nothing asks for it.
     """
 
@@ -178,7 +178,7 @@ class DepthDecoder(nn.Module):
         if 0 < first < n_frames:
             run(guidance.spread(self.past_in(self._past(frames) * self.weights_of_past)) + condition[:, :first])
         recent = functional.pad(frames, (0, 0, self.past_frames, 0))[:, first:].flip(1)
-        writer = _Writer(self, guidance, sampling)
+        writer = _FrameWriter(self, guidance, sampling)
         for frame in range(first, n_frames):
             into, guess = writer.recall(recent.flatten(1))
             hidden = run((into + condition[:, frame])[:, None])[:, 0]
@@ -219,7 +219,7 @@ class DepthDecoder(nn.Module):
         return self.heads[level](guess - self.rest[level] * written + correction)
 
 
-class _Writer:
+class _FrameWriter:
     """Draws the codes of one frame after another with few operations: what reads the same input is one matrix."""
 
     def __init__(self, decoder: DepthDecoder, guidance: Guidance, sampling: SamplingConfig) -> None:
@@ -229,7 +229,7 @@ class _Writer:
         self._context_bias = torch.cat([decoder.to_code.bias, decoder.depth_in.bias])
         self._widths = decoder.past_in.out_features, decoder.to_code.out_features
         self._vectors = decoder.embed.weight.unflatten(0, (decoder.levels, decoder.vocabulary + 1)).unbind()
-        self._levels = [_Level.of(decoder, number) for number in range(decoder.levels)]
+        self._levels = [_DepthLevel.of(decoder, number) for number in range(decoder.levels)]
 
     def recall(self, past: Tensor) -> tuple[Tensor, Tensor]:
         """The past [B, J * E] as the transformer's input [G * B, D] and as a first guess [G * B, E] of the frame."""
@@ -262,7 +262,7 @@ class _Writer:
 
 
 @dataclass(frozen=True)
-class _Level:
+class _DepthLevel:
     """The weights of one codebook: `DepthDecoder._logits` for single frames; matrices [in, out] but for the head."""
 
     code: Tensor
@@ -273,7 +273,7 @@ class _Level:
     rest: Tensor
 
     @classmethod
-    def of(cls, decoder: DepthDecoder, number: int) -> _Level:
+    def of(cls, decoder: DepthDecoder, number: int) -> _DepthLevel:
         code, out, head = (
             cast(nn.Linear, parts[number]) for parts in (decoder.depth_code, decoder.depth_out, decoder.heads)
         )

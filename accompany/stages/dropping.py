@@ -1,5 +1,4 @@
-"""Which conditions training hides, drawn at random, so that each stays optional and guidance has something to compare
-with."""
+"""Condition dropout for training, so that each condition stays optional and guidance has a contrast."""
 
 from __future__ import annotations
 
@@ -67,8 +66,8 @@ class Splice:
         """Conditions whose frames change over."""
         fields = {item.name: getattr(conditions, item.name) for item in dataclasses.fields(conditions)}
         known = fields.pop("known")
-        moved = {name: self._taken(value) for name, value in fields.items()}
-        return dataclasses.replace(conditions, **moved, known=self.streams(known))
+        taken = {name: self._taken(value) for name, value in fields.items()}
+        return dataclasses.replace(conditions, **taken, known=self.streams(known))
 
     def streams(self, codes: Tensor) -> Tensor:
         """Codes or tokens [B, K, n * F] whose frames change over, n to each frame."""
@@ -81,7 +80,7 @@ class Splice:
 
 
 def draw_splice(frame_mask: Tensor, rate: float, generator: torch.Generator | None = None) -> Splice:
-    """Let items go over into their neighbour in the batch, each at `rate`, somewhere in their middle half.
+    """Splice items with their neighbour in the batch, each at `rate`, somewhere in their middle half.
 
     An item that is alone (in the part of a batch that one device works through at once) stays as it is.
 
@@ -123,8 +122,8 @@ def _flanks(shape: tuple[int, int], generator: torch.Generator | None) -> Tensor
     """[B, F] bool: the left and the right of a random gap, each there in two of three items."""
     gap = _stretch(shape, generator)
     behind = gap.long().cumsum(dim=1) > 0
-    sides = torch.rand(shape[0], 2, generator=generator) < 2 / 3
-    return ~gap & torch.where(behind, sides[:, 1:], sides[:, :1])
+    known = torch.rand(shape[0], 2, generator=generator) < 2 / 3
+    return ~gap & torch.where(behind, known[:, 1:], known[:, :1])
 
 
 def _stretch(shape: tuple[int, int], generator: torch.Generator | None) -> Tensor:

@@ -1,7 +1,7 @@
-"""Which grid of beats is right: a small network that judges whole candidates.
+"""Beat-grid reranker: a small network that scores whole candidate grids.
 
-Adding up what each beat brings prefers grids with too many beats: where a listener gives every eighth a chance of one
-in three, twice the tempo collects more. A grid is judged here by how likelihoods lie along the beat and the bar, and by
+Adding up what each beat brings prefers grids with too many beats: where the network gives every eighth a chance of one
+in three, twice the tempo collects more. A grid is scored here by how likelihoods lie along the beat and the bar, and by
 how it compares with the other candidates; the network is trained on how well candidates match the true beats.
 """
 
@@ -45,7 +45,7 @@ def grid_features(
     return np.concatenate([rows, compared, (scores - scores.max())[:, None]], axis=1).astype(np.float32)
 
 
-class GridJudge(nn.Module):
+class GridReranker(nn.Module):
     """Features of candidates to one score each; the best candidate has the highest."""
 
     mean: Tensor
@@ -99,7 +99,7 @@ class _Activations:
         self.expected_at = slice(0, _COMPARED)
 
     def describe(self, candidate: Candidate) -> np.ndarray:
-        """What the activations, the spacing and the tempo say of one grid, without the others."""
+        """Features of one grid from activations, spacing and tempo, without the other candidates."""
         beats_s = candidate.beats_s
         periods = np.diff(beats_s)
         period = float(np.median(periods))

@@ -1,4 +1,4 @@
-"""Chords to a melody, beat by beat: a key, then a chain of chords in it that may change on any beat.
+"""Harmonisation: a key for a melody, then a chain of chords that may change on any beat.
 
 Two small networks over beats. One says how likely each of the 24 keys is. The other reads the melody from the tonic of
 a key and scores chords for each beat, staying on the one before, and each change: a linear-chain conditional random
@@ -53,7 +53,7 @@ class HarmoniserConfig:
 
 
 class Harmoniser(nn.Module):
-    """From a melody along a grid [T, BEAT_DIM] to keys and chords."""
+    """Keys and chords from beat-synchronous melody features [T, BEAT_DIM]."""
 
     def __init__(self, config: HarmoniserConfig) -> None:
         super().__init__()
@@ -116,15 +116,15 @@ class Harmoniser(nn.Module):
         return {"loss": chord + key, "chord": chord.detach(), "key": key.detach()}
 
     @torch.inference_mode()
-    def hear_key(self, beats: np.ndarray) -> np.ndarray:
+    def key_log_probabilities(self, beats: np.ndarray) -> np.ndarray:
         """Log probabilities [24] of the keys of a melody [T, BEAT_DIM]; of a long one, the mean of its windows."""
         windows = [beats[start : start + _WINDOW] for start in range(0, len(beats), _WINDOW)]
         scores = [self.key_scores(*self._one(window))[0] for window in windows]
         return torch.stack(scores).mean(dim=0).float().log_softmax(dim=-1).cpu().numpy()
 
     @torch.inference_mode()
-    def hear_chords(self, beats: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """How likely each chord is in each beat.
+    def chord_probabilities(self, beats: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Probability of each chord in each beat.
 
         Args:
             beats: [T, BEAT_DIM] of any length.

@@ -25,7 +25,7 @@ from accompany.music.plan import Plan
 from accompany.music.tracking import BeatTrackingConfig, track_beats
 from accompany.stages.batch import Batch
 from accompany.stages.decoding import windows
-from accompany.stages.grids import GridJudge
+from accompany.stages.grids import GridReranker
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
@@ -44,13 +44,13 @@ class ListenerConfig:
         conv_layers: residual convolutions (width 5) before the transformer.
         transformer: bidirectional.
         window_frames: a longer vocal is analyzed in windows of this length,
-        context_frames: that overlap by this much on each side.
+        context_frames: that overlap by this much at each end.
         mert_drop: how often training hides the MERT states of an item.
         mask_drop: how often training silences a stretch of an item.
         transpose: how often training transposes an item (its MERT states are hidden then).
-        grid_width: of the judge that chooses among grids of beats (trained after the rest); 0 for none, which takes
+        grid_width: of the reranker that chooses among beat grids (trained after the rest); 0 for none, which takes
             the grid that collects most.
-        beats, chords: what is believed before listening.
+        beats, chords: priors of the decoders.
     """
 
     melody_dim: int = 54
@@ -126,7 +126,7 @@ class Listener(nn.Module):
         self.key_head = nn.Linear(width, N_KEYS)
         self.apply(init_weights)
         self.transformer = Transformer(config.transformer)
-        self.grids = GridJudge(config.grid_width) if config.grid_width else None
+        self.grids = GridReranker(config.grid_width) if config.grid_width else None
         self.harmoniser = Harmoniser(config.harmoniser) if config.harmoniser.width else None
 
     def forward(
@@ -242,9 +242,9 @@ class Listener(nn.Module):
             return tonic, *decode_chords(chord_log, rate, beats_s, downbeats_s, tonic, config.chords)
         melody = output.melody[item, :n_frames].float().cpu().numpy()
         beats = beats_of_features(melody, rate, beats_s, downbeats_s)
-        keys = self.harmoniser.hear_key(beats) + key_log.mean(axis=0)
+        keys = self.harmoniser.key_log_probabilities(beats) + key_log.mean(axis=0)
         keys = np.eye(N_KEYS)[known] if known is not None else np.exp(keys - keys.max())
-        chances = self.harmoniser.hear_chords(beats, keys / keys.sum())
+        chances = self.harmoniser.chord_probabilities(beats, keys / keys.sum())
         return int(keys.argmax()), *harmonised(chances, chord_log, rate, beats_s, config.chords)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -298,13 +298,13 @@ class Listener(nn.Module):
         start = draws[2] * (1 + length) - length
         visible = (frames < start[:, None]) | (frames >= (start + length)[:, None])
         visible |= (torch.rand(len(vocal), generator=generator) >= self.config.mask_drop)[:, None]
-        moved = {
+        transposed = {
             name: transpose_majmin(target, shifts.view(-1, *(1 for _ in target.shape[1:])))
             for name, target in (("chord_target", batch.chord_target), ("key_target", batch.key_target))
             if target is not None
         }
         turned = turned * visible[..., None].to(vocal)
-        return dataclasses.replace(batch, vocal=turned, **moved), keeps_mert[:, None].to(vocal.device).expand(
+        return dataclasses.replace(batch, vocal=turned, **transposed), keeps_mert[:, None].to(vocal.device).expand(
             visible.shape
         )
 

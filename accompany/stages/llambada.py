@@ -1,4 +1,4 @@
-"""A transformer over several sequences of tokens, the last of which it writes: both stages of LLambada.
+"""LLambada's stages: a transformer over several token sequences that writes the last one.
 
 After TokenConditionedTransformer, the form in which AudioLM's open implementations train (Borsos et al., 2022,
 arXiv 2209.03143) and which LLambada uses (arXiv 2411.01661, section 3): the semantic stage reads the voice's semantic
@@ -188,7 +188,7 @@ def token_profile(
 
 
 def published_sampling(codes: int) -> SamplingConfig:
-    """How the published generation draws one of so many codes: from the likeliest tenth, the end token counted."""
+    """Sampling of the published generation: from the likeliest tenth of the codes, the end token counted."""
     return SamplingConfig(temperature=_TEMPERATURE, top_k=max(int(_KEPT_SHARE * (codes + 1)), 1))
 
 

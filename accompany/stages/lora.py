@@ -1,4 +1,4 @@
-"""LoRA (Hu et al., 2021) on a stage, by `peft`: small matrices beside the large ones learn, and nothing else."""
+"""LoRA adapters (Hu et al., 2021) on a stage, by `peft`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from accompany.common.weights import read_state, save_state
 from accompany.errors import InputError
 
 _NAME = "default"
-"""What peft calls the one adapter."""
+"""Name of the one adapter in peft."""
 _MOST_RANK = 4096
 
 

@@ -1,4 +1,4 @@
-"""The number format of the stages' transformers: what they are trained in, half of it, or weights of 8 bits.
+"""Numerical precision of the stages' transformers: float32, half precision or 8-bit weights.
 
 Only the matrices and the stream between them change; embeddings, conditions, output weights and sampling stay float32.
 """

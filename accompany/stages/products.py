@@ -1,4 +1,4 @@
-"""Products of a step's few rows with its matrices: in floating point, or with weights of 8 bits.
+"""Matrix products of a decoding step's few rows, in floating point or with 8-bit weights.
 
 A step reads every weight once and does little else, so a quarter of the bytes is up to a quarter of the time. Weights
 are rounded to 8 bits with a scale for each output (LLM.int8 and its successors keep such scales too: Dettmers et al.,

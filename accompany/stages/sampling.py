@@ -1,4 +1,4 @@
-"""Choosing codes from logits: temperature, top-k, top-p and guidance, driven by uniform noise drawn beforehand.
+"""Sampling of codes from logits: temperature, top-k, top-p and guidance, with noise drawn beforehand.
 
 Nothing here waits for the host, and an item's noise depends on its own seed only, so a result does not
 depend on what else is in the batch.
@@ -19,7 +19,7 @@ _BELOW_ONE = 1.0 - 2.0**-24
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """How codes are drawn.
+    """Options for the sampling of codes.
 
     Attributes:
         temperature: above 0 flattens or sharpens the distribution; 0 takes the likeliest code.
@@ -50,7 +50,7 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class MaskedSamplingConfig(SamplingConfig):
-    """How masked parallel decoding draws and unmasks (SoundStorm, Borsos et al., 2023).
+    """Options for masked parallel decoding (SoundStorm, Borsos et al., 2023).
 
     Attributes:
         steps: passes per codebook, coarse to fine; the last entry serves all further codebooks.
@@ -96,7 +96,7 @@ def sample(logits: Tensor, config: SamplingConfig, noise: Tensor) -> Tensor:
 
 
 def likeliest(logits: Tensor, config: SamplingConfig) -> tuple[Tensor, Tensor]:
-    """What top-k and top-p leave.
+    """Mask logits by top-k and top-p.
 
     Returns:
         Probabilities [..., n] after temperature, likeliest first (those cut off are 0, the rest is not

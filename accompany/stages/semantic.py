@@ -1,4 +1,4 @@
-"""The semantic stage: what the band plays and when, as K streams of codes at the semantic frame rate.
+"""The semantic stage: the accompaniment's content and timing as K code streams at the semantic frame rate.
 
 A small bidirectional encoder reads all conditions of a window (so the future of the vocal is known), a causal
 transformer writes the codes, one pass a frame, with the encoded condition of the same frame added to its input.

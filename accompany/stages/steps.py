@@ -1,4 +1,4 @@
-"""A causal transformer frame by frame, as fast as the machine allows: what `Transformer.forward` gives, a frame a time.
+"""Fast frame-by-frame decoding of a causal transformer, equal to `Transformer.forward`.
 
 At the sizes of the stages a step is short of work: next to the matrix products, most of its time goes into starting
 small operations. So here are few of them: one product makes queries, keys and values, another turns queries and keys,
@@ -172,7 +172,7 @@ class PackedSteps:
         return rows
 
     def _attend(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """What queries [B * H, 1, D/H] find in keys [B * H, D/H, N] and values [B * H, N, D/H]: [B * H, 1, D/H]."""
+        """Attention of queries [B * H, 1, D/H] to keys [B * H, D/H, N] and values [B * H, N, D/H]: [B * H, 1, D/H]."""
         if not self._by_products:
             return functional.scaled_dot_product_attention(query, keys.mT, values)
         shares = torch.baddbmm(self._nothing, query, keys, beta=0, alpha=query.shape[-1] ** -0.5)
@@ -189,7 +189,7 @@ class PackedSteps:
 class _Turning:
     """RoPE from tables [F, C] of cosines and sines, whose halves are alike.
 
-    x turns into x * cos + (x moved by half its width) * sin, the sine with the signs in it. For a single frame that is
+    x turns into x * cos + (x rolled by half its width) * sin, the sine with the signs in it. For a single frame that is
     one product with a matrix, which all heads of all layers share.
     """
 

@@ -1,4 +1,4 @@
-"""The transformer of AudioLM's open implementations frame by frame, as fast as the machine allows.
+"""Fast frame-by-frame decoding of the transformer of AudioLM's open implementations.
 
 What `Transformer.forward` gives for this profile, with fewer and smaller operations: heads that share their keys are
 the rows of one product, a step's biases are a stretch of one table, and what the convolution saw last is handed on
@@ -31,7 +31,7 @@ def is_token_profile(config: TransformerConfig) -> bool:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _TokenLayer:
     """The weights of one block; `scales` [H + 1, C] are of queries, with the factor of their products, and keys."""
 
     norm_attention: Tensor
@@ -46,7 +46,7 @@ class _Layer:
     feed_out: Product
 
     @classmethod
-    def of(cls, block: Block, scale: float) -> _Layer:
+    def of(cls, block: Block, scale: float) -> _TokenLayer:
         """The weights of a block, laid out for products with one row."""
         attention = block.attention
         channels = [attention.heads * attention.head_width, 2 * attention.head_width]
@@ -74,7 +74,9 @@ class TokenSteps:
         """Begin with an empty cache."""
         config = transformer.config
         self._transformer, self._heads, self._eps = transformer, config.heads, config.norm_eps
-        self._layers = [_Layer.of(block, config.qk_scale) for block in transformer.blocks if isinstance(block, Block)]
+        self._layers = [
+            _TokenLayer.of(block, config.qk_scale) for block in transformer.blocks if isinstance(block, Block)
+        ]
         self._norm = transformer.norm.weight
         self._cache: KVCache | None = transformer.new_cache(batch_size, n_frames)
         assert self._cache.bias is not None

@@ -1,4 +1,4 @@
-"""The one transformer of all stages and of the listener.
+"""The transformer shared by all stages and the vocal analysis network.
 
 RoPE (Su et al., 2021), a norm before each part (GPT-2), SwiGLU (Shazeer, 2020) and PyTorch's scaled dot product
 attention. Causal with a static key/value cache for decoding frame by frame,
@@ -155,7 +155,7 @@ class Block(nn.Module):
 
 
 class DistanceBias(nn.Module):
-    """What attention adds for each distance, from a small network (after Swin V2, Liu et al., 2022)."""
+    """Attention biases for each distance, from a small network (after Swin V2, Liu et al., 2022)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()

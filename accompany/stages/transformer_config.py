@@ -1,4 +1,4 @@
-"""Sizes and options of the one transformer.
+"""Sizes and options of the shared transformer.
 
 The options beside the sizes make the transformer of AudioLM's open implementations, which published models such as
 LLambada use: one key/value head (Shazeer, 2019), normalised queries and keys (Dehghani et al., 2023), a learned bias

@@ -1,1 +1,1 @@
-"""Everything that trains: `accompany train`, `tune`, `export`."""
+"""Training of the models: `accompany train`, `tune`, `export`."""

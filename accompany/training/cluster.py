@@ -1,6 +1,6 @@
-"""`accompany train --ray`: the same training by Ray Train, which starts workers, and again when one dies.
+"""`accompany train --ray`: training by Ray Train, which starts the workers and restarts them after a failure.
 
-Ray's TorchTrainer makes the group of processes, Ray's classes for Lightning tell each its rank and device. Checkpoints
+Ray's TorchTrainer makes the group of processes, Ray's classes for Lightning give each its rank and device. Checkpoints
 are those of any other run: in the run's folder, which all nodes must see, as they must see the tokens.
 """
 
@@ -117,7 +117,7 @@ def _asking_to_stop(request: Path) -> Iterator[list[int]]:
 
 
 def workers_of(run: RunConfig, nodes: Sequence[Mapping[str, float]]) -> tuple[int, dict[str, float]]:
-    """How many workers a run has on a cluster, and what each needs.
+    """Workers of a run on a cluster, and their resources.
 
     Args:
         run: `devices` on each of so many `nodes`; 0 devices are all GPUs of a node, where there are any, else one CPU.
@@ -155,7 +155,7 @@ def _full_path(source: str | os.PathLike[str] | None) -> str | None:
 
 
 def _work(given: Mapping[str, Any]) -> str:
-    """What a worker does."""
+    """The training function of a worker."""
     import ray.train
 
     missing = [folder for folder in (given["folder"], given["run_dir"]) if not os.path.isdir(folder)]

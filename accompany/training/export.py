@@ -1,4 +1,4 @@
-"""From a run to what inference loads: a part's folder, an adapter, or a whole model."""
+"""Export of a run for inference: a part's folder, an adapter, or a whole model."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def export_bundle(
 
 
 def read_run(run_dir: Path) -> dict[str, Any]:
-    """What run.json says; InputError for a folder that is none of a run."""
+    """Content of run.json; InputError for a folder that is none of a run."""
     if not (run_dir / RUN_FILE).is_file():
         raise InputError(f"{run_dir} is not the folder of a training run (no {RUN_FILE}); name one that train made.")
     content: dict[str, Any] = read_json(run_dir / RUN_FILE)

@@ -1,7 +1,7 @@
-"""Train the listener's judge of grids: `accompany train grids listener=DIR tokens=DIR`.
+"""Training of the listener's beat-grid reranker: `accompany train grids listener=DIR tokens=DIR`.
 
-A trained listener listens to crops; each gives some sixty candidates of `tracking.beat_candidates`, whose F-measure
-against the true beats is known. The judge learns to choose (a softmax over the candidates, towards the best of them
+A trained listener analyses crops; each gives some sixty candidates of `tracking.beat_candidates`, whose F-measure
+against the true beats is known. The reranker learns to choose (a softmax over the candidates, towards the best of them
 and for the expected F of the choice). The listener itself stays as it is.
 """
 
@@ -27,7 +27,7 @@ from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_load
 from accompany.errors import InputError
 from accompany.music.tracking import beat_candidates
 from accompany.stages.batch import Batch
-from accompany.stages.grids import N_FEATURES, GridJudge, grid_features
+from accompany.stages.grids import N_FEATURES, GridReranker, grid_features
 from accompany.stages.listener import BEATS_PER_FRAME, Listener
 from accompany.training.encoders.loop import LoopConfig, fingerprint, run_loop
 from accompany.training.stages.analysis_scores import f_measure, true_beats_s
@@ -38,23 +38,23 @@ MODEL_DIR = "model"
 _FEW_BEATS = 4
 _SAVE_EVERY = 20
 _TRIES = 4
-"""Crops that are listened to for each that is wanted, at most: tokens without beats would be asked for ever."""
+"""Crops analysed for each usable one, at most: tokens without beats would never end."""
 _SHARPNESS = 0.1
 """Candidates whose F is this far below the best count 1/e as much."""
 
 
 @dataclass(frozen=True)
 class GridTrainingConfig:
-    """How the judge of grids is trained.
+    """Training of the beat-grid reranker.
 
     Attributes:
         listener: folder of a trained listener.
         tokens: tokens folder that it was trained on, or another with melody features and beats.
         out: gets `crops.npz` and `checkpoint.pt`, from which a run that was stopped goes on, and the listener with its
-            judge in `model`.
+            reranker in `model`.
         crops: training crops for each length; crop_s: their lengths in seconds.
-        val_items: validation crops of the first length, whose figures are logged.
-        width: of the judge.
+        val_items: validation crops of the first length, whose metrics are logged.
+        width: of the reranker.
         loop: length and pace of its training; by default each crop is seen 30 times.
         batch_size: crops in a step.
         loading: variation of the crops.
@@ -98,7 +98,7 @@ class _Crops:
 
 
 def train_grids(config: GridTrainingConfig) -> Path:
-    """Train the judge and save the listener with it; returns the listener's folder."""
+    """Train the reranker and save the listener with it; returns the listener's folder."""
     if not config.listener:
         raise InputError("Name the folder of a trained listener: listener=DIR.")
     listener = load_module(Listener, Path(config.listener)).eval()
@@ -106,36 +106,38 @@ def train_grids(config: GridTrainingConfig) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     training = _collect(listener, config, out / "crops.npz")
     torch.manual_seed(config.seed)
-    judge = GridJudge(config.width)
-    _fit(judge, training, config)
+    reranker = GridReranker(config.width)
+    _fit(reranker, training, config)
     validation = _as_tensors([*_validation_crops(listener, config)])
     if len(validation.f):
-        _log.info("F of the chosen grid on %d validation crops: %.3f", len(validation.f), chosen_f(judge, validation))
-    judged = Listener(dataclasses.replace(listener.config, grid_width=config.width))
-    judged.load_state_dict({**listener.state_dict(), **{f"grids.{k}": v for k, v in judge.state_dict().items()}})
-    save_module(judged, judged.config, out / MODEL_DIR)
+        _log.info(
+            "F of the chosen grid on %d validation crops: %.3f", len(validation.f), chosen_f(reranker, validation)
+        )
+    reranked = Listener(dataclasses.replace(listener.config, grid_width=config.width))
+    reranked.load_state_dict({**listener.state_dict(), **{f"grids.{k}": v for k, v in reranker.state_dict().items()}})
+    save_module(reranked, reranked.config, out / MODEL_DIR)
     return out / MODEL_DIR
 
 
 @torch.inference_mode()
-def chosen_f(judge: GridJudge, crops: _Crops) -> float:
-    """Mean F of the candidates that the judge chooses."""
-    judge.eval()
-    best = judge(crops.features).masked_fill(crops.f < 0, -torch.inf).argmax(dim=1, keepdim=True)
+def chosen_f(reranker: GridReranker, crops: _Crops) -> float:
+    """Mean F of the candidates chosen by the reranker."""
+    reranker.eval()
+    best = reranker(crops.features).masked_fill(crops.f < 0, -torch.inf).argmax(dim=1, keepdim=True)
     return float(crops.f.gather(1, best).mean())
 
 
-def _fit(judge: GridJudge, crops: _Crops, config: GridTrainingConfig) -> None:
+def _fit(reranker: GridReranker, crops: _Crops, config: GridTrainingConfig) -> None:
     """Train in place; the crops of a step depend on its number alone."""
-    judge.normalise(crops.features[crops.f >= 0])
+    reranker.normalise(crops.features[crops.f >= 0])
     size = min(config.batch_size, len(crops.f))
 
     def make_loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = np.random.default_rng([config.seed, step]).choice(len(crops.f), size, replace=False)
-        return choice_loss(judge(crops.features[chosen]), crops.f[chosen]), {}
+        return choice_loss(reranker(crops.features[chosen]), crops.f[chosen]), {}
 
     made_from = fingerprint(config, (crops.features.numpy(), crops.f.numpy()), ("out", "val_items"))
-    run_loop(judge, make_loss, config.loop, Path(config.out), made_from=made_from)
+    run_loop(reranker, make_loss, config.loop, Path(config.out), made_from=made_from)
 
 
 def choice_loss(scores: Tensor, f: Tensor) -> Tensor:
@@ -151,22 +153,22 @@ def _collect(listener: Listener, config: GridTrainingConfig, path: Path) -> _Cro
     """The training crops, each length in turn, from where an earlier run stopped."""
     made, batches = _read_crops(path, config)
     wanted = config.crops * len(config.crop_s)
-    progress = tqdm(total=wanted, initial=min(len(made), wanted), desc="Listening", unit="crop")
+    progress = tqdm(total=wanted, initial=min(len(made), wanted), desc="Analyzing", unit="crop")
     while len(made) < wanted:
         length = len(made) // config.crops
         loading = dataclasses.replace(config.loading, crop_s=config.crop_s[length], seed=config.seed + length)
         dataset = TokenDataset(config.tokens, "train", loading, needs_band=False)
         for batch in train_loader(dataset, first_batch=batches[length]):
-            found = _judged(listener, batch)
+            found = _labelled_crops(listener, batch)
             made += found[: config.crops * (length + 1) - len(made)]
             batches[length] += 1
             progress.update(len(made) - progress.n)
             full = len(made) == config.crops * (length + 1)
-            listened = batches[length] * batch.size
-            if not full and listened > _TRIES * config.crops + len(dataset):
+            analyzed = batches[length] * batch.size
+            if not full and analyzed > _TRIES * config.crops + len(dataset):
                 found_beats = len(made) - length * config.crops
                 raise InputError(
-                    f"Of {listened} crops of {config.tokens} only {found_beats} have enough beats; use other songs."
+                    f"Of {analyzed} crops of {config.tokens} only {found_beats} have enough beats; use other songs."
                 )
             if full or batches[length] % _SAVE_EVERY == 0:
                 _write_crops(path, config, made, batches)
@@ -180,11 +182,11 @@ def _validation_crops(listener: Listener, config: GridTrainingConfig) -> Iterato
     loading = dataclasses.replace(config.loading, crop_s=config.crop_s[0])
     dataset = TokenDataset(config.tokens, "val", loading, needs_band=False)
     for batch in val_loader(dataset, config.val_items):
-        yield from _judged(listener, batch)
+        yield from _labelled_crops(listener, batch)
 
 
 @torch.inference_mode()
-def _judged(listener: Listener, batch: Batch) -> list[_Crop]:
+def _labelled_crops(listener: Listener, batch: Batch) -> list[_Crop]:
     """For each item with enough beats, its candidates' features [n, N_FEATURES] and F [n]."""
     batch = batch.float()
     output = listener(batch.need("vocal"), batch.vocal_mask)
@@ -234,7 +236,7 @@ def _write_crops(path: Path, config: GridTrainingConfig, made: list[_Crop], batc
 
 
 def _read_crops(path: Path, config: GridTrainingConfig) -> tuple[list[_Crop], list[int]]:
-    """What an earlier run of the same config left, and the batches that it has seen of each length."""
+    """Crops kept by an earlier run of the same config, and its number of batches of each length."""
     if not path.is_file():
         return [], [0] * len(config.crop_s)
     with np.load(path) as content:

@@ -1,8 +1,8 @@
-"""Train the listener's harmoniser: `accompany train harmoniser listener=DIR tokens=DIR`.
+"""Training of the listener's harmoniser: `accompany train harmoniser listener=DIR tokens=DIR`.
 
-Most of what it learns from are songs on paper (`data.songs.compose`, milliseconds each) whose notes are read along
+Most of what it learns from are symbolic songs (`data.songs.compose`, milliseconds each) whose notes are read along
 their own beats. The rest are sung songs of a tokens folder, read along the grids that the listener decides on, so that
-it meets melodies as they are heard and grids that are wrong. The listener itself stays as it is.
+it meets predicted melodies and wrong grids. The listener itself stays as it is.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from accompany.stages.batch import Batch
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig
 from accompany.stages.listener import Listener
 from accompany.training.encoders.loop import LoopConfig, fingerprint, run_loop
-from accompany.training.stages.analysis_scores import listening_scores
+from accompany.training.stages.analysis_scores import score_analysis
 
 _log = logging.getLogger(__name__)
 
@@ -43,21 +43,21 @@ _RATE = 100.0
 
 _FEW_BEATS = 6
 _TRIES = 4
-"""Crops that are listened to for each that is wanted, at most."""
+"""Crops analysed for each usable one, at most."""
 
 
 @dataclass(frozen=True)
 class HarmoniserTrainingConfig:
-    """How the harmoniser is trained.
+    """Training of the harmoniser.
 
     Attributes:
         listener: folder of a trained listener.
-        tokens: tokens folder with melody features, chords and keys; empty for songs on paper alone.
+        tokens: tokens folder with melody features, chords and keys; empty for symbolic songs alone.
         out: gets `paper.npz`, `heard.npz` and `checkpoint.pt`, from which a run that was stopped goes on, and the
             listener with its harmoniser in `model`.
-        composed: songs on paper, of `song_s` seconds; first_seed: of them. Keep clear of the seeds of test songs.
+        composed: symbolic songs, of `song_s` seconds; first_seed: of them. Keep clear of the seeds of test songs.
         heard: crops of the tokens of `heard_s` seconds; heard_share: of each batch.
-        val_items: validation crops whose figures are logged before and after.
+        val_items: validation crops whose metrics are logged before and after.
         model: sizes of the harmoniser.
         loop: length and pace of its training.
         batch_size: crops in a step.
@@ -117,20 +117,22 @@ def train_harmoniser(config: HarmoniserTrainingConfig) -> Path:
     listener = load_module(Listener, Path(config.listener)).eval()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    paper = _kept(out / "paper.npz", _known(config, "composed", "song_s", "first_seed"), lambda: _composed(config))
-    if not paper:
+    symbolic = _kept(out / "paper.npz", _known(config, "composed", "song_s", "first_seed"), lambda: _composed(config))
+    if not symbolic:
         raise InputError(f"Songs of {config.song_s:g} s have too few beats to learn from; raise song_s.")
-    heard: list[Item] = []
+    predicted: list[Item] = []
     if config.tokens and config.heard:
         made_from = _known(config, "listener", "tokens", "heard", "heard_s", "loading", "seed")
-        heard = _kept(out / "heard.npz", made_from, lambda: _listened(listener, config))
-        if not heard:
+        predicted = _kept(out / "heard.npz", made_from, lambda: _analyzed_crops(listener, config))
+        if not predicted:
             _log.warning(
-                "No song of %s has %d beats, chords and a key; learning from paper alone.", config.tokens, _FEW_BEATS
+                "No song of %s has %d beats, chords and a key; learning from symbolic songs alone.",
+                config.tokens,
+                _FEW_BEATS,
             )
     torch.manual_seed(config.seed)
     harmoniser = Harmoniser(config.model)
-    _fit(harmoniser, paper, heard, config)
+    _fit(harmoniser, symbolic, predicted, config)
     made = Listener(dataclasses.replace(listener.config, harmoniser=config.model))
     own = {f"harmoniser.{name}": value for name, value in harmoniser.state_dict().items()}
     before = {name: value for name, value in listener.state_dict().items() if not name.startswith("harmoniser.")}
@@ -171,7 +173,7 @@ def _kept(path: Path, made_from: str, make: Callable[[], list[Item]]) -> list[It
 
 
 def item_of_score(score: Score) -> Item | None:
-    """A song on paper along its own beats, sung with the errors of its singer; None where it has too few beats."""
+    """A symbolic song along its own beats, sung with the errors of its singer; None where it has too few beats."""
     rng = np.random.default_rng([score.seed, 0x4A12])
     n = round(score.duration_s * _RATE)
     pitch_classes, onsets, voiced = np.zeros((n, 12)), np.zeros(n), np.zeros(n)
@@ -214,12 +216,12 @@ def _composed(config: HarmoniserTrainingConfig) -> list[Item]:
         return [item for item in made if item is not None]
 
 
-def _listened(listener: Listener, config: HarmoniserTrainingConfig) -> list[Item]:
+def _analyzed_crops(listener: Listener, config: HarmoniserTrainingConfig) -> list[Item]:
     """Crops along the grids that the listener decides on."""
     loading = dataclasses.replace(config.loading, crop_s=config.heard_s, seed=config.seed)
     dataset = TokenDataset(config.tokens, "train", loading, needs_band=False)
     made: list[Item] = []
-    with tqdm(total=config.heard, desc="Listening", unit="crop") as progress:
+    with tqdm(total=config.heard, desc="Analyzing", unit="crop") as progress:
         for seen, batch in enumerate(train_loader(dataset)):
             made += _items_of(listener, batch)
             progress.update(min(len(made), config.heard) - progress.n)
@@ -231,7 +233,7 @@ def _listened(listener: Listener, config: HarmoniserTrainingConfig) -> list[Item
 
 @torch.inference_mode()
 def _items_of(listener: Listener, batch: Batch) -> Iterator[Item]:
-    """Those items of a batch that have enough beats, and whose chords and key are known."""
+    """Items of a batch with enough beats, known chords and a known key."""
     batch = batch.float()
     output = listener(batch.need("vocal"), batch.vocal_mask)
     rate = listener.config.frame_rate
@@ -250,10 +252,10 @@ def _items_of(listener: Listener, batch: Batch) -> Iterator[Item]:
         yield Item(beats_of_features(melody, rate, beats_s, np.array(plan.downbeats_s)), at_beats, key)
 
 
-def _fit(harmoniser: Harmoniser, paper: list[Item], heard: list[Item], config: HarmoniserTrainingConfig) -> None:
+def _fit(harmoniser: Harmoniser, symbolic: list[Item], predicted: list[Item], config: HarmoniserTrainingConfig) -> None:
     """Train in place; the crops of a step depend on its number alone."""
-    n_heard = round(config.heard_share * config.batch_size) if heard else 0
-    picks = [(paper, config.batch_size - n_heard), (heard, n_heard)]
+    n_predicted = round(config.heard_share * config.batch_size) if predicted else 0
+    picks = [(symbolic, config.batch_size - n_predicted), (predicted, n_predicted)]
 
     def make_loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([config.seed, step])
@@ -261,16 +263,16 @@ def _fit(harmoniser: Harmoniser, paper: list[Item], heard: list[Item], config: H
         losses = harmoniser.loss(*_padded(items))
         return losses["loss"], {name: float(losses[name].detach()) for name in ("chord", "key")}
 
-    learnt = (each for item in (*paper, *heard) for each in (item.beats, item.chords, np.array(item.key)))
+    learnt = (each for item in (*symbolic, *predicted) for each in (item.beats, item.chords, np.array(item.key)))
     made_from = fingerprint(config, learnt, ("out", "workers", "val_items"))
     run_loop(harmoniser, make_loss, config.loop, Path(config.out), made_from=made_from)
 
 
 def varied(item: Item, crop_s: tuple[float, float], rng: np.random.Generator) -> Item:
-    """A crop of an item in another key, with the faults that hearing has.
+    """A crop of an item in another key, with the errors of an analysis.
 
     Bars are unknown or wrong in nearly half of the crops, a fifth above sounds along as its overtones do, some halves
-    of beats are not heard, and one grid in ten stands half a beat off.
+    of beats are missed, and one grid in ten stands half a beat off.
     """
     period_s = 0.5 * 2.0 ** float(item.beats[0, -1])
     n = min(max(round(rng.uniform(*crop_s) / period_s), _FEW_BEATS), len(item.beats))
@@ -308,12 +310,12 @@ def _padded(items: Sequence[Item]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _validate(listener: Listener, config: HarmoniserTrainingConfig) -> dict[str, float]:
-    """Figures on validation crops of ten seconds."""
+    """Metrics on validation crops of ten seconds."""
     dataset = TokenDataset(config.tokens, "val", dataclasses.replace(config.loading, crop_s=10.0), needs_band=False)
     sums: dict[str, float] = {}
     total = 0
     for batch in val_loader(dataset, config.val_items):
-        for name, value in listening_scores(listener, batch, batch.size).items():
+        for name, value in score_analysis(listener, batch, batch.size).items():
             sums[name] = sums.get(name, 0.0) + batch.size * value
         total += batch.size
     return {name: value / total for name, value in sums.items()}

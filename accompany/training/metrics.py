@@ -1,4 +1,4 @@
-"""Musical figures while a model trains: not how likely the true codes are, but how what it makes sounds."""
+"""Musical metrics of a stage's generated output during training, beside the likelihood of the true codes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from accompany.encoders.codec import Codec
 from accompany.encoders.correlation import pearson, smooth
 from accompany.encoders.semantic_codes import SemanticCodes
 from accompany.errors import InputError
+from accompany.evaluation.chord_metrics import triad_templates
 from accompany.music.harmony import NO_CHORD
 from accompany.stages.acoustic import AcousticStage
 from accompany.stages.batch import Batch
@@ -24,14 +25,14 @@ from accompany.stages.conditions import conditions_of
 from accompany.stages.listener import Listener
 from accompany.stages.masked import MaskedDecoder
 from accompany.stages.semantic import SemanticStage
-from accompany.training.stages.analysis_scores import listening_scores
-from accompany.training.stages.module import Listen
+from accompany.training.stages.analysis_scores import score_analysis
+from accompany.training.stages.module import BatchMetrics
 
 _SMOOTHING_S = 1.0
 
 
-def listener_for(task: str, bundle: str | os.PathLike[str], manifest: Manifest) -> Listen | None:
-    """The musical figures of a task; None where they need a bundle and there is none.
+def metrics_for(task: str, bundle: str | os.PathLike[str], manifest: Manifest) -> BatchMetrics | None:
+    """The musical metrics of a task; None where they need a bundle and there is none.
 
     Args:
         task: "listener", "semantic" or "acoustic".
@@ -42,7 +43,7 @@ def listener_for(task: str, bundle: str | os.PathLike[str], manifest: Manifest) 
         InputError: the bundle's parts are not those of the tokens.
     """
     if task == "listener":
-        return lambda model, batch: listening_scores(cast(Listener, model), batch, batch.size)
+        return lambda model, batch: score_analysis(cast(Listener, model), batch, batch.size)
     if not bundle:
         return None
     parts = load_parts(bundle)
@@ -50,12 +51,12 @@ def listener_for(task: str, bundle: str | os.PathLike[str], manifest: Manifest) 
     if parts.fingerprints().get(needed) != manifest.parts.get(needed):
         raise InputError(f"The {needed} of {bundle} did not make these tokens; name the bundle that tokenize used.")
     if task == "semantic":
-        return SemanticFigures(cast(SemanticCodes, parts.semantic_codes), manifest.frame_rate)
-    return AcousticFigures(cast(Codec, parts.codec), manifest.frame_rate)
+        return SemanticMetrics(cast(SemanticCodes, parts.semantic_codes), manifest.frame_rate)
+    return AcousticMetrics(cast(Codec, parts.codec), manifest.frame_rate)
 
 
-class SemanticFigures:
-    """What the codes that a semantic stage makes stand for, against what the true ones stand for."""
+class SemanticMetrics:
+    """Metrics of a semantic stage: features decoded from its generated codes, against those of the true codes."""
 
     def __init__(self, codes: SemanticCodes, frame_rate: float) -> None:
         self.codes = codes
@@ -76,26 +77,26 @@ class SemanticFigures:
         made = stage.generate(conditions, seeds=tuple(range(batch.size)))
         made_streams, true_streams = self._streams(made), self._streams(truth)
         window = round(_SMOOTHING_S * self.frame_rate)
-        figures = {
+        metrics = {
             "made_harmony": bin_correlation(smooth(made_streams[0], window), smooth(true_streams[0], window)),
             "made_rhythm": rise_correlation(made_streams[-1], true_streams[-1]),
         }
         chords = batch.chord_target
         if chords is not None and made_streams[0].shape[-1] % 12 == 0:
-            figures["made_chords"] = template_accuracy(made_streams[0], chords, window // 2)
-            figures["true_chords"] = template_accuracy(true_streams[0], chords, window // 2)
-        return figures
+            metrics["made_chords"] = template_accuracy(made_streams[0], chords, window // 2)
+            metrics["true_chords"] = template_accuracy(true_streams[0], chords, window // 2)
+        return metrics
 
     def _streams(self, codes: Tensor) -> list[Tensor]:
-        """What each stream [B, F, d] says; residual streams say one thing together."""
-        place = next(self.codes.buffers()).device  # not where the stage is
-        decoded = self.codes.decode(codes.to(place)).to(codes.device)
+        """Decoded streams [B, F, d]; residual streams are decoded together."""
+        device = next(self.codes.buffers()).device  # not where the stage is
+        decoded = self.codes.decode(codes.to(device)).to(codes.device)
         widths = self.codes.config.widths
         return [decoded] if self.codes.residual else list(decoded.split(list(widths), dim=-1))
 
 
-class AcousticFigures:
-    """What an acoustic stage makes of the true semantic codes, against the codec's own reconstruction."""
+class AcousticMetrics:
+    """Metrics of an acoustic stage: audio generated from the true codes, against the codec's own reconstruction."""
 
     def __init__(self, codec: Codec, frame_rate: float) -> None:
         self.codec = codec
@@ -173,9 +174,5 @@ def template_accuracy(chromas: Tensor, chords: Tensor, window: int) -> float:
 
 
 def triads() -> Tensor:
-    """Triad templates [24, 12] in the order of majmin chords, of mean 0."""
-    templates = torch.zeros(24, 12)
-    for root in range(12):
-        for mode, third in enumerate((4, 3)):
-            templates[root + 12 * mode, [root, (root + third) % 12, (root + 7) % 12]] = 1.0
-    return templates - templates.mean(dim=1, keepdim=True)
+    """Triad templates [24, 12] in the order of majmin chords, of mean 0, as float32."""
+    return torch.from_numpy(triad_templates()).float()

@@ -1,4 +1,4 @@
-"""Samples while a stage trains: the whole model, with the stage as it is now, plays for the same few songs."""
+"""Audio samples during training: the whole model, with the current stage, plays for the same few songs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from accompany.models.bundles import Bundle
 from accompany.models.pretrained import find_bundle, load_bundle, read_bundle
 
 if TYPE_CHECKING:
-    from accompany.evaluation.figures import Heard
+    from accompany.evaluation.clip_metrics import ReferenceClip
     from accompany.evaluation.testset import Clip
     from accompany.training.tasks import TrainConfig
 
 _log = logging.getLogger(__name__)
 
-FOLDER, FIGURES = "samples", "samples.jsonl"
+FOLDER, METRICS_FILE = "samples", "samples.jsonl"
 SHOWN = ("harmony", "consonance", "beat_f", "onset_correlation", "silent_share")
-"""Fit to the truth's chords, to the voice and to the beat, and whether it plays at all; see `evaluation.figures`."""
+"""Fit to the true chords, to the voice and to the beat, and silence; see `evaluation.clip_metrics`."""
 _SECONDS = 10.0
 
 
 class Samples(Callback):
-    """Every `sample_every` steps: sound, a picture and figures of fit, as files in the run and in its loggers.
+    """Every `sample_every` steps: sound, a plot and metrics of fit, as files in the run and in its loggers.
 
     Args:
         task: part that is trained.
@@ -56,7 +56,7 @@ class Samples(Callback):
         self.clips: list[Clip] = load_clips(
             [config.sample_songs], sample_rate=rate, seconds=_SECONDS, limit=config.sample_items
         )
-        self._heard: list[Heard] = []
+        self._references: list[ReferenceClip] = []
         self._parts: dict[str, Any] = {}
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
@@ -69,36 +69,36 @@ class Samples(Callback):
             self._play(trainer, stage, step)
 
     def _has(self, step: int) -> bool:
-        return (self.run_dir / FOLDER / f"{step:07d}" / FIGURES).is_file()
+        return (self.run_dir / FOLDER / f"{step:07d}" / METRICS_FILE).is_file()
 
     def _play(self, trainer: lightning.Trainer, stage: Any, step: int) -> None:
-        from accompany.evaluation.figures import hear, measure
-        from accompany.evaluation.pictures import picture_of_take
-        from accompany.evaluation.rows import Output
+        from accompany.evaluation.clip_metrics import measure, prepare_reference
+        from accompany.evaluation.plots import plot_take
+        from accompany.evaluation.rows import RowOutput
 
         band = self._band(stage, str(trainer.strategy.root_device.type))
-        self._heard = self._heard or [hear(clip, None) for clip in self.clips]
+        self._references = self._references or [prepare_reference(clip, None) for clip in self.clips]
         folder = self.run_dir / FOLDER / f"{step:07d}"
         folder.mkdir(parents=True, exist_ok=True)
         rows = []
-        for number, (clip, heard) in enumerate(zip(self.clips, self._heard, strict=True)):
+        for number, (clip, reference) in enumerate(zip(self.clips, self._references, strict=True)):
             take = band.generate((clip.vocal, clip.sample_rate), clip.prompt, seed=self.config.seed)
             sound = audio.fit_length(take.samples.mean(0), len(clip.vocal))
-            figures = measure(Output(clip, sound), heard, None)
-            rows.append({name: round(figures[name], 4) for name in SHOWN if name in figures})
+            metrics = measure(RowOutput(clip, sound), reference, None)
+            rows.append({name: round(metrics[name], 4) for name in SHOWN if name in metrics})
             take.save_mix(folder / f"{number}.flac")
-            picture_of_take(folder / f"{number}.png", take, f"step {step}: {clip.prompt}")
+            plot_take(folder / f"{number}.png", take, f"step {step}: {clip.prompt}")
             _show(trainer, f"sample/{number}", take, folder / f"{number}.png", step)
         means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in SHOWN if name in rows[0]}
         for logger in trainer.loggers:
             logger.log_metrics({f"sample/{name}": value for name, value in means.items()}, step)
-        for path in (folder / FIGURES, self.run_dir / FIGURES):
+        for path in (folder / METRICS_FILE, self.run_dir / METRICS_FILE):
             with path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"step": step, **means}) + "\n")
         _log.info("Step %d plays: %s", step, ", ".join(f"{name} {value:.2f}" for name, value in means.items()))
 
     def _band(self, stage: Any, device: str) -> Band:
-        """The bundle with `stage` in its place; its other parts are loaded once."""
+        """The bundle with `stage` as that part; its other parts are loaded once."""
         if not self._parts:
             info = read_bundle(find_bundle(self.config.bundle))
             if self.task in {part.name for part in info.parts}:
@@ -126,21 +126,21 @@ def _codec_rate(model: str) -> int:
     return int(read_json(folder / "config.json")["sampling_rate"])
 
 
-def _show(trainer: lightning.Trainer, name: str, take: Take, picture: Path, step: int) -> None:
-    """Sound and picture into TensorBoard and Weights & Biases."""
+def _show(trainer: lightning.Trainer, name: str, take: Take, plot: Path, step: int) -> None:
+    """Sound and plot into TensorBoard and Weights & Biases."""
     from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             board = cast(Any, logger.experiment)
             board.add_audio(name, take.mix.mean(0), step, take.sample_rate)
-            board.add_image(name, _pixels(picture), step, dataformats="HWC")
+            board.add_image(name, _pixels(plot), step, dataformats="HWC")
         elif isinstance(logger, WandbLogger):
-            logger.log_audio(name, [str(picture.with_suffix(".flac"))], step=step)
-            logger.log_image(f"{name}/picture", [str(picture)], step=step)
+            logger.log_audio(name, [str(plot.with_suffix(".flac"))], step=step)
+            logger.log_image(f"{name}/picture", [str(plot)], step=step)
 
 
-def _pixels(picture: Path) -> np.ndarray:
+def _pixels(plot: Path) -> np.ndarray:
     from matplotlib import image
 
-    return np.asarray(image.imread(picture)[..., :3])
+    return np.asarray(image.imread(plot)[..., :3])

@@ -1,4 +1,4 @@
-"""How good a take is, without a true one to compare with: fit to voice and plan, to the prompt, and no noise."""
+"""Reference-free scores of takes: fit to voice, plan and prompt, and absence of noise."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _NOT_WANTED = "a person singing, vocals"
 
 @dataclass(frozen=True)
 class ScoreWeights:
-    """What counts how much when takes of one vocal are compared; each figure is first brought to deviation 1.
+    """Weights of the scores when takes of one vocal are compared; each metric is first brought to deviation 1.
 
     Attributes:
-        chords: Pearson's r of the band's chroma and the triads it was told.
+        chords: Pearson's r of the band's chroma and the triads of its plan.
         voice: Pearson's r of the band's chroma and the sung pitch classes.
-        beat: Pearson's r of the band's onsets and the beats it was told.
+        beat: Pearson's r of the band's onsets and the beats of its plan.
         prompt: cosine of CLAP's embeddings of the sound and of what was asked for.
         clean: minus the spectral flatness: noise is flat, music is not.
         no_voice: minus the cosine of CLAP's embeddings of the sound and of "a person singing, vocals".
@@ -52,44 +52,44 @@ FIT = ("chords", "voice", "beat")
 
 
 @torch.inference_mode()
-def render(bundle: Bundle, told: Batch, codes: Tensor, seed: int = 0) -> Tensor:
+def render(bundle: Bundle, batch: Batch, codes: Tensor, seed: int = 0) -> Tensor:
     """Sound [B, T], mono at the codec's rate, of semantic codes [B, K, F]."""
     stage = bundle.acoustic
-    conditions = conditions_of(stage.config.conditions, told, codes.shape[-1])
+    conditions = conditions_of(stage.config.conditions, batch, codes.shape[-1])
     tokens = stage.generate(conditions, codes, seeds=[seed] * len(codes))
     return bundle.codec.decode(tokens).mean(dim=1)
 
 
 @torch.inference_mode()
-def score(bundle: Bundle, told: Batch, sound: Tensor) -> dict[str, Tensor]:
-    """The figures of `ScoreWeights` for each item [B]; 0 where a plan or a prompt is not known.
+def score(bundle: Bundle, batch: Batch, sound: Tensor) -> dict[str, Tensor]:
+    """The metrics of `ScoreWeights` for each item [B]; 0 where a plan or a prompt is not known.
 
     Args:
         bundle: whose CLAP and codec's rate are used.
-        told: what the takes were told.
+        batch: conditions of the takes.
         sound: [B, T] mono at the codec's rate.
     """
     rate, frame_rate = bundle.codec.sample_rate, bundle.melody.frame_rate
-    vocal = told.need("vocal")
+    vocal = batch.need("vocal")
     n_frames = vocal.shape[1]
     chroma = smooth(targets.chroma(sound, rate, frame_rate, n_frames), round(_SMOOTHING_S * frame_rate))
     sung = vocal[..., Melody.SALIENCE].unflatten(-1, (12, 3)).sum(dim=-1)
-    heard = bundle.clap.embed_audio(_at(sound, rate, bundle.clap.sample_rate))
-    voice = bundle.clap.embed_text([_NOT_WANTED]).to(heard)
+    embedded = bundle.clap.embed_audio(_at(sound, rate, bundle.clap.sample_rate))
+    voice = bundle.clap.embed_text([_NOT_WANTED]).to(embedded)
     return {
-        "chords": _chords(chroma, told.chord_target),
+        "chords": _chords(chroma, batch.chord_target),
         "voice": _voice(chroma, smooth(sung, round(_SMOOTHING_S * frame_rate)), vocal[..., Melody.VOICING][..., 0]),
-        "beat": _beat(targets.onset_envelope(sound, rate, _ONSET_RATE), told.beat_target),
-        "prompt": sound.new_zeros(len(sound)) if told.text is None else (heard * _one(told.text)).sum(dim=-1),
+        "beat": _beat(targets.onset_envelope(sound, rate, _ONSET_RATE), batch.beat_target),
+        "prompt": sound.new_zeros(len(sound)) if batch.text is None else (embedded * _one(batch.text)).sum(dim=-1),
         "clean": -flatness(sound),
-        "no_voice": -(heard @ voice.T)[:, 0],
+        "no_voice": -(embedded @ voice.T)[:, 0],
     }
 
 
-def total(figures: dict[str, Tensor], weights: ScoreWeights) -> Tensor:
-    """One score for each take of each vocal [N, T], from figures [N, T]; comparable within a vocal only."""
-    scores = torch.zeros_like(next(iter(figures.values())))
-    for name, values in figures.items():
+def total(metrics: dict[str, Tensor], weights: ScoreWeights) -> Tensor:
+    """One score for each take of each vocal [N, T], from metrics [N, T]; comparable within a vocal only."""
+    scores = torch.zeros_like(next(iter(metrics.values())))
+    for name, values in metrics.items():
         centred = values - values.mean(dim=1, keepdim=True)
         scores += getattr(weights, name) * centred / centred.square().mean().sqrt().clamp_min(1e-6)
     return scores

@@ -1,4 +1,4 @@
-"""Train the small separator: `accompany train separator songs=[songs]`, Demucs' own network on synthetic mixes.
+"""Training of the small separator: `accompany train separator songs=[songs]`, Demucs' own network on synthetic mixes.
 
 The network is a hybrid transformer Demucs (Rouard et al., arXiv 2211.08553) with two sources. Where the published one
 writes complex spectra, this one writes magnitudes and takes the phases of the mix (`cac=False`): a tenth of a percent
@@ -70,8 +70,8 @@ class SeparatorTrainingConfig:
     Attributes:
         songs: folders of song folders (`accompany synth`).
         out: run folder; `out/export` receives the model.
-        held_out: songs at the beginning of the sorted list that are never trained on and give the figures.
-        clip_s: seconds of each held-out song that the figures are of.
+        held_out: songs at the beginning of the sorted list that are never trained on and give the metrics.
+        clip_s: seconds of each held-out song that the metrics are of.
         batch: mixes in a step, each of `model.segment` seconds.
         gain_db: lowest and highest gain of each side, drawn apart.
         silent_share: share of the mixes that lack one side, so that silence is learned too.
@@ -125,8 +125,8 @@ def train_separator(config: SeparatorTrainingConfig) -> Path:
 
     run_loop(model, make_loss, config.loop, Path(config.out))
     folder = export_separator(model, config.model, Path(config.out) / "export")
-    figures = separation_figures(VocalSeparator(str(folder)), held_out, clip_s=config.clip_s)
-    write_json(folder / "figures.json", {**figures, "training": to_dict(config)})
+    metrics = separation_metrics(VocalSeparator(str(folder)), held_out, clip_s=config.clip_s)
+    write_json(folder / "figures.json", {**metrics, "training": to_dict(config)})
     return folder
 
 
@@ -186,17 +186,17 @@ def export_separator(model: nn.Module, config: SeparatorModelConfig, folder: Pat
 def bench_separator(
     name: str, songs_dir: str, *, clip_s: float = 10.0, device: str = "cpu", progress: Progress | None = None
 ) -> dict[str, Any]:
-    """`separation_figures` of a separator by its name, on the song folders (as `accompany synth` writes them) of one.
+    """`separation_metrics` of a separator by its name, on the song folders (as `accompany synth` writes them) of one.
 
     Raises:
         InputError: no such separator, no songs, or none with both sides.
     """
     separator = VocalSeparator(name, device)
-    figures = separation_figures(separator, song_folders([songs_dir]), clip_s=clip_s, progress=progress)
-    return {"separator": name, "clip_s": clip_s, **figures}
+    metrics = separation_metrics(separator, song_folders([songs_dir]), clip_s=clip_s, progress=progress)
+    return {"separator": name, "clip_s": clip_s, **metrics}
 
 
-def separation_figures(
+def separation_metrics(
     separator: VocalSeparator, songs: Sequence[Path], *, clip_s: float, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Mean SI-SDR (dB) of both sides on the songs' own mixes, and the gain over the mix itself.
@@ -205,7 +205,7 @@ def separation_figures(
     """
     rows = []
     for done, song in enumerate(songs):
-        rows += [row] if (row := _song_figures(separator, song, clip_s)) else []
+        rows += [row] if (row := _song_metrics(separator, song, clip_s)) else []
         if progress is not None:
             progress((done + 1) / len(songs))
     if not rows:
@@ -214,7 +214,7 @@ def separation_figures(
     return {"clips": len(rows), **means}
 
 
-def _song_figures(separator: VocalSeparator, song: Path, clip_s: float) -> dict[str, float] | None:
+def _song_metrics(separator: VocalSeparator, song: Path, clip_s: float) -> dict[str, float] | None:
     rate = separator.sample_rate
     start_s = max(0.0, (soundfile.info(song / "vocals.flac").duration - clip_s) / 2)
     true = [read_mono(song / f"{name}.flac", rate, start_s=start_s, length_s=clip_s)[None] for name in SOURCES]
@@ -231,6 +231,6 @@ def _song_figures(separator: VocalSeparator, song: Path, clip_s: float) -> dict[
 
 
 def _arguments(config: SeparatorModelConfig) -> dict[str, Any]:
-    """What HTDemucs is built with."""
+    """Arguments of HTDemucs."""
     fixed = {"sources": list(SOURCES), "audio_channels": 1, "cac": False, "wiener_iters": -1, "end_iters": -1}
     return {**fixed, **asdict(config)}

@@ -1,4 +1,4 @@
-"""What can be trained on tokens: the listener and both stages, each with the config of its training."""
+"""Training tasks on tokens: the listener and both stages, each with its config."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from accompany.training.stages.module import OptimizerConfig, RunConfig
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """What every task has: a run's length and place, its data and its optimiser.
+    """Settings of every task: a run's length and devices, its data and its optimiser.
 
     Attributes:
         tokens: tokens folder of `accompany tokenize`.
         run_dir: gets checkpoints, logs and the trained model; empty for runs/TASK.
-        bundle: model (name or folder) whose frozen parts let validation listen; empty to leave that out.
+        bundle: model (name or folder) whose frozen parts compute musical metrics in validation; empty for none.
         init: model (name or folder) to start from: its stage, with its sizes, is trained on; empty for random weights.
         sample_songs: folder of songs that the whole model plays for while it trains; needs a complete `bundle`.
         sample_every: steps between these samples.

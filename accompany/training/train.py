@@ -1,4 +1,4 @@
-"""`accompany train`: wires a tokens folder, a model and the loop of `accompany.training.stages.module` together."""
+"""`accompany train`: training of a stage on a tokens folder with `accompany.training.stages.module`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from accompany.models.pretrained import find_bundle, read_bundle
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
 from accompany.stages.lora import add_lora
 from accompany.training.export import RUN_FILE, export
-from accompany.training.metrics import listener_for
+from accompany.training.metrics import metrics_for
 from accompany.training.samples import Samples
 from accompany.training.stages.checkpoints import usable_checkpoint
 from accompany.training.stages.devices import is_first
@@ -55,7 +55,7 @@ _ENCODERS = {
 }
 """The frozen parts whose output a stage reads or writes."""
 _FIXED = ("task", "model", "tokens", "init", "lora")
-"""What must be equal for a run to go on."""
+"""Settings that must be equal for a run to resume."""
 
 ConfigT = TypeVar("ConfigT")
 
@@ -105,7 +105,7 @@ def _fit(
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     _log.info("%s: %.2fM parameters to train.", task, trained / 1e6)
     data = TokenData(config, needs_band=chosen.needs_band)
-    training = StageTraining(model, config.optimizer, config, listener_for(task, config.bundle, manifest))
+    training = StageTraining(model, config.optimizer, config, metrics_for(task, config.bundle, manifest))
     samples = [Samples(task, config, run_dir)] if config.sample_songs else []
     validate = len(data.validation_set) > 0
     fit(training, data, run_dir, validate=validate, progress=progress, callbacks=samples, on_ray=on_ray)
@@ -192,7 +192,7 @@ class TokenData(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The same crops each time."""
+        """Batches of the same crops each time."""
         return val_loader(self.validation_set, self.config.val_items)
 
 
@@ -273,7 +273,7 @@ def _open_run(run_dir: Path, task: str, config: TrainConfig, model_config: Any, 
 
 
 def _fixed(run: Mapping[str, Any], key: str) -> Any:
-    """What must be equal in a part of run.json; the model that a run started from may lie elsewhere now."""
+    """Settings of run.json that must be equal; the model that a run started from may lie elsewhere now."""
     value = run.get(key)
     return value["hash"] if key == "init" and value else _plain(value)
 

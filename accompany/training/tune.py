@@ -1,4 +1,4 @@
-"""`accompany tune`: a semantic stage that comes to prefer the better of its own takes.
+"""`accompany tune`: preference tuning of a semantic stage on its own takes.
 
 Several takes are made for each vocal and scored (or a person says which is better), the best and the worst of each
 vocal make a pair, and the stage is trained on the pairs (`stages.preference`). What that did is measured on vocals that
@@ -178,7 +178,7 @@ def _kept_takes(path: Path, bundle: Bundle, batches: list[Batch], config: TuneCo
 
 
 def _scored(bundle: Bundle, batches: list[Batch], takes: Tensor) -> dict[str, Tensor]:
-    """The figures [N, T] of all takes."""
+    """The metrics [N, T] of all takes."""
     rows: dict[str, list[Tensor]] = {}
     first = 0
     for batch in batches:
@@ -239,15 +239,15 @@ def _pairs(stage: SemanticStage, batches: list[Batch], takes: Tensor, best: Tens
     made, first = [], 0
     for batch in batches:
         rows = torch.arange(batch.size)
-        places = slice(first, first + batch.size)
+        span = slice(first, first + batch.size)
         first += batch.size
-        chosen = best[places] != worst[places]
-        told = dataclasses.replace(batch, codes=None, tokens=None).select(chosen)
-        own = takes[places]
-        better, worse = own[rows[chosen], best[places][chosen]], own[rows[chosen], worst[places][chosen]]
+        chosen = best[span] != worst[span]
+        inputs = dataclasses.replace(batch, codes=None, tokens=None).select(chosen)
+        own = takes[span]
+        better, worse = own[rows[chosen], best[span][chosen]], own[rows[chosen], worst[span][chosen]]
         if len(better):
-            likely = (log_likelihood(stage, told, codes) for codes in (better, worse))
-            made.append(Pairs(told, better, worse, *likely))
+            likely = (log_likelihood(stage, inputs, codes) for codes in (better, worse))
+            made.append(Pairs(inputs, better, worse, *likely))
     if not made:
         raise InputError(_NO_CHOICE)
     return _joined(made)
@@ -256,10 +256,10 @@ def _pairs(stage: SemanticStage, batches: list[Batch], takes: Tensor, best: Tens
 def _joined(parts: list[Pairs]) -> Pairs:
     """Pairs of several batches as one, with the fields that all of them have."""
     names = [item.name for item in dataclasses.fields(Batch)]
-    shared = [name for name in names if all(getattr(part.told, name) is not None for part in parts)]
-    told = Batch(**{name: torch.cat([getattr(part.told, name) for part in parts]).clone() for name in shared})
+    shared = [name for name in names if all(getattr(part.inputs, name) is not None for part in parts)]
+    inputs = Batch(**{name: torch.cat([getattr(part.inputs, name) for part in parts]).clone() for name in shared})
     values = ("better", "worse", "better_start", "worse_start")
-    return Pairs(told, *(torch.cat([getattr(part, name) for part in parts]).clone() for name in values))
+    return Pairs(inputs, *(torch.cat([getattr(part, name) for part in parts]).clone() for name in values))
 
 
 class PairData(lightning.LightningDataModule):
@@ -312,20 +312,20 @@ def _trained(start: SemanticStage, pairs: Pairs, config: TuneConfig, run_dir: Pa
 
 
 def _held_out(bundle: Bundle, stage: SemanticStage, config: TuneConfig) -> dict[str, float]:
-    """Mean figures of new takes for held-out vocals, `fit` as the mean of its parts, and the takes' `variety`."""
+    """Mean metrics of new takes for held-out vocals, `fit` as the mean of its parts, and the takes' `variety`."""
     if not config.held_out:
         return {}
     batches = _crops(config, "val", config.held_out)
     seeds = config.seed + 50_000_000
     takes = torch.cat([_takes(stage, b, config.takes, seeds + n * 100_000) for n, b in enumerate(batches)])
-    figures = {name: float(values.mean()) for name, values in _scored(bundle, batches, takes).items()}
-    figures["fit"] = sum(figures[name] for name in FIT) / len(FIT)
-    figures["variety"] = variety(bundle.semantic_codes.decode, takes)
-    return {name: round(value, 5) for name, value in figures.items()}
+    metrics = {name: float(values.mean()) for name, values in _scored(bundle, batches, takes).items()}
+    metrics["fit"] = sum(metrics[name] for name in FIT) / len(FIT)
+    metrics["variety"] = variety(bundle.semantic_codes.decode, takes)
+    return {name: round(value, 5) for name, value in metrics.items()}
 
 
 def variety(decode: Any, takes: Tensor) -> float:
-    """How far the takes [N, T, K, F] of a vocal lie apart: the mean distance of what their codes stand for."""
+    """Diversity of the takes [N, T, K, F] of a vocal: mean distance of their decoded codes."""
     meaning = decode(takes.flatten(0, 1)).unflatten(0, takes.shape[:2])
     apart = (meaning[:, :, None] - meaning[:, None]).square().mean(dim=-1).sqrt().mean(dim=-1)
     n_takes = takes.shape[1]
@@ -339,11 +339,11 @@ def _write_takes(folder: Path, bundle: Bundle, batches: list[Batch], takes: Tens
         for take in range(takes.shape[1]):
             sounds = render(bundle, batch, takes[first : first + batch.size, take])
             for item, sound in enumerate(sounds):
-                place = make_folder(folder / f"{first + item:04d}")
+                take_dir = make_folder(folder / f"{first + item:04d}")
                 peak = max(float(sound.abs().max()), 1e-6)
-                audio.write(place / f"{take}.flac", (sound / max(peak, 1.0))[None].numpy(), bundle.codec.sample_rate)
+                audio.write(take_dir / f"{take}.flac", (sound / max(peak, 1.0))[None].numpy(), bundle.codec.sample_rate)
         first += batch.size
     if not (folder / CHOICES).is_file():
         write_json(folder / CHOICES, {str(vocal): {"better": -1, "worse": -1} for vocal in range(len(takes))})
-    _log.info("Listen to the takes in %s, fill in %s there, and run again with choices=...", folder, CHOICES)
+    _log.info("Compare the takes in %s by ear, fill in %s there, and run again with choices=...", folder, CHOICES)
     return folder

@@ -1,4 +1,4 @@
-"""Zero-shot facts: what of the vocabulary CLAP finds nearest to a sound."""
+"""Zero-shot tags: the vocabulary terms that CLAP finds nearest to a sound."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ClapTagger:
         self._words = {kind: self._embed(kind, words) for kind, words in VOCABULARY.items()}
 
     def tag(self, band: np.ndarray, sample_rate: int) -> Facts:
-        """What stands out of a sound [C, T]; what does not is left empty."""
+        """Clear tags of a sound [C, T]; kinds without a clear one stay empty."""
         mono = audio.resample(audio.to_mono(band), sample_rate, self._clap.sample_rate)
         with self.watch:
             sound = self._clap.embed_audio(torch.from_numpy(np.ascontiguousarray(mono)))[0].cpu()

@@ -1,4 +1,4 @@
-"""What a song brings along: a sidecar beside it, and the tags in its file (read with mutagen)."""
+"""Song metadata: sidecar files, and tags in the sound file (read with mutagen)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MIXED_LENGTH = 60
 
 @dataclass(frozen=True)
 class SongNotes:
-    """What is known of a song beside its sound.
+    """Metadata of a song.
 
     Attributes:
         captions: sentences of the sidecar.
@@ -46,7 +46,7 @@ class SongNotes:
 
 
 def read_notes(file: Path | None, sidecars: tuple[Path, ...], known: Mapping[str, Any]) -> SongNotes:
-    """Everything that is known of a song.
+    """Read all metadata of a song.
 
     Args:
         file: with tags; None for stems.

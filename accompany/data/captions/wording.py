@@ -1,4 +1,4 @@
-"""Sentences from facts about a stretch of music: templates whose parts have several wordings."""
+"""Caption sentences from facts about a stretch of music: templates whose parts have several wordings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _THINGS = ("backing", "backing track", "accompaniment", "instrumental", "arrange
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known or guessed of a stretch; what is empty is not spoken of.
+    """Known or estimated facts about a stretch; empty ones are not mentioned.
 
     `tempo_bpm` in beats a minute, `key` such as `A:min`.
     """

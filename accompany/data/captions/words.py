@@ -1,4 +1,4 @@
-"""The vocabulary of pseudo-captions: what CLAP is asked about a sound, by kind."""
+"""The vocabulary of pseudo-captions: terms for CLAP's zero-shot tagging, by kind."""
 
 from __future__ import annotations
 
@@ -49,4 +49,4 @@ QUESTIONS = {
     "era": ("music from the {}", "a song of the {}", "{} music"),
     "production": ("{} music", "a {} production", "a {} sound"),
 }
-"""How a word is put to CLAP; the embeddings of the sentences are averaged (as Radford et al. 2021 do for images)."""
+"""Prompt templates for CLAP, whose embeddings are averaged (as Radford et al. 2021 do for images)."""

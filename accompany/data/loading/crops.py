@@ -1,4 +1,4 @@
-"""Batches for training: random crops out of the shards, each fixed by (seed, draw) alone.
+"""Training batches: random crops of the shards, each determined by (seed, draw) alone.
 
 An item's content depends on the seed and the number of its draw and on nothing else: not on the worker, the
 machine, or what was drawn before. A run that was stopped goes on with the batch that would have come.
@@ -39,7 +39,7 @@ _PADDING: dict[str, float] = dict.fromkeys(("codes", "tokens", "beat_target", "d
 
 @dataclass(frozen=True)
 class LoadingConfig:
-    """What a crop holds and how much it is varied; rates are probabilities, 0 to 1.
+    """Content and augmentation of crops; rates are probabilities, 0 to 1.
 
     Attributes:
         crop_s: length of a crop in seconds, rounded to whole frames; shorter songs are padded.
@@ -51,7 +51,7 @@ class LoadingConfig:
         stem_rate: share of crops with the tokens of one stem (drums, bass or other) in place of the whole band's, where
             the tokens have stems.
         whole_band_rate: share of crops whose instrumentation is stated completely; the others state a part of it.
-        moved_rate: share of crops out of a moved copy (higher and faster, or lower and slower), where there are any.
+        moved_rate: share of crops from copies with pitch and tempo augmentation, where there are any.
         stretch_rate: share of crops played faster or slower, in feature space (the listener only: codes
             cannot be stretched).
         stretch: the largest change of speed, as a factor.
@@ -114,7 +114,7 @@ class TokenDataset(Dataset[Item]):
             what = "songs with an accompaniment" if needs_band else "songs"
             raise InputError(f"{tokens_dir} has no {what} to train on; tokenise more songs.")
         self._copies = np.diff(np.append(self.pairs, len(self.index.move)))
-        # A pair of n crops' length stands n times in the list, so that long ones are seen in full.
+        # A pair as long as n crops is listed n times, so that long pairs are covered.
         crops = np.maximum(self.index.n_frames[self.pairs] // self.crop_frames, 1)
         self._pair_of_crop = np.repeat(np.arange(len(self.pairs)), crops)
         self._piece_of_crop = np.arange(len(self._pair_of_crop)) - np.repeat(np.cumsum(crops) - crops, crops)
@@ -174,7 +174,7 @@ class TokenDataset(Dataset[Item]):
         return item
 
     def _stem(self, rng: np.random.Generator) -> int:
-        """Which of `STEM_TAGS` a crop is of."""
+        """The `STEM_TAGS` index of a crop."""
         if not self.needs_band or "stem.drums" not in self.manifest.array_names():
             return 0
         return int(rng.integers(1, len(STEM_TAGS))) if rng.random() < self.config.stem_rate else 0

@@ -1,4 +1,4 @@
-"""Which crop comes when: an endless sequence of draws, fixed by the seed, of which every epoch holds each crop once.
+"""Sampling order: an endless sequence of draws, fixed by the seed; every epoch holds each crop once.
 
 Shards come in a random order, some at a time, and the crops of these are mixed: nearly as good as mixing all, and only
 those few shards are read at once. Nothing is kept from draw to draw, so that any place can be gone on from.
@@ -32,7 +32,7 @@ class Order:
         _, self._shards = np.unique(shards, return_inverse=True)
         self._n_shards = int(self._shards.max(initial=-1)) + 1
         self._seed, self._at_once = seed, at_once
-        # Draws beside each other are of one epoch, or of two at its end.
+        # Adjacent draws belong to one epoch, or to two at its end.
         self._of_epoch = lru_cache(maxsize=2)(self._make)
 
     def crop_of(self, draw: int) -> int:

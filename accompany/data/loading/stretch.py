@@ -1,4 +1,4 @@
-"""A change of tempo in feature space: what is sung stays, the beat goes faster or slower."""
+"""Time stretching in feature space: tempo augmentation with unchanged pitch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Item = dict[str, np.ndarray]
 def stretched(item: Item, speed: float) -> Item:
     """A listener's crop sung `speed` times faster (above 1 it gets shorter, below 1 its end is cut).
 
-    Frames are interpolated; onsets, which are finer than frames, on their own grid. Targets move along.
+    Frames are interpolated; onsets, which are finer than frames, on their own grid. Targets follow.
     """
     vocal = item["vocal"].astype(np.float32)
     n_frames = vocal.shape[0]
@@ -23,13 +23,13 @@ def stretched(item: Item, speed: float) -> Item:
     steps, bands = Melody.ONSET_STEPS, Melody.ONSET_BANDS
     onsets = vocal[:, Melody.ONSETS].reshape(n_frames, bands, steps).transpose(0, 2, 1).reshape(-1, bands)
     fine = np.clip((np.arange(n_out * steps) + 0.5) * speed - 0.5, 0, n_frames * steps - 1)
-    moved = _interpolated(onsets, fine).reshape(n_out, steps, bands).transpose(0, 2, 1)
-    out[:, Melody.ONSETS] = moved.reshape(n_out, bands * steps)
+    stretched_onsets = _interpolated(onsets, fine).reshape(n_out, steps, bands).transpose(0, 2, 1)
+    out[:, Melody.ONSETS] = stretched_onsets.reshape(n_out, bands * steps)
     nearest = np.clip(np.round(source).astype(np.int64), 0, n_frames - 1)
     changed = {"vocal": out.astype(np.float16), "vocal_mask": item["vocal_mask"][nearest]}
     changed["chord_target"] = item["chord_target"][nearest]
     for name in ("beat_target", "downbeat_target"):
-        changed[name] = _moved_pulses(item[name], speed, targets.BEAT_STEPS * n_out)
+        changed[name] = _stretched_pulses(item[name], speed, targets.BEAT_STEPS * n_out)
     return item | changed
 
 
@@ -41,10 +41,10 @@ def _interpolated(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def _moved_pulses(track: np.ndarray, speed: float, n_steps: int) -> np.ndarray:
+def _stretched_pulses(track: np.ndarray, speed: float, n_steps: int) -> np.ndarray:
     if (track == targets.UNKNOWN).all():
         return track[:n_steps]
-    moved = np.zeros(n_steps, np.int64)
+    out = np.zeros(n_steps, np.int64)
     places = ((np.flatnonzero(track == 1) + 0.5) / speed).astype(np.int64)
-    moved[places[places < n_steps]] = 1
-    return moved
+    out[places[places < n_steps]] = 1
+    return out

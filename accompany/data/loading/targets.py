@@ -1,4 +1,4 @@
-"""Labels of a song laid on the frame grid: what the listener learns, and the control track of the stages."""
+"""Frame-wise labels of a song: training targets of the listener, and the control track of the stages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def plan_of(labels: Labels, *, triads: bool = False) -> Plan:
 
 
 def instrumentation(labels: Labels) -> np.ndarray | None:
-    """What plays, completely, as float32 [Di]; None where it is not known."""
+    """The complete instrumentation as float32 [Di]; None where it is unknown."""
     present = tuple(name for name in labels.families if name in FAMILIES)
     if not present:
         return None

@@ -1,4 +1,4 @@
-"""Near-duplicates: the same recording twice, in another file format, at another level, or as a loop in one song.
+"""Near-duplicate detection by acoustic fingerprints: copies in other formats or levels, and loops within a song.
 
 Fingerprints after Haitsma and Kalker ("A highly robust audio fingerprinting system", ISMIR 2002): 32 bits a frame, each
 the sign of a difference of energies along time and frequency. Two windows that share a word are laid over each other
@@ -18,7 +18,7 @@ RATE = 12.5
 """Words a second. A word is of 0.37 s of sound, so that two grids never lie far apart."""
 
 MAX_ERROR_RATE = 0.3
-"""Of the bits: half differ by chance, 0.35 is the paper's limit for 3 s."""
+"""Of the bits: half differ by chance, 0.35 is the limit of Haitsma and Kalker (2002) for 3 s."""
 
 _SOUND_RATE = 5000
 _WINDOW = 0.37
@@ -84,7 +84,7 @@ def error_rate(first: np.ndarray, second: np.ndarray, lag: int) -> float:
 
 
 def _meetings(prints: Sequence[np.ndarray]) -> list[tuple[int, int, int]]:
-    """(later, earlier, lag) wherever two windows share a word; words that many share, such as silence, tell nothing."""
+    """(later, earlier, lag) wherever two windows share a word; words that many share, such as silence, are ignored."""
     if not prints:
         return []
     words = np.concatenate(prints)

@@ -1,4 +1,4 @@
-"""Tempo and key of a stretch of music, measured: null where the sound does not say them clearly.
+"""Tempo and key estimation for a stretch of music: null where the estimate is unsure.
 
 Tempo by autocorrelation of the onset strength with a prior for what people tap (Ellis, "Beat tracking by dynamic
 programming", 2007); key by correlation of the mean chroma with the profiles of Temperley ("Music and probability",
@@ -17,7 +17,7 @@ from accompany.music.harmony import key_fits, key_label
 
 _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
 _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
-# Evaluation keeps Krumhansl's own profiles, with which its figures were taken; _MIN_KEY is for these.
+# Evaluation keeps Krumhansl's own profiles, with which its metrics were taken; _MIN_KEY is for these.
 _RATE = 100.0
 _TAPPED_BPM, _TAPPED_OCTAVES = 112.0, 0.7
 _SLOWEST, _FASTEST = 50.0, 210.0
@@ -48,7 +48,7 @@ def _tempo(onsets: np.ndarray) -> float | None:
     spectrum = np.fft.rfft(centred, 2 * n)
     correlation = np.fft.irfft(np.abs(spectrum) ** 2)[:n]
     correlation /= max(float(correlation[0]), 1e-9)
-    # A beat comes again after two and after four beats.
+    # A beat recurs after two and after four beats.
     pulse = np.mean([correlation[multiple * lags] for multiple in (1, 2, 4)], axis=0)
     octaves = np.log2(60 * _RATE / lags / _TAPPED_BPM)
     best = int(np.argmax(pulse * np.exp(-0.5 * (octaves / _TAPPED_OCTAVES) ** 2)))

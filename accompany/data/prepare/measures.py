@@ -1,4 +1,4 @@
-"""What makes a window worth training on: measures of both stems, and the reasons why one is dropped.
+"""Quality measures of windows: levels, voicing and separation of both stems, and the reasons for dropping one.
 
 Every drop has one named measure. Thresholds were set on true stems, on what separators make of synthetic songs, and on
 failures made on purpose (a mix split in two halves, a band alone).
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from accompany import audio
-from accompany.data.prepare.stretches import Window
+from accompany.data.prepare.windows import StemWindow
 from accompany.encoders import targets
 from accompany.encoders.melody import Melody
 from accompany.sound.separation import Stopwatch
@@ -27,7 +27,7 @@ REASONS = {
     "failed separation": "likeness: correlation of the two stems' spectrograms over time",
     "near-duplicate": "bit error rate of acoustic fingerprints against a window that is kept",
 }
-"""Each reason, in the order in which they are looked at, and the measure that it rests on."""
+"""Each reason, in the order of the checks, and the measure behind it."""
 
 _FRAME_RATE, _LIKENESS_RATE = 25.0, 12.5
 _AUDIBLE_DBFS = -55.0
@@ -36,8 +36,8 @@ _TINY = 1e-10
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Where windows are dropped; a measure on its limit is kept.
+class PairLimits:
+    """Limits below or above which windows are dropped; a measure on its limit is kept.
 
     Attributes:
         segment_s: length of a window in seconds, 2 to 120.
@@ -88,24 +88,24 @@ class Measurer:
         self._melody = Melody()
         self.watch = Stopwatch()
 
-    def measure(self, window: Window) -> Measures:
+    def measure(self, window: StemWindow) -> Measures:
         """All measures of one window."""
         vocals, band = window.vocals[0], audio.to_mono(window.band)[0]
         energies = _energy(vocals), _energy(band), _energy(vocals + band)
         sung = self._sung(window, energies[1])
-        frames = [_frame_energy(side, window.sample_rate, len(sung)) for side in (vocals, band)]
-        heard = [float(energy[sung].mean()) if sung.any() else 0.0 for energy in frames]
+        frames = [_frame_energy(stem, window.sample_rate, len(sung)) for stem in (vocals, band)]
+        sung_energies = [float(energy[sung].mean()) if sung.any() else 0.0 for energy in frames]
         return Measures(
             level_db=_db(energies[2]),
             peak=round(float(max(np.abs(window.vocals).max(initial=0), np.abs(window.band).max(initial=0))), 4),
             clipped_share=round(window.clipped_share, 6),
             band_db=_db(energies[1] / (energies[0] + energies[1] + _TINY)),
-            vocals_db=_db(heard[0] / (heard[1] + _TINY)),
+            vocals_db=_db(sung_energies[0] / (sung_energies[1] + _TINY)),
             voiced_share=round(float(sung.mean()), 4) if len(sung) else 0.0,
             likeness=round(likeness(vocals, band, window.sample_rate), 4),
         )
 
-    def _sung(self, window: Window, band_energy: float) -> np.ndarray:
+    def _sung(self, window: StemWindow, band_energy: float) -> np.ndarray:
         """Frames [F] in which the vocals have a pitch and are no whisper below the band."""
         at_rate = audio.resample(window.vocals, window.sample_rate, self._melody.sample_rate)
         with self.watch:
@@ -117,7 +117,7 @@ class Measurer:
         return sung
 
 
-def reason_to_drop(window: Window, measures: Measures, limits: Limits) -> str | None:
+def reason_to_drop(window: StemWindow, measures: Measures, limits: PairLimits) -> str | None:
     """The first of `REASONS` that holds for a window, or None when it is worth keeping."""
     shortest = min(limits.min_s, 1.0 if window.start == 0 else limits.segment_s)
     checks = (
@@ -133,12 +133,12 @@ def reason_to_drop(window: Window, measures: Measures, limits: Limits) -> str | 
 
 
 def likeness(vocals: np.ndarray, band: np.ndarray, sample_rate: int) -> float:
-    """How far two stems [T] rise and fall together: the correlation of their log-mel spectra along time.
+    """Correlation of the log-mel spectra of two stems [T] along time.
 
     A separator that gives up writes a copy of the mix, louder or softer, to both stems: 1 at any ratio. What two stems
-    have in common at all times, such as their colour, counts not.
+    have in common at all times, such as their timbre, does not count.
     """
-    both = np.stack([0.1 * side / (_energy(side) + _TINY) ** 0.5 for side in (vocals, band)])
+    both = np.stack([0.1 * stem / (_energy(stem) + _TINY) ** 0.5 for stem in (vocals, band)])
     spectra = targets.log_mel(torch.from_numpy(both.astype(np.float32)), sample_rate, _LIKENESS_RATE, n_mels=40).numpy()
     centred = spectra - spectra.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(centred.reshape(2, -1), axis=1)

@@ -1,7 +1,7 @@
-"""One song to its pairs: separate, cut, measure, drop or keep, caption, write.
+"""Pair making for one song: separate, cut, measure, drop or keep, caption, write.
 
-`PairMaker.make` needs a song and an empty place to write, and nothing of the others: it runs in this process, in worker
-processes and on other machines alike. Only near-duplicates are looked for afterwards, over all songs.
+`PairMaker.make` needs a song and an empty folder, and nothing of other songs: it runs in this process, in worker
+processes and on other machines alike. Only the search for near-duplicates comes afterwards, over all songs.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from accompany.data.captions.tags import SongNotes, read_notes
 from accompany.data.captions.write import CaptionWriter, load_captioner, load_tagger
 from accompany.data.prepare.fingerprints import fingerprint, to_text
 from accompany.data.prepare.measured import Measured, measure_music
-from accompany.data.prepare.measures import Limits, Measurer, Measures, reason_to_drop
+from accompany.data.prepare.measures import Measurer, Measures, PairLimits, reason_to_drop
 from accompany.data.prepare.pairs import FORMAT, RECORD
-from accompany.data.prepare.sources import Song, shown
-from accompany.data.prepare.stretches import Window, song_windows
+from accompany.data.prepare.sources import SongFiles, shown
+from accompany.data.prepare.windows import StemWindow, song_windows
 from accompany.data.tokens.pair_sources import ACCOMPANIMENT, SONG, VOCALS
 from accompany.errors import InputError
 from accompany.sound.separation import BUNDLED, VocalSeparator
@@ -39,25 +39,25 @@ _OF_THE_WHOLE_SONG = ("format", "sample_rate", "n_samples", "caption_sources", "
 
 
 class StopError(InputError):
-    """Reached something that stands in the way of every song: no room to write, or a captioner that fails."""
+    """A fault that concerns every song: no room to write, or a captioner that fails."""
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """How pairs are made; a pairs folder has one of these.
+    """Options of pair making; a pairs folder has one of these.
 
     Attributes:
         separator: "tiny", a Demucs name, an `hf://` id or a folder.
         stems: take the stems that are there and separate nothing.
         limits: length of windows, and what is dropped.
         captions: wanted for each pair.
-        clap: whose ears the pseudo-captions use: a model, a CLAP, or "none".
+        clap: tagger of the pseudo-captions: a model, a CLAP, or "none".
         captioner: `module:function`, or None.
     """
 
     separator: str = BUNDLED
     stems: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: PairLimits = field(default_factory=PairLimits)
     captions: int = 4
     clap: str = "tiny"
     captioner: str | None = None
@@ -70,11 +70,11 @@ class PrepareConfig:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a song: its pairs, or why it was set aside; seconds of sound, and where the time went."""
+    """Result for a song: number of pairs, or the reason why it was skipped; seconds of sound, and time spent."""
 
     pairs: int
     seconds: float
-    set_aside: str | None
+    skipped: str | None
     wall_s: float
     separation_s: float
     encoders_s: float
@@ -97,7 +97,9 @@ class PairMaker:
         self._measurer = Measurer()
         self._writer = CaptionWriter(config.captions, load_tagger(config.clap), load_captioner(config.captioner))
 
-    def make(self, song: Song, target: Path, *, run: int = 0, windows: Iterable[Window] | None = None) -> Outcome:
+    def make(
+        self, song: SongFiles, target: Path, *, run: int = 0, windows: Iterable[StemWindow] | None = None
+    ) -> Outcome:
         """Write the pairs and the record of a song into `target`, which is made; all of them, or an error.
 
         A song that cannot be read gets a record that says why.
@@ -106,8 +108,8 @@ class PairMaker:
             song: what `accompany.data.prepare.sources` found.
             target: a folder that nobody looks into yet.
             run: number of the run, for the record: duplicates give way to songs of earlier runs.
-            windows: both stems of the song, where it was separated before; an InputError while they come is told in
-                the record, as that of an unreadable file is.
+            windows: both stems of the song, where it was separated before; an InputError while they come goes into
+                the record, as that of an unreadable file does.
 
         Raises:
             StopError: nothing can be written, or the captioner failed.
@@ -116,15 +118,15 @@ class PairMaker:
         record: dict[str, Any] = {"format": FORMAT, "song": song.song_id, "source": shown(song.source), "run": run}
         try:
             notes = read_notes(song.mix, song.sidecars, song.known)
-            stretches = windows or song_windows(song, self._separator, self.config.limits.segment_s)
-            lines = [self._window(window, song, notes, target) for window in stretches]
+            found = windows or song_windows(song, self._separator, self.config.limits.segment_s)
+            lines = [self._window(window, song, notes, target) for window in found]
             if not lines:
                 raise InputError(f"{shown(song.source)} holds no sound (0 samples); leave it out.")
             record |= {"artist": notes.artist, "title": notes.title, "set_aside": None, "windows": lines}
         except StopError:
             raise
         except (InputError, ArithmeticError, LookupError, ValueError) as error:
-            # Whatever is the matter with a song, the others must not suffer.
+            # One bad song must not stop the others.
             shutil.rmtree(target, ignore_errors=True)
             record |= {"set_aside": _reason(song, error), "windows": []}
         with _writing(target):
@@ -142,7 +144,7 @@ class PairMaker:
         tagger = self._writer.tagger
         return separation_s, self._measurer.watch.seconds + (tagger.watch.seconds if tagger else 0.0)
 
-    def _window(self, window: Window, song: Song, notes: SongNotes, target: Path) -> dict[str, Any]:
+    def _window(self, window: StemWindow, song: SongFiles, notes: SongNotes, target: Path) -> dict[str, Any]:
         """The record of a window, and its pair written when it is kept."""
         measures = self._measurer.measure(window)
         reason = reason_to_drop(window, measures, self.config.limits)
@@ -157,7 +159,7 @@ class PairMaker:
             captions = self._writer.write(notes, measured, window.band, window.sample_rate, rng)
         name = f"{round(window.start_s * 1000):08d}"
         content = {
-            **moved_labels(notes.labels, window.start_s, window.seconds),
+            **window_labels(notes.labels, window.start_s, window.seconds),
             "captions": list(captions.texts),
             "caption_sources": list(captions.sources),
             **_tagged(notes),
@@ -168,7 +170,7 @@ class PairMaker:
         return {**line, **asdict(measured), **said, "pair": name, "fingerprint": to_text(words)}
 
     def _write_pair(
-        self, folder: Path, window: Window, measures: Measures, measured: Measured, content: dict[str, Any]
+        self, folder: Path, window: StemWindow, measures: Measures, measured: Measured, content: dict[str, Any]
     ) -> None:
         # One gain for both stems, so that their balance survives.
         gain = min(1.0, 0.999 / measures.peak) if measures.peak else 1.0
@@ -176,45 +178,45 @@ class PairMaker:
         song = {**content, "format": FORMAT, **place, "gain": round(gain, 6)}
         with _writing(folder):
             folder.mkdir(parents=True)
-            for name, side in ((VOCALS, window.vocals), (ACCOMPANIMENT, window.band)):
-                audio.write(folder / name, np.clip(side * np.float32(gain), -1, 1), window.sample_rate, _SUBTYPE)
+            for name, stem in ((VOCALS, window.vocals), (ACCOMPANIMENT, window.band)):
+                audio.write(folder / name, np.clip(stem * np.float32(gain), -1, 1), window.sample_rate, _SUBTYPE)
             write_json(folder / SONG, {**song, "measured": {**asdict(measured), **asdict(measures)}})
 
 
-def moved_labels(labels: Mapping[str, Any], start_s: float, seconds: float) -> dict[str, Any]:
-    """The labels of a song as those of a stretch: times counted from its start, what lies outside left out."""
+def window_labels(labels: Mapping[str, Any], start_s: float, seconds: float) -> dict[str, Any]:
+    """The labels of a song cut to a window: times counted from its start, labels outside left out."""
 
     def points(times: Any) -> list[float]:
         return [round(time_s - start_s, 5) for time_s in times if start_s - 1e-6 <= time_s < start_s + seconds]
 
-    moved = {key: value for key, value in labels.items() if key not in _OF_THE_WHOLE_SONG}
+    cut = {key: value for key, value in labels.items() if key not in _OF_THE_WHOLE_SONG}
     try:
-        moved |= {name: points(moved[name]) for name in _POINTS if moved.get(name)}
-        if isinstance(moved.get("drums"), Mapping):
-            moved["drums"] = {name: points(times) for name, times in moved["drums"].items()}
+        cut |= {name: points(cut[name]) for name in _POINTS if cut.get(name)}
+        if isinstance(cut.get("drums"), Mapping):
+            cut["drums"] = {name: points(times) for name, times in cut["drums"].items()}
         for name in _SPANS:
             spans = [
                 [round(max(begin - start_s, 0.0), 5), round(min(end - start_s, seconds), 5), *rest]
-                for begin, end, *rest in moved.get(name) or []
+                for begin, end, *rest in cut.get(name) or []
                 if end > start_s + 1e-6 and begin < start_s + seconds - 1e-6
             ]
-            moved |= {name: spans} if moved.get(name) else {}
+            cut |= {name: spans} if cut.get(name) else {}
     except (TypeError, ValueError) as error:
         raise InputError(f"the sidecar's times have the wrong shape ({error}); correct it or delete it.") from error
-    if moved.get("keys"):
-        moved["key"] = max(moved["keys"], key=lambda span: span[1] - span[0])[2]
-    return moved
+    if cut.get("keys"):
+        cut["key"] = max(cut["keys"], key=lambda span: span[1] - span[0])[2]
+    return cut
 
 
-def _reason(song: Song, error: Exception) -> str:
+def _reason(song: SongFiles, error: Exception) -> str:
     """Why a song cannot be used, as text that every file takes."""
     known = isinstance(error, InputError)
     reason = str(error) if known else f"{shown(song.source)} cannot be used ({error!r}); leave it out."
     return reason.encode("utf-8", "replace").decode("utf-8")
 
 
-def source_bytes(song: Song) -> int:
-    """Bytes of all files of a song, 0 for those that are not there: tells whether a bad file was replaced."""
+def source_bytes(song: SongFiles) -> int:
+    """Bytes of all files of a song, 0 for missing ones; a change shows that a bad file was replaced."""
     sizes = []
     for path in song.files:
         try:
@@ -230,7 +232,7 @@ def _tagged(notes: SongNotes) -> dict[str, Any]:
     return {name: value for name, value in tagged.items() if value is not None and name not in notes.labels}
 
 
-def _origin(song: Song, notes: SongNotes) -> dict[str, Any]:
+def _origin(song: SongFiles, notes: SongNotes) -> dict[str, Any]:
     names = {"artist": notes.artist, "title": notes.title}
     known = {name: value for name, value in names.items() if value}
     # Several folders may hold one song: arrangements of it, or passages.

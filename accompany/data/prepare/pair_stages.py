@@ -1,4 +1,4 @@
-"""Songs to pairs in three steps for machines that share the work: a CPU decodes, a GPU separates, a CPU does the rest.
+"""Distributed pair making in three steps: a CPU decodes, a GPU separates, a CPU does the rest.
 
 Together they do what `PairMaker` does alone, block by block, so the pairs are the same. Sound travels between the steps
 as a whole, so songs that are too long for that are left to the second step altogether, which streams them.
@@ -15,8 +15,8 @@ import numpy as np
 
 from accompany.data.prepare.pair_making import Outcome, PairMaker, PrepareConfig
 from accompany.data.prepare.pairs_store import PairsStore
-from accompany.data.prepare.sources import Song
-from accompany.data.prepare.stretches import Clipping, Stems, Window, cut
+from accompany.data.prepare.sources import SongFiles
+from accompany.data.prepare.windows import Clipping, Stems, StemWindow, cut
 from accompany.errors import InputError
 from accompany.sound.separation import VocalSeparator
 
@@ -25,14 +25,14 @@ LONGEST_CARRIED_S = 900.0
 
 
 @dataclass(frozen=True)
-class Job:
+class SongJob:
     """One song and where its pairs go: plain data."""
 
-    song: Song
+    song: SongFiles
     place: PairsStore
     run: int
 
-    def do(self, maker: PairMaker, windows: Iterator[Window] | None = None) -> Outcome:
+    def do(self, maker: PairMaker, windows: Iterator[StemWindow] | None = None) -> Outcome:
         """Make the song's pairs beside their place, then publish them; `windows` as in `PairMaker.make`."""
         with self.place.writing(self.song.folder) as folder:
             return maker.make(self.song, folder, run=self.run, windows=windows)
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Carried:
-    """A song on its way.
+    """A song on its way between the steps.
 
     Attributes:
         sample_rate: of the separator, in Hz.
@@ -51,7 +51,7 @@ class Carried:
         wall_s, separation_s: spent so far.
     """
 
-    job: Job
+    job: SongJob
     sample_rate: int
     blocks: tuple[np.ndarray, ...] = ()
     stems: tuple[Stems, ...] = ()
@@ -65,10 +65,10 @@ class Carried:
 Finished = Union[Carried, Outcome]  # noqa: UP007
 
 
-def make_reader(sample_rate: int, longest_s: float = LONGEST_CARRIED_S) -> Callable[[Job], Carried]:
+def make_reader(sample_rate: int, longest_s: float = LONGEST_CARRIED_S) -> Callable[[SongJob], Carried]:
     """The first step: decode and resample to the separator's rate in Hz."""
 
-    def read(job: Job) -> Carried:
+    def read(job: SongJob) -> Carried:
         """A song in blocks; of one that is too long for the object store only that it is."""
         started, clipping = time.perf_counter(), Clipping()
         blocks: list[np.ndarray] = []
@@ -119,7 +119,7 @@ def make_finisher(config: PrepareConfig) -> Callable[[Finished], Outcome]:
     """The third step: cut, measure, caption and write."""
     maker = PairMaker(config)
 
-    def windows(carried: Carried) -> Iterator[Window]:
+    def windows(carried: Carried) -> Iterator[StemWindow]:
         yield from cut(iter(carried.stems), carried.sample_rate, config.limits.segment_s, carried.clipping)
         if carried.refused is not None:
             raise InputError(carried.refused)

@@ -6,7 +6,7 @@
     PAIRS/<song>/prepared.json                the song's record: every window, kept or dropped, with its reason
     PAIRS/prepare.json                        the settings; another setting needs another folder
     PAIRS/duplicates.json                     pairs that were taken out because they repeat another
-    PAIRS/report.json, report.html            counts, hours, reasons, pictures
+    PAIRS/report.json, report.html            counts, hours, reasons, plots
 
 PAIRS may be a URL that fsspec knows (`accompany.data.prepare.pairs_store`). A pair is any folder below PAIRS that holds
 vocals.flac, as `accompany synth` writes them too (there a whole song is one pair). <song> is the path of the song below
@@ -15,7 +15,7 @@ the pair begins in its song, in milliseconds, eight digits. A song appears with 
 so a folder without a leading dot is complete; in an object store, which has no rename, a song with prepared.json is
 complete, and a pair with song.json.
 
-song.json of a pair has, beside what the song's own sidecar knew (times moved to the pair's start):
+song.json of a pair has, beside what the song's own sidecar knew (times relative to the pair's start):
 
 | key | content |
 |---|---|
@@ -36,7 +36,7 @@ import hashlib
 FORMAT = 1
 RECORD, SETTINGS, DUPLICATES = "prepared.json", "prepare.json", "duplicates.json"
 CAPTION_SOURCES = ("sidecar", "tags", "captioner", "clap", "measured", "default")
-"""Where a caption is from: a file beside the song, tags in it, the user's own captioner, CLAP's nearest words, what was
+"""Sources of captions: a file beside the song, tags in it, the user's own captioner, CLAP's nearest words, what was
 measured (tempo and key alone), or nothing at all."""
 
 _LONGEST_NAME = 160  # bytes; file systems end at 255, and temporary names are longer

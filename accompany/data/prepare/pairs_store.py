@@ -1,4 +1,4 @@
-"""The pairs folder as a place to write: local, or any that fsspec knows, where a song's pairs are complete or not seen.
+"""Atomic writes to a pairs folder, local or at an fsspec URL: a song's pairs appear complete or not at all.
 
 Locally a song's folder is made beside its place and renamed. Object stores rename nothing: there its files go up first
 and its record last, and a song without a record is made again.
@@ -117,7 +117,7 @@ class PairsStore:
             StopError: no room, or not writable.
         """
         base = self.local or Path(tempfile.gettempdir())
-        # Of this process alone: one that outlived a killed run, or its node, may still be at the same song.
+        # A folder of this process alone: a survivor of a killed run may still work on the same song.
         temporary = base / f".{name}.{uuid4().hex[:12]}{PART}"
         try:
             yield temporary

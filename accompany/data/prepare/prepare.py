@@ -1,8 +1,8 @@
-"""`accompany prepare`: a tree of songs in, a folder of sample-aligned (vocals, accompaniment) pairs out.
+"""Data preparation (`accompany prepare`): a tree of songs in, sample-aligned (vocals, accompaniment) pairs out.
 
 It can be killed at any moment and run again: a song's pairs appear under its name all at once, and a song that is there
 is not made again. Near-duplicates are looked for when all songs are there, so that neither the order of the work nor
-its interruptions change what comes out. A song that cannot be read is set aside with its reason, and tried again when
+its interruptions change what comes out. A song that cannot be read is skipped with its reason, and tried again when
 its file has changed.
 """
 
@@ -20,12 +20,12 @@ from accompany.common.processes import folder_lock
 from accompany.data.jobs import run_stages
 from accompany.data.prepare.fingerprints import find_duplicates, from_text
 from accompany.data.prepare.pair_making import Outcome, PairMaker, PrepareConfig, source_bytes
-from accompany.data.prepare.pair_stages import Job, make_finisher, make_reader, make_splitter
+from accompany.data.prepare.pair_stages import SongJob, make_finisher, make_reader, make_splitter
 from accompany.data.prepare.pairs import RECORD
 from accompany.data.prepare.pairs_store import PairsStore
 from accompany.data.prepare.report import Report, write_report
 from accompany.data.prepare.sources import find_songs
-from accompany.data.stage import Stage
+from accompany.data.stage import WorkStage
 from accompany.data.storage import Store
 from accompany.errors import InputError
 from accompany.sound.separation import VocalSeparator
@@ -77,7 +77,7 @@ def prepare(
             stack.enter_context(folder_lock(place.local, "accompany prepare"))
         place.tidy()
         run = place.open(config)
-        jobs = [Job(song, place, run) for song in found.songs]
+        jobs = [SongJob(song, place, run) for song in found.songs]
         missing = _missing(jobs, place)
         _log.info("%d songs, %d of them done before.", len(jobs), len(jobs) - len(missing))
         try:
@@ -93,30 +93,30 @@ def prepare(
     return report
 
 
-def _stages(config: PrepareConfig, device: str, *, on_cluster: bool) -> list[Stage]:
+def _stages(config: PrepareConfig, device: str, *, on_cluster: bool) -> list[WorkStage]:
     """On one machine a song is streamed through all in one process; on a cluster decoding, separation and the rest are
     stages of their own."""
     if not on_cluster or config.stems:
-        return [Stage(make_worker, (config, device), heavy=not config.stems)]
+        return [WorkStage(make_worker, (config, device), heavy=not config.stems)]
     rate = VocalSeparator(config.separator, "cpu").sample_rate
     return [
-        Stage(make_reader, (rate,)),
-        Stage(make_splitter, (config, device), heavy=True),
-        Stage(make_finisher, (config,)),
+        WorkStage(make_reader, (rate,)),
+        WorkStage(make_splitter, (config, device), heavy=True),
+        WorkStage(make_finisher, (config,)),
     ]
 
 
-def make_worker(config: PrepareConfig, device: str = "cpu") -> Callable[[Job], Outcome]:
+def make_worker(config: PrepareConfig, device: str = "cpu") -> Callable[[SongJob], Outcome]:
     """The function that does one job; loads the networks once."""
     maker = PairMaker(config, None if config.stems else VocalSeparator(config.separator, device))
     return lambda job: job.do(maker)
 
 
-def _missing(jobs: Sequence[Job], place: PairsStore) -> list[Job]:
-    """The jobs that need work: without a record, or set aside and of other files since."""
+def _missing(jobs: Sequence[SongJob], place: PairsStore) -> list[SongJob]:
+    """The jobs that need work: without a record, or skipped and with changed files since."""
     there = set(place.complete())
 
-    def is_done(job: Job) -> bool:
+    def is_done(job: SongJob) -> bool:
         if job.song.folder not in there:
             return False
         try:
@@ -146,7 +146,9 @@ def take_out_duplicates(place: PairsStore) -> None:
     place.take_out({names[each.index]: {"of": names[each.of], "error_rate": each.error_rate} for each in found})
 
 
-def _work(jobs: Sequence[Job], stages: Sequence[Stage], workers: int, ray: str | None, progress: bool) -> list[Outcome]:
+def _work(
+    jobs: Sequence[SongJob], stages: Sequence[WorkStage], workers: int, ray: str | None, progress: bool
+) -> list[Outcome]:
     outcomes: list[Outcome] = []
     results = run_stages(
         jobs,
@@ -159,7 +161,7 @@ def _work(jobs: Sequence[Job], stages: Sequence[Stage], workers: int, ray: str |
     )
     with closing(results):  # its workers end before the folder is free
         for job, outcome in results:
-            if outcome.set_aside is not None:
-                _log.warning("Set aside %s: %s", job.song.song_id, outcome.set_aside)
+            if outcome.skipped is not None:
+                _log.warning("Skipped %s: %s", job.song.song_id, outcome.skipped)
             outcomes.append(outcome)
     return outcomes

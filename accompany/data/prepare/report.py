@@ -1,4 +1,4 @@
-"""The report of a pairs folder: report.json with every count, and report.html with pictures."""
+"""The report of a pairs folder: report.json with every count, and report.html with plots."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ svg rect{fill:#4a7ba6}svg text{font-size:11px;fill:#555}h2{margin-top:2em}"""
 
 @dataclass(frozen=True)
 class Report:
-    """What is in a pairs folder, over all runs, and how the last run went.
+    """Content of a pairs folder over all runs, and times of the last run.
 
     Attributes:
         pairs, hours: kept, hours of sound.
         songs, hours_in: songs that could be read, and their hours.
         separator: or "stems".
         dropped: for each reason its `measure`, `windows` and `hours`.
-        set_aside: songs (and folders) that could not be read, with the reason.
+        set_aside: skipped songs (and folders) that could not be read, with the reason.
         without_pairs: songs of which nothing was kept, with the commonest reason.
         caption_sources: captions from each source.
         spread: `edges` and `counts` of loudness, tempo and voiced share of the pairs, and the count of each key.
@@ -61,7 +61,7 @@ class _Tally:
         self.songs = self.pairs = 0
         self.seconds_in = self.seconds = 0.0
         self.dropped: dict[str, list[float]] = {reason: [] for reason in REASONS}
-        self.set_aside: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
         self.without_pairs: dict[str, str] = {}
         self.captions: Counter[str] = Counter()
         self.values: dict[str, list[float]] = {"level_db": [], "tempo_bpm": [], "voiced_share": []}
@@ -70,7 +70,7 @@ class _Tally:
     def add(self, folder: str, record: Mapping[str, Any]) -> None:
         """Count in the record of the song whose pairs are in `folder`."""
         if record["set_aside"] is not None:
-            self.set_aside[record["song"]] = record["set_aside"]
+            self.skipped[record["song"]] = record["set_aside"]
             return
         self.songs += 1
         reasons: list[str] = []
@@ -115,7 +115,7 @@ def write_report(
         hours_in=round(tally.seconds_in / 3600, 4),
         separator="stems" if config.stems else config.separator,
         dropped=dropped,
-        set_aside={**tally.set_aside, **unreadable},
+        set_aside={**tally.skipped, **unreadable},
         without_pairs=tally.without_pairs,
         caption_sources=dict(sorted(tally.captions.items())),
         spread=_spread(tally),
@@ -164,7 +164,7 @@ def _page(report: Report) -> str:
         _bars("Key", spread["key"]),
         _bars("Share of frames with singing", _labelled(spread["voiced_share"])),
         _bars("Captions by source", report.caption_sources),
-        _table("Set aside", ("song", "reason"), list(report.set_aside.items())),
+        _table("Skipped", ("song", "reason"), list(report.set_aside.items())),
         _table("Songs without a pair", ("song", "commonest reason"), list(report.without_pairs.items())),
         "</body></html>",
     ]

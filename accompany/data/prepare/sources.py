@@ -1,4 +1,4 @@
-"""The songs below a folder: mixes to separate, or stems as in MUSDB18-HQ, MoisesDB and `accompany synth`."""
+"""Song discovery below a folder: mixes to separate, or stems as in MUSDB18-HQ, MoisesDB and `accompany synth`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _MOISES = "data.json"
 
 
 @dataclass(frozen=True)
-class Song:
-    """One song to make pairs of: plain data, so that it crosses to other processes and machines.
+class SongFiles:
+    """Files of one song: plain data, so that it crosses to other processes and machines.
 
     Attributes:
         song_id: its path below the songs' folder.
@@ -60,7 +60,7 @@ class Song:
 class Found:
     """The songs of a folder, sorted, and the folders below it that could not be read, with the reason."""
 
-    songs: list[Song]
+    songs: list[SongFiles]
     unreadable: dict[str, str]
 
 
@@ -107,7 +107,7 @@ def shown(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
-def _mixes(songs_dir: Path, folders: Iterable[tuple[Path, list[Path]]]) -> Iterator[Song]:
+def _mixes(songs_dir: Path, folders: Iterable[tuple[Path, list[Path]]]) -> Iterator[SongFiles]:
     for _, files in folders:
         sounds = _sounds(files)
         stems = Counter(path.stem for path in sounds)
@@ -116,10 +116,10 @@ def _mixes(songs_dir: Path, folders: Iterable[tuple[Path, list[Path]]]) -> Itera
             # Two files of one name keep their suffix, so that neither hides the other.
             song_id += f"_{path.suffix[1:]}" if stems[path.stem] > 1 else ""
             sidecars = tuple(path.with_suffix(suffix) for suffix in (".json", ".txt"))
-            yield Song(song_id, "", mix=path, sidecars=sidecars)
+            yield SongFiles(song_id, "", mix=path, sidecars=sidecars)
 
 
-def _stem_songs(songs_dir: Path, folders: Iterable[tuple[Path, list[Path]]]) -> Iterator[Song]:
+def _stem_songs(songs_dir: Path, folders: Iterable[tuple[Path, list[Path]]]) -> Iterator[SongFiles]:
     for folder, files in folders:
         song_id = shown(folder.relative_to(songs_dir)) if folder != songs_dir else songs_dir.resolve().name
         moises = _moises_song(folder) if folder / _MOISES in files else None
@@ -134,7 +134,7 @@ def _stem_songs(songs_dir: Path, folders: Iterable[tuple[Path, list[Path]]]) -> 
             others = whole[:1] or [path for path in rest if path.stem.lower() not in _MIXES]
             sidecars = (folder / "song.json", folder / "song.txt")
             known = _musdb_names(folder.name) if any(path.stem == "mixture" for path in rest) else {}
-            yield Song(song_id, "", vocals=(vocals[0],), others=tuple(others), sidecars=sidecars, known=known)
+            yield SongFiles(song_id, "", vocals=(vocals[0],), others=tuple(others), sidecars=sidecars, known=known)
 
 
 def _sounds(files: Iterable[Path]) -> list[Path]:
@@ -147,7 +147,7 @@ def _musdb_names(name: str) -> dict[str, Any]:
     return {"artist": artist, "title": title} if dash and artist and title else {}
 
 
-def _moises_song(folder: Path) -> Song | None:
+def _moises_song(folder: Path) -> SongFiles | None:
     """A song of MoisesDB: data.json lists stems, each of several tracks in <stem>/<id>.<extension>."""
     try:
         content = read_json(folder / _MOISES)
@@ -160,7 +160,7 @@ def _moises_song(folder: Path) -> Song | None:
         return None
     names = {"artist": "artist", "title": "song", "genre": "genre"}
     known = {key: str(content[name]) for key, name in names.items() if content.get(name)}
-    return Song(
+    return SongFiles(
         "",
         "",
         vocals=tuple(path for name, path in tracks if name == VOCALS),
@@ -171,7 +171,7 @@ def _moises_song(folder: Path) -> Song | None:
     )
 
 
-def _with_folders(songs: list[Song]) -> list[Song]:
+def _with_folders(songs: list[SongFiles]) -> list[SongFiles]:
     """Sorted by id, each with the name of a folder that no other song has, on any file system."""
     songs = sorted(songs, key=lambda song: song.song_id)
     shared = Counter(folder_name(song.song_id).casefold() for song in songs)

@@ -1,4 +1,4 @@
-"""A lead sheet as a song of the composer's kind: its melody, words, chords, beats and form, with a band in a style."""
+"""Lead sheets arranged as songs: melody, words, chords, beats and form kept, with a band in a drawn style."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from accompany.data.scores.words import sung_syllable
 from accompany.data.songs.arrange import Written
 from accompany.data.songs.chords import ChordSpan, Harmony
 from accompany.data.songs.compose import draw_voice, perform
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import INTENSITY, Form
 from accompany.data.songs.grid import Section, TimeMap
 from accompany.data.songs.groove import Event
 from accompany.data.songs.melody import SungNote, Tune
+from accompany.data.songs.rng import Rng
 from accompany.data.songs.score import Score, VoiceSpec
 from accompany.data.songs.styles import Style, fitting_styles
 from accompany.data.songs.theory import Chord
@@ -51,40 +51,40 @@ def arrange_sheet(
     Raises:
         Unreadable: nothing in the sheet is sung over chords in a metre that the band plays.
     """
-    dice = Dice([seed, 0x5C0E])
-    passage = draw_passage(sheet, seconds, dice)
-    voice = _voice(sheet, dice)
-    shift = _transposition(passage, voice, dice)
-    style = fitting_styles(passage.tempo_bpm, passage.metre, dice)[0]
-    form = _form(passage, shift, style, seconds, dice)
+    rng = Rng([seed, 0x5C0E])
+    passage = draw_passage(sheet, seconds, rng)
+    voice = _voice(sheet, rng)
+    shift = _transposition(passage, voice, rng)
+    style = fitting_styles(passage.tempo_bpm, passage.metre, rng)[0]
+    form = _form(passage, shift, style, seconds, rng)
     sung = _sung(passage, shift)
     tune = Tune(tuple(note for note, _ in sung), "score", *_extent(sung), most_lag=_MOST_LAG)
     words = [text for _, text in sung] if any(note.syllable for note in sheet.notes) else None
     written = Written(
         piano=_events(passage, form, sheet.parts.get("piano", ()), shift),
         lead=_events(passage, form, sheet.parts.get("lead", ()), shift),
-        drums=drummer.play if drummer is not None and dice.chance(_DRUMS) else None,
+        drums=drummer.play if drummer is not None and rng.chance(_DRUMS) else None,
         alone=_PIANO_ALONE.get(sheet.source, 0.05),
     )
     origin = _origin(passage, shift)
-    return perform(form, tune, voice, seed, dice, words=words, written=written, variant=variant, origin=origin)
+    return perform(form, tune, voice, seed, rng, words=words, written=written, variant=variant, origin=origin)
 
 
-def _voice(sheet: LeadSheet, dice: Dice) -> VoiceSpec:
+def _voice(sheet: LeadSheet, rng: Rng) -> VoiceSpec:
     """A singer who speaks the language of the words, where it is known."""
-    voice = draw_voice(dice)
+    voice = draw_voice(rng)
     if not sheet.language:
         return voice
-    british = sheet.language == "en-us" and dice.chance(0.3)
+    british = sheet.language == "en-us" and rng.chance(0.3)
     return replace(voice, language="en-gb" if british else sheet.language)
 
 
-def _transposition(passage: Passage, voice: VoiceSpec, dice: Dice) -> int:
+def _transposition(passage: Passage, voice: VoiceSpec, rng: Rng) -> int:
     """Semitones that bring the melody into the voice's range; to its middle where it is too wide."""
     pitches = [note.pitch for note, _ in _sung(passage, 0)]
     low, high = voice.range
     lowest, highest = low - min(pitches), high - max(pitches)
-    return dice.integer(lowest, highest) if lowest <= highest else round((lowest + highest) / 2)
+    return rng.integer(lowest, highest) if lowest <= highest else round((lowest + highest) / 2)
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,11 @@ def _extent(sung: Sequence[tuple[SungNote, str | None]]) -> tuple[int, int]:
     return min(pitches), max(pitches)
 
 
-def _form(passage: Passage, shift: int, style: Style, seconds: float, dice: Dice) -> Form:
-    sections = _sections(passage, shift, dice)
+def _form(passage: Passage, shift: int, style: Style, seconds: float, rng: Rng) -> Form:
+    sections = _sections(passage, shift, rng)
     chance, low, high = style.swing
-    swing = dice.between(low, high) if dice.chance(chance) else 0.5
-    # A performance has the swing that it has; written eighths are played as the style plays them.
+    swing = rng.between(low, high) if rng.chance(chance) else 0.5
+    # A performance keeps its own swing; written eighths follow the style's swing.
     if passage.sheet.has_tempo or passage.metre.compound or swing < _SWUNG_LOW:
         swing = 0.5
     time = TimeMap(passage.beat_times, swing, 0.5 if style.swing_sixteenths else 1.0)
@@ -166,11 +166,11 @@ def _form(passage: Passage, shift: int, style: Style, seconds: float, dice: Dice
     )
 
 
-def _sections(passage: Passage, shift: int, dice: Dice) -> list[Section]:
+def _sections(passage: Passage, shift: int, rng: Rng) -> list[Section]:
     """The phrases as sections: neighbours of one kind are one, the bar of the lead-in belongs to the first."""
     sheet = passage.sheet
     names = section_names(sheet.phrases, _mean_pitches(sheet))
-    levels = {name: min(1.0, max(0.15, level + dice.between(-0.15, 0.15))) for name, level in INTENSITY.items()}
+    levels = {name: min(1.0, max(0.15, level + rng.between(-0.15, 0.15))) for name, level in INTENSITY.items()}
     bar = passage.first_beat // passage.metre.beats
     sections: list[Section] = []
     for phrase in passage.phrases * passage.repeats:
@@ -224,7 +224,7 @@ def _filled(known: list[tuple[float, float, Chord]], end: float, bar: float) -> 
     at, sounding = 0.0, known[0][2]
     for start, until, chord in [*known, (end, end, known[-1][2])]:
         if start - at > 1e-3:
-            # A bar before the first chord is the lead-in, which has the chord that comes.
+            # The bar before the first chord is the lead-in, with the same chord.
             silent = start - at >= (bar - 1e-3 if spans else bar + 1e-3) and start < end - bar - 1e-3
             if not spans or silent:
                 spans.append(ChordSpan(at, start, chord if not silent else sounding, silent))

@@ -1,4 +1,4 @@
-"""Collections of real songs: which layout a folder has, its songs in order, and which of them are held out."""
+"""Score corpora: folder layouts, songs in order, and the held-out split."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Collection:
             if self.layout == "POP909":
                 return read_pop909(path)
             return read_openewld(path, name) if self.layout == "OpenEWLD" else read_lied(path, name)
-        # Foreign files are wrong in more ways than the readers name; one of them must not stop a run.
+        # Third-party files are broken in more ways than the readers catch; one of them must not stop a run.
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise Unreadable(f"content that makes no sense ({type(error).__name__}: {error})") from error
 

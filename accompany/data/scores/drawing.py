@@ -1,4 +1,4 @@
-"""Which score becomes which song of a run."""
+"""Score selection: the score and excerpt for each song of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ScoreChoice:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What `song.json` says of it."""
+        """Description for `song.json`."""
         layouts = [found.layout if isinstance(found, Collection) else "Groove MIDI" for found in self.opened()]
         return {"collections": layouts, "split": self.split}
 

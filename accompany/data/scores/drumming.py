@@ -1,4 +1,4 @@
-"""Real drum performances under a song: chosen by metre and tempo, looped by bars, with fills where phrases end."""
+"""Drum parts from recorded performances: chosen by metre and tempo, looped by bars, with fills at phrase ends."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from accompany.data.scores.corpora import Drums
 from accompany.data.scores.groove_midi import Listed, read_performance
 from accompany.data.scores.lead_sheet import Bar, LeadSheet, Unreadable
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form
 from accompany.data.songs.groove import Event
+from accompany.data.songs.rng import Rng
 
 _TEMPO = 1.18
 """A performance is played up to so many times faster or slower."""
@@ -36,39 +36,39 @@ class Drummer:
         self._folder = drums.folder
         self._listed = tuple(each for each in drums.listed if each.held_out == held_out)
 
-    def play(self, form: Form, soft: bool, dice: Dice) -> list[Event] | None:
+    def play(self, form: Form, soft: bool, rng: Rng) -> list[Event] | None:
         """The drum part of a song; None where no performance has its metre and about its tempo.
 
         Args:
             form: the song's plan.
             soft: played quietly, as by brushes.
-            dice: random draws.
+            rng: random draws.
         """
-        groove = self._draw(form, dice, fill=False)
+        groove = self._draw(form, rng, fill=False)
         if groove is None:
             return None
-        fill = self._draw(form, dice, fill=True) if dice.chance(0.8) else None
+        fill = self._draw(form, rng, fill=True) if rng.chance(0.8) else None
         level = _SOFT_LEVEL if soft else 1.0
         bars, fills = _bars(groove), _bars(fill) if fill is not None else []
-        at = dice.integer(0, len(bars) - 1)
+        at = rng.integer(0, len(bars) - 1)
         ends = {section.start_bar + section.bars - 1 for section in form.sections}
-        quiet_intro = dice.chance(0.4) and form.sections[0].name == "intro"
+        quiet_intro = rng.chance(0.4) and form.sections[0].name == "intro"
         events: list[Event] = []
         for bar in range(form.sections[0].bars if quiet_intro else 0, form.n_bars):
-            filled = bool(fills) and (bar in ends and dice.chance(_FILL))
-            hits = dice.pick(fills) if filled else bars[(at + bar) % len(bars)]
+            filled = bool(fills) and (bar in ends and rng.chance(_FILL))
+            hits = rng.pick(fills) if filled else bars[(at + bar) % len(bars)]
             origin = float(bar * form.metre.beats)
             events += [Event(origin + beat, 0.2, pitch, level * velocity) for beat, pitch, velocity in hits]
         return _unswung(sorted(event for event in events if event.start >= 0), form)
 
-    def _draw(self, form: Form, dice: Dice, *, fill: bool) -> LeadSheet | None:
+    def _draw(self, form: Form, rng: Rng, *, fill: bool) -> LeadSheet | None:
         """A performance in the song's metre and near its tempo, mostly of a style like the song's."""
         fitting = [each for each in self._listed if each.is_fill == fill and _suits(each, form)]
         kin = [each for each in fitting if each.style.split("/")[0] in _KIN.get(form.style.name, ())]
-        pool = kin if kin and dice.chance(0.8) else fitting
+        pool = kin if kin and rng.chance(0.8) else fitting
         for _ in range(_TRIES if pool else 0):
             try:
-                return read_performance(self._folder, dice.pick(pool))
+                return read_performance(self._folder, rng.pick(pool))
             except Unreadable:
                 continue
         return None

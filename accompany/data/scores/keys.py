@@ -1,4 +1,4 @@
-"""Keys: major or its relative minor, by what sounds."""
+"""Key mode detection: major or its relative minor, from pitch content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The language of words under notes, by its commonest short words."""
+"""Language detection for lyrics, by common short words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lead sheets: what a published score or an annotated performance says of a song.
+"""Lead sheets: melody, words, chords, keys and beats of a published score or an annotated performance.
 
 Positions are quarter notes (q) from the first bar line or upbeat; `seconds` turns them into performed time. Pitches are
 MIDI numbers (60 = middle C).

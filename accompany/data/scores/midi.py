@@ -1,4 +1,4 @@
-"""MIDI files of foreign make, read with pretty_midi within bounds."""
+"""Third-party MIDI files, read with pretty_midi within size limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compressed MusicXML (.mxl), as far as a song needs it: parts in measures, with notes, words, chords and repeats.
+"""Reader for compressed MusicXML (.mxl): parts in measures, with notes, words, chords and repeats.
 
 A reader of its own on the standard library, because what is needed is small and what is read is foreign: music21 would
 add 114 MB and ten packages, partitura lxml and xmlschema, and neither bounds what an archive unpacks to. Here an

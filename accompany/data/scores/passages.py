@@ -1,4 +1,4 @@
-"""Passages of a lead sheet: whole phrases that fill a song of a wanted length at a human tempo."""
+"""Excerpts of a lead sheet: whole phrases that fill a song of a wanted length at a singable tempo."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from accompany.data.scores.lead_sheet import LeadSheet, Phrase, SheetNote, Unreadable
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import drift
 from accompany.data.songs.grid import Metre
+from accompany.data.songs.rng import Rng
 
 STRETCH = (0.8, 1.25)
-"""How much a performance may be hurried or slowed."""
+"""Range of time stretch factors for performances."""
 _HUMAN_BPM = {False: (48.0, 188.0), True: (32.0, 100.0)}
 """Beats a minute, in compound metres of dotted quarters."""
 _SUNG_RATE = (1.1, 2.9)
-"""Notes a second while somebody sings, for scores without a tempo."""
+"""Sung notes per second, for scores without a tempo."""
 _LEAST_SUNG, _LEAST_CHORDS = 0.25, 0.6
 _FEWEST_NOTES = 4
 _BREATH_BEATS = 0.5
@@ -62,7 +62,7 @@ class Passage:
 
     @property
     def span_q(self) -> tuple[float, float]:
-        """Where the phrases start and end in the sheet."""
+        """Start and end of the phrases in the sheet."""
         return _span_q(self.sheet, self.phrases)
 
 
@@ -77,7 +77,7 @@ class _Choice:
     stretch: float
 
 
-def draw_passage(sheet: LeadSheet, seconds: float, dice: Dice) -> Passage:
+def draw_passage(sheet: LeadSheet, seconds: float, rng: Rng) -> Passage:
     """Draw a passage that fills `seconds`: whole phrases, stretched or hurried within `STRETCH` so that they fit.
 
     A song that is too short is repeated; where no phrases fit, what follows a phrase's start is cut at the end.
@@ -88,15 +88,15 @@ def draw_passage(sheet: LeadSheet, seconds: float, dice: Dice) -> Passage:
     groups = [group for group in _groups(sheet) if _usable(sheet, group)]
     if not groups:
         raise Unreadable("no sung phrases with chords in a metre that the band plays")
-    pace = _pace(sheet, dice)
-    upbeats = {phrase: _lead_in(sheet, phrase, dice) for group in groups for phrase in group}
+    pace = _pace(sheet, rng)
+    upbeats = {phrase: _lead_in(sheet, phrase, rng) for group in groups for phrase in group}
     choices = list(_fitting(sheet, groups, seconds, pace, upbeats, once=True))
     long = [phrases for group in groups for phrases in _tails(sheet, group, seconds / pace)]
     if not choices and not long:
         choices = list(_fitting(sheet, groups, seconds, pace, upbeats, once=False))
-    phrases = dice.pick(long) if long else tuple(max(groups, key=lambda group: _seconds(sheet, tuple(group))))
-    choice = dice.pick(choices) if choices else _cut(sheet, phrases, seconds, pace, upbeats, dice)
-    return _passage(sheet, choice, seconds, pace, dice)
+    phrases = rng.pick(long) if long else tuple(max(groups, key=lambda group: _seconds(sheet, tuple(group))))
+    choice = rng.pick(choices) if choices else _cut(sheet, phrases, seconds, pace, upbeats, rng)
+    return _passage(sheet, choice, seconds, pace, rng)
 
 
 def _tails(sheet: LeadSheet, group: list[Phrase], seconds: float) -> list[tuple[Phrase, ...]]:
@@ -142,9 +142,9 @@ def _span_q(sheet: LeadSheet, phrases: list[Phrase] | tuple[Phrase, ...]) -> tup
     return sheet.bars[phrases[0].first_bar].start_q, last.start_q + last.length_q
 
 
-def _pace(sheet: LeadSheet, dice: Dice) -> float:
+def _pace(sheet: LeadSheet, rng: Rng) -> float:
     """Factor on the sheet's own times: 1 for a performance, else one that gives the melody a usual rate of notes."""
-    rate = dice.between(*_SUNG_RATE)
+    rate = rng.between(*_SUNG_RATE)
     if sheet.has_tempo:
         return 1.0
     lengths = np.array([note.end_q - note.start_q for note in sheet.notes])
@@ -184,14 +184,14 @@ def _ends_phrase(before: SheetNote, note: SheetNote, breath: float) -> bool:
     return length >= 3 * breath and length > 1.9 * (note.end_q - note.start_q)
 
 
-def _lead_in(sheet: LeadSheet, phrase: Phrase, dice: Dice) -> tuple[float, bool]:
+def _lead_in(sheet: LeadSheet, phrase: Phrase, rng: Rng) -> tuple[float, bool]:
     """Beats played before a phrase: its upbeat and a little more, or now and then a part of a bar."""
     metre, beat_q = sheet.bars[phrase.first_bar].grid or (None, 1.0)
     beats = float(metre.beats) if metre else 4.0
     upbeat = upbeat_q(sheet, phrase.first_bar) / beat_q
     if upbeat > 0:
-        return min(beats, upbeat + dice.between(0.1, 1.0)), True
-    return (dice.between(0.05, beats), False) if dice.chance(0.5) else (0.0, False)
+        return min(beats, upbeat + rng.between(0.1, 1.0)), True
+    return (rng.between(0.05, beats), False) if rng.chance(0.5) else (0.0, False)
 
 
 def _fitting(
@@ -238,26 +238,26 @@ def _beat_s(sheet: LeadSheet, phrase: Phrase) -> float:
 
 def _cut(
     sheet: LeadSheet, phrases: tuple[Phrase, ...], seconds: float, pace: float,
-    upbeats: dict[Phrase, tuple[float, bool]], dice: Dice,
+    upbeats: dict[Phrase, tuple[float, bool]], rng: Rng,
 ) -> _Choice:  # fmt: skip
     """The phrases as far as the time goes, and again where they are over."""
     metre, _ = sheet.bars[phrases[0].first_bar].grid or (None, 1.0)
     low, high = _HUMAN_BPM[bool(metre and metre.compound)]
     beat_s = pace * _beat_s(sheet, phrases[0])
-    stretch = float(np.clip(dice.between(*STRETCH), 60 / (high * beat_s), 60 / (low * beat_s)))
+    stretch = float(np.clip(rng.between(*STRETCH), 60 / (high * beat_s), 60 / (low * beat_s)))
     length = stretch * pace * _seconds(sheet, phrases)
     return _Choice(phrases, min(int(seconds / length) + 1, _MOST_REPEATS), *upbeats[phrases[0]], stretch)
 
 
-def _passage(sheet: LeadSheet, choice: _Choice, seconds: float, pace: float, dice: Dice) -> Passage:
+def _passage(sheet: LeadSheet, choice: _Choice, seconds: float, pace: float, rng: Rng) -> Passage:
     metre, beat_q = sheet.bars[choice.phrases[0].first_bar].grid or (None, 1.0)
     assert metre is not None
     start, end = _span_q(sheet, choice.phrases)
     edges = start + beat_q * np.arange(round((end - start) / beat_q) + 1)
     once = np.diff(sheet.seconds(edges)) * pace * choice.stretch
     lengths = np.tile(once, choice.repeats)
-    if not sheet.has_tempo and dice.chance(0.5):
-        lengths = lengths * (1 + drift(len(lengths), dice.between(0.004, 0.02), dice))
+    if not sheet.has_tempo and rng.chance(0.5):
+        lengths = lengths * (1 + drift(len(lengths), rng.between(0.004, 0.02), rng))
     if choice.lead_in:
         lengths = np.concatenate([np.full(metre.beats, lengths[0]), lengths])
     before = metre.beats - choice.lead_in if choice.lead_in else 0.0

@@ -1,4 +1,4 @@
-"""Phrases of a melody and the sections they make."""
+"""Phrase and section segmentation of a melody."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _likeness(one: frozenset[tuple[int, int]], other: frozenset[tuple[int, int]]
 
 
 def section_names(phrases: Sequence[Phrase], mean_pitch: dict[str, float]) -> dict[str, str]:
-    """What each letter is in the form: "intro", "outro", "break", "verse", "prechorus", "chorus" or "bridge".
+    """Section name of each letter: "intro", "outro", "break", "verse", "prechorus", "chorus" or "bridge".
 
     The chorus is the highest sung kind that comes back and is not the first; "X" and what comes once is a bridge.
 

@@ -108,7 +108,7 @@ def _beats(table: np.ndarray) -> tuple[np.ndarray, tuple[Bar, ...]]:
     if len(marks) < 5:
         raise Unreadable("beat_midi.txt marks less than five bars")
     metre, whole, unit = ("3/4", 3, 1.0) if slow else ("6/8", 6, 0.5) if threes else ("4/4", 4, 1.0)
-    # Bars of other lengths get a metre that no band plays, so that songs are cut there.
+    # Bars of other lengths get an unsupported metre, so that songs are cut there.
     edges = sorted({0, *marks.tolist(), len(times)})
     bars = [
         Bar(first * unit, (last - first) * unit, metre if last - first == whole else "")

@@ -77,7 +77,7 @@ def _sheet(raw: RawScore, source: str, name: str, licence: str, *, with_words: b
     piano = _accompaniment(raw, singing, placed)
     bars = tuple(each.bar for each in placed)
     printed = _printed_chords(raw, placed)
-    # What is too short to sing is dropped from the melody, but it sounds.
+    # Notes too short to sing are dropped from the melody, but count for the harmony.
     chords = printed or derive_chords(bars, [*piano, *_played(notes)])
     time_q, time_s, has_tempo = _time(raw, placed)
     composer = raw.creators.get("composer", "")

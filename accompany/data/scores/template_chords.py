@@ -1,4 +1,4 @@
-"""Chords of written music by templates, a half bar at a time."""
+"""Template-based chord recognition in symbolic music, per half bar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from accompany.data.scores.chord_symbols import chord_of
 from accompany.data.scores.lead_sheet import Bar, ChordSymbol, PlayedNote
 from accompany.data.songs.theory import QUALITIES
 
-# Template -> how much it costs to be less plain than a triad.
+# Template -> penalty against a plain triad.
 _COSTS = {"maj": 0.0, "min": 0.0, "7": 0.05, "dim": 0.05, "min7": 0.09, "dim7": 0.08, "hdim7": 0.08, "maj7": 0.1,
           "aug": 0.12}  # fmt: skip
 _BASS_BONUS = 0.16

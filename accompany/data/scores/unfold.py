@@ -1,4 +1,4 @@
-"""The order in which the measures of a score are played: repeats with their endings, written out."""
+"""Repeat expansion: the played order of a score's measures, with repeats and endings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def play_order(measures: Sequence[Measure]) -> list[tuple[int, int]]:
             start, current = index, 1
         if measure.endings and current not in measure.endings:
             index += 1
-            # Behind the last ending a repeat is over.
+            # A repeat ends after its last ending.
             if index < len(measures) and not measures[index].endings:
                 start, current = index, 1
             continue
@@ -42,7 +42,7 @@ def play_order(measures: Sequence[Measure]) -> list[tuple[int, int]]:
 
 
 def _times(measures: Sequence[Measure], start: int, index: int) -> int:
-    """How often the repeat that ends at `index` is played: as it says, or as its endings are numbered."""
+    """Number of passes of the repeat that ends at `index`: as stated, or by the numbers of its endings."""
     numbered = [number for measure in measures[start : index + 1] for number in measure.endings]
     following = index + 1
     while following < len(measures) and measures[following].endings:

@@ -1,4 +1,4 @@
-"""Printed syllables as a singer's text."""
+"""Text normalisation: printed syllables to singable ones."""
 
 from __future__ import annotations
 

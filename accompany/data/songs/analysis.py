@@ -1,4 +1,4 @@
-"""Taking a monotone spoken syllable apart, after WORLD (Morise, Yokomori and Ozawa, 2016).
+"""Analysis of monotone spoken syllables, after WORLD (Morise, Yokomori and Ozawa, 2016).
 
 The pitch of a syllable is known to be steady, so the envelope of CheapTrick (Morise, 2015) and the voicing come
 out of a few array operations, faster than WORLD itself and with nothing to install.
@@ -23,7 +23,7 @@ def pitch_period(samples: np.ndarray, rate: int, low_hz: float = 65.0, high_hz: 
     correlation = np.fft.irfft(spectrum)
     first, last = int(rate / high_hz), min(int(rate / low_hz), len(voiced) - 1)
     lags = correlation[first:last]
-    # The shortest lag that is nearly the best, lest an octave below wins.
+    # The shortest of the nearly best lags, against octave errors.
     peak = int(np.flatnonzero(lags > 0.9 * lags.max())[0])
     peak += int(np.argmax(lags[peak : peak + 10]))
     return float(first + peak)
@@ -80,7 +80,7 @@ def _lift(power: np.ndarray, period: float) -> np.ndarray:
 
 
 def voicing(samples: np.ndarray, rate: int, centres: np.ndarray, period: float) -> np.ndarray:
-    """How surely the voice sounds, [frames] in 0..1.
+    """Confidence of voicing, [frames] in 0..1.
 
     It is the likeness of the signal below 1 kHz to itself one period later, by the cosine transform of its power
     spectrum at lags about the period.
@@ -94,7 +94,7 @@ def voicing(samples: np.ndarray, rate: int, centres: np.ndarray, period: float) 
     repeats = np.cos(2 * np.pi * np.outer(np.arange(n_low), lags) / _N_FFT)
     repeats /= np.interp(lags, np.arange(len(whole)), whole)
     likeness = (power[:, 1:n_low] @ repeats[1:]).max(axis=1) / power[:, 1:n_low].sum(axis=1)
-    # Low noise has no share of a fricative's sound worth hearing: weigh by where the frame's power lies.
+    # Low-frequency noise hardly counts in a fricative: weight by the share of power below 1 kHz.
     low_share = power[:, 1:n_low].sum(axis=1) / power.sum(axis=1)
     sure = np.clip((likeness - 0.45) / 0.4, 0.0, 1.0) * np.clip(low_share / 0.05, 0.0, 1.0)
     return sure

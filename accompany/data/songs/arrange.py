@@ -1,4 +1,4 @@
-"""The band: who plays, what they play, and how human it is."""
+"""Arrangement: instruments of a band, their parts, and humanised timing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from accompany.data.songs.bass import play_bass
 from accompany.data.songs.comping import play_arpeggio, play_comp, play_pad
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.drum_patterns import CRASH, KICK
 from accompany.data.songs.form import Form
 from accompany.data.songs.groove import Event, play_drums, play_percussion
 from accompany.data.songs.instruments import INSTRUMENTS, Instrument
 from accompany.data.songs.leads import play_lead
 from accompany.data.songs.melody import Tune
+from accompany.data.songs.rng import Rng
 from accompany.data.songs.score import Note, Part
 from accompany.data.songs.styles import STYLES
 
@@ -30,14 +30,14 @@ _KEYS = {
     "piano": 6.0, "electric piano": 1.0, "upright piano": 1.0, "DX electric piano": 0.5, "harp": 0.4,
     "nylon guitar": 0.4, "organ": 0.3,
 }  # fmt: skip
-"""Who plays a written piano part, with weights."""
+"""Instruments for a written piano part, with weights."""
 _KEPT = 0.75
 _AS_WRITTEN = "as written"
 
 
 @dataclass(frozen=True)
 class Written:
-    """Parts that are known, for the band to play as they are.
+    """Given parts that the band plays unchanged.
 
     Attributes:
         piano: a piano part, which three bands of four keep; lead: a second melody, for bands with a lead instrument.
@@ -48,7 +48,7 @@ class Written:
 
     piano: tuple[Event, ...] = ()
     lead: tuple[Event, ...] = ()
-    drums: Callable[[Form, bool, Dice], list[Event] | None] | None = None
+    drums: Callable[[Form, bool, Rng], list[Event] | None] | None = None
     alone: float = 0.0
 
 
@@ -56,44 +56,44 @@ NOTHING_WRITTEN = Written()
 
 
 @dataclass(frozen=True)
-class Band:
+class Arrangement:
     """The parts of a song, and by instrument the name of the pattern that it plays ("walking", "strum", ...)."""
 
     parts: tuple[Part, ...]
     playing: dict[str, str]
 
 
-def arrange(form: Form, tune: Tune, dice: Dice, written: Written = NOTHING_WRITTEN) -> Band:
+def arrange(form: Form, tune: Tune, rng: Rng, written: Written = NOTHING_WRITTEN) -> Arrangement:
     """Choose a band for the style and write its parts: drums, bass, chords, then the rest."""
-    cast = _cast(form, dice)
+    cast = _cast(form, rng)
     pianist = ""
-    if written.piano and dice.chance(_KEPT):
-        pianist = dice.choose(_KEYS)
-        cast = _with_pianist(cast, pianist, alone=dice.chance(written.alone))
+    if written.piano and rng.chance(_KEPT):
+        pianist = rng.choose(_KEYS)
+        cast = _with_pianist(cast, pianist, alone=rng.chance(written.alone))
     has_bass = any(role == "bass" for role, _ in cast)
     parts: list[Part] = []
     playing: dict[str, str] = {}
     for role, name in cast:
         instrument = INSTRUMENTS[name]
-        manner = _manner(role, form, dice)
-        events = _play(role, instrument, manner, form, tune, dice, alone=not has_bass)
-        known = _known(role, instrument, form, written, dice) if name != pianist else list(written.piano)
+        pattern = _pattern(role, form, rng)
+        events = _play(role, instrument, pattern, form, tune, rng, alone=not has_bass)
+        known = _known(role, instrument, form, written, rng) if name != pianist else list(written.piano)
         if known is not None:
-            events, manner = known, _AS_WRITTEN
+            events, pattern = known, _AS_WRITTEN
         if not instrument.is_drums and name != pianist:
             events = _without_silences(events, form)
-        part = _perform(role, instrument, _until_end(events, form, is_drums=instrument.is_drums), form, dice)
+        part = _perform(role, instrument, _until_end(events, form, is_drums=instrument.is_drums), form, rng)
         if part.notes:
             parts.append(part)
-            playing[name] = manner
-    return Band(tuple(parts), playing)
+            playing[name] = pattern
+    return Arrangement(tuple(parts), playing)
 
 
-def _manner(role: str, form: Form, dice: Dice) -> str:
+def _pattern(role: str, form: Form, rng: Rng) -> str:
     """The pattern that a part plays: grooves for drums, lines for the bass, rhythms for chords."""
     style = form.style
     table = {"drums": style.grooves, "bass": style.basses, "comp": style.comps}.get(role)
-    return dice.choose(table) if table else role
+    return rng.choose(table) if table else role
 
 
 def _with_pianist(cast: list[tuple[str, str]], pianist: str, *, alone: bool) -> list[tuple[str, str]]:
@@ -107,12 +107,12 @@ def _with_pianist(cast: list[tuple[str, str]], pianist: str, *, alone: bool) -> 
     return [*others[:first], ("comp", pianist), *others[first + 1 :]]
 
 
-def _known(role: str, instrument: Instrument, form: Form, written: Written, dice: Dice) -> list[Event] | None:
-    """What is written for a player besides the piano; None for nothing."""
+def _known(role: str, instrument: Instrument, form: Form, written: Written, rng: Rng) -> list[Event] | None:
+    """The written part of a player besides the piano; None for none."""
     if role == "lead" and written.lead:
         return list(written.lead)
     if role == "drums" and written.drums is not None and instrument.name not in {"percussion", *_MACHINES}:
-        return written.drums(form, instrument.name in _SOFT_DRUMS, dice)
+        return written.drums(form, instrument.name in _SOFT_DRUMS, rng)
     return None
 
 
@@ -142,20 +142,20 @@ def _until_end(events: list[Event], form: Form, *, is_drums: bool) -> list[Event
     return kept + [event._replace(length=float(form.metre.beats)) for event in rest]
 
 
-def _cast(form: Form, dice: Dice) -> list[tuple[str, str]]:
+def _cast(form: Form, rng: Rng) -> list[tuple[str, str]]:
     """(role, instrument) pairs, no instrument twice; sometimes one or two instruments alone."""
     style = form.style
-    if dice.chance(0.22 * style.no_drums + 0.02):
-        return [("comp", _hire(style.comp, "comp", dice))]
+    if rng.chance(0.22 * style.no_drums + 0.02):
+        return [("comp", _hire(style.comp, "comp", rng))]
     cast: list[tuple[str, str]] = []
-    if not dice.chance(0.75 * style.no_drums):
-        cast.append(("drums", _hire(style.drums, "drums", dice)))
+    if not rng.chance(0.75 * style.no_drums):
+        cast.append(("drums", _hire(style.drums, "drums", rng)))
     tables = {"bass": style.bass, "comp": style.comp, "pad": style.pad, "lead": style.lead, "arp": style.arp}
     for role, table in tables.items():
-        cast.append((role, _hire(table, role, dice)))
-    if dice.chance(0.3):
-        cast.insert(3, ("comp", _hire(style.comp, "comp", dice)))
-    if cast[0][0] == "drums" and cast[0][1] != "percussion" and dice.chance(0.12):
+        cast.append((role, _hire(table, role, rng)))
+    if rng.chance(0.3):
+        cast.insert(3, ("comp", _hire(style.comp, "comp", rng)))
+    if cast[0][0] == "drums" and cast[0][1] != "percussion" and rng.chance(0.12):
         cast.append(("drums", "percussion"))
     roles = {name: role for role, name in reversed(cast) if name}
     kept = dict.fromkeys((roles[name], name) for _, name in cast if name)
@@ -173,52 +173,52 @@ def _market() -> dict[str, dict[str, float]]:
     return market
 
 
-def _hire(table: dict[str, float], role: str, dice: Dice) -> str:
+def _hire(table: dict[str, float], role: str, rng: Rng) -> str:
     """An instrument for a role, mostly a usual one of the style; "" for nobody."""
-    name = dice.choose(table)
-    return dice.choose(_market()[role]) if name and dice.chance(_STRANGERS) else name
+    name = rng.choose(table)
+    return rng.choose(_market()[role]) if name and rng.chance(_STRANGERS) else name
 
 
 def _play(
-    role: str, instrument: Instrument, manner: str, form: Form, tune: Tune, dice: Dice, *, alone: bool
+    role: str, instrument: Instrument, pattern: str, form: Form, tune: Tune, rng: Rng, *, alone: bool
 ) -> list[Event]:
     if role == "drums":
-        if instrument.name == "percussion" and dice.chance(0.6):
-            return play_percussion(form, dice)
-        return play_drums(form, manner, dice, soft=instrument.name in _SOFT_DRUMS)
+        if instrument.name == "percussion" and rng.chance(0.6):
+            return play_percussion(form, rng)
+        return play_drums(form, pattern, rng, soft=instrument.name in _SOFT_DRUMS)
     if role == "bass":
-        return play_bass(form, manner, dice, instrument.low, min(instrument.high, instrument.low + 24))
+        return play_bass(form, pattern, rng, instrument.low, min(instrument.high, instrument.low + 24))
     if role == "pad":
-        return play_pad(form, instrument, dice)
+        return play_pad(form, instrument, rng)
     if role == "lead":
-        return play_lead(form, instrument, tune, dice)
+        return play_lead(form, instrument, tune, rng)
     if role == "arp":
-        return play_arpeggio(form, instrument, dice)
-    return play_comp(form, instrument, manner, dice, alone=alone)
+        return play_arpeggio(form, instrument, rng)
+    return play_comp(form, instrument, pattern, rng, alone=alone)
 
 
-def _perform(role: str, instrument: Instrument, events: list[Event], form: Form, dice: Dice) -> Part:
-    notes = _humanise(events, role, instrument, form, dice) if events else ()
+def _perform(role: str, instrument: Instrument, events: list[Event], form: Form, rng: Rng) -> Part:
+    notes = _humanise(events, role, instrument, form, rng) if events else ()
     centred = role == "bass" or instrument.is_drums
-    pan = dice.between(-0.1, 0.1) if centred else dice.between(0.1, 0.6) * dice.pick((-1, 1))
-    gain = instrument.gain_db + dice.between(-3.0, 2.0) - (3.0 if role in ("pad", "arp") else 0.0)
+    pan = rng.between(-0.1, 0.1) if centred else rng.between(0.1, 0.6) * rng.pick((-1, 1))
+    gain = instrument.gain_db + rng.between(-3.0, 2.0) - (3.0 if role in ("pad", "arp") else 0.0)
     dry = 0.05 if role == "bass" else 0.12
     return Part(
-        name=instrument.name, role=role, program=dice.pick(instrument.programs), is_drums=instrument.is_drums,
-        notes=notes, pan=pan, gain_db=gain, reverb=dice.between(dry, dry + 0.35),
+        name=instrument.name, role=role, program=rng.pick(instrument.programs), is_drums=instrument.is_drums,
+        notes=notes, pan=pan, gain_db=gain, reverb=rng.between(dry, dry + 0.35),
     )  # fmt: skip
 
 
-def _humanise(events: list[Event], role: str, instrument: Instrument, form: Form, dice: Dice) -> tuple[Note, ...]:
+def _humanise(events: list[Event], role: str, instrument: Instrument, form: Form, rng: Rng) -> tuple[Note, ...]:
     """Notes in seconds: loosened in time and velocity, cut to the song, never twice the same pitch at once."""
     table = np.array(events, dtype=np.float64)
     starts = form.time.seconds(np.maximum(table[:, 0], 0.0))
     ends = form.time.seconds(table[:, 0] + table[:, 1])
-    tight = 0.001 if instrument.name in _MACHINES else _TIGHTNESS_S[role] * dice.between(0.3, 1.2)
-    lag = dice.between(-0.008, 0.014) if instrument.name not in _MACHINES else 0.0
-    starts = starts + table[:, 4] + lag + tight * dice.normals(len(table))
+    tight = 0.001 if instrument.name in _MACHINES else _TIGHTNESS_S[role] * rng.between(0.3, 1.2)
+    lag = rng.between(-0.008, 0.014) if instrument.name not in _MACHINES else 0.0
+    starts = starts + table[:, 4] + lag + tight * rng.normals(len(table))
     ends = np.maximum(ends + lag, starts + 0.03)
-    velocities = np.clip(table[:, 3] + 4.5 * dice.normals(len(table)), 15, 127)
+    velocities = np.clip(table[:, 3] + 4.5 * rng.normals(len(table)), 15, 127)
     keep = (ends > 0.02) & (starts < form.duration_s - 0.02)
     order = np.argsort(starts[keep], kind="stable")
     rows = np.stack([np.maximum(starts, 0.0), np.minimum(ends, form.duration_s), table[:, 2], velocities], 1)[keep]

@@ -1,23 +1,23 @@
-"""A second voice: thirds and sixths that go along with the tune."""
+"""Backing vocals: a second voice in thirds and sixths with the tune."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form
 from accompany.data.songs.melody import SungNote, Tune
 from accompany.data.songs.pitches import sung_scale
+from accompany.data.songs.rng import Rng
 
 _ABOVE, _BELOW = (3, 4, 5, 7), (-3, -4, -5, -8, -9)
 
 
-def write_backing(form: Form, tune: Tune, dice: Dice) -> dict[int, SungNote]:
+def write_backing(form: Form, tune: Tune, rng: Rng) -> dict[int, SungNote]:
     """The second voice of a song by index of the tune's note: mostly nothing, else in choruses or throughout."""
-    if not dice.chance(0.25):
+    if not rng.chance(0.25):
         return {}
-    everywhere = dice.chance(0.3)
-    steps = _ABOVE if dice.chance(0.7) else _BELOW
+    everywhere = rng.chance(0.3)
+    steps = _ABOVE if rng.chance(0.7) else _BELOW
     voice: dict[int, SungNote] = {}
     last = tune.notes[0].pitch + steps[0] if tune.notes else 0
     for index, note in enumerate(tune.notes):

@@ -1,4 +1,4 @@
-"""Bass figures in a bar, by name and metre."""
+"""Bass patterns of one bar, by name and metre."""
 
 from __future__ import annotations
 

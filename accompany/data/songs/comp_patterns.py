@@ -1,4 +1,4 @@
-"""Rhythms of chords in a bar, by name and metre."""
+"""Comping rhythms of one bar, by name and metre."""
 
 from __future__ import annotations
 

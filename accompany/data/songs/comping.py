@@ -1,14 +1,14 @@
-"""Chords in rhythm: strums, blocks, broken chords, stabs, offbeats, pads and arpeggios."""
+"""Comping: strums, block chords, broken chords, stabs, offbeats, pads and arpeggios."""
 
 from __future__ import annotations
 
 from accompany.data.songs.chords import ChordSpan
 from accompany.data.songs.comp_patterns import COMPOUND, FOUR, THREE, Hits
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form
 from accompany.data.songs.grid import Section
 from accompany.data.songs.groove import Event
 from accompany.data.songs.instruments import Instrument
+from accompany.data.songs.rng import Rng
 from accompany.data.songs.theory import Chord, guitar_voicing, nearest_pitch, voicing
 
 _ORDERS = (
@@ -19,31 +19,31 @@ _PLUCKED = frozenset({"guitar", "ukulele", "banjo"})
 BROKEN = frozenset({"broken", "fingerpick", "ostinato", "boom chick"})
 
 
-def play_comp(form: Form, instrument: Instrument, name: str, dice: Dice, *, alone: bool) -> list[Event]:
+def play_comp(form: Form, instrument: Instrument, name: str, rng: Rng, *, alone: bool) -> list[Event]:
     """A chord part in the rhythm `name`.
 
     Args:
         form: the song's plan.
         instrument: who plays; guitars get guitar voicings and strums.
         name: a pattern name of the style.
-        dice: random draws.
+        rng: random draws.
         alone: no bass plays, so the part puts roots below its chords.
     """
     if name in BROKEN:
-        return _broken(form, instrument, name, dice, alone=alone)
+        return _broken(form, instrument, name, rng, alone=alone)
     events: list[Event] = []
     table = _table(form)
     patterns = table.get(name) or table["strum" if instrument.family in _PLUCKED else "quarters"]
-    chosen = {section.name: (dice.pick(patterns), dice.pick(patterns)) for section in form.sections}
-    hand = _Hand(instrument, dice)
+    chosen = {section.name: (rng.pick(patterns), rng.pick(patterns)) for section in form.sections}
+    hand = _Hand(instrument, rng)
     for section in form.sections:
         for bar in range(section.start_bar, section.start_bar + section.bars):
             hits = chosen[section.name][(bar - section.start_bar) % 4 == 3]
             if section.intensity < 0.32 and name not in ("skank", "bossa"):
                 hits = table["whole"][0]
-            events += _bar(form, section, bar, hits, hand, dice)
-    if alone or (instrument.family == "piano" and dice.chance(0.3)):
-        events += _left_hand(form, instrument, dice)
+            events += _bar(form, section, bar, hits, hand, rng)
+    if alone or (instrument.family == "piano" and rng.chance(0.3)):
+        events += _left_hand(form, instrument, rng)
     return sorted(events)
 
 
@@ -56,15 +56,15 @@ def _table(form: Form) -> dict[str, tuple[Hits, ...]]:
 class _Hand:
     """Voices chords one after another, each near the one before."""
 
-    def __init__(self, instrument: Instrument, dice: Dice, *, centre: float | None = None, size: int = 0) -> None:
+    def __init__(self, instrument: Instrument, rng: Rng, *, centre: float | None = None, size: int = 0) -> None:
         self._instrument = instrument
         low, high = max(instrument.low, 45), min(instrument.high, 79)
         self._low, self._high = low, max(high, low + 14)
         middle = 62 if instrument.low < 58 else (instrument.low + instrument.high) / 2
-        self._centre = (middle if centre is None else centre) + dice.between(-4, 5)
-        self._size = size or dice.pick((3, 3, 4, 4))
+        self._centre = (middle if centre is None else centre) + rng.between(-4, 5)
+        self._size = size or rng.pick((3, 3, 4, 4))
         self._plucked = instrument.family in _PLUCKED and instrument.low <= 48
-        self._power = instrument.name in ("distorted guitar", "overdriven guitar") and dice.chance(0.75)
+        self._power = instrument.name in ("distorted guitar", "overdriven guitar") and rng.chance(0.75)
         self._previous: tuple[int, ...] | None = None
 
     def notes(self, chord: Chord) -> tuple[int, ...]:
@@ -78,7 +78,7 @@ class _Hand:
         return self._previous
 
 
-def _bar(form: Form, section: Section, bar: int, hits: Hits, hand: _Hand, dice: Dice) -> list[Event]:
+def _bar(form: Form, section: Section, bar: int, hits: Hits, hand: _Hand, rng: Rng) -> list[Event]:
     beats = form.metre.beats
     start = float(bar * beats)
     width = 2.0 if form.metre.compound else 3.0 if beats == 3 else 4.0
@@ -94,7 +94,7 @@ def _bar(form: Form, section: Section, bar: int, hits: Hits, hand: _Hand, dice: 
     for index, (at, length, share) in enumerate(placed):
         following = placed[index + 1][0] if index + 1 < len(placed) else start + beats
         length = min(length, max(0.1, following - at)) if length > 0.4 else length
-        events += _strike(hand.notes(form.harmony.at(at)), at, length, level * abs(share), dice, up=share < 0)
+        events += _strike(hand.notes(form.harmony.at(at)), at, length, level * abs(share), rng, up=share < 0)
     return events
 
 
@@ -107,20 +107,20 @@ def _with_changes(placed: list[tuple[float, float, float]], spans: list[ChordSpa
     return sorted(placed)
 
 
-def _strike(notes: tuple[int, ...], at: float, length: float, velocity: float, dice: Dice, *, up: bool) -> list[Event]:
+def _strike(notes: tuple[int, ...], at: float, length: float, velocity: float, rng: Rng, *, up: bool) -> list[Event]:
     """One chord: strings or fingers a few milliseconds apart."""
-    spread = dice.between(0.004, 0.016) if len(notes) > 3 else dice.between(0.0, 0.006)
+    spread = rng.between(0.004, 0.016) if len(notes) > 3 else rng.between(0.0, 0.006)
     order = tuple(reversed(notes))[:4] if up else notes
     return [
-        Event(at, length * 0.96, pitch, velocity * dice.between(0.9, 1.05), index * spread)
+        Event(at, length * 0.96, pitch, velocity * rng.between(0.9, 1.05), index * spread)
         for index, pitch in enumerate(order)
     ]
 
 
-def _left_hand(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
+def _left_hand(form: Form, instrument: Instrument, rng: Rng) -> list[Event]:
     """Roots, octaves or fifths in the bass register of the same instrument."""
     low = max(instrument.low, 33)
-    octave = dice.chance(0.4) and instrument.family == "piano"
+    octave = rng.chance(0.4) and instrument.family == "piano"
     events: list[Event] = []
     for span in form.harmony.spans:
         root = nearest_pitch(span.chord.bass, low + 9, low, low + 16)
@@ -132,13 +132,13 @@ def _left_hand(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
     return [event for event in events if event.start >= 0]
 
 
-def _broken(form: Form, instrument: Instrument, name: str, dice: Dice, *, alone: bool) -> list[Event]:
-    """Broken chords: fingerpicking, Alberti figures, boom-chick."""
+def _broken(form: Form, instrument: Instrument, name: str, rng: Rng, *, alone: bool) -> list[Event]:
+    """Broken chords: fingerpicking, Alberti bass, boom-chick."""
     if name == "boom chick":
-        return _boom_chick(form, instrument, dice)
-    order = dice.pick(_ORDERS)
-    step = 1 / 3 if form.metre.compound else dice.pick((0.5, 0.5, 0.25 if form.tempo_bpm < 95 else 0.5))
-    hand = _Hand(instrument, dice, size=4)
+        return _boom_chick(form, instrument, rng)
+    order = rng.pick(_ORDERS)
+    step = 1 / 3 if form.metre.compound else rng.pick((0.5, 0.5, 0.25 if form.tempo_bpm < 95 else 0.5))
+    hand = _Hand(instrument, rng, size=4)
     events: list[Event] = []
     for span in form.harmony.spans:
         notes = hand.notes(span.chord)
@@ -150,14 +150,14 @@ def _broken(form: Form, instrument: Instrument, name: str, dice: Dice, *, alone:
             ring = min(step * 2.5, span.end - span.start - index * step)
             events.append(Event(span.start + index * step, max(ring, 0.15), pitch, level * accent))
     if (alone or name == "fingerpick") and not (instrument.family in _PLUCKED and instrument.low > 48):
-        events += _left_hand(form, instrument, dice)
+        events += _left_hand(form, instrument, rng)
     return sorted(event for event in events if event.start >= 0)
 
 
-def _boom_chick(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
+def _boom_chick(form: Form, instrument: Instrument, rng: Rng) -> list[Event]:
     """Bass notes on the strong beats, root and fifth in turn, chords on the others."""
     events: list[Event] = []
-    hand = _Hand(instrument, dice, size=3)
+    hand = _Hand(instrument, rng, size=3)
     low = max(instrument.low, 36)
     for beat in range(form.n_bars * form.metre.beats):
         chord = form.harmony.at(beat)
@@ -167,14 +167,14 @@ def _boom_chick(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
             pitch_class = chord.bass if in_bar == 0 else chord.fifth
             events.append(Event(beat, 0.9, nearest_pitch(pitch_class, low + 8, low, low + 14), level))
         else:
-            events += _strike(hand.notes(chord)[-3:], beat, 0.4, level * 0.9, dice, up=False)
+            events += _strike(hand.notes(chord)[-3:], beat, 0.4, level * 0.9, rng, up=False)
     return sorted(events)
 
 
-def play_pad(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
+def play_pad(form: Form, instrument: Instrument, rng: Rng) -> list[Event]:
     """Long chords, tied over where they share notes, from verse or chorus on."""
-    hand = _Hand(instrument, dice, centre=64, size=dice.pick((3, 4)))
-    everywhere = dice.chance(0.65)
+    hand = _Hand(instrument, rng, centre=64, size=rng.pick((3, 4)))
+    everywhere = rng.chance(0.65)
     events: list[Event] = []
     for span in form.harmony.spans:
         section = form.section_at(span.start)
@@ -186,12 +186,12 @@ def play_pad(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
     return [event for event in events if event.start >= 0]
 
 
-def play_arpeggio(form: Form, instrument: Instrument, dice: Dice) -> list[Event]:
+def play_arpeggio(form: Form, instrument: Instrument, rng: Rng) -> list[Event]:
     """Chord notes one by one over an octave or two."""
-    step = 1 / 3 if form.metre.compound else dice.pick((0.5, 0.25, 0.25) if form.tempo_bpm < 132 else (0.5,))
-    order = dice.pick(_ORDERS)
-    hand = _Hand(instrument, dice, centre=max(66.0, instrument.low + 8.0), size=4)
-    mask = [dice.chance(0.85) for _ in range(8)] if dice.chance(0.4) else [True] * 8
+    step = 1 / 3 if form.metre.compound else rng.pick((0.5, 0.25, 0.25) if form.tempo_bpm < 132 else (0.5,))
+    order = rng.pick(_ORDERS)
+    hand = _Hand(instrument, rng, centre=max(66.0, instrument.low + 8.0), size=4)
+    mask = [rng.chance(0.85) for _ in range(8)] if rng.chance(0.4) else [True] * 8
     mask[0] = True
     events: list[Event] = []
     for span in form.harmony.spans:

@@ -1,4 +1,4 @@
-"""`compose`: a whole song on paper from a seed."""
+"""Composition: the symbolic score of a whole song from a seed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from accompany.data.songs.arrange import NOTHING_WRITTEN, Written, arrange
 from accompany.data.songs.backing import write_backing
 from accompany.data.songs.captions import absent_families, facts, write_captions
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form, plan_form
 from accompany.data.songs.lyrics import LANGUAGES, sing_words
 from accompany.data.songs.melody import Tune, write_tune
+from accompany.data.songs.rng import Rng
 from accompany.data.songs.score import Note, Score, VoiceSpec
 from accompany.data.songs.styles import STYLES, Style, fitting_styles
 from accompany.data.songs.theory import key_label
@@ -38,12 +38,12 @@ def compose(seed: int, *, seconds: float = 40.0, variant: int = 0) -> Score:
     """
     if not (seconds > 0 and math.isfinite(seconds)):
         raise ValueError(f"seconds must be a positive number, not {seconds}")
-    dice = Dice(seed)
-    style = dice.weighted(list(STYLES.values()), [style.weight for style in STYLES.values()])
-    form = plan_form(style, dice, seconds)
-    voice = draw_voice(dice)
-    tune = write_tune(form, voice.range, dice)
-    return perform(form, tune, voice, seed, dice, variant=variant)
+    rng = Rng(seed)
+    style = rng.weighted(list(STYLES.values()), [style.weight for style in STYLES.values()])
+    form = plan_form(style, rng, seconds)
+    voice = draw_voice(rng)
+    tune = write_tune(form, voice.range, rng)
+    return perform(form, tune, voice, seed, rng, variant=variant)
 
 
 def perform(
@@ -51,7 +51,7 @@ def perform(
     tune: Tune,
     voice: VoiceSpec,
     seed: int,
-    dice: Dice,
+    rng: Rng,
     *,
     words: list[str | None] | None = None,
     written: Written = NOTHING_WRITTEN,
@@ -64,22 +64,22 @@ def perform(
         form: the plan; in variants other than 0 its style is replaced by another one that suits tempo and metre.
         tune: the melody; voice: who sings it.
         seed: of the song.
-        dice: for all that is random, but for the band and captions of variants other than 0.
+        rng: for all that is random, but for the band and captions of variants other than 0.
         words: a syllable for each note of the tune, None on tied ones; drawn from the voice's language without.
         written: parts that the band plays as they are.
         variant: of all with the same other arguments, each has the same singing.
         origin: see `Score`.
     """
-    band = arrange(form, tune, dice, written)
-    known = facts(form, band, dice)
-    absent = absent_families(band.parts, dice)
-    melody, backing = _sing(form, tune, voice, dice, words)
+    band = arrange(form, tune, rng, written)
+    known = facts(form, band, rng)
+    absent = absent_families(band.parts, rng)
+    melody, backing = _sing(form, tune, voice, rng, words)
     if variant:
         form = replace(form, style=another_style(form, seed, variant))
-        dice = Dice([seed, variant])
-        band = arrange(form, tune, dice, written)
-        known = facts(form, band, dice)
-        absent = absent_families(band.parts, dice)
+        rng = Rng([seed, variant])
+        band = arrange(form, tune, rng, written)
+        known = facts(form, band, rng)
+        absent = absent_families(band.parts, rng)
     parts = band.parts
     return Score(
         seed=seed,
@@ -99,56 +99,56 @@ def perform(
         parts=parts,
         instruments=tuple(part.name for part in parts),
         absent=absent,
-        captions=write_captions(known, absent, dice),
+        captions=write_captions(known, absent, rng),
         keys=_keys(form),
-        attributes={**known, "manner": tune.manner, "absent": list(absent)},
+        attributes={**known, "manner": tune.singing, "absent": list(absent)},
         origin=origin or {},
     )
 
 
-def draw_voice(dice: Dice) -> VoiceSpec:
+def draw_voice(rng: Rng) -> VoiceSpec:
     """A singer."""
-    kind = dice.choose({name: weight for name, (weight, _, _) in VOICES.items()})
+    kind = rng.choose({name: weight for name, (weight, _, _) in VOICES.items()})
     _, low, high = VOICES[kind]
-    vibrato = dice.between(0, 12) if dice.chance(0.4) else dice.between(12, 55)
+    vibrato = rng.between(0, 12) if rng.chance(0.4) else rng.between(12, 55)
     return VoiceSpec(
         kind=kind,
         range=(low, high),
-        vibrato_rate_hz=dice.between(4.5, 6.8),
+        vibrato_rate_hz=rng.between(4.5, 6.8),
         vibrato_depth_cents=vibrato,
-        breath=dice.unit() ** 2,
-        detune_cents=dice.between(3, 28),
-        pitch_offset_cents=dice.between(-1, 1) * dice.between(0, 35),
-        timing_jitter_s=dice.between(0.004, 0.03),
-        glide_s=dice.between(0.02, 0.12),
-        brightness=dice.unit(),
-        language=dice.choose(LANGUAGES),
-        seed=dice.integer(0, 2**31 - 1),
+        breath=rng.unit() ** 2,
+        detune_cents=rng.between(3, 28),
+        pitch_offset_cents=rng.between(-1, 1) * rng.between(0, 35),
+        timing_jitter_s=rng.between(0.004, 0.03),
+        glide_s=rng.between(0.02, 0.12),
+        brightness=rng.unit(),
+        language=rng.choose(LANGUAGES),
+        seed=rng.integer(0, 2**31 - 1),
     )
 
 
 def another_style(form: Form, seed: int, variant: int) -> Style:
     """The style of a variant from 1 on: none twice, and first those that suit the song's tempo and metre."""
-    others = [style for style in fitting_styles(form.tempo_bpm, form.metre, Dice([seed, 0])) if style != form.style]
+    others = [style for style in fitting_styles(form.tempo_bpm, form.metre, Rng([seed, 0])) if style != form.style]
     return others[(variant - 1) % len(others)]
 
 
 def _sing(
-    form: Form, tune: Tune, voice: VoiceSpec, dice: Dice, given: list[str | None] | None
+    form: Form, tune: Tune, voice: VoiceSpec, rng: Rng, given: list[str | None] | None
 ) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
     """The tune and its second voice in seconds, with syllables, behind or around the beat as this singer feels it."""
     if not tune.notes:
         return (), ()
-    onset, release = _sung_times(form, tune, dice)
-    words: Sequence[str | None] = given or sing_words(len(tune.notes), voice.language, dice, vocables=dice.chance(0.15))
-    second = write_backing(form, tune, dice)
+    onset, release = _sung_times(form, tune, rng)
+    words: Sequence[str | None] = given or sing_words(len(tune.notes), voice.language, rng, vocables=rng.chance(0.15))
+    second = write_backing(form, tune, rng)
     melody: list[Note] = []
     backing: list[Note] = []
     for index, note in enumerate(tune.notes):
         start, end = max(float(onset[index]), 0.0), min(float(release[index]), form.duration_s)
         if note.start < 0 or end - start < 0.06:
             continue
-        velocity = round(min(127, 70 + 35 * form.section_at(note.start).intensity + dice.between(-8, 8)))
+        velocity = round(min(127, 70 + 35 * form.section_at(note.start).intensity + rng.between(-8, 8)))
         syllable = None if note.tied and melody else words[index]
         melody.append(Note(round(start, 5), round(end, 5), note.pitch, velocity, syllable))
         if index in second:
@@ -156,24 +156,24 @@ def _sing(
     return tuple(melody), tuple(backing)
 
 
-def _sung_times(form: Form, tune: Tune, dice: Dice) -> tuple[np.ndarray, np.ndarray]:
+def _sung_times(form: Form, tune: Tune, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     """Starts and ends of the tune's notes in seconds, [n] each; no note overlaps the next."""
     starts = np.array([note.start for note in tune.notes])
     ends = starts + np.array([note.length for note in tune.notes])
-    swing = 0.5 + (form.time.swing - 0.5) * dice.pick((1.0, 1.0, 0.8, 0.5))
+    swing = 0.5 + (form.time.swing - 0.5) * rng.pick((1.0, 1.0, 0.8, 0.5))
     most_s = tune.most_lag * 60 / form.tempo_bpm
-    feel = np.clip(_feel(starts, dice), -most_s, most_s)
+    feel = np.clip(_feel(starts, rng), -most_s, most_s)
     onset = form.time.seconds(np.maximum(starts, 0.0), swing=swing) + feel
-    release = form.time.seconds(ends, swing=swing) + feel - dice.between(0.0, 0.05)
+    release = form.time.seconds(ends, swing=swing) + feel - rng.between(0.0, 0.05)
     release[:-1] = np.minimum(release[:-1], onset[1:])
     return onset, release
 
 
-def _feel(starts: np.ndarray, dice: Dice) -> np.ndarray:
+def _feel(starts: np.ndarray, rng: Rng) -> np.ndarray:
     """Seconds by which every note comes late: a constant lag and, for loose singers, slow wandering."""
-    lag = dice.between(-0.01, 0.03)
-    loose = dice.between(0.015, 0.05) if dice.chance(0.35) else 0.004
-    waves = sum(np.sin(2 * np.pi * (starts / dice.between(3, 14) + dice.unit())) for _ in range(2))
+    lag = rng.between(-0.01, 0.03)
+    loose = rng.between(0.015, 0.05) if rng.chance(0.35) else 0.004
+    waves = sum(np.sin(2 * np.pi * (starts / rng.between(3, 14) + rng.unit())) for _ in range(2))
     return np.asarray(lag + loose * waves / 1.4)
 
 

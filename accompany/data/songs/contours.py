@@ -1,4 +1,4 @@
-"""What a singer does around the written notes: timing, pitch and loudness over time.
+"""Expressive singing: timing, pitch and loudness contours around the written notes.
 
 Everything is on one control grid of `CONTROL_HZ`. The pitch model follows what Saitou, Unoki and Akagi, 2005,
 found that makes singing sound sung: overshoot, preparation, vibrato and fine fluctuation.
@@ -18,7 +18,7 @@ _PHRASE_GAP_S = 0.3
 
 @dataclass(frozen=True)
 class Habits:
-    """How this singer sings, drawn once a song from the voice's seed.
+    """Expressive habits of a singer, drawn once per song from the voice's seed.
 
     scoop_rate, overshoot_rate, fall_rate: chances a note; scoop_cents, overshoot_cents: their usual size;
     dip_cents: usual drop at a consonant; drift_cents, flutter_cents: slow and fast wandering;
@@ -27,7 +27,7 @@ class Habits:
     dynamics_db: between the softest and the loudest note; phrase_arc_db: swell of a phrase;
     consonant_stretch: length of consonants; consonant_db: level of unvoiced ones;
     staccato: share of a note left silent; breath_db: level of breaths;
-    effort: how much brighter louder is, dB an octave for each dB; growl, shimmer: roughness (`vocoder.Source`).
+    effort: how much brighter louder is, dB an octave for each dB; growl, shimmer: roughness (`vocoder.Excitation`).
     """
 
     scoop_rate: float
@@ -92,7 +92,7 @@ def phrase_starts(melody: tuple[Note, ...]) -> np.ndarray:
 
 
 def performed(melody: tuple[Note, ...], spec: VoiceSpec, habits: Habits, rng: np.random.Generator) -> tuple[Note, ...]:
-    """The melody out of time, as people sing it: a lag a song and a phrase, and an error a note."""
+    """The melody with human timing: a lag for each song and phrase, and an error for each note."""
     opens = phrase_starts(melody)
     phrase = np.cumsum(opens) - 1
     shift = habits.lag_s + 0.5 * spec.timing_jitter_s * rng.standard_normal(phrase[-1] + 1)[phrase]
@@ -140,7 +140,7 @@ def _glide_in(
     pitch: np.ndarray, target: np.ndarray, index: int, note: Note, opens: bool, spec: VoiceSpec, habits: Habits,
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """Move from the note before to this one, mostly before its start; a phrase may be scooped into."""
+    """Glide from the previous note to this one, mostly before its start; a phrase may begin with a scoop."""
     before = target[index - 1] if index else target[index]
     length = spec.glide_s * rng.uniform(0.5, 1.5)
     start = note.start_s - 0.65 * length

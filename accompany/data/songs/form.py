@@ -1,4 +1,4 @@
-"""The plan of a song: tempo and beat grid, sections, keys and chords."""
+"""Song form: tempo and beat grid, sections, keys and chords."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from accompany.data.songs.chords import Harmony, close_on_tonic, write_chords
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.grid import METRES, Metre, Section, TimeMap
+from accompany.data.songs.rng import Rng
 from accompany.data.songs.styles import Style
 from accompany.data.songs.theory import MAJOR_LIKE
 
@@ -57,104 +57,104 @@ INTENSITY = {  # by kind of section, 0 quiet to 1 full
 _SWUNG_LOW = 0.505
 
 
-def plan_form(style: Style, dice: Dice, seconds: float) -> Form:
+def plan_form(style: Style, rng: Rng, seconds: float) -> Form:
     """Draw tempo, metre, key, sections and chords for a song of `seconds`."""
-    metre = METRES[dice.choose(style.metres)]
-    tempo = _tempo(style, metre, dice)
-    mode = dice.choose(style.modes)
-    tonic = dice.integer(0, 11)
+    metre = METRES[rng.choose(style.metres)]
+    tempo = _tempo(style, metre, rng)
+    mode = rng.choose(style.modes)
+    tonic = rng.integer(0, 11)
     bar_s = metre.beats * 60 / tempo
-    lead_s = -dice.between(0, bar_s) if dice.chance(0.7) else 0.0
+    lead_s = -rng.between(0, bar_s) if rng.chance(0.7) else 0.0
     n_bars = int(np.ceil((seconds - lead_s) / bar_s)) + 2
-    sections = _sections(dice, n_bars, tonic, mode, bar_s)
-    end_beat = _ending(metre, seconds, lead_s, bar_s, dice)
-    spans = write_chords(style, metre, sections, dice)
+    sections = _sections(rng, n_bars, tonic, mode, bar_s)
+    end_beat = _ending(metre, seconds, lead_s, bar_s, rng)
+    spans = write_chords(style, metre, sections, rng)
     if end_beat is not None:
         spans = close_on_tonic(spans, end_beat, float(metre.beats), sections)
-    time = _time_map(style, metre, tempo, lead_s, sections[-1], end_beat, dice)
+    time = _time_map(style, metre, tempo, lead_s, sections[-1], end_beat, rng)
     return Form(style, metre, tempo, time, tuple(sections), Harmony(spans), tonic, mode, seconds, end_beat)
 
 
-def _ending(metre: Metre, seconds: float, lead_s: float, bar_s: float, dice: Dice) -> float | None:
+def _ending(metre: Metre, seconds: float, lead_s: float, bar_s: float, rng: Rng) -> float | None:
     """The downbeat on which the song ends, in its last third; None (mostly) for a song that goes on."""
     last = int((seconds - lead_s - 1.0) / bar_s)
     first = max(4, int(0.7 * last))
-    if last <= first or not dice.chance(0.15):
+    if last <= first or not rng.chance(0.15):
         return None
-    return float(dice.integer(first, last) // 2 * 2 * metre.beats)
+    return float(rng.integer(first, last) // 2 * 2 * metre.beats)
 
 
-def _tempo(style: Style, metre: Metre, dice: Dice) -> float:
+def _tempo(style: Style, metre: Metre, rng: Rng) -> float:
     low, usual, high = style.tempo
-    draw = (dice.unit() + dice.unit()) / 2
+    draw = (rng.unit() + rng.unit()) / 2
     tempo = low + (usual - low) * 2 * draw if draw < 0.5 else usual + (high - usual) * (2 * draw - 1)
-    if dice.chance(0.15):
-        tempo = dice.between(low, high)
+    if rng.chance(0.15):
+        tempo = rng.between(low, high)
     if metre.label == "6/8":
         tempo = min(max(tempo * 0.62, 38.0), 84.0)
     elif metre.label == "12/8":
         tempo = min(max(tempo * 0.72, 44.0), 92.0)
-    return round(tempo) if dice.chance(0.5) else round(tempo, 1)
+    return round(tempo) if rng.chance(0.5) else round(tempo, 1)
 
 
 def _time_map(
-    style: Style, metre: Metre, tempo: float, lead_s: float, last: Section, end_beat: float | None, dice: Dice
+    style: Style, metre: Metre, tempo: float, lead_s: float, last: Section, end_beat: float | None, rng: Rng
 ) -> TimeMap:
     n_beats = (last.start_bar + last.bars) * metre.beats
     lengths = np.full(n_beats, 60 / tempo)
-    if dice.chance(0.3):
-        lengths = lengths * (1 + drift(n_beats, dice.between(0.004, 0.016), dice))
-    if end_beat is not None and dice.chance(0.5):
+    if rng.chance(0.3):
+        lengths = lengths * (1 + drift(n_beats, rng.between(0.004, 0.016), rng))
+    if end_beat is not None and rng.chance(0.5):
         final = slice(max(0, int(end_beat) - metre.beats), int(end_beat))
-        lengths[final] *= np.linspace(1.02, dice.between(1.05, 1.35), metre.beats)
+        lengths[final] *= np.linspace(1.02, rng.between(1.05, 1.35), metre.beats)
     times = lead_s + np.concatenate([[0.0], np.cumsum(lengths)])
     chance, low, high = style.swing
-    swing = dice.between(low, high) if dice.chance(chance) else 0.5
+    swing = rng.between(low, high) if rng.chance(chance) else 0.5
     if metre.compound or swing < _SWUNG_LOW:
         swing = 0.5
     return TimeMap(times, swing, 0.5 if style.swing_sixteenths else 1.0)
 
 
-def drift(n_beats: int, depth: float, dice: Dice) -> np.ndarray:
+def drift(n_beats: int, depth: float, rng: Rng) -> np.ndarray:
     """Slow waves of tempo, relative, as of a band without a click."""
     beats = np.arange(n_beats)
-    waves = [np.sin(2 * np.pi * (beats / dice.between(12, 60) + dice.unit())) for _ in range(2)]
+    waves = [np.sin(2 * np.pi * (beats / rng.between(12, 60) + rng.unit())) for _ in range(2)]
     return depth * (waves[0] + waves[1]) / 1.4
 
 
-def _sections(dice: Dice, n_bars: int, tonic: int, mode: str, bar_s: float) -> list[Section]:
-    names = dice.pick(_FORMS).split()
-    start = 0 if dice.chance(0.35) else dice.integer(0, len(names) - 2)
-    short = bar_s > 3.2 or dice.chance(0.2)
+def _sections(rng: Rng, n_bars: int, tonic: int, mode: str, bar_s: float) -> list[Section]:
+    names = rng.pick(_FORMS).split()
+    start = 0 if rng.chance(0.35) else rng.integer(0, len(names) - 2)
+    short = bar_s > 3.2 or rng.chance(0.2)
     sections: list[Section] = []
     bar, lift, index = 0, 0, start
     while bar < n_bars:
-        name = names[index] if index < len(names) else dice.pick(("verse", "chorus"))
-        if name == "intro" and dice.chance(0.25):
+        name = names[index] if index < len(names) else rng.pick(("verse", "chorus"))
+        if name == "intro" and rng.chance(0.25):
             name, index = names[index + 1], index + 1
-        if sections and name == "chorus" and dice.chance(0.07):
-            lift += dice.pick((1, 2, 2, 3, -2))
-        bars = _section_bars(name, short, dice)
-        level = min(1.0, max(0.15, INTENSITY[name] + dice.between(-0.15, 0.15)))
-        key, own_mode = _section_key(name, (tonic + lift) % 12, mode, dice)
-        sung = name not in ("intro", "break") and not (name == "outro" and dice.chance(0.4))
+        if sections and name == "chorus" and rng.chance(0.07):
+            lift += rng.pick((1, 2, 2, 3, -2))
+        bars = _section_bars(name, short, rng)
+        level = min(1.0, max(0.15, INTENSITY[name] + rng.between(-0.15, 0.15)))
+        key, own_mode = _section_key(name, (tonic + lift) % 12, mode, rng)
+        sung = name not in ("intro", "break") and not (name == "outro" and rng.chance(0.4))
         sections.append(Section(name, bar, bars, level, key, own_mode, sung))
         bar += bars
         index += 1
     return sections
 
 
-def _section_bars(name: str, short: bool, dice: Dice) -> int:
+def _section_bars(name: str, short: bool, rng: Rng) -> int:
     if name == "intro":
-        return dice.pick((1, 2, 2, 4)) if short else dice.pick((2, 2, 4, 4))
+        return rng.pick((1, 2, 2, 4)) if short else rng.pick((2, 2, 4, 4))
     if name == "break":
-        return dice.pick((2, 4)) if short else dice.pick((2, 4, 4))
+        return rng.pick((2, 4)) if short else rng.pick((2, 4, 4))
     if name in ("prechorus", "outro"):
         return 4
-    return dice.pick((4, 8)) if short else dice.weighted((8, 4, 16, 6), (6, 1.5, 1.2, 0.4))
+    return rng.pick((4, 8)) if short else rng.weighted((8, 4, 16, 6), (6, 1.5, 1.2, 0.4))
 
 
-def _section_key(name: str, tonic: int, mode: str, dice: Dice) -> tuple[int, str]:
-    if name == "bridge" and dice.chance(0.12):
+def _section_key(name: str, tonic: int, mode: str, rng: Rng) -> tuple[int, str]:
+    if name == "bridge" and rng.chance(0.12):
         return ((tonic + 9) % 12, "minor") if mode in MAJOR_LIKE else ((tonic + 3) % 12, "major")
     return tonic, mode

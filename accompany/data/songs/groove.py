@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.drum_patterns import (
     BY_METRE,
     CONGA_HIGH,
@@ -24,6 +23,7 @@ from accompany.data.songs.drum_patterns import (
 )
 from accompany.data.songs.form import Form
 from accompany.data.songs.grid import Section
+from accompany.data.songs.rng import Rng
 
 
 class Event(NamedTuple):
@@ -39,74 +39,74 @@ class Event(NamedTuple):
 _VELOCITY = {"x": 92.0, "X": 112.0, "g": 42.0, "s": 70.0}
 
 
-def play_drums(form: Form, base: str, dice: Dice, *, soft: bool) -> list[Event]:
+def play_drums(form: Form, base: str, rng: Rng, *, soft: bool) -> list[Event]:
     """The drum part of a song: a groove for each kind of section, fills before the next one, crashes after.
 
     Args:
         form: the song's plan.
         base: name of the groove, for 4/4.
-        dice: random draws.
+        rng: random draws.
         soft: brushes and hand drums: no crashes, quiet fills.
     """
     grooves: dict[str, Groove] = {}
     events: list[Event] = []
-    fills = dice.chance(0.85)
-    quiet_intro = dice.chance(0.5)
+    fills = rng.chance(0.85)
+    quiet_intro = rng.chance(0.5)
     for index, section in enumerate(form.sections):
         if section.name == "intro" and quiet_intro:
             continue
         if section.name not in grooves:
-            grooves[section.name] = _groove(form, section, base, dice)
+            grooves[section.name] = _groove(form, section, base, rng)
         groove = grooves[section.name]
-        if index and not soft and section.intensity > 0.6 and dice.chance(0.7):
+        if index and not soft and section.intensity > 0.6 and rng.chance(0.7):
             events.append(Event(section.start_bar * form.metre.beats, 2.0, CRASH, 100))
         for bar in range(section.bars):
-            fill = fills and bar == section.bars - 1 and dice.chance(0.7)
-            fill = fill or (bar % 4 == 3 and dice.chance(0.12))
-            events += _bar(form, section, section.start_bar + bar, groove, dice, fill=fill, soft=soft)
+            fill = fills and bar == section.bars - 1 and rng.chance(0.7)
+            fill = fill or (bar % 4 == 3 and rng.chance(0.12))
+            events += _bar(form, section, section.start_bar + bar, groove, rng, fill=fill, soft=soft)
     return _clean(events)
 
 
-def _groove(form: Form, section: Section, base: str, dice: Dice) -> Groove:
+def _groove(form: Form, section: Section, base: str, rng: Rng) -> Groove:
     if form.metre.label != "4/4":
-        return dice.pick(BY_METRE[form.metre.label])
-    groove = dice.pick(FOUR[base])
-    if section.intensity > 0.75 and dice.chance(0.4):
+        return rng.pick(BY_METRE[form.metre.label])
+    groove = rng.pick(FOUR[base])
+    if section.intensity > 0.75 and rng.chance(0.4):
         groove = tuple((RIDE if pitch == HAT else pitch, steps) for pitch, steps in groove)
-    if section.intensity < 0.45 and dice.chance(0.4):
+    if section.intensity < 0.45 and rng.chance(0.4):
         groove = tuple((STICK if pitch == SNARE else pitch, steps) for pitch, steps in groove)
     return groove
 
 
-def _bar(form: Form, section: Section, bar: int, groove: Groove, dice: Dice, *, fill: bool, soft: bool) -> list[Event]:
+def _bar(form: Form, section: Section, bar: int, groove: Groove, rng: Rng, *, fill: bool, soft: bool) -> list[Event]:
     beats, steps = form.metre.beats, form.metre.steps
     origin = bar * beats
-    stop = beats - dice.pick((1, 1, 2)) if fill else beats
+    stop = beats - rng.pick((1, 1, 2)) if fill else beats
     level = 0.75 + 0.3 * section.intensity
     events: list[Event] = []
     for pitch, line in groove:
         for step, mark in enumerate(line):
             at = step / steps
-            if mark == "." or at >= stop or (mark == "g" and dice.chance(0.25)):
+            if mark == "." or at >= stop or (mark == "g" and rng.chance(0.25)):
                 continue
-            if pitch == KICK and step and dice.chance(0.04):
+            if pitch == KICK and step and rng.chance(0.04):
                 continue
             events.append(Event(origin + at, 0.2, pitch, _VELOCITY[mark.lower() if soft else mark] * level))
-    if dice.chance(0.08):
-        step = dice.integer(1, beats * steps - 1)
+    if rng.chance(0.08):
+        step = rng.integer(1, beats * steps - 1)
         events.append(Event(origin + step / steps, 0.2, KICK, 70 * level))
     if fill:
-        events += _fill(origin + stop, origin + beats, steps, level, dice, soft=soft)
+        events += _fill(origin + stop, origin + beats, steps, level, rng, soft=soft)
     return events
 
 
-def _fill(start: float, end: float, steps: int, level: float, dice: Dice, *, soft: bool) -> list[Event]:
+def _fill(start: float, end: float, steps: int, level: float, rng: Rng, *, soft: bool) -> list[Event]:
     """A fill over the last beat or two: snare, then down the toms."""
     count = round((end - start) * steps)
-    kind = dice.pick(("toms", "snare", "mixed"))
+    kind = rng.pick(("toms", "snare", "mixed"))
     events: list[Event] = []
     for index in range(count):
-        if steps == 4 and index % 2 and dice.chance(0.4):
+        if steps == 4 and index % 2 and rng.chance(0.4):
             continue
         share = index / count
         tom = TOMS[min(5, int(share * 5))]
@@ -117,9 +117,9 @@ def _fill(start: float, end: float, steps: int, level: float, dice: Dice, *, sof
     return events
 
 
-def play_percussion(form: Form, dice: Dice) -> list[Event]:
+def play_percussion(form: Form, rng: Rng) -> list[Event]:
     """Shaker, tambourine or congas that stay the same through a song."""
-    kind = dice.pick(("shaker", "tambourine", "congas"))
+    kind = rng.pick(("shaker", "tambourine", "congas"))
     steps, beats = form.metre.steps, form.metre.beats
     events: list[Event] = []
     for bar in range(form.n_bars):

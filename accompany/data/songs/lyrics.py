@@ -1,8 +1,8 @@
-"""What is sung: words split into syllables, plain spelling, and the vocables that singers use without words."""
+"""Lyrics: words split into syllables in plain spelling, and vocables ("la la la")."""
 
 from __future__ import annotations
 
-from accompany.data.songs.dice import Dice
+from accompany.data.songs.rng import Rng
 
 _ENGLISH = """
 love heart night day light time way you me we they and the to in on with for from all my your our this that so
@@ -36,13 +36,13 @@ _LANGUAGES = {"en-us": _split(_ENGLISH), "en-gb": _split(_ENGLISH), "es": _split
 LANGUAGES = {"en-us": 5.0, "en-gb": 2.0, "es": 1.5, "it": 0.8}
 
 
-def sing_words(count: int, language: str, dice: Dice, *, vocables: bool) -> list[str]:
+def sing_words(count: int, language: str, rng: Rng, *, vocables: bool) -> list[str]:
     """`count` syllables in a row, of real words or, with `vocables`, of a few repeated sounds ("la la la")."""
     if vocables:
-        sounds = dice.shuffled(_VOCABLES)[: dice.integer(1, 3)]
-        return [dice.pick(sounds) for _ in range(count)]
+        sounds = rng.shuffled(_VOCABLES)[: rng.integer(1, 3)]
+        return [rng.pick(sounds) for _ in range(count)]
     words = _LANGUAGES[language]
     syllables: list[str] = []
     while len(syllables) < count:
-        syllables += dice.pick(words)
+        syllables += rng.pick(words)
     return syllables[:count]

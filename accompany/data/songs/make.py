@@ -1,4 +1,4 @@
-"""One synthetic song, from its seed to sound."""
+"""Synthesis of one song: composed from a seed, sung, rendered and mixed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accompany.data.songs.instruments import INSTRUMENTS
-from accompany.data.songs.mix import balance, draw_desk, mix_band
+from accompany.data.songs.mix import balance, draw_mix_settings, mix_band
 from accompany.data.songs.render import render_part
 from accompany.data.songs.score import Part, Score
 from accompany.data.songs.second import sing_all
@@ -92,26 +92,27 @@ def render_song(
 
 
 def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool, sounds: Sounds | None) -> Song:
-    desk = draw_desk(np.random.default_rng([score.seed, 0x3A7D]))
+    settings = draw_mix_settings(np.random.default_rng([score.seed, 0x3A7D]))
     n_samples = vocals.shape[1]
     if sounds is None:
         soundfont: str | None = find_soundfont().name
         drawn: dict[str, Any] = {}
-        dry: Iterator[np.ndarray] = (
-            render_part(part, score.duration_s, sample_rate, find_soundfont()) for part in score.parts
-        )
-        band, each = mix_band(score.parts, dry, n_samples, sample_rate, desk, stems=stems)
+        font = find_soundfont()
+        dry = (render_part(part, score.duration_s, sample_rate, font) for part in score.parts)
+        band, each = mix_band(score.parts, dry, n_samples, sample_rate, settings, stems=stems)
     else:
         soundfont = None
         rng = np.random.default_rng([score.seed, 0x50FD])
         room = sounds.draw_room(rng)
         response = None if room is None else read_response(room, sample_rate)
         rigs = [sounds.draw_rig(part, INSTRUMENTS[part.name].family, rng) for part in score.parts]
-        dry = _played(score.parts, rigs, score.duration_s, sample_rate)
-        band, each = mix_band(score.parts, dry, n_samples, sample_rate, desk, stems=stems, room_response=response)
+        played = _played(score.parts, rigs, score.duration_s, sample_rate)
+        band, each = mix_band(
+            score.parts, played, n_samples, sample_rate, settings, stems=stems, room_response=response
+        )
         parts = {part.name: rig.describe() for part, rig in zip(score.parts, rigs, strict=True)}
         drawn = {"room": None if room is None else room.name, "parts": parts}
-    voice_gain, band_gain = balance(vocals, band, sample_rate, desk)
+    voice_gain, band_gain = balance(vocals, band, sample_rate, settings)
     vocals *= np.float32(voice_gain)
     for audio in (band, *each.values()):
         audio *= np.float32(band_gain)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form
 from accompany.data.songs.grid import Section
-from accompany.data.songs.manners import MANNERS, Manner
 from accompany.data.songs.pitches import PitchChooser, Range
 from accompany.data.songs.rhythm import Slot, phrase_rhythm
+from accompany.data.songs.rng import Rng
+from accompany.data.songs.singing_styles import SINGING_STYLES, SingingStyle
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class SungNote:
 
 @dataclass(frozen=True)
 class Tune:
-    """The melody of a song and how it is sung; the singer strays from the beat by at most `most_lag` beats."""
+    """The melody of a song; `singing` names its `SingingStyle`, `most_lag` bounds the lag behind the beat, in beats."""
 
     notes: tuple[SungNote, ...]
-    manner: str
+    singing: str
     low: int
     high: int
     most_lag: float = float("inf")
@@ -50,10 +50,10 @@ _SECTION_DENSITY = {"verse": 1.0, "chorus": 0.9, "bridge": 0.85, "prechorus": 1.
 _SECTION_LIFT = {"verse": -0.12, "chorus": 0.2, "bridge": 0.05, "prechorus": 0.05, "outro": 0.0}
 
 
-def write_tune(form: Form, voice_range: tuple[int, int], dice: Dice) -> Tune:
+def write_tune(form: Form, voice_range: tuple[int, int], rng: Rng) -> Tune:
     """Compose the melody of a song for a voice."""
-    name = dice.choose(form.style.melody)
-    writer = _Writer(form, MANNERS[name], voice_range, dice)
+    name = rng.choose(form.style.melody)
+    writer = _TuneWriter(form, SINGING_STYLES[name], voice_range, rng)
     notes: list[SungNote] = []
     for section in form.sections:
         if section.sung:
@@ -65,19 +65,19 @@ def write_tune(form: Form, voice_range: tuple[int, int], dice: Dice) -> Tune:
     return Tune(tuple(tidy), name, low, high)
 
 
-class _Writer:
+class _TuneWriter:
     """Keeps the phrases of a song, so that sections come back with the same tune."""
 
-    def __init__(self, form: Form, manner: Manner, voice_range: tuple[int, int], dice: Dice) -> None:
-        self._form, self._manner, self._dice = form, manner, dice
-        self.limits = _song_range(manner, voice_range, dice)
-        self._chooser = PitchChooser(form, manner, dice, dice.choose(manner.scale))
+    def __init__(self, form: Form, singing: SingingStyle, voice_range: tuple[int, int], rng: Rng) -> None:
+        self._form, self._singing, self._rng = form, singing, rng
+        self.limits = _song_range(singing, voice_range, rng)
+        self._chooser = PitchChooser(form, singing, rng, rng.choose(singing.scale))
         self._memory: dict[tuple[str, str, float], _Phrase] = {}
-        self._bars = dice.choose(manner.phrase_bars)
-        self._density = dice.between(1.05, 1.5)
-        self._skip = 0.06 if dice.chance(0.5) else 0.0
+        self._bars = rng.choose(singing.phrase_bars)
+        self._density = rng.between(1.05, 1.5)
+        self._skip = 0.06 if rng.chance(0.5) else 0.0
         self._scheme: dict[tuple[str, int], str] = {}
-        self._detached = dice.chance(0.15)
+        self._detached = rng.chance(0.15)
         self._straight = form.time.swing == 0.5 or form.time.unit == 0.5
 
     def section(self, section: Section) -> list[SungNote]:
@@ -85,21 +85,21 @@ class _Writer:
         bars = min(self._bars, section.bars)
         count = -(-section.bars // bars)
         if (section.name, count) not in self._scheme:
-            self._scheme[section.name, count] = self._dice.pick(_SCHEMES.get(count, ("ABAC" * 8,)))
+            self._scheme[section.name, count] = self._rng.pick(_SCHEMES.get(count, ("ABAC" * 8,)))
         notes: list[SungNote] = []
         for index, letter in enumerate(self._scheme[section.name, count][:count]):
-            if index and self._dice.chance(self._skip):
+            if index and self._rng.chance(self._skip):
                 continue
             length = min(bars, section.bars - index * bars)
             notes += self._phrase(section, letter, section.start_bar + index * bars, length, final=index % 2 == 1)
         return notes
 
     def _phrase(self, section: Section, letter: str, bar: int, bars: int, *, final: bool) -> list[SungNote]:
-        dice, metre = self._dice, self._form.metre
+        rng, metre = self._rng, self._form.metre
         beats = float(bars * metre.beats)
         key = (section.name, letter, beats)
         known = self._memory.get(key)
-        fresh = known is None or dice.chance(0.08)
+        fresh = known is None or rng.chance(0.08)
         slots = self._rhythm(section, beats) if known is None or fresh else self._vary(known.slots)
         guide = None if known is None or fresh else self._guide(known, section, slots)
         limits = self._tessitura(section)
@@ -113,15 +113,15 @@ class _Writer:
         density = self._density * _SECTION_DENSITY.get(section.name, 1.0)
         form = self._form
         return phrase_rhythm(
-            self._manner, form.metre, self._dice, beats=beats, tempo_bpm=form.tempo_bpm, density=density,
+            self._singing, form.metre, self._rng, beats=beats, tempo_bpm=form.tempo_bpm, density=density,
             straight=self._straight, detached=self._detached,
         )  # fmt: skip
 
     def _vary(self, slots: tuple[Slot, ...]) -> list[Slot]:
         """The same rhythm, sometimes with a note split or two notes joined, since the words differ."""
         varied = list(slots)
-        if len(varied) > 3 and self._dice.chance(0.35):
-            index = self._dice.integer(0, len(varied) - 2)
+        if len(varied) > 3 and self._rng.chance(0.35):
+            index = self._rng.integer(0, len(varied) - 2)
             slot = varied[index]
             if slot.length >= 0.99 and not self._form.metre.compound:
                 half = slot.length / 2
@@ -132,15 +132,15 @@ class _Writer:
         return varied
 
     def _guide(self, known: _Phrase, section: Section, slots: list[Slot]) -> list[float]:
-        """Pitches to follow: those of the phrase before, in the section's key, sometimes moved as a sequence."""
+        """Pitches to follow: those of the phrase before, in the section's key, sometimes transposed as a sequence."""
         shift = (section.tonic - known.tonic + 6) % 12 - 6
-        if self._dice.chance(0.15):
-            shift += self._dice.pick((-4, -2, 2, 2, 4, 5))
+        if self._rng.chance(0.15):
+            shift += self._rng.pick((-4, -2, 2, 2, 4, 5))
         guide = []
         for slot in slots:
             nearest = min(range(len(known.slots)), key=lambda i: abs(known.slots[i].start - slot.start))
             guide.append(float(known.pitches[nearest] + shift))
-        keep = len(guide) - (self._dice.pick((0, 0, 2, 3)) if len(guide) > 4 else 0)
+        keep = len(guide) - (self._rng.pick((0, 0, 2, 3)) if len(guide) > 4 else 0)
         return guide[:keep]
 
     def _tessitura(self, section: Section) -> Range:
@@ -152,12 +152,12 @@ class _Writer:
         notes: list[SungNote] = []
         for index, (slot, pitch) in enumerate(zip(slots, pitches, strict=True)):
             note = SungNote(origin + slot.start, slot.length, pitch)
-            if slot.length >= 0.9 and self._dice.chance(self._manner.melisma):
+            if slot.length >= 0.9 and self._rng.chance(self._singing.melisma):
                 notes += self._run(note, pitches[index + 1] if index + 1 < len(pitches) else pitch)
             else:
                 slurred = (
                     bool(notes) and slot.length < 0.6 and 0 < abs(pitch - notes[-1].pitch) <= 4
-                    and self._dice.chance(self._manner.melisma * 0.35)
+                    and self._rng.chance(self._singing.melisma * 0.35)
                 )  # fmt: skip
                 notes.append(replace(note, tied=slurred))
         return notes
@@ -165,18 +165,18 @@ class _Writer:
     def _run(self, note: SungNote, following: int) -> list[SungNote]:
         """A held note that ends in a turn or a run of short notes on the same syllable."""
         step = 0.25 if not self._form.metre.compound else 1 / 6
-        count = self._dice.pick((1, 2, 2, 3))
+        count = self._rng.pick((1, 2, 2, 3))
         held = note.length - count * step
         if held < step:
             return [note]
         scale = self._chooser.scale_at(note.start)
-        direction = self._dice.pick((-1, 1)) if following == note.pitch else (1 if following > note.pitch else -1)
+        direction = self._rng.pick((-1, 1)) if following == note.pitch else (1 if following > note.pitch else -1)
         notes = [replace(note, length=held)]
         pitch = note.pitch
         for index in range(count):
             turn = direction if index < 2 else -direction
-            moved = _next_in_scale(pitch, turn, scale)
-            pitch = moved if self.limits[0] <= moved <= self.limits[1] else _next_in_scale(pitch, -turn, scale)
+            stepped = _next_in_scale(pitch, turn, scale)
+            pitch = stepped if self.limits[0] <= stepped <= self.limits[1] else _next_in_scale(pitch, -turn, scale)
             notes.append(SungNote(note.start + held + index * step, step, pitch, tied=True))
         return notes
 
@@ -200,11 +200,11 @@ def _next_in_scale(pitch: int, direction: int, scale: frozenset[int]) -> int:
     return pitch
 
 
-def _song_range(manner: Manner, voice_range: tuple[int, int], dice: Dice) -> tuple[int, int]:
+def _song_range(singing: SingingStyle, voice_range: tuple[int, int], rng: Rng) -> tuple[int, int]:
     low, high = voice_range
-    span = min(dice.integer(*manner.span), high - low)
+    span = min(rng.integer(*singing.span), high - low)
     slack = high - low - span
-    start = low + round(slack * (dice.unit() + dice.unit()) / 2)
+    start = low + round(slack * (rng.unit() + rng.unit()) / 2)
     return start, start + span
 
 

@@ -1,4 +1,4 @@
-"""The mixing desk: levels, pan, a room, and the balance of voice and band."""
+"""Mixing: levels, panning, reverberation, and the balance of voice and band."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _PEAK = 0.95
 
 
 @dataclass(frozen=True)
-class Desk:
-    """How one song is mixed.
+class MixSettings:
+    """Mixing parameters of one song.
 
     voice_over_band_db: loudness of the voice relative to the band; loudness_db: of the mix, as far as its peaks
     allow; evenness: 0 keeps the soundfont's own levels, 1 makes all instruments equally loud before `gain_db`;
@@ -32,9 +32,9 @@ class Desk:
     room_seed: int
 
 
-def draw_desk(rng: np.random.Generator) -> Desk:
+def draw_mix_settings(rng: np.random.Generator) -> MixSettings:
     """A plausible mix: the voice between 3 dB under and 6 dB over the band."""
-    return Desk(
+    return MixSettings(
         voice_over_band_db=rng.uniform(-3.0, 6.0),
         loudness_db=rng.uniform(-22.0, -16.0),
         evenness=rng.uniform(0.6, 0.9),
@@ -55,14 +55,14 @@ def loudness_db(audio: np.ndarray, sample_rate: int) -> float:
     return float(10 * np.log10(max(float(loud.mean()), 1e-12)))
 
 
-def placed(part: Part, audio: np.ndarray, sample_rate: int, desk: Desk) -> np.ndarray:
-    """A dry stem [2, T] at its level and place between the loudspeakers, [2, T] float32."""
-    level = desk.evenness * (_REFERENCE_DB - loudness_db(audio, sample_rate))
+def placed(part: Part, audio: np.ndarray, sample_rate: int, settings: MixSettings) -> np.ndarray:
+    """A dry stem [2, T] at its level and pan position, [2, T] float32."""
+    level = settings.evenness * (_REFERENCE_DB - loudness_db(audio, sample_rate))
     gain = 10 ** ((min(level, 40.0) + part.gain_db) / 20)
-    return audio * (gain * sides(part.pan)).astype(np.float32)
+    return audio * (gain * pan_gains(part.pan)).astype(np.float32)
 
 
-def sides(pan: float) -> np.ndarray:
+def pan_gains(pan: float) -> np.ndarray:
     """Gains [2, 1] float32 of left and right for a pan of -1 to 1, of equal power everywhere and 1 in the middle."""
     angle = (pan + 1) * np.pi / 4
     return np.array([[np.sqrt(2) * np.cos(angle)], [np.sqrt(2) * np.sin(angle)]], np.float32)
@@ -71,35 +71,37 @@ def sides(pan: float) -> np.ndarray:
 class Room:
     """A reverberant room: a recorded response [2, R], or a stereo tail of decaying noise that darkens as it dies."""
 
-    def __init__(self, desk: Desk, n_samples: int, sample_rate: int, response: np.ndarray | None = None) -> None:
+    def __init__(
+        self, settings: MixSettings, n_samples: int, sample_rate: int, response: np.ndarray | None = None
+    ) -> None:
         self._n_samples = n_samples
-        tail = _tail(desk, sample_rate) if response is None else _at_level(response, desk)
+        tail = _tail(settings, sample_rate) if response is None else _at_level(response, settings)
         self._size = scipy.fft.next_fast_len(n_samples + tail.shape[1], real=True)
         self._response = scipy.fft.rfft(tail, self._size, axis=1)
 
     def reverberate(self, sends: np.ndarray) -> np.ndarray:
-        """What the room adds to a mono send [T]: [2, T] float32."""
+        """The reverberation of a mono send [T]: [2, T] float32."""
         spectrum = scipy.fft.rfft(sends, self._size)
         wet: np.ndarray = scipy.fft.irfft(spectrum * self._response, self._size, axis=1)[:, : self._n_samples]
         return wet
 
 
-def _tail(desk: Desk, sample_rate: int) -> np.ndarray:
-    rng = np.random.default_rng(desk.room_seed)
-    n_tail, delay = round(desk.room_s * sample_rate), round(0.012 * sample_rate)
+def _tail(settings: MixSettings, sample_rate: int) -> np.ndarray:
+    rng = np.random.default_rng(settings.room_seed)
+    n_tail, delay = round(settings.room_s * sample_rate), round(0.012 * sample_rate)
     noise = rng.standard_normal((2, n_tail), dtype=np.float32)
-    # Each later third of the tail is duller, as air and walls swallow the treble first.
+    # Each later third of the tail is duller, as air and walls absorb the treble first.
     dull = np.stack([noise, _mean_of(noise, 2), _mean_of(noise, 4)])
     place = np.arange(n_tail) / n_tail
     shares = np.clip(1 - np.abs(3 * place[None] - np.array([[0.3], [1.2], [2.2]])), 0, 1) + 1e-3
     body = (dull * shares[:, None]).sum(axis=0) * np.exp(-6.9 * place)
-    tail: np.ndarray = np.pad(_at_level(body, desk), ((0, 0), (delay, 0))).astype(np.float32)
+    tail: np.ndarray = np.pad(_at_level(body, settings), ((0, 0), (delay, 0))).astype(np.float32)
     return tail
 
 
-def _at_level(response: np.ndarray, desk: Desk) -> np.ndarray:
+def _at_level(response: np.ndarray, settings: MixSettings) -> np.ndarray:
     energy = np.maximum(np.sqrt(np.square(response).sum(axis=1, keepdims=True)), 1e-9)
-    return np.asarray(response * (10 ** (desk.room_db / 20) / energy))
+    return np.asarray(response * (10 ** (settings.room_db / 20) / energy))
 
 
 def _mean_of(noise: np.ndarray, width: int) -> np.ndarray:
@@ -115,7 +117,7 @@ def mix_band(
     dry: Iterable[np.ndarray],
     n_samples: int,
     sample_rate: int,
-    desk: Desk,
+    settings: MixSettings,
     *,
     stems: bool,
     room_response: np.ndarray | None = None,
@@ -124,17 +126,17 @@ def mix_band(
 
     Args:
         parts: name, pan, gain and room send of each; dry: [2, n_samples] each.
-        sample_rate: in Hz; desk: how to mix; stems: whether to return the instruments one by one too.
-        room_response: of a recorded room [2, R], in place of the desk's own.
+        sample_rate: in Hz; settings: of the mix; stems: whether to return the instruments one by one too.
+        room_response: of a recorded room [2, R], in place of a synthetic one.
 
     Returns:
         The accompaniment [2, T] float32, and, if asked for, what each instrument adds to it, room included.
     """
-    room = Room(desk, n_samples, sample_rate, room_response)
+    room = Room(settings, n_samples, sample_rate, room_response)
     band, send = np.zeros((2, n_samples), np.float32), np.zeros(n_samples, np.float32)
     each: dict[str, np.ndarray] = {}
     for part, audio in zip(parts, dry, strict=True):
-        direct = placed(part, audio, sample_rate, desk)
+        direct = placed(part, audio, sample_rate, settings)
         to_room = (direct[0] + direct[1]) * np.float32(0.5 * part.reverb)
         band += direct
         send += to_room
@@ -143,12 +145,12 @@ def mix_band(
     return band + room.reverberate(send), each
 
 
-def balance(vocals: np.ndarray, band: np.ndarray, sample_rate: int, desk: Desk) -> tuple[float, float]:
-    """Gains for the voice [C, T] and the band [2, T] that give the desk's balance and loudness without clipping."""
+def balance(vocals: np.ndarray, band: np.ndarray, sample_rate: int, settings: MixSettings) -> tuple[float, float]:
+    """Gains for the voice [C, T] and the band [2, T] that give the wanted balance and loudness without clipping."""
     voice_db, band_db = loudness_db(vocals, sample_rate), loudness_db(band, sample_rate)
-    voice_gain = 10 ** ((band_db + desk.voice_over_band_db - voice_db) / 20) if voice_db > -100 else 1.0
+    voice_gain = 10 ** ((band_db + settings.voice_over_band_db - voice_db) / 20) if voice_db > -100 else 1.0
     mix = vocals * np.float32(voice_gain) + band
     peak = max(float(np.abs(signal).max()) for signal in (mix, vocals * np.float32(voice_gain), band))
-    wanted = 10 ** ((desk.loudness_db - loudness_db(mix, sample_rate)) / 20)
+    wanted = 10 ** ((settings.loudness_db - loudness_db(mix, sample_rate)) / 20)
     master = min(wanted, _PEAK / max(peak, 1e-9))
     return float(voice_gain * master), float(master)

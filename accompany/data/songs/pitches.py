@@ -1,4 +1,4 @@
-"""Which pitch comes next: steps more than leaps, chord notes on strong beats, contours, cadences and guides."""
+"""Melodic pitch model: steps over leaps, chord notes on strong beats, contours, cadences and guides."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.form import Form
-from accompany.data.songs.manners import Manner
+from accompany.data.songs.rng import Rng
+from accompany.data.songs.singing_styles import SingingStyle
 from accompany.data.songs.theory import MAJOR_LIKE, Chord, scale_pitch_classes
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Range:
 class PitchChooser:
     """Chooses the pitches of phrases over the harmony of one song."""
 
-    def __init__(self, form: Form, manner: Manner, dice: Dice, scale: str) -> None:
-        self._form, self._manner, self._dice, self._scale = form, manner, dice, scale
-        self._allowed = self._few_notes(manner, dice)
+    def __init__(self, form: Form, singing: SingingStyle, rng: Rng, scale: str) -> None:
+        self._form, self._singing, self._rng, self._scale = form, singing, rng, scale
+        self._allowed = self._few_notes(singing, rng)
 
     def scale_at(self, beat: float) -> frozenset[int]:
         """Pitch classes of the mode at a beat, with the altered notes of the chord."""
@@ -54,7 +54,7 @@ class PitchChooser:
             final: the phrase closes a pair (an answer) and likes to end at rest.
         """
         contour = self._contour(len(slots), limits)
-        shift = self._dice.pick((0, 0, -2, -2, 2, -4, 3)) if guide is None and self._dice.chance(0.4) else None
+        shift = self._rng.pick((0, 0, -2, -2, 2, -4, 3)) if guide is None and self._rng.chance(0.4) else None
         pitches: list[int] = []
         last_interval = 0
         for index, slot in enumerate(slots):
@@ -72,7 +72,7 @@ class PitchChooser:
         return self._chromatic(slots, pitches)
 
     def _echo(self, slots: list[Slot], pitches: list[int], index: int, shift: int) -> float | None:
-        """The pitch of a bar earlier, moved: a motif and its sequence within a phrase."""
+        """The pitch one bar earlier, transposed: a motif and its sequence within a phrase."""
         wanted = slots[index].start - self._form.metre.beats
         for slot, pitch in zip(slots, pitches, strict=False):
             if abs(slot.start - wanted) < 0.05 and index < len(slots) - 1:
@@ -103,15 +103,15 @@ class PitchChooser:
                 weight *= _cadence((pitch - tonic) % 12, cadence)
             pitches.append(pitch)
             weights.append(weight)
-        return self._dice.weighted(pitches, weights)
+        return self._rng.weighted(pitches, weights)
 
     def _interval(self, interval: int, last: int) -> float:
         size = abs(interval)
         weight = _INTERVAL[size] if size <= 12 else 0.003
         if size > 2:
-            weight *= self._manner.leap
+            weight *= self._singing.leap
         elif size == 0:
-            weight *= self._manner.recite * (0.7 if last == 0 else 1.0)
+            weight *= self._singing.recite * (0.7 if last == 0 else 1.0)
         if abs(last) > 4 and interval * last > 0:
             weight *= 0.3
         return weight
@@ -122,7 +122,7 @@ class PitchChooser:
         mode = scale_pitch_classes(section.tonic, section.mode)
         tones = chord.pitch_classes
         altered = frozenset(tones[:4]) - mode
-        outside = max(0.04, 1 - self._manner.chord_pull * strength)
+        outside = max(0.04, 1 - self._singing.chord_pull * strength)
         liked = self._liked(section.tonic, section.mode)
         found = []
         for pitch in range(limits.low, limits.high + 1):
@@ -153,7 +153,7 @@ class PitchChooser:
         return frozenset((tonic + step) % 12 for step in steps)
 
     def _strength(self, slot: Slot, beat: float) -> float:
-        """How much a note is heard against the chord: metric place and length, 0 to 1."""
+        """Harmonic weight of a note, from its metric position and length, 0 to 1."""
         phase = beat % 1
         in_bar = beat % self._form.metre.beats
         if phase < 1e-6 or phase > 1 - 1e-6:
@@ -166,9 +166,9 @@ class PitchChooser:
 
     def _contour(self, count: int, limits: Range) -> list[float]:
         """A target pitch for every note of a phrase."""
-        shape = self._dice.pick(_CONTOURS)
-        size = min(7.0, (limits.high - limits.low) * 0.45) * self._dice.between(0.5, 1.1)
-        centre = limits.centre + self._dice.between(-2.0, 2.0)
+        shape = self._rng.pick(_CONTOURS)
+        size = min(7.0, (limits.high - limits.low) * 0.45) * self._rng.between(0.5, 1.1)
+        centre = limits.centre + self._rng.between(-2.0, 2.0)
         curve = []
         for index in range(count):
             x = index / max(1, count - 1)
@@ -181,31 +181,29 @@ class PitchChooser:
 
     def _chromatic(self, slots: list[Slot], pitches: list[int]) -> list[int]:
         """Lower chromatic neighbours in place of some short weak notes that lead up a step."""
-        if not self._manner.chromatic:
+        if not self._singing.chromatic:
             return pitches
         for index in range(1, len(pitches) - 1):
             short = slots[index].length <= 0.55 and slots[index].start % 1 > 0.2
             if (
                 short
                 and abs(pitches[index] - pitches[index + 1]) <= 2
-                and self._dice.chance(self._manner.chromatic * 3)
+                and self._rng.chance(self._singing.chromatic * 3)
             ):
                 pitches[index] = pitches[index + 1] - 1
         return pitches
 
     @staticmethod
-    def _few_notes(manner: Manner, dice: Dice) -> frozenset[int]:
-        """Scale steps (semitones over the tonic) of a tune that lives on three to five notes; empty for others."""
-        if manner.span[1] > 8:
+    def _few_notes(singing: SingingStyle, rng: Rng) -> frozenset[int]:
+        """Scale steps (semitones over the tonic) of a tune limited to three to five notes; empty for others."""
+        if singing.span[1] > 8:
             return frozenset()
-        chosen = dice.pick(
-            ((0, 2, 3, 4), (0, 2, 3, 4, 7), (7, 9, 10, 0), (0, 10, 3, 5), (4, 3, 5, 7), (0, 2, 7, 10, 9))
-        )
+        chosen = rng.pick(((0, 2, 3, 4), (0, 2, 3, 4, 7), (7, 9, 10, 0), (0, 10, 3, 5), (4, 3, 5, 7), (0, 2, 7, 10, 9)))
         return frozenset(chosen)
 
 
 def sung_scale(form: Form, beat: float) -> frozenset[int]:
-    """Pitch classes of the mode at a beat, those that rub with the chord replaced by the chord's own."""
+    """Pitch classes of the mode at a beat, those that clash with the chord replaced by the chord's own."""
     section = form.section_at(beat)
     scale = scale_pitch_classes(section.tonic, section.mode)
     chord = frozenset(form.harmony.at(beat).pitch_classes)

@@ -1,4 +1,4 @@
-"""Chord progressions by family and mode, one chord or pair ("ii7,V7") a slot; see `theory` for the numerals."""
+"""Chord progressions by family and mode, one chord or pair ("ii7,V7") per slot; see `theory` for the numerals."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ MODAL = {
     "mixolydian": MODAL_MIXOLYDIAN, "dorian": MODAL_DORIAN, "lydian": MODAL_LYDIAN, "phrygian": MODAL_PHRYGIAN,
 }  # fmt: skip
 
-# Where chords usually go next, for progressions made up on the spot.
+# Weights of usual chord transitions, for random progressions.
 NEXT_MAJOR: dict[str, dict[str, float]] = {
     "I": {"IV": 4, "V": 3, "vi": 3, "ii": 1.5, "iii": 1, "V/3": 1, "I/3": 0.7, "bVII": 0.4, "III7": 0.4, "I7": 0.3},
     "ii": {"V": 5, "IV": 1.5, "I/3": 0.8, "vi": 0.8, "iii": 0.5},

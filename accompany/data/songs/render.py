@@ -1,4 +1,4 @@
-"""The band's sound: FluidSynth rendering one part at a time, dry."""
+"""FluidSynth rendering: one dry part at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Fluid:
         except ImportError as error:
             raise InputError(f"Rendering the band needs FluidSynth ({error}); {_INSTALL}.") from error
         self._lib = fluidsynth._fl
-        # Giving a borrowed soundfont back makes FluidSynth warn sixteen times; our own checks say what matters.
+        # Returning a borrowed soundfont makes FluidSynth warn sixteen times; our own checks report what matters.
         mute = self.function("fluid_set_log_function", _POINTER, _INT, _POINTER, _POINTER)
         for level in (_ERRORS, _WARNINGS):
             mute(level, None, None)
@@ -158,7 +158,7 @@ def _fluid(soundfont: Path) -> _Fluid:
 def render_part(
     part: Part, duration_s: float, sample_rate: int, soundfont: Path, *, is_kit: bool = False
 ) -> np.ndarray:
-    """What one instrument plays, dry, before pan and gain.
+    """The dry sound of one part, before pan and gain.
 
     Args:
         part: its notes and its sound.

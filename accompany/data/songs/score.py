@@ -1,4 +1,4 @@
-"""What a synthetic song is before it sounds: notes, parts, a voice and everything known about them.
+"""Symbolic scores of synthetic songs: notes, parts, voice and annotations.
 
 All times are seconds from the start of the song; all pitches are MIDI numbers (60 = middle C).
 """
@@ -34,7 +34,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Part:
-    """What one instrument of the band plays.
+    """The part of one instrument.
 
     Attributes:
         name: plain English, from `instruments.INSTRUMENTS` ("brushed drums", "walking bass" is a role, not a name).
@@ -91,7 +91,7 @@ class VoiceSpec:
 
 @dataclass(frozen=True)
 class Score:
-    """A whole song on paper.
+    """The symbolic score of a whole song.
 
     Attributes:
         key: "C:maj" or "A:min", the key at the start (see `keys` for changes of key).

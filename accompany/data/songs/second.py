@@ -1,4 +1,4 @@
-"""The second singer: who sings the harmony voice of a song, and how it lies beside the lead."""
+"""Backing singer: voice, pan and level of a song's harmony part beside the lead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from accompany.data.songs.compose import VOICES
-from accompany.data.songs.mix import loudness_db, sides
+from accompany.data.songs.mix import loudness_db, pan_gains
 from accompany.data.songs.score import Note, Score, VoiceSpec
 from accompany.data.songs.voice import sing
 
@@ -17,7 +17,7 @@ _LANE = 0x5EC0
 
 @dataclass(frozen=True)
 class SecondSinger:
-    """Who sings `Score.backing`, and where.
+    """The singer of `Score.backing`, with pan and level.
 
     Attributes:
         voice: the singer, somebody else than the lead.
@@ -67,7 +67,7 @@ def sing_all(score: Score, sample_rate: int) -> np.ndarray:
         return lead[None]
     second = sing(score.backing, singer.voice, score.duration_s, sample_rate)
     level_db = loudness_db(lead, sample_rate) + singer.gain_db - loudness_db(second, sample_rate)
-    vocals = lead + sides(singer.pan) * second * np.float32(10 ** (level_db / 20))
+    vocals = lead + pan_gains(singer.pan) * second * np.float32(10 ** (level_db / 20))
     return vocals * np.float32(_PEAK / max(float(np.abs(vocals).max()), 1e-6))
 
 

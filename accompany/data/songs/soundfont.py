@@ -1,4 +1,4 @@
-"""Finding a General MIDI soundfont on this machine."""
+"""Search for a General MIDI soundfont on this machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def find_soundfont() -> Path:
 
 
 def _from_pretty_midi() -> tuple[str, ...]:
-    # Found without importing: the import is slow and this file is all that is wanted.
+    # Found without the slow import of the package: only this file is needed.
     spec = importlib.util.find_spec("pretty_midi")
     if spec is None or spec.origin is None:
         return ()

@@ -1,4 +1,4 @@
-"""The syllable bank: spoken syllables taken apart into spectral envelope, noisiness and level.
+"""Syllable bank: spoken syllables analysed into spectral envelope, noisiness and level.
 
 Speaking and analysing costs about 15 ms, so each (voice, syllable) is done once per process and kept.
 """

@@ -176,7 +176,7 @@ def nearest_pitch(pitch_class: int, near: float, low: int, high: int) -> int:
 def voicing(
     chord: Chord, previous: tuple[int, ...] | None, centre: float, size: int, low: int, high: int
 ) -> tuple[int, ...]:
-    """A close voicing near `centre` that moves little from the previous one.
+    """A close voicing near `centre` with small voice-leading distance from the previous one.
 
     Args:
         chord: what to voice; upper extensions are kept before the fifth and, in big chords, the root.
@@ -212,7 +212,7 @@ def _stack(classes: tuple[int, ...], start: int) -> tuple[int, ...]:
 
 
 def _essential_classes(chord: Chord, size: int) -> tuple[int, ...]:
-    """At most `size` pitch classes, the telling ones first: third or fourth, seventh, root, extensions, fifth."""
+    """At most `size` pitch classes, by importance: third or fourth, seventh, root, extensions, fifth."""
     order = sorted(chord.intervals, key=lambda step: _IMPORTANCE.get(step, 5))
     if size <= 3 and len(chord.intervals) > 3:
         order = [step for step in order if step != 0]

@@ -1,4 +1,4 @@
-"""Source and filter: pulses and noise shaped by a path through envelope frames.
+"""Source-filter synthesis: pulses and noise shaped by a path through envelope frames.
 
 Like WORLD's synthesis, but over fixed 10 ms frames, so that the whole song is three batches of FFTs.
 """
@@ -28,16 +28,16 @@ class FilterBank:
 
 
 @dataclass(frozen=True)
-class Path:
-    """Where the voice stands every `HOP_S`: frame [hops] in the bank (fractions allowed), effort [hops]."""
+class FramePath:
+    """Position in the filter bank every `HOP_S`: frame [hops] (fractions allowed), effort [hops]."""
 
     frame: np.ndarray
     effort: np.ndarray
 
 
 @dataclass(frozen=True)
-class Source:
-    """The excitation at sample rate.
+class Excitation:
+    """Pulses and noise before the filter, at sample rate.
 
     f0_hz: [T]; gain: [T] amplitude, 0 where nothing sounds; pulse_shimmer: relative spread of pulse sizes;
     growl: 0..1, how much every second pulse is weaker.
@@ -65,23 +65,25 @@ def minimum_phase(log_envelope: np.ndarray) -> np.ndarray:
     return response
 
 
-def vocode(bank: FilterBank, path: Path, source: Source, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+def vocode(
+    bank: FilterBank, path: FramePath, excitation: Excitation, sample_rate: int, rng: np.random.Generator
+) -> np.ndarray:
     """Sound of a path through the bank, [T] float32 of unit loudness where gain is one.
 
     Args:
         bank: its frames.
         path: through them, at least T / hop + 2 hops long.
-        source: excitation; its length T is the output's.
+        excitation: excitation; its length T is the output's.
         rng: for noise and shimmer.
     """
     hop, n_fft = frame_sizes(sample_rate)
-    n_samples = len(source.gain)
-    pulses = _windowed(pulse_train(source, sample_rate, rng) * source.gain, hop)
-    noise = _windowed(rng.standard_normal(n_samples, dtype=np.float32) * source.gain, hop)
+    n_samples = len(excitation.gain)
+    pulses = _windowed(pulse_train(excitation, sample_rate, rng) * excitation.gain, hop)
+    noise = _windowed(rng.standard_normal(n_samples, dtype=np.float32) * excitation.gain, hop)
     active = np.flatnonzero(np.abs(noise).max(axis=1) > 0)
     output = np.zeros((len(noise) + 4, hop), np.float32)
     for block in np.array_split(active, max(1, len(active) // 256)):
-        step = Path(path.frame[block], path.effort[block])
+        step = FramePath(path.frame[block], path.effort[block])
         frames = _filter(bank, step, pulses[block], noise[block], n_fft)
         quarters = frames.reshape(len(block), 4, hop)
         for quarter in range(4):
@@ -99,7 +101,7 @@ def _windowed(signal: np.ndarray, hop: int) -> np.ndarray:
     return np.concatenate([rows[:-1], rows[1:]], axis=1) * window
 
 
-def _filter(bank: FilterBank, path: Path, pulses: np.ndarray, noise: np.ndarray, n_fft: int) -> np.ndarray:
+def _filter(bank: FilterBank, path: FramePath, pulses: np.ndarray, noise: np.ndarray, n_fft: int) -> np.ndarray:
     low = np.clip(path.frame.astype(int), 0, len(bank.response) - 2)
     share = np.clip(path.frame - low, 0.0, 1.0).astype(np.float32)[:, None]
     response = bank.response[low] * (1 - share) + bank.response[low + 1] * share
@@ -113,20 +115,20 @@ def _filter(bank: FilterBank, path: Path, pulses: np.ndarray, noise: np.ndarray,
     return frames
 
 
-def pulse_train(source: Source, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+def pulse_train(excitation: Excitation, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Band-limited pulses at every period of f0, of unit power, [T] float32."""
-    phase = np.cumsum(source.f0_hz / sample_rate)
+    phase = np.cumsum(excitation.f0_hz / sample_rate)
     turns = np.flatnonzero(np.diff(np.floor(phase))) + 1
-    turns = turns[source.gain[turns] > 0]
+    turns = turns[excitation.gain[turns] > 0]
     step = phase[turns] - phase[turns - 1]
     position = turns - (phase[turns] - np.floor(phase[turns])) / step
-    size = np.sqrt(sample_rate / source.f0_hz[turns])
-    size *= 1.0 + source.pulse_shimmer * rng.standard_normal(len(turns))
-    size *= np.where(np.arange(len(turns)) % 2 == 0, 1.0 + source.growl, 1.0 - source.growl)
+    size = np.sqrt(sample_rate / excitation.f0_hz[turns])
+    size *= 1.0 + excitation.pulse_shimmer * rng.standard_normal(len(turns))
+    size *= np.where(np.arange(len(turns)) % 2 == 0, 1.0 + excitation.growl, 1.0 - excitation.growl)
     first = np.floor(position).astype(int) - _TAPS // 2 + 1
     taps = first[:, None] + np.arange(_TAPS)
     distance = taps - position[:, None]
     kernel = np.sinc(distance) * (0.5 + 0.5 * np.cos(np.pi * distance / (_TAPS // 2)))
     weights = (kernel * size[:, None]).ravel()
-    inside = np.clip(taps, 0, len(source.gain) - 1).ravel()
-    return np.bincount(inside, weights, minlength=len(source.gain)).astype(np.float32)
+    inside = np.clip(taps, 0, len(excitation.gain) - 1).ravel()
+    return np.bincount(inside, weights, minlength=len(excitation.gain)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""A singing voice: espeak-ng syllables stretched onto a melody.
+"""Singing synthesis: espeak-ng syllables stretched onto a melody.
 
-Consonants keep their length, vowels are held; pitch, loudness and timing come from `contours.py`, the sound of
-the throat from warping the spoken envelopes, so that a few spoken voices become many singers.
+Consonants keep their length, vowels are held; pitch, loudness and timing come from `contours.py`. A vocal tract model
+warps the spoken envelopes, so that a few spoken voices become many singers.
 """
 
 from __future__ import annotations
@@ -21,8 +21,15 @@ from accompany.data.songs.contours import (
 )
 from accompany.data.songs.score import Note, VoiceSpec
 from accompany.data.songs.syllables import FRAME_S, Syllable, syllable
-from accompany.data.songs.throat import VOICING_BIN, Throat, breath_frames, draw_throat, octaves_above, shaped
-from accompany.data.songs.vocoder import HOP_S, FilterBank, Path, Source, minimum_phase, vocode
+from accompany.data.songs.vocal_tract import (
+    VOICING_BIN,
+    VocalTract,
+    breath_frames,
+    draw_vocal_tract,
+    octaves_above,
+    shaped,
+)
+from accompany.data.songs.vocoder import HOP_S, Excitation, FilterBank, FramePath, minimum_phase, vocode
 
 _SILENT_DB = -120.0
 _PEAK = 0.7
@@ -65,18 +72,18 @@ def sing(melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float, sample_ra
     lines = _sung_syllables(notes, spec.language)
     frames = _Frames(lines)
     track, level_db = _articulate(lines, frames, loudness, habits, spec, n_control, rng)
-    source = _source(pitch, level_db, habits, n_samples, sample_rate)
-    bank = _bank(frames, draw_throat(spec, rng), habits, sample_rate)
+    excitation = _excitation(pitch, level_db, habits, n_samples, sample_rate)
+    bank = _bank(frames, draw_vocal_tract(spec, rng), habits, sample_rate)
     hops = np.arange(n_samples // round(sample_rate * HOP_S) + 3) * HOP_S
-    path = Path(
+    path = FramePath(
         np.interp(hops, track.time_s, track.frame), np.interp(hops, np.arange(n_control) / CONTROL_HZ, loudness)
     )
-    voice = vocode(bank, path, source, sample_rate, rng)
+    voice = vocode(bank, path, excitation, sample_rate, rng)
     return voice * np.float32(_PEAK / max(float(np.abs(voice).max()), 1e-6))
 
 
-def _bank(frames: _Frames, throat: Throat, habits: Habits, sample_rate: int) -> FilterBank:
-    envelope, noisiness = shaped(frames.log_envelope, frames.noisiness, throat, sample_rate)
+def _bank(frames: _Frames, tract: VocalTract, habits: Habits, sample_rate: int) -> FilterBank:
+    envelope, noisiness = shaped(frames.log_envelope, frames.noisiness, tract, sample_rate)
     octaves = octaves_above(np.linspace(0.0, sample_rate / 2, envelope.shape[1]))
     tilt = (habits.effort * np.log(10.0) / 20.0 * octaves).astype(np.float32)
     return FilterBank(minimum_phase(envelope), noisiness, tilt)
@@ -130,7 +137,7 @@ def _articulate(
     lines: tuple[_Line, ...], frames: _Frames, loudness: np.ndarray, habits: Habits, spec: VoiceSpec,
     n_control: int, rng: np.random.Generator,
 ) -> tuple[_Track, np.ndarray]:  # fmt: skip
-    """Where the voice stands in the bank over time, and its level in dB on the control grid."""
+    """Position in the filter bank over time, and level in dB on the control grid."""
     times: list[float] = []
     places: list[float] = []
     level = np.full(n_control, _SILENT_DB)
@@ -203,12 +210,14 @@ def _breathe(
     places.extend([0.0, float(frames.breath_end)])
 
 
-def _source(pitch: np.ndarray, level_db: np.ndarray, habits: Habits, n_samples: int, sample_rate: int) -> Source:
+def _excitation(
+    pitch: np.ndarray, level_db: np.ndarray, habits: Habits, n_samples: int, sample_rate: int
+) -> Excitation:
     """Control tracks at sample rate."""
     f0 = 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)
     gain = np.where(level_db > -80.0, 10.0 ** (level_db / 20.0), 0.0)
     at = np.arange(n_samples) * (CONTROL_HZ / sample_rate)
     control = np.arange(len(f0))
-    return Source(
+    return Excitation(
         np.interp(at, control, f0), np.interp(at, control, gain).astype(np.float32), habits.shimmer, habits.growl
     )

@@ -1,4 +1,4 @@
-"""Synthetic songs on disk: many at once, each remade exactly from its seed, a stopped run taken up again."""
+"""Batch synthesis of songs to disk: parallel, reproducible from seeds, resumable."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _FULL_SCALE = 32_767
 
 @dataclass(frozen=True)
 class SynthReport:
-    """What `synthesise` did: songs made now, songs found finished, its speed, and which scores it could not use.
+    """Result of `synthesise`: songs made now, songs found finished, speed, and unusable scores.
 
     `skipped` has (name, why) of each such score.
     """
@@ -143,7 +143,7 @@ def synthesise(
 
 
 def _choice(scores: Sequence[str | os.PathLike[str]], split: str) -> ScoreChoice | None:
-    """What to draw scores from; wrong folders are refused before anything is written."""
+    """The collections to draw scores from; wrong folders are refused before anything is written."""
     if not scores:
         if split != "train":
             raise InputError(f"--split {split} is a part of published scores; name their folder with --scores.")

@@ -1,1 +1,1 @@
-"""Pairs to the codes that the stages train on, in shards: `accompany tokenize`."""
+"""Tokenization: pairs to sharded training codes (`accompany tokenize`)."""

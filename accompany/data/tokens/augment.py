@@ -1,4 +1,4 @@
-"""What microphones, rooms, phones and separators do to a voice, for training on dry singing.
+"""Vocal augmentation: microphones, rooms, phones and separator artefacts on dry singing.
 
 SingSong (arXiv 2301.12662) halved its mismatch between training and use by adding noise to the vocals; the
 other effects widen the same idea. Every effect keeps the voice where it is: no delay, no stretching, the
@@ -25,7 +25,7 @@ _NOISE_PERIOD_S = 4
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How often each effect is drawn (0 to 1) and how strong it may be (low, high)."""
+    """Probability of each effect (0 to 1) and range of its strength (low, high)."""
 
     reverb_rate: float = 0.6
     rt60_s: tuple[float, float] = (0.1, 1.0)
@@ -99,7 +99,7 @@ def reverberate(
     n_tail = max(int(rt60_s * sample_rate), 2)
     time_s = np.arange(n_tail, dtype=np.float32) / sample_rate
     tail = rng.standard_normal(n_tail, dtype=np.float32) * np.exp(-6.9 * time_s / rt60_s).astype(np.float32)
-    # Air and walls swallow the top: a one-pole low-pass somewhere between dark and bright.
+    # Air and walls absorb the treble: a one-pole low-pass somewhere between dark and bright.
     pole = np.float32(rng.uniform(0.1, 0.75))
     tail = signal.lfilter([1.0 - pole], [1.0, -pole], tail).astype(np.float32)
     tail[: int(rng.uniform(0.001, 0.01) * sample_rate)] = 0.0
@@ -169,7 +169,7 @@ def _band_limit_db(frequency_hz: Samples, rng: np.random.Generator) -> Samples:
     low_hz, high_hz = [(300.0, 3400.0), (150.0, 6000.0), (40.0, 8000.0), (20.0, 11000.0)][rng.integers(4)]
     high_octaves = np.log2(np.maximum(frequency_hz, 1.0) / high_hz)
     low_octaves = np.log2(low_hz / np.maximum(frequency_hz, 1.0))
-    # Lossy codecs cut steeply at the top; a telephone's bottom is gentler.
+    # Lossy codecs have a steep low-pass; a telephone's high-pass is gentler.
     return (-np.clip(high_octaves * 60.0, 0.0, 60.0) - np.clip(low_octaves * 18.0, 0.0, 40.0)).astype(np.float32)
 
 

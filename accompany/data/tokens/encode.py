@@ -1,4 +1,4 @@
-"""A pair turned into arrays, in two steps: `read_pair` reads and shapes its sound, `encode` runs the frozen parts.
+"""Encoding of pairs as arrays, in two steps: `read_pair` prepares the sound, `encode` runs the frozen parts.
 
 The first needs a CPU and no model, the second is best done in batches where the models are; what passes between them
 is plain arrays, so that each may run in a process, or on a machine, of its own.
@@ -19,9 +19,9 @@ import torch
 from accompany import audio
 from accompany.common.config import read_json
 from accompany.data.tokens.augment import AugmentConfig, augment_vocal
-from accompany.data.tokens.pair_sources import ACCOMPANIMENT, SONG, VOCALS, Source
+from accompany.data.tokens.pair_sources import ACCOMPANIMENT, SONG, VOCALS, PairSource
 from accompany.data.tokens.parts import InputFormat, TokenParts, tokens_per_frame
-from accompany.data.tokens.pitch_tempo import moved_labels, semitones_of, sped
+from accompany.data.tokens.pitch_tempo import semitones_of, shifted_labels, sped
 from accompany.data.tokens.shards import Encoded
 from accompany.data.tokens.stems import read_stems
 from accompany.data.tokens.store import Labels
@@ -43,13 +43,13 @@ _MIN_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class EncodeConfig:
-    """How pairs are encoded.
+    """Options for the encoding of pairs.
 
     Attributes:
         variants: of each vocal, the first untouched.
         token_variants: of each band's codec tokens, the first of the sound as it is.
-        moves: copies of each pair that are sung and played higher and faster, or lower and slower, both sides alike.
-        move_semitones: by at most so much; each copy by another step.
+        moves: copies of each pair with pitch and tempo augmentation, both stems alike.
+        move_semitones: largest transposition of a copy; each copy has another one.
         seed: of all these.
         clap_window_s: windows of the sound embedding, in seconds.
         stems: encode drums, bass and other one by one too, where a pair has its instruments.
@@ -83,8 +83,8 @@ class PairSounds:
         stems_codec: [3, C, T], likewise, of `STEMS`.
     """
 
-    source: Source
-    move: int
+    source: PairSource
+    copy: int
     labels: Labels
     seconds: float
     n_frames: int
@@ -97,18 +97,18 @@ class PairSounds:
 
 
 def read_pair(
-    source: Source,
+    source: PairSource,
     wanted: InputFormat,
     config: EncodeConfig,
     *,
-    move: int = 0,
-    bleed_from: Source | None = None,
+    copy: int = 0,
+    bleed_from: PairSource | None = None,
     augment: AugmentConfig | None = None,
 ) -> PairSounds:
     """Read a pair and make all sounds that the parts take.
 
     Args:
-        move: which copy: 0 the pair as it is, 1 to `config.moves` a moved one.
+        copy: 0 for the pair as it is, 1 to `config.moves` for an augmented copy.
         bleed_from: a pair of another song, whose accompaniment is to bleed into augmented vocals.
 
     Raises:
@@ -125,15 +125,15 @@ def read_pair(
             _check_aligned(folder, vocals, band)
         stems = read_stems(folder, instruments, band) if band is not None and instruments else {}
     pair_seed = zlib.crc32(source.id.encode())
-    semitones = semitones_of(move, config.move_semitones, [config.seed, pair_seed, 3])
+    semitones = semitones_of(copy, config.move_semitones, [config.seed, pair_seed, 3])
     if band is not None:
         band = sped(band, semitones)
         stems = {name: sped(stem, semitones) for name, stem in stems.items()}
     vocals = sped(vocals, semitones)
     n_frames = audio.frame_count(vocals.samples.shape[-1], vocals.sample_rate, wanted.frame_rate)
-    rng = np.random.default_rng([config.seed, pair_seed, *([move] if move else [])])
+    rng = np.random.default_rng([config.seed, pair_seed, *([copy] if copy else [])])
     sung = _variants(vocals, wanted.melody, config, rng, bleed_from, augment)
-    pair = PairSounds(source, move, moved_labels(labels, semitones), round(vocals.seconds, 3), n_frames, sung)
+    pair = PairSounds(source, copy, shifted_labels(labels, semitones), round(vocals.seconds, 3), n_frames, sung)
     if wanted.mert is not None:
         pair = replace(pair, vocals_mert=audio.resample(sung, wanted.melody, wanted.mert))
     if band is None:
@@ -141,7 +141,7 @@ def read_pair(
     if stems:
         parts = [_codec_sounds(stems[name], wanted, n_frames, 1, []) for name in STEMS]
         pair = replace(pair, stems_codec=np.concatenate(parts))
-    return _with_band(pair, band, wanted, config, [config.seed, pair_seed, 2, *([move] if move else [])])
+    return _with_band(pair, band, wanted, config, [config.seed, pair_seed, 2, *([copy] if copy else [])])
 
 
 def _with_band(
@@ -168,7 +168,7 @@ def _variants(
     sample_rate: int,
     config: EncodeConfig,
     rng: np.random.Generator,
-    bleed_from: Source | None,
+    bleed_from: PairSource | None,
     augment: AugmentConfig | None,
 ) -> np.ndarray:
     """The vocal as it is, then augmented: [variants, T] at `sample_rate`."""
@@ -183,7 +183,7 @@ def _variants(
 
 
 def _codec_sounds(band: audio.Audio, wanted: InputFormat, n_frames: int, variants: int, seed: list[int]) -> np.ndarray:
-    """The band as it is, then moved in phase: [variants, C, T].
+    """The band as it is, then shifted in phase: [variants, C, T].
 
     Tokens carry the phase of the waveform, so that the same sound a few milliseconds later, or upside down, has
     quite other ones: for the acoustic stage, more of the same music.
@@ -193,27 +193,25 @@ def _codec_sounds(band: audio.Audio, wanted: InputFormat, n_frames: int, variant
     sound = audio.to_channels(resampled, wanted.codec_channels)
     rate = wanted.codec_frame_rate
     draws = [np.random.default_rng([*seed, v]) for v in range(1, variants)]
-    sounds = [sound, *(moved_in_phase(sound, wanted.codec, rate, rng) for rng in draws)]
+    sounds = [sound, *(phase_shifted(sound, wanted.codec, rate, rng) for rng in draws)]
     # One frame more than is kept, so that the last kept one never lacks its right-hand context.
     n_samples = round((n_frames + 1) * wanted.codec / wanted.frame_rate)
     return np.stack([audio.fit_length(each, n_samples) for each in sounds]).astype(np.float32)
 
 
-def moved_in_phase(
-    sound: np.ndarray, sample_rate: int, codec_frame_rate: float, rng: np.random.Generator
-) -> np.ndarray:
+def phase_shifted(sound: np.ndarray, sample_rate: int, codec_frame_rate: float, rng: np.random.Generator) -> np.ndarray:
     """`sound` [C, T] earlier or later by up to half a codec frame, its polarity flipped or not; silence fills the gap.
 
-    Every place on the codec's grid is as likely, and no event moves by more than half a codec frame (10 ms at 50 Hz).
+    Every position on the codec's grid is equally likely; no event shifts by over half a codec frame (10 ms at 50 Hz).
     """
     reach = sample_rate / codec_frame_rate / 2
     shift = round(rng.uniform(-reach, reach))
     polarity = np.float32(rng.choice((-1.0, 1.0)))
-    moved = np.zeros_like(sound)
-    moved[:, max(shift, 0) : sound.shape[-1] + min(shift, 0)] = sound[
+    shifted = np.zeros_like(sound)
+    shifted[:, max(shift, 0) : sound.shape[-1] + min(shift, 0)] = sound[
         :, max(-shift, 0) : sound.shape[-1] - max(shift, 0)
     ]
-    return polarity * moved
+    return polarity * shifted
 
 
 def encode(pairs: Sequence[PairSounds], parts: TokenParts) -> list[Encoded]:
@@ -236,7 +234,7 @@ def _encoded(pair: PairSounds, arrays: dict[str, np.ndarray]) -> Encoded:
     source = pair.source
     has_band = pair.band_codec is not None
     return Encoded(
-        source.id, source.song, source.artist, pair.seconds, pair.n_frames, has_band, pair.labels, arrays, pair.move
+        source.id, source.song, source.artist, pair.seconds, pair.n_frames, has_band, pair.labels, arrays, pair.copy
     )
 
 

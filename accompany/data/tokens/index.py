@@ -1,4 +1,4 @@
-"""The index of a version: a line for each pair and copy, with the split and the place in the shards."""
+"""The index of a tokens folder: a line for each pair and copy, with the split and the place in the shards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Index:
     Attributes:
         ids: of the pairs, an Arrow array of strings.
         songs: likewise, the song that each pair is from.
-        move: int16; 0 the pair as it is.
+        move: int16, number of the augmented copy; 0 for the pair as it is.
         n_frames: int32.
         has_accompaniment: bool.
         shard: int32, place in the manifest's `shards`.
@@ -72,7 +72,7 @@ def finish(
     store: Store,
     version: Store,
     manifest: Manifest,
-    set_aside: Mapping[str, str],
+    skipped: Mapping[str, str],
     splits: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Write a version's index and manifest from the shards that are really there, and make it the folder's newest.
@@ -91,7 +91,7 @@ def finish(
         tables = list(pool.map(lambda number: _lines(version, shards[number], number, manifest), range(len(shards))))
     table = pa.concat_tables(tables) if tables else None
     if table is None or not table.num_rows:
-        reason = next(iter(set_aside.values()), "there are none")
+        reason = next(iter(skipped.values()), "there are none")
         raise InputError(f"No pair could be used; the first reason: {reason}")
     songs = table["song"].to_pylist()
     if splits is None:
@@ -101,7 +101,7 @@ def finish(
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     version.write(INDEX, buffer.getvalue())
-    kept = dict(sorted(set_aside.items()))
+    kept = dict(sorted(skipped.items()))
     done = replace(manifest, counts=_counts(table, of_lines), shards=shards, set_aside=kept)
     write_manifest(version, done)
     write_manifest(store, done)

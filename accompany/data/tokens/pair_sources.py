@@ -1,4 +1,4 @@
-"""Which pairs there are to encode, which song and artist each comes from, and in which split it is."""
+"""Pairs to encode, with their songs, artists and splits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _READERS = 16
 
 
 @dataclass(frozen=True)
-class Source:
+class PairSource:
     """A pair's folder.
 
     Attributes:
@@ -52,11 +52,11 @@ class Source:
         with store.local_copies(names) as folder:
             try:
                 yield folder
-            except InputError as error:  # A copy's name would tell nobody where the file is.
+            except InputError as error:  # The name of a temporary copy would not lead to the file.
                 raise InputError(str(error).replace(str(folder), store.url)) from error
 
 
-def find_sources(pairs_dir: str | os.PathLike[str]) -> list[Source]:
+def find_sources(pairs_dir: str | os.PathLike[str]) -> list[PairSource]:
     """All pairs below a folder or URL, sorted by id.
 
     `song.json` may name the `song` that a pair is cut from and its `artist`; without, a pair is a song of its own.
@@ -71,7 +71,7 @@ def find_sources(pairs_dir: str | os.PathLike[str]) -> list[Source]:
     return sorted(found, key=lambda source: source.id)
 
 
-def _local_sources(pairs_dir: Path) -> list[Source]:
+def _local_sources(pairs_dir: Path) -> list[PairSource]:
     if not pairs_dir.is_dir():
         raise InputError(f"There is no folder {pairs_dir}; make one with accompany synth or accompany prepare.")
     found = []
@@ -85,7 +85,7 @@ def _local_sources(pairs_dir: Path) -> list[Source]:
     return found
 
 
-def _remote_sources(store: Store) -> list[Source]:
+def _remote_sources(store: Store) -> list[PairSource]:
     """Those that have their song.json, which goes up after the sounds."""
     files: dict[str, set[str]] = {}
     for path in store.remote_names():
@@ -98,18 +98,18 @@ def _remote_sources(store: Store) -> list[Source]:
         return list(pool.map(lambda folder: _source(folder, store.below(folder), files[folder]), complete))
 
 
-def _source(name: str, folder: Path | Store, files: set[str]) -> Source:
-    # Names that are no UTF-8 are told apart by their bytes.
+def _source(name: str, folder: Path | Store, files: set[str]) -> PairSource:
+    # Names that are no UTF-8 are distinguished by their bytes.
     pair_id = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     said: Any = {}
     if SONG in files:
         try:
             said = json.loads(folder.read(SONG) if isinstance(folder, Store) else (folder / SONG).read_bytes())
         except (OSError, ValueError):
-            said = {}  # The pair is set aside with its reason when its turn comes.
+            said = {}  # The pair is skipped with its reason when its turn comes.
     said = said if isinstance(said, dict) else {}
     song, artist = (said.get(name) for name in ("song", "artist"))
-    return Source(
+    return PairSource(
         pair_id,
         folder,
         readable(song) if isinstance(song, str) and song else pair_id,
@@ -138,8 +138,8 @@ def splits_of(songs: Iterable[tuple[str, str | None]], val_share: float) -> dict
     splits = {group: split_of(group, val_share) for group in groups.values()}
     if len(splits) > 1 and 0.0 < val_share < 1.0 and len(set(splits.values())) == 1:
         all_train = "train" in splits.values()
-        moved = (min if all_train else max)(splits, key=_share)
-        splits[moved] = "val" if all_train else "train"
+        chosen = (min if all_train else max)(splits, key=_share)
+        splits[chosen] = "val" if all_train else "train"
     return {song: splits[group] for song, group in groups.items()}
 
 
@@ -153,14 +153,14 @@ def _share(group: str) -> float:
 
 
 class Bleeds:
-    """Which band bleeds into a vocal: of ANOTHER song, of the same split; else the answer would leak."""
+    """The band that bleeds into a vocal: from ANOTHER song of the same split, so that no answer leaks."""
 
-    def __init__(self, sources: Sequence[Source], splits: Mapping[str, str], seed: int) -> None:
+    def __init__(self, sources: Sequence[PairSource], splits: Mapping[str, str], seed: int) -> None:
         self.seed, self.splits = seed, splits
         bands = [source for source in sources if source.has_band]
         self.bands = {split: [band for band in bands if splits[band.song] == split] for split in SPLITS}
 
-    def of(self, source: Source) -> Source | None:
+    def of(self, source: PairSource) -> PairSource | None:
         """The pair with that accompaniment; None where there is no other song."""
         bands = self.bands[self.splits[source.song]]
         rng = np.random.default_rng([self.seed, zlib.crc32(source.id.encode()), 1])

@@ -1,4 +1,4 @@
-"""The frozen parts that make tokens: which there are, the sound that they take, and a hash of each."""
+"""The frozen encoders of tokenization: their input formats and fingerprints."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A pair sung and played higher and faster, or lower and slower, as a tape does it: both sides alike, labels too.
+"""Pitch and tempo augmentation: both stems of a pair and its labels resampled together, as by tape speed.
 
-Pitch and time move together because that leaves the sound as it is: to move one alone needs a vocoder, which smears
-drums, and the band is what the stages learn to make. Steps are whole semitones, so that chords keep their names.
+Pitch and tempo change together, which keeps the sound clean: changing one alone needs a vocoder, which smears drums,
+and the band is the training target. Steps are whole semitones, so that chords keep their names.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from accompany.data.tokens.store import Labels
 from accompany.music.harmony import transpose_label
 
 
-def semitones_of(move: int, most: int, seed: Sequence[int]) -> int:
-    """By how much a pair's copy `move` is moved: 0 for the pair itself, else -most to most, each copy otherwise."""
-    if move == 0:
+def semitones_of(copy: int, most: int, seed: Sequence[int]) -> int:
+    """Transposition of a copy in semitones: 0 for the pair itself, else -most to most, distinct for each copy."""
+    if copy == 0:
         return 0
     steps = [step for step in range(-most, most + 1) if step]
-    return int(np.random.default_rng(seed).permutation(steps)[move - 1])
+    return int(np.random.default_rng(seed).permutation(steps)[copy - 1])
 
 
 def sped(sound: Audio, semitones: int) -> Audio:
-    """The same samples at another rate: what resampling to a part's own rate turns into another pitch and tempo."""
+    """The same samples at another nominal rate: resampling to a part's rate then changes pitch and tempo."""
     if semitones == 0:
         return sound
     return replace(sound, sample_rate=round(sound.sample_rate * _speed(semitones)))
 
 
-def moved_labels(labels: Labels, semitones: int) -> Labels:
-    """Labels of the moved pair: times shorter or longer, chords and key transposed, the tempo another."""
+def shifted_labels(labels: Labels, semitones: int) -> Labels:
+    """Labels of the augmented pair: times and tempo scaled, chords and key transposed."""
     if semitones == 0:
         return labels
     speed = _speed(semitones)

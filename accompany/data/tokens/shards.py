@@ -1,6 +1,6 @@
 """Shards: Parquet files with the arrays of some pairs, one row group for each piece of a pair.
 
-Columns: `id`, `song`, `artist` (or null), `move` (0: the pair as it is; above: sung and played higher or lower),
+Columns: `id`, `song`, `artist` (or null), `move` (0: the pair as it is; above: an augmented copy),
 `piece` and `start` (the piece's number and first frame), `n_frames` and `seconds` (of the whole pair),
 `has_accompaniment`, `captions`, `caption_sources`, `labels` (JSON), and the arrays as little-endian bytes, row by
 row, null where a pair has none:
@@ -8,7 +8,7 @@ row, null where a pair has none:
     vocal.<v>   float16 [f, Dv]      features of the vocal: 0 of the recording itself, the others augmented
     text        float16 [n, Dt]      embedded captions; in every piece all of them
     codes       int16   [K, f]       semantic codes of the band
-    tokens      int16   [Kc, a]      codec tokens of the band as it is; tokens.<v> moved by less than a codec frame
+    tokens      int16   [Kc, a]      codec tokens of the band as it is; tokens.<v> shifted by less than a codec frame
     stem.<name> int16   [Kc, a]      codec tokens of its drums, bass or other alone, where they were made
     audio_clap  float16 [n, Dt]      embedded sound of the band, window by window; in every piece all of them
 
@@ -55,7 +55,7 @@ class Encoded:
 
 
 def width_of(name: str, manifest: Manifest) -> tuple[int, bool]:
-    """How many values an array has for a frame (or a text), and whether frames are its columns."""
+    """Values of an array per frame (or text), and whether frames are its columns."""
     kind = name.split(".")[0]
     if kind in CODES:
         return (len(manifest.code_sizes) if kind == "codes" else manifest.sizes["tokens"]), True
@@ -70,7 +70,7 @@ def dtype_of(name: str) -> np.dtype:
 class ShardWriter:
     """Collects rows and gives the bytes of a shard; the same rows give the same bytes."""
 
-    def __init__(self, manifest: Manifest, set_aside: Mapping[str, str] | None = None) -> None:
+    def __init__(self, manifest: Manifest, skipped: Mapping[str, str] | None = None) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -81,10 +81,10 @@ class ShardWriter:
         fields += [("captions", text), ("caption_sources", text), ("labels", pa.string())]
         fields += [(name, pa.large_binary()) for name in manifest.array_names()]
         said = {"schema": str(manifest.schema), "version": manifest.version}
-        said["set_aside"] = json.dumps(dict(sorted((set_aside or {}).items())))
+        said["set_aside"] = json.dumps(dict(sorted((skipped or {}).items())))
         self.schema = pa.schema(fields, metadata=said)
         self._buffer = io.BytesIO()
-        # Features are noise to a compressor; codes are not.
+        # Features hardly compress; codes do.
         packed = {name: "NONE" if name.split(".")[0] == "vocal" else "ZSTD" for name, _ in fields}
         options: dict[str, Any] = {"compression": packed, "use_dictionary": False, "write_statistics": False}
         # Lists are named by their items there.
@@ -147,7 +147,7 @@ class Shard:
         said = self.file.schema_arrow.metadata or {}
         if said.get(b"version", b"").decode() != manifest.version:
             raise InputError(f"{self.name} is of another version than its folder; move it away and tokenize again.")
-        self.set_aside: dict[str, str] = json.loads(said[b"set_aside"])
+        self.skipped: dict[str, str] = json.loads(said[b"set_aside"])
 
     def light(self) -> dict[str, list[Any]]:
         """The columns `LIGHT` of all rows; row i is row group i."""

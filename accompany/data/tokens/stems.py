@@ -17,7 +17,7 @@ _DRUMS = ("drums", "percussion")
 
 
 def stem_of(instrument: str) -> str:
-    """Which of `STEMS` an instrument (or a stem of Demucs) belongs to, by its name."""
+    """The one of `STEMS` for an instrument (or a stem of Demucs), by name."""
     known = INSTRUMENTS.get(instrument)
     family = known.family if known else instrument
     return "drums" if family in _DRUMS else "bass" if family == "bass" else "other"

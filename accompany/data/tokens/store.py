@@ -33,7 +33,7 @@ PIECE_FRAMES = 1500
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known about a song beside its sound; every field may be empty (a song from the wild).
+    """Annotations of a song; every field may be empty (a song from the wild).
 
     Attributes:
         beats, downbeats: times in seconds.
@@ -90,7 +90,7 @@ class Labels:
 
 
 def _attribute(song: Mapping[str, Any], name: str) -> Any:
-    """What a song's `attributes` say, or, in the labels of a shard, the song itself."""
+    """A value from a song's `attributes`, or, in the labels of a shard, from the song itself."""
     return (song.get("attributes") or {}).get(name, song.get(name))
 
 
@@ -109,7 +109,7 @@ def _sources(song: Mapping[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Counts:
-    """How much there is: `pairs` as prepare made them, `songs` that they come from, `hours` of them."""
+    """Size of a split: `pairs` as prepare made them, their `songs`, and `hours` of sound."""
 
     pairs: int = 0
     songs: int = 0
@@ -197,7 +197,7 @@ def read_manifest(tokens_dir: str | os.PathLike[str]) -> Manifest:
 
 
 def read_content(store: Store) -> dict[str, Any] | None:
-    """What manifest.json holds, whatever its schema; None where there is none."""
+    """Content of manifest.json, whatever its schema; None where there is none."""
     try:
         content = json.loads(store.read(MANIFEST))
     except (FileNotFoundError, NotADirectoryError):

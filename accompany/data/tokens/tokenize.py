@@ -1,9 +1,9 @@
-"""`accompany tokenize`: pairs in, a tokens folder out. It can be killed at any moment and run again.
+"""Tokenization (`accompany tokenize`): pairs in, a tokens folder out. It can be killed at any moment and run again.
 
 Pairs are encoded batch by batch; each batch becomes a file in work/ at once when it is done, and the files of a group
 become a shard. What is there, in either, is not made again, and which pairs make a batch or a shard depends on the
 pairs alone: so a run that was stopped, wherever, ends with the files that an undisturbed one has. A pair that cannot
-be used is set aside with its reason and tried again in the next run.
+be used is skipped with its reason and tried again in the next run.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from accompany.common.checks import check_number
 from accompany.common.files import require_writable
 from accompany.common.processes import folder_lock
 from accompany.data.jobs import run_stages
-from accompany.data.stage import Stage
+from accompany.data.stage import WorkStage
 from accompany.data.storage import Store
 from accompany.data.tokens.encode import EncodeConfig, PairSounds, encode, read_pair
 from accompany.data.tokens.index import finish
-from accompany.data.tokens.pair_sources import Bleeds, Source, find_sources, splits_of
+from accompany.data.tokens.pair_sources import Bleeds, PairSource, find_sources, splits_of
 from accompany.data.tokens.parts import InputFormat, TokenParts, tokens_per_frame
 from accompany.data.tokens.shards import SUFFIX, Shard, ShardWriter, rows_of
 from accompany.data.tokens.store import SCHEMA, SHARDS, WORK, Manifest, planned, read_content, write_manifest
@@ -45,7 +45,7 @@ PartsSource = TokenParts | str | os.PathLike[str] | None
 class _Job:
     """Pairs to encode together, each with the band that bleeds into its vocal and its copies: plain data."""
 
-    pairs: tuple[tuple[Source, Source | None, tuple[int, ...]], ...]
+    pairs: tuple[tuple[PairSource, PairSource | None, tuple[int, ...]], ...]
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -54,11 +54,11 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Sounds:
-    """What a job's pairs sound like, and which cannot be used."""
+    """The sounds of a job's pairs, and the pairs that cannot be used."""
 
     job: _Job
     pairs: tuple[PairSounds, ...]
-    set_aside: dict[str, str]
+    skipped: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Done:
     """A job whose file is written."""
 
     hours: float
-    set_aside: dict[str, str]
+    skipped: dict[str, str]
 
 
 @dataclass
@@ -75,14 +75,14 @@ class _Folder:
 
     Attributes:
         shards: ids that stand in a shard.
-        set_aside: those that a shard was made without, and why.
+        skipped: pairs left out of a shard, with the reason.
         batches: for ids in work/ the file that has them.
     """
 
     store: Store
     manifest: Manifest
     shards: set[str] = field(default_factory=set)
-    set_aside: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     batches: dict[str, str] = field(default_factory=dict)
 
 
@@ -107,7 +107,7 @@ def tokenize(
         pairs_dir: below this folder or URL, folders with vocals.flac, mostly accompaniment.flac, and song.json.
         tokens_dir: a folder or URL, made if it is not there; a run that was stopped goes on.
         parts: the frozen parts, or the bundle (name or folder) that has them; None for the melody features alone,
-            which need no model and are all that a listener needs.
+            which need no model and suffice to train the listener.
         config: what is made of each pair.
         val_share: share of the songs (of the artists, where known) kept for validation, drawn by a hash.
         batch: pairs that go through the parts together.
@@ -126,9 +126,9 @@ def tokenize(
     check_number("val_share", val_share, 0, math.nextafter(1, 0))
     config = replace(config or EncodeConfig(), **settings)
     store = Store.at(tokens_dir) if ray is None else Store.at(tokens_dir).absolute()
-    sources = find_sources(pairs_dir if ray is None else Store.at(pairs_dir).absolute().url)
     if store.local is not None:
         require_writable(store.local)
+    sources = find_sources(pairs_dir if ray is None else Store.at(pairs_dir).absolute().url)
     if ray is None and not isinstance(parts, TokenParts):
         parts = _loaded(parts, device) if workers <= 1 or device != "cpu" else parts
     if isinstance(parts, TokenParts) and (ray is not None or (workers > 1 and device == "cpu")):
@@ -141,15 +141,15 @@ def tokenize(
         done_before = len({source.id for source in sources} & (folder.shards | set(folder.batches)))
         _log.info("%d pairs, %d of them done before.", len(sources), done_before)
         stages = [
-            Stage(_reader, (loaded.input_format(), config)),
-            Stage(_encoder, (parts, device, folder.store.below(WORK), manifest), heavy=True, here=device != "cpu"),
+            WorkStage(_reader, (loaded.input_format(), config)),
+            WorkStage(_encoder, (parts, device, folder.store.below(WORK), manifest), heavy=True, here=device != "cpu"),
         ]
         options: dict[str, Any] = {"unit": "pair", "size": lambda job: len(job.pairs), "hours": lambda done: done.hours}
         jobs = [job for group in groups for job in group.jobs]
         results = run_stages(jobs, stages, workers=workers, ray=ray, name="tokenize", progress=progress, **options)
         with closing(results):  # its workers end before the folder is free
-            set_aside = _collect(groups, results, folder)
-        return finish(store, folder.store, manifest, set_aside)
+            skipped = _collect(groups, results, folder)
+        return finish(store, folder.store, manifest, skipped)
 
 
 def _check_places(pairs_dir: str | os.PathLike[str], tokens_dir: str | os.PathLike[str]) -> None:
@@ -204,26 +204,26 @@ def _open_folder(store: Store, manifest: Manifest, stack: ExitStack) -> _Folder:
     for name in version.below(SHARDS).names(SUFFIX):
         shard = Shard(version.below(SHARDS), name, manifest)
         folder.shards |= {pair_id for pair_id, _, _ in rows_of(shard)}
-        folder.set_aside |= shard.set_aside
+        folder.skipped |= shard.skipped
     for name in version.below(WORK).names(SUFFIX):
         batch = Shard(version.below(WORK), name, manifest)
         if _is_settled(batch, folder):
             version.below(WORK).delete(name)  # The run was killed between the shard's making and this.
         else:
-            folder.batches |= dict.fromkeys([*(pair_id for pair_id, _, _ in rows_of(batch)), *batch.set_aside], name)
-    folder.set_aside = {name: why for name, why in folder.set_aside.items() if name not in folder.shards}
+            folder.batches |= dict.fromkeys([*(pair_id for pair_id, _, _ in rows_of(batch)), *batch.skipped], name)
+    folder.skipped = {name: why for name, why in folder.skipped.items() if name not in folder.shards}
     return folder
 
 
 def _is_settled(batch: Shard, folder: _Folder) -> bool:
     """Whether shards have all that a batch has."""
     encoded = {pair_id for pair_id, _, _ in rows_of(batch)}
-    return encoded <= folder.shards and batch.set_aside.keys() <= folder.shards | folder.set_aside.keys()
+    return encoded <= folder.shards and batch.skipped.keys() <= folder.shards | folder.skipped.keys()
 
 
 @dataclass
 class _Group:
-    """Pairs that make a shard, and the jobs that are left of them; `retried` were set aside before."""
+    """Pairs that make a shard, and the jobs that are left of them; `retried` were skipped before."""
 
     ids: tuple[str, ...]
     jobs: list[_Job]
@@ -232,22 +232,20 @@ class _Group:
 
 
 def _groups(
-    sources: Sequence[Source], folder: _Folder, config: EncodeConfig, shard_pairs: int, batch: int
+    sources: Sequence[PairSource], folder: _Folder, config: EncodeConfig, shard_pairs: int, batch: int
 ) -> list[_Group]:
     splits = splits_of(((source.song, source.artist) for source in sources), folder.manifest.settings["val_share"])
     bleeds = Bleeds(sources, splits, config.seed)
     groups = []
     for retried in (False, True):
         wanted = [
-            source
-            for source in sources
-            if source.id not in folder.shards and (source.id in folder.set_aside) == retried
+            source for source in sources if source.id not in folder.shards and (source.id in folder.skipped) == retried
         ]
         for some in _chunks(wanted, shard_pairs):
             left = [source for source in some if source.id not in folder.batches]
             jobs = []
             for pairs in _chunks(left, batch):
-                # Moved copies are to learn from; validation hears pairs as they are.
+                # Augmented copies are for training only; validation takes pairs as they are.
                 copies = [range(1 + config.moves if splits[source.song] == "train" else 1) for source in pairs]
                 jobs.append(_Job(tuple((s, bleeds.of(s), tuple(c)) for s, c in zip(pairs, copies, strict=True))))
             groups.append(_Group(tuple(source.id for source in some), jobs, retried, len(jobs)))
@@ -262,15 +260,15 @@ def _reader(wanted: InputFormat, config: EncodeConfig) -> Callable[[_Job], _Soun
     def work(job: _Job) -> _Sounds:
         """Read and augment a job's pairs."""
         pairs: list[PairSounds] = []
-        set_aside: dict[str, str] = {}
+        skipped: dict[str, str] = {}
         for source, bleed, copies in job.pairs:
             try:
-                pairs += [read_pair(source, wanted, config, move=move, bleed_from=bleed) for move in copies]
+                pairs += [read_pair(source, wanted, config, copy=copy, bleed_from=bleed) for copy in copies]
             except InputError as error:
-                set_aside[source.id] = str(error)
+                skipped[source.id] = str(error)
             except UnicodeError:
-                set_aside[source.id] = f"The path of {source.id} is no UTF-8, which readers of sound need; rename it."
-        return _Sounds(job, tuple(pairs), set_aside)
+                skipped[source.id] = f"The path of {source.id} is no UTF-8, which readers of sound need; rename it."
+        return _Sounds(job, tuple(pairs), skipped)
 
     return work
 
@@ -282,12 +280,12 @@ def _encoder(parts: PartsSource, device: str, store: Store, manifest: Manifest) 
 
     def work(sounds: _Sounds) -> _Done:
         """Encode a job's pairs and write their file."""
-        writer = ShardWriter(manifest, sounds.set_aside)
+        writer = ShardWriter(manifest, sounds.skipped)
         for pair in encode(sounds.pairs, loaded):
             writer.add(pair)
         store.write(_file_name(sounds.job.ids), writer.finish())
-        seconds = sum(pair.seconds for pair in sounds.pairs if pair.move == 0)
-        return _Done(seconds / 3600, sounds.set_aside)
+        seconds = sum(pair.seconds for pair in sounds.pairs if pair.copy == 0)
+        return _Done(seconds / 3600, sounds.skipped)
 
     return work
 
@@ -297,20 +295,20 @@ def _file_name(ids: Sequence[str]) -> str:
 
 
 def _collect(groups: Sequence[_Group], results: Iterator[tuple[_Job, _Done]], folder: _Folder) -> dict[str, str]:
-    """Make a shard of each group when its last job is done; returns all that is set aside."""
+    """Make a shard of each group when its last job is done; returns the skipped pairs with their reasons."""
     owner = {pair_id: group for group in groups for pair_id in group.ids}
     for group in groups:
         if not group.jobs:
             _make_shard(group, folder)
     for job, done in results:
-        for pair_id, reason in done.set_aside.items():
+        for pair_id, reason in done.skipped.items():
             _log.warning("Left out %s: %s", pair_id, reason)
         folder.batches |= dict.fromkeys(job.ids, _file_name(job.ids))
         group = owner[job.ids[0]]
         group.left -= 1
         if group.left == 0:
             _make_shard(group, folder)
-    return {pair_id: reason for pair_id, reason in folder.set_aside.items() if pair_id not in folder.shards}
+    return {pair_id: reason for pair_id, reason in folder.skipped.items() if pair_id not in folder.shards}
 
 
 def _make_shard(group: _Group, folder: _Folder) -> None:
@@ -318,7 +316,7 @@ def _make_shard(group: _Group, folder: _Folder) -> None:
     work, shards = folder.store.below(WORK), folder.store.below(SHARDS)
     names = list(dict.fromkeys(folder.batches[pair_id] for pair_id in group.ids))
     batches = {name: Shard(work, name, folder.manifest) for name in names}
-    reasons = {pair_id: why for batch in batches.values() for pair_id, why in batch.set_aside.items()}
+    reasons = {pair_id: why for batch in batches.values() for pair_id, why in batch.skipped.items()}
     reasons = {pair_id: why for pair_id, why in reasons.items() if pair_id in group.ids}
     places: dict[str, list[tuple[Shard, int]]] = {}
     for batch in batches.values():
@@ -331,7 +329,7 @@ def _make_shard(group: _Group, folder: _Folder) -> None:
                 writer.copy(batch, row)
         shards.write(_file_name(group.ids), writer.finish())
     folder.shards |= set(group.ids) & places.keys()
-    folder.set_aside |= reasons
+    folder.skipped |= reasons
     for name, batch in batches.items():
         if _is_settled(batch, folder):  # Another group may need it too, if pairs came in since it was made.
             work.delete(name)

@@ -1,1 +1,1 @@
-"""How fast a model is on this machine, against the least that its work can take: `accompany bench`."""
+"""Speed benchmark of a model on this machine, against the lower bound of its work: `accompany bench`."""

@@ -1,4 +1,4 @@
-"""What the steps of a part take, apart from what is done before them."""
+"""Clock of the steps of a timed part, preparation excluded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-PLACES = (100, 2000)
+MEASURED_CALLS = (100, 2000)
 """Calls, counted from the beginning of a piece, around which steps are compared."""
 _AROUND = 50
 
@@ -23,7 +23,7 @@ class StepClock:
         """Expect so many calls in each window; `wait` is until the device has done its work."""
         ends = list(itertools.accumulate(windows))
         self._wait, self._firsts, self._n_calls = wait, {0, *ends[:-1]}, ends[-1]
-        spans = [self._span(place) for place in PLACES]
+        spans = [self._span(call) for call in MEASURED_CALLS]
         # Waiting at every call would be a burden of its own on a GPU.
         self._marks = self._firsts | {end - 1 for end in ends} | {edge for span in spans for edge in span}
         self._at: list[float] = []
@@ -38,9 +38,9 @@ class StepClock:
         """Seconds from call to call, on average; None where no window has two calls."""
         return self._mean_s(0, self._n_calls - 1)
 
-    def near_s(self, place: int) -> float | None:
-        """The same around a place of `PLACES`; None where the piece ends before."""
-        first, last = self._span(place)
+    def near_s(self, call: int) -> float | None:
+        """The same around one of `MEASURED_CALLS`; None where the piece ends before."""
+        first, last = self._span(call)
         return self._mean_s(first, last) if last < self._n_calls else None
 
     def _mean_s(self, first: int, last: int) -> float | None:
@@ -48,5 +48,5 @@ class StepClock:
         calls = [index for index in range(first + 1, last + 1) if index not in self._firsts]
         return statistics.fmean(self._at[index] - self._at[index - 1] for index in calls) if calls else None
 
-    def _span(self, place: int) -> tuple[int, int]:
-        return place - _AROUND, place + _AROUND
+    def _span(self, call: int) -> tuple[int, int]:
+        return call - _AROUND, call + _AROUND

@@ -1,4 +1,4 @@
-"""Stopwatch and scales: times as medians, the floor under a step, and peak memory."""
+"""Time and memory measurements: times as medians, the floor under a step, and peak memory."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def peak_memory(device: str) -> Iterator[Callable[[], float | None]]:
     """Hands out a function for the most memory in MB since the start: of the GPU, or of the process on a CPU.
 
     Where the system cannot forget the process's earlier peak (anything but Linux), it is that of its whole life; None
-    where the system does not tell.
+    where the system does not report it.
     """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()

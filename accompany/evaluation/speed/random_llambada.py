@@ -1,4 +1,4 @@
-"""LLambada at its published sizes with random weights: what its tokens cost, without its checkpoints or listeners."""
+"""LLambada at its published sizes with random weights: the cost of its tokens, without its checkpoints or encoders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from accompany.evaluation.speed.subjects import Loop, Part, matrices_of
+from accompany.evaluation.speed.subjects import Loop, TimedPart, matrices_of
 from accompany.generation.llambada import Grid, cover
 from accompany.stages.decoding import Progress, Window
 from accompany.stages.llambada import TokenStage, TokenStageConfig, published_stages
@@ -30,20 +30,20 @@ class RandomLlambada:
         for stage in (self._semantic, self._coarse):
             set_precision(stage, precision)
 
-    def parts(self, length_s: float, batch: int) -> list[Part]:
+    def parts(self, length_s: float, batch: int) -> list[TimedPart]:
         """`semantic` and `acoustic`, window by window as a generation goes; see `Subject`."""
         n_codes = round(length_s * _GRID.rate * _GRID.codec)
         semantic: list[tuple[list[Tensor], Tensor, int]] = []
         acoustic: list[tuple[list[Tensor], Tensor, int]] = []
         for part in cover(_GRID, n_codes):
             frames = _GRID.semantic * (part.stop - part.start)
-            # MERT's convolutions hear one frame less than a window has.
-            heard = [self._codes(self._semantic, 0, batch, frames - 1), self._codes(self._semantic, 1, batch, 1)]
-            semantic.append((heard, self._written(self._semantic, part, _GRID.semantic, batch), frames))
+            # MERT's convolutions return one frame less than a window has.
+            prompt = [self._codes(self._semantic, 0, batch, frames - 1), self._codes(self._semantic, 1, batch, 1)]
+            semantic.append((prompt, self._written(self._semantic, part, _GRID.semantic, batch), frames))
             sounding = _GRID.codec * (part.stop - part.start)
-            heard = [self._codes(self._coarse, 0, batch, frames), self._codes(self._coarse, 1, batch, sounding)]
+            prompt = [self._codes(self._coarse, 0, batch, frames), self._codes(self._coarse, 1, batch, sounding)]
             stop = min(_GRID.codec * part.stop, n_codes) - _GRID.codec * part.start
-            acoustic.append((heard, self._written(self._coarse, part, _GRID.codec, batch), stop))
+            acoustic.append((prompt, self._written(self._coarse, part, _GRID.codec, batch), stop))
         return [
             _part("semantic", self._semantic, semantic, batch),
             _part("acoustic", self._coarse, acoustic, batch),
@@ -58,25 +58,25 @@ class RandomLlambada:
         return torch.randint(config.codes[sequence], shape, device=self.device)
 
 
-def _part(name: str, stage: TokenStage, work: Sequence[tuple[list[Tensor], Tensor, int]], batch: int) -> Part:
+def _part(name: str, stage: TokenStage, work: Sequence[tuple[list[Tensor], Tensor, int]], batch: int) -> TimedPart:
     seeds = list(range(batch))
 
     def run(progress: Progress | None) -> None:
-        for heard, written, n_frames in work:
-            stage.generate(heard, n_frames, seeds=seeds, prefix=written, progress=progress)
+        for prompt, written, n_frames in work:
+            stage.generate(prompt, n_frames, seeds=seeds, prefix=written, progress=progress)
 
     books = stage.config.codebooks[-1]
     frames, calls = [], []
-    for heard, written, n_frames in work:
+    for prompt, written, n_frames in work:
         given = written.numel() // batch
         # A start vector before each sequence, an end token behind each condition.
-        read = sum(codes.numel() // batch + 2 for codes in heard) + 1 + given
+        read = sum(codes.numel() // batch + 2 for codes in prompt) + 1 + given
         frames += [read + step for step in range(books * n_frames - given)]
         calls.append(n_frames - given // books)
     sizes, vocabulary = stage.config.transformer, stage.config.codes[-1]
     matrices = (*matrices_of(stage.transformer.blocks), stage.head[-1][0, :-1])
     loop = Loop(matrices, tuple(frames), tuple(calls), batch, sizes, vocabulary, _uncached(stage, batch), books)
-    return Part(name, run, batch * len(frames), loop)
+    return TimedPart(name, run, batch * len(frames), loop)
 
 
 def _uncached(stage: TokenStage, batch: int) -> Callable[[int], object]:

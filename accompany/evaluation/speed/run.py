@@ -1,4 +1,4 @@
-"""Time a subject over lengths and batches: the report as plain numbers, and as a table."""
+"""Timing of a subject over lengths and batches: the report as plain numbers, and as a table."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from accompany.errors import InputError
-from accompany.evaluation.speed.clock import PLACES, StepClock
+from accompany.evaluation.speed.clock import MEASURED_CALLS, StepClock
 from accompany.evaluation.speed.measure import floor_s, median_s, peak_memory, uncached_s, wait
-from accompany.evaluation.speed.subjects import Loop, Part, Subject
+from accompany.evaluation.speed.subjects import Loop, Subject, TimedPart
 
 AGAINST = ("full",)
 _WARM_UP_S = 1.0
@@ -21,7 +21,7 @@ _WARM_UP_S = 1.0
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """What to time.
+    """Options of a benchmark.
 
     Attributes:
         lengths_s: seconds of vocal.
@@ -82,7 +82,7 @@ def bench(subject: Subject, config: BenchConfig, progress: Callable[[float], Non
     return report
 
 
-def _time(part: Part, length_s: float, batch: int, config: BenchConfig, device: str) -> dict[str, Any]:
+def _time(part: TimedPart, length_s: float, batch: int, config: BenchConfig, device: str) -> dict[str, Any]:
     clocks: list[StepClock] = []
 
     def run() -> None:
@@ -108,16 +108,16 @@ def _time_loop(
     loop: Loop, wall_s: float, clocks: Sequence[StepClock], config: BenchConfig, device: str
 ) -> dict[str, Any]:
     def step_ms_of(calls_s: Sequence[float | None]) -> float | None:
-        heard = [call_s for call_s in calls_s if call_s is not None]
-        return 1000 * statistics.median(heard) / loop.steps_per_call if heard else None
+        timed = [call_s for call_s in calls_s if call_s is not None]
+        return 1000 * statistics.median(timed) / loop.steps_per_call if timed else None
 
     steps = len(loop.frames)
     step_ms = step_ms_of([clock.mean_s() for clock in clocks]) or 1000 * wall_s / steps
     floor_ms = 1000 * floor_s(loop, device)
     row = {"steps": steps, "step_ms": step_ms, "floor_ms": floor_ms, "floor_share": floor_ms / step_ms}
-    early_ms, late_ms = (step_ms_of([clock.near_s(place) for clock in clocks]) for place in PLACES)
+    early_ms, late_ms = (step_ms_of([clock.near_s(call) for clock in clocks]) for call in MEASURED_CALLS)
     if early_ms is not None and late_ms is not None:
-        keys = [f"step_ms_at_{place}" for place in PLACES]
+        keys = [f"step_ms_at_{call}" for call in MEASURED_CALLS]
         row |= {keys[0]: early_ms, keys[1]: late_ms, "late_share": late_ms / early_ms}
     if "full" in config.against:
         row["full_s"] = uncached_s(loop, device)
@@ -137,7 +137,7 @@ def as_table(report: dict[str, Any]) -> str:
         ("ms/step", "step_ms", ".3f"),
         ("floor ms", "floor_ms", ".3f"),
         ("of floor", "floor_share", ".0%"),
-        *((f"ms at {place}", f"step_ms_at_{place}", ".3f") for place in PLACES),
+        *((f"ms at {call}", f"step_ms_at_{call}", ".3f") for call in MEASURED_CALLS),
         ("peak MB", "peak_mb", ".0f"),
         ("uncached s", "full_s", ".1f"),
     ]

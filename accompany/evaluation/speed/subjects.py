@@ -1,4 +1,4 @@
-"""What can be timed: a subject cuts one generation into parts, each a function to run and what its work amounts to.
+"""Subjects of the benchmark: one generation as timed parts, each a function and the amount of its work.
 
 Shape letters: B items, G branches of guidance, F semantic frames, A codec frames, K streams of codes, D width.
 """
@@ -63,12 +63,12 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Part:
+class TimedPart:
     """One part of a generation, for a batch of vocals of one length.
 
     Attributes:
         name: such as `semantic`.
-        run: does it once; a part with a loop tells its progress.
+        run: does it once; a part with a loop reports its progress.
         codes: how many it writes; 0 where it writes none.
         loop: None where it does not go step by step.
     """
@@ -85,7 +85,7 @@ class Subject(Protocol):
     name: str
     device: str
 
-    def parts(self, length_s: float, batch: int) -> Sequence[Part]:
+    def parts(self, length_s: float, batch: int) -> Sequence[TimedPart]:
         """The parts of a generation in order, with inputs made: B = `batch` vocals of `length_s` seconds."""
 
 
@@ -101,7 +101,7 @@ class BandSubject:
         self.name, self.device = band.name, band.device
         self._bundle: Bundle = band.bundle
 
-    def parts(self, length_s: float, batch: int) -> list[Part]:
+    def parts(self, length_s: float, batch: int) -> list[TimedPart]:
         """`encode`, `semantic`, `acoustic` and `decode`; see `Subject`."""
         from accompany.generation import pipeline
         from accompany.generation.planning import make_plan
@@ -124,20 +124,20 @@ class BandSubject:
         codes = torch.zeros_like(conditions.known)
         tokens = codes.new_zeros((batch, acoustic.config.codebooks, acoustic.config.ratio * conditions.n_frames))
         return [
-            Part("encode", lambda progress: [encode() for _ in seeds]),
-            Part(
+            TimedPart("encode", lambda progress: [encode() for _ in seeds]),
+            TimedPart(
                 "semantic",
                 lambda progress: semantic.generate_long(conditions, seeds=seeds, progress=progress),
                 codes.numel(),
                 stage_loop(semantic, semantic.config.sampling, conditions.n_frames, batch),
             ),
-            Part(
+            TimedPart(
                 "acoustic",
                 lambda progress: acoustic.generate_long(conditions, codes, seeds=seeds, progress=progress),
                 tokens.numel(),
                 stage_loop(acoustic, acoustic.config.sampling, conditions.n_frames, batch, acoustic.config.ratio),
             ),
-            Part("decode", lambda progress: [bundle.codec.decode(tokens[item : item + 1]) for item in seeds]),
+            TimedPart("decode", lambda progress: [bundle.codec.decode(tokens[item : item + 1]) for item in seeds]),
         ]
 
 

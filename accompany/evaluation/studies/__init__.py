@@ -1,1 +1,1 @@
-"""Questions that `accompany evaluate --study NAME` answers beside the report: a small table each."""
+"""Studies of `accompany evaluate --study NAME`: small tables beside the report."""

@@ -1,4 +1,4 @@
-"""Does each control do what it says? Takes with it and without it, by the figure that it names, and what else moved."""
+"""Effect of each control: its own metric in takes with and without it, and side effects on the others."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from accompany import audio
-from accompany.evaluation import metrics, tonality
-from accompany.evaluation.figures import obedience, wishes
+from accompany.evaluation import chord_metrics, metrics
+from accompany.evaluation.clip_metrics import obedience, requested_instruments
 from accompany.evaluation.judge import SAMPLE_RATE as JUDGE_RATE
 from accompany.evaluation.metrics import Signal
 from accompany.evaluation.rows import other_clip
-from accompany.evaluation.studies.play import Stage, chosen, mono
+from accompany.evaluation.studies.setup import StudySetup, chosen, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip
 from accompany.generation.planning import lay_chords
@@ -32,14 +32,14 @@ _TEMPI = (40.0, 220.0)
 _ELSE = ("harmony", "rhythm", "prompt")
 
 DEFINITIONS = {
-    "without, with": "the row's figure in takes without and with the control; same vocals, prompts and seed",
-    "truth": "the same figure of the true band against what is true of it: as high as the figure goes; for `like` "
-    "the likeness of the vocal's own true band to that reference: what a stranger has",
-    "+harmony, +rhythm, +prompt": "what else moved: change of the band's fit to its own plan's chords and beats, and "
+    "without, with": "the row's metric in takes without and with the control; same vocals, prompts and seed",
+    "truth": "the same metric of the true band against what is true of it: as high as the metric goes; for `like` "
+    "the likeness of the vocal's own true band to that reference: the chance level",
+    "+harmony, +rhythm, +prompt": "side effects: change of the band's fit to its own plan's chords and beats, and "
     "of the CLAP score of its prompt",
 }
 
-Figure = Callable[[int, Take], float | None]
+Measure = Callable[[int, Take], float | None]
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Trial:
     """One control.
 
     Attributes:
-        text: its figure.
-        figure: of the take of a clip by its number.
+        text: its metric.
+        metric: of the take of a clip by its number.
         takes: with the control.
         without: takes without it; None for those of the prompt alone.
-        truth: the figure of the true bands, where it has one.
+        truth: the metric of the true bands, where it has one.
     """
 
     text: str
-    figure: Figure
+    metric: Measure
     takes: Sequence[Take]
     without: Sequence[Take] | None = None
     truth: Sequence[float | None] = field(default_factory=tuple)
@@ -64,16 +64,16 @@ class Trial:
 class Controls:
     """The trials of a set of clips, each made when it is asked for."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, setup: StudySetup) -> None:
         """The trials of these clips; nothing is played yet."""
         self._kept: dict[str, list[Take]] = {}
-        self.stage, self.clips = stage, stage.clips
-        self.prompts = [clip.prompt for clip in stage.clips]
+        self.setup, self.clips = setup, setup.clips
+        self.prompts = [clip.prompt for clip in setup.clips]
 
     @cached_property
     def base(self) -> list[Take]:
-        """All clips by ear."""
-        return self.stage.play(self.prompts, [{}] * len(self.prompts))
+        """Takes of all clips without controls."""
+        return self.setup.play(self.prompts, [{}] * len(self.prompts))
 
     def trials(self) -> dict[str, Callable[[], Trial]]:
         """All of them, by name."""
@@ -95,61 +95,61 @@ class Controls:
             found |= {"true bpm": self.true_bpm}
         if all(clip.key for clip in self.clips):
             found |= {"true key": self.true_key}
-        if self.stage.judge is not None:
+        if self.setup.judge is not None:
             found |= {"prompt": self.prompt, "guidance 6": self.guidance, "prompt with times": self.times}
         return found
 
     def bpm(self) -> Trial:
-        """Another tempo than the one heard."""
+        """A tempo other than the predicted one."""
         asked = [float(np.clip(_FASTER * (take.plan.tempo_bpm or 100.0), *_TEMPI)) for take in self.base]
 
-        def figure(i: int, take: Take) -> float:
-            return _tempo_fit(self.stage.beats(mono(take)), asked[i])
+        def metric(i: int, take: Take) -> float:
+            return _tempo_fit(self.setup.beats(mono(take)), asked[i])
 
-        truth = [_tempo_fit(self.stage.beats(clip.truth), _tempo(clip.beats_s)) for clip in self.clips]
-        text = f"1 where the band's tempo is within 4% of the one asked for, {_FASTER:g} times the one heard"
-        return Trial(text, figure, self._play([{"bpm": bpm} for bpm in asked]), truth=truth)
+        truth = [_tempo_fit(self.setup.beats(clip.truth), _tempo(clip.beats_s)) for clip in self.clips]
+        text = f"1 where the band's tempo is within 4% of the one asked for, {_FASTER:g} times the predicted one"
+        return Trial(text, metric, self._play([{"bpm": bpm} for bpm in asked]), truth=truth)
 
     def taps(self) -> Trial:
-        """Beats halfway between those that were heard."""
+        """Beats halfway between the predicted ones."""
         asked = [_between(take.plan.beats_s, clip.seconds) for take, clip in zip(self.base, self.clips, strict=True)]
 
-        def figure(i: int, take: Take) -> float:
-            return metrics.beat_f(self.stage.beats(mono(take)), np.array(asked[i]))
+        def metric(i: int, take: Take) -> float:
+            return metrics.beat_f(self.setup.beats(mono(take)), np.array(asked[i]))
 
-        truth = [self.stage.beat_f(clip.truth, clip) for clip in self.clips]
-        text = "F of the band's beats against the taps, which lie halfway between the beats heard"
-        return Trial(text, figure, self._play([{"taps": taps} for taps in asked]), truth=truth)
+        truth = [self.setup.beat_f(clip.truth, clip) for clip in self.clips]
+        text = "F of the band's beats against the taps, which lie halfway between the predicted beats"
+        return Trial(text, metric, self._play([{"taps": taps} for taps in asked]), truth=truth)
 
     def key(self) -> Trial:
-        """The key a fifth above the one heard."""
+        """The key a fifth above the predicted one."""
         asked = [_fifth_above(take.plan.key or "C:maj") for take in self.base]
         truth = [
-            tonality.key_fit(metrics.chroma(clip.truth, clip.sample_rate), clip.key) if clip.key else None
+            chord_metrics.key_fit(metrics.chroma(clip.truth, clip.sample_rate), clip.key) if clip.key else None
             for clip in self.clips
         ]
-        text = "Pearson r of the band's mean chroma and the profile of the key asked for, a fifth above the one heard"
+        text = "Pearson r of the band's mean chroma and the profile of the given key, a fifth above the predicted one"
         return Trial(text, lambda i, take: _key_fit(take, asked[i]), self._play([{"key": key} for key in asked]),
                      truth=truth)  # fmt: skip
 
     def true_bpm(self) -> Trial:
         """The tempo that the song has."""
         takes = self._play([{"bpm": float(np.clip(_tempo(clip.beats_s), *_TEMPI))} for clip in self.clips])
-        truth = [self.stage.beat_f(clip.truth, clip) for clip in self.clips]
-        text = "F of the band's beats against the song's, told its tempo"
-        return Trial(text, lambda i, take: self.stage.beat_f(mono(take), self.clips[i]), takes, truth=truth)
+        truth = [self.setup.beat_f(clip.truth, clip) for clip in self.clips]
+        text = "F of the band's beats against the song's, with its tempo given"
+        return Trial(text, lambda i, take: self.setup.beat_f(mono(take), self.clips[i]), takes, truth=truth)
 
     def true_key(self) -> Trial:
         """The key that the song has."""
         takes = self._play([{"key": key_label(key_index(clip.key))} for clip in self.clips])
-        text = "Pearson r of the band's smoothed chroma and the true band's, told the song's key"
-        return Trial(text, lambda i, take: self.stage.harmony(mono(take), self.clips[i]), takes, truth=[1.0])
+        text = "Pearson r of the band's smoothed chroma and the true band's, with the song's key given"
+        return Trial(text, lambda i, take: self.setup.harmony(mono(take), self.clips[i]), takes, truth=[1.0])
 
     def chords(self) -> Trial:
-        """I, V, vi, IV in the key heard, one a bar."""
+        """I, V, vi, IV in the predicted key, one a bar."""
         asked = [_four_chords(take.plan.key or "C:maj") for take in self.base]
 
-        def figure(i: int, take: Take) -> float:
+        def metric(i: int, take: Take) -> float:
             laid = lay_chords(asked[i], take.plan, take.seconds)
             return self._fit(mono(take), self.clips[i], Plan(take.plan.beats_s, chords=laid))["harmony"]
 
@@ -157,42 +157,42 @@ class Controls:
             self._fit(clip.truth, clip, Plan(clip.beats_s, chords=clip.chords))["harmony"] if clip.chords else None
             for clip in self.clips
         ]
-        text = "Pearson r of the band's chroma and the chords asked for: I, V, vi, IV of the key heard, one a bar"
-        return Trial(text, figure, self._play([{"chords": chords} for chords in asked]), truth=truth)
+        text = "Pearson r of the band's chroma and the chords asked for: I, V, vi, IV of the predicted key, one a bar"
+        return Trial(text, metric, self._play([{"chords": chords} for chords in asked]), truth=truth)
 
     def follow(self, weight: float) -> Trial:
         """The plan followed, against not at all."""
         without = self._play([{"follow": 0.0}] * len(self.clips), "follow 0")
         takes = self.base if weight == 1.0 else self._play([{"follow": weight}] * len(self.clips))
 
-        def figure(i: int, take: Take) -> float:
+        def metric(i: int, take: Take) -> float:
             found = self._fit(mono(take), self.clips[i], take.plan)
             return (found["harmony"] + found["rhythm"]) / 2
 
         text = "mean of harmony and rhythm of the band against its own plan; without is 0"
-        return Trial(text, figure, takes, without)
+        return Trial(text, metric, takes, without)
 
     def temperature(self, value: float) -> Trial:
-        """How far two seeds lie apart."""
+        """Difference between two seeds."""
         others = {
-            each: self._play([{"temperature": each, "seed": self.stage.seed + 1}] * len(self.clips), f"again {each}")
+            each: self._play([{"temperature": each, "seed": self.setup.seed + 1}] * len(self.clips), f"again {each}")
             for each in (value, None)
         }
         takes = self._play([{"temperature": value}] * len(self.clips))
         again = zip((*takes, *self.base), (*others[value], *others[None]), strict=True)
         pairs = {id(take): other for take, other in again}
 
-        def figure(i: int, take: Take) -> float:
+        def metric(i: int, take: Take) -> float:
             return _changed(take, pairs[id(take)])
 
         text = "share of the semantic codes in which two seeds differ; without is the model's own temperature"
-        return Trial(text, figure, takes)
+        return Trial(text, metric, takes)
 
     def like(self, strength: float | None) -> Trial:
         """The true band of another song as the style."""
         clips = self.clips
         references = [clips[other_clip(i, len(clips))].truth for i in range(len(clips))]
-        heard = [self._embedded(reference) for reference in references]
+        styles = [self._embedded(reference) for reference in references]
         rate = clips[0].sample_rate
         options: list[dict[str, Any]] = [{"like": (reference, rate)} for reference in references]
         prompts = self.prompts
@@ -201,36 +201,36 @@ class Controls:
             prompts, without = [""] * len(clips), self._play([{}] * len(clips), "silent", [""] * len(clips))
         else:
             options = [{**each, "like_strength": strength} for each in options]
-        takes = self.stage.play(prompts, options)
-        truth = [float(self._embedded(clip.truth) @ heard[i]) for i, clip in enumerate(clips)]
+        takes = self.setup.play(prompts, options)
+        truth = [float(self._embedded(clip.truth) @ styles[i]) for i, clip in enumerate(clips)]
         text = "cosine of the CLAP embeddings of the band and the reference, another song's true band; "
         text += "without a prompt" if strength is None else f"halfway between it and the prompt (strength {strength:g})"
-        return Trial(text, lambda i, take: float(self._embedded(mono(take)) @ heard[i]), takes, without, truth)
+        return Trial(text, lambda i, take: float(self._embedded(mono(take)) @ styles[i]), takes, without, truth)
 
     def vary(self, strength: float) -> Trial:
         """A part of the beats composed anew."""
-        band = self.stage.band
+        band = self.setup.band
         takes, still = ([band.vary(take, each) for take in self.base] for each in (strength, 0.0))
         text = "1 minus the correlation of the onsets with those of the take that was varied; without is strength 0"
         rate = band.sample_rate
 
-        def figure(i: int, take: Take) -> float:
+        def metric(i: int, take: Take) -> float:
             return 1 - metrics.onset_correlation(mono(take), mono(self.base[i]), rate)
 
-        return Trial(text, figure, takes, still)
+        return Trial(text, metric, takes, still)
 
     def prompt(self) -> Trial:
         """The clip's own prompt, against none."""
         without = self._play([{}] * len(self.clips), "silent", [""] * len(self.clips))
         truth = [self._obeyed(i, clip.truth) for i, clip in enumerate(self.clips)]
-        text = "share of the prompt's wishes that the judge hears granted; without is no prompt"
+        text = "share of the prompt's requests met, by the judge; without is no prompt"
         return Trial(text, lambda i, take: self._obeyed(i, mono(take)), self.base, without, truth)
 
     def guidance(self) -> Trial:
         """The prompt's weight, against none."""
         without = self._play([{"guidance": 1.0}] * len(self.clips))
         truth = [self._obeyed(i, clip.truth) for i, clip in enumerate(self.clips)]
-        text = "the same with guidance 6; without is guidance 1 (the prompt is told, its weight is not raised)"
+        text = "the same with guidance 6; without is guidance 1 (the prompt is given, its weight is not raised)"
         takes = self._play([{"guidance": 6.0}] * len(self.clips))
         return Trial(text, lambda i, take: self._obeyed(i, mono(take)), takes, without, truth)
 
@@ -242,44 +242,46 @@ class Controls:
             for prompt in (f"0: {_SOFT}; {half_s:g}: {_LOUD}", _LOUD)
         )
 
-        def figure(i: int, take: Take) -> float:
+        def metric(i: int, take: Take) -> float:
             cut = round(half_s * take.sample_rate)
             return self._drums(mono(take)[cut:]) - self._drums(mono(take)[:cut])
 
         text = f"how much surer the judge is of drums in the second half: '{_SOFT}', then '{_LOUD}'; "
-        return Trial(text + f"without is '{_LOUD}' throughout", figure, changing, steady)
+        return Trial(text + f"without is '{_LOUD}' throughout", metric, changing, steady)
 
     def _play(self, options: list[dict[str, Any]], name: str = "", prompts: list[str] | None = None) -> list[Take]:
         """Takes with options; those that have a name are made once."""
         if name in self._kept:
             return self._kept[name]
-        takes = self.stage.play(self.prompts if prompts is None else prompts, options)
+        takes = self.setup.play(self.prompts if prompts is None else prompts, options)
         if name:
             self._kept[name] = takes
         return takes
 
     def _fit(self, sound: Signal, clip: Clip, plan: Plan) -> dict[str, float]:
-        return score(self.stage.bundle, sound[None], clip.vocal[None], plan)
+        return score(self.setup.bundle, sound[None], clip.vocal[None], plan)
 
     def _obeyed(self, index: int, sound: Signal) -> float | None:
-        judge = self.stage.judge
+        judge = self.setup.judge
         assert judge is not None
-        return obedience(sound, self.stage.band.sample_rate, *wishes(self.clips[index], judge), judge).get("obedience")
+        return obedience(
+            sound, self.setup.band.sample_rate, *requested_instruments(self.clips[index], judge), judge
+        ).get("obedience")
 
     def _drums(self, sound: Signal) -> float:
-        judge = self.stage.judge
+        judge = self.setup.judge
         assert judge is not None
-        at_rate = audio.resample(sound, self.stage.band.sample_rate, JUDGE_RATE)
+        at_rate = audio.resample(sound, self.setup.band.sample_rate, JUDGE_RATE)
         tags = judge.tag(torch.from_numpy(np.ascontiguousarray(at_rate, np.float32))[None])[0]
         return float(tags[judge.config.families.index("drums")])
 
     def _embedded(self, sound: Signal) -> np.ndarray:
-        return np.asarray(self.stage.band.settings(like=(sound, self.stage.band.sample_rate)).like)
+        return np.asarray(self.setup.band.settings(like=(sound, self.setup.band.sample_rate)).like)
 
 
-def control(stage: Stage, only: Sequence[str] = ()) -> Study:
+def control(setup: StudySetup, only: Sequence[str] = ()) -> Study:
     """All trials as a table, or only those of some controls. InputError for a control that there is not."""
-    played = Controls(stage)
+    played = Controls(setup)
     trials = chosen(played.trials(), only)
     beside = _beside(played, played.base)
     rows: dict[str, dict[str, Sequence[float | None]]] = {}
@@ -288,19 +290,19 @@ def control(stage: Stage, only: Sequence[str] = ()) -> Study:
         trial = make()
         definitions[name] = trial.text
         with_, without = (
-            [trial.figure(i, take) for i, take in enumerate(takes)]
+            [trial.metric(i, take) for i, take in enumerate(takes)]
             for takes in (trial.takes, played.base if trial.without is None else trial.without)
         )
         rows[name] = {"without": without, "with": with_, "change": _minus(with_, without), "truth": trial.truth}
         moved = _beside(played, trial.takes)
         rows[name] |= {f"+{key}": _minus(moved[key], beside[key]) for key in _ELSE}
-    return Study(f"Each control against its absence: {len(stage.clips)} vocals", rows, definitions)
+    return Study(f"Each control against its absence: {len(setup.clips)} vocals", rows, definitions)
 
 
 def _beside(played: Controls, takes: Sequence[Take]) -> dict[str, list[float | None]]:
-    """What a control should leave alone, of each take."""
+    """Metrics of each take that a control should leave unchanged."""
     scores = [
-        score(played.stage.bundle, take.samples, take.vocals, take.plan, prompt)
+        score(played.setup.bundle, take.samples, take.vocals, take.plan, prompt)
         for take, prompt in zip(takes, played.prompts, strict=True)
     ]
     return {key: [each.get(key) for each in scores] for key in _ELSE}
@@ -337,7 +339,7 @@ def _four_chords(key: str) -> str:
 
 
 def _key_fit(take: Take, key: str) -> float:
-    return tonality.key_fit(metrics.chroma(mono(take), take.sample_rate), key)
+    return chord_metrics.key_fit(metrics.chroma(mono(take), take.sample_rate), key)
 
 
 def _changed(take: Take, other: Take) -> float:

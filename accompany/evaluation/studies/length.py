@@ -1,4 +1,4 @@
-"""Does a long song hold together? Beats and key at both ends, seams between windows, memory, speed, first sound."""
+"""Long songs from end to end: beats and key at both ends, seams between windows, memory, speed and latency."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from accompany import audio
 from accompany.errors import InputError
-from accompany.evaluation import metrics, tonality
-from accompany.evaluation.figures import stage_borders
+from accompany.evaluation import chord_metrics, metrics
+from accompany.evaluation.clip_metrics import stage_borders
 from accompany.evaluation.metrics import Signal
-from accompany.evaluation.seams import Moves
+from accompany.evaluation.seams import FrameChanges
 from accompany.evaluation.speed.measure import peak_memory
-from accompany.evaluation.studies.play import Stage, mono
+from accompany.evaluation.studies.setup import StudySetup, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip, load_clips
 from accompany.generation.take import Take
@@ -27,7 +27,7 @@ _SILENT_DB = -50.0
 _DRAWS = 20
 
 DEFINITIONS = {
-    "beat F first 30 s, last 30 s": "of the beats that the judge hears in the band, against the known grid",
+    "beat F first 30 s, last 30 s": "of the judge's beats in the accompaniment, against the known grid",
     "plan F first 30 s, last 30 s": "of the beats of the plan, against the known grid",
     "tempo last/first": "tempo of the plan in the last 30 s over that in the first",
     "key fit first, last": "Pearson r of the band's mean chroma and the profile of the plan's key, first and last 30 s",
@@ -41,18 +41,18 @@ DEFINITIONS = {
 }
 
 
-def lengths(stage: Stage) -> Study:
-    """Whole songs, by ear and told the tempo where it is known."""
+def lengths(setup: StudySetup) -> Study:
+    """Whole songs, with the predicted tempo and with the annotated one where there is one."""
     rows: dict[str, dict[str, list[float | None]]] = {}
-    for clip in stage.clips:
-        told: dict[str, float | None] = {"by ear": None, "told the tempo": _tempo(clip)}
-        for name, bpm in told.items():
-            columns = {} if name != "by ear" and bpm is None else _measure(stage, clip, bpm)
+    for clip in setup.clips:
+        tempi: dict[str, float | None] = {"predicted tempo": None, "known tempo": _tempo(clip)}
+        for name, bpm in tempi.items():
+            columns = {} if name != "predicted tempo" and bpm is None else _measure(setup, clip, bpm)
             row = rows.setdefault(name, {})
             for column, value in columns.items():
                 row.setdefault(column, []).append(value)
-    seconds = stage.clips[0].seconds
-    return Study(f"{len(stage.clips)} songs of {seconds:g} s from end to end", rows, DEFINITIONS)
+    seconds = setup.clips[0].seconds
+    return Study(f"{len(setup.clips)} songs of {seconds:g} s from end to end", rows, DEFINITIONS)
 
 
 def load_long(folders: Sequence[str], sample_rate: int, seconds: float, limit: int | None) -> list[Clip]:
@@ -84,19 +84,19 @@ def _looped(folder: Path, sample_rate: int, seconds: float) -> list[Clip]:
     return made
 
 
-def _measure(stage: Stage, clip: Clip, bpm: float | None) -> dict[str, float | None]:
-    band, vocal = stage.band, (clip.vocal, clip.sample_rate)
-    stream = band.stream(vocal, clip.prompt, seed=stage.seed, bpm=bpm)
+def _measure(setup: StudySetup, clip: Clip, bpm: float | None) -> dict[str, float | None]:
+    band, vocal = setup.band, (clip.vocal, clip.sample_rate)
+    stream = band.stream(vocal, clip.prompt, seed=setup.seed, bpm=bpm)
     next(iter(stream))
     with peak_memory(band.device) as peak_mb:
         started = time.perf_counter()
-        take = band.generate(vocal, clip.prompt, seed=stage.seed, bpm=bpm)
+        take = band.generate(vocal, clip.prompt, seed=setup.seed, bpm=bpm)
         wall_s, most_mb = time.perf_counter() - started, peak_mb()
     sound = mono(take)
     return {
-        **_time(stage, clip, take, sound),
+        **_time(setup, clip, take, sound),
         **_key(take, sound),
-        **_seams(stage, sound),
+        **_seams(setup, sound),
         "rests": _rests(clip.vocal, sound, clip.sample_rate),
         "rtf": wall_s / clip.seconds,
         "first sound": stream.first_sound_s,
@@ -104,8 +104,8 @@ def _measure(stage: Stage, clip: Clip, bpm: float | None) -> dict[str, float | N
     }
 
 
-def _time(stage: Stage, clip: Clip, take: Take, sound: Signal) -> dict[str, float | None]:
-    played, planned, truth = stage.beats(sound), np.array(take.plan.beats_s), np.array(clip.beats_s)
+def _time(setup: StudySetup, clip: Clip, take: Take, sound: Signal) -> dict[str, float | None]:
+    played, planned, truth = setup.beats(sound), np.array(take.plan.beats_s), np.array(clip.beats_s)
     found: dict[str, float | None] = {}
     ends = {"first 30 s": (0.0, _END_S), "last 30 s": (clip.seconds - _END_S, clip.seconds)}
     for name, beats in (("beat F", played), ("plan F", planned)):
@@ -122,20 +122,20 @@ def _key(take: Take, sound: Signal) -> dict[str, float | None]:
     n = round(_END_S * take.sample_rate)
     parts = {"key fit first": sound[:n], "key fit last": sound[-n:]}
     return {
-        name: tonality.key_fit(metrics.chroma(part, take.sample_rate), take.plan.key) if take.plan.key else None
+        name: chord_metrics.key_fit(metrics.chroma(part, take.sample_rate), take.plan.key) if take.plan.key else None
         for name, part in parts.items()
     }
 
 
-def _seams(stage: Stage, sound: Signal) -> dict[str, float | None]:
-    seconds = len(sound) / stage.band.sample_rate
-    borders = stage_borders(stage.bundle, seconds)
+def _seams(setup: StudySetup, sound: Signal) -> dict[str, float | None]:
+    seconds = len(sound) / setup.band.sample_rate
+    borders = stage_borders(setup.bundle, seconds)
     if not borders:
         return {}
-    moves = Moves.of(sound[None], stage.band.sample_rate)
-    rng = np.random.default_rng(stage.seed)
-    found = moves.seams(borders)
-    draws = [moves.seams(rng.uniform(1.0, seconds - 1.0, len(borders)).tolist()) for _ in range(_DRAWS)]
+    changes = FrameChanges.of(sound[None], setup.band.sample_rate)
+    rng = np.random.default_rng(setup.seed)
+    found = changes.seams(borders)
+    draws = [changes.seams(rng.uniform(1.0, seconds - 1.0, len(borders)).tolist()) for _ in range(_DRAWS)]
     return {
         "seam flux": found.flux_ratio,
         "other places flux": max(draw.flux_ratio for draw in draws),

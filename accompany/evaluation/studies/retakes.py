@@ -1,11 +1,11 @@
-"""Are retakes heard? The ends of regions that were made again, against the same places in the take before."""
+"""Seams of retakes: the ends of regenerated regions, against the same points of the original take."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from accompany.evaluation.seams import Edge, edges
-from accompany.evaluation.studies.play import Stage
+from accompany.evaluation.studies.setup import StudySetup
 from accompany.evaluation.studies.table import Study
 from accompany.generation.take import Take
 
@@ -25,10 +25,10 @@ DEFINITIONS = {
 }
 
 
-def retakes(stage: Stage, n_regions: int = 2) -> Study:
+def retakes(setup: StudySetup, n_regions: int = 2) -> Study:
     """Regions of takes made again, `n_regions` of each clip, drawn by the seed."""
-    rng = np.random.default_rng([stage.seed, 0x5EA])
-    takes = stage.play([clip.prompt for clip in stage.clips], [{}] * len(stage.clips))
+    rng = np.random.default_rng([setup.seed, 0x5EA])
+    takes = setup.play([clip.prompt for clip in setup.clips], [{}] * len(setup.clips))
     names = ("left end", "left end before", "right end", "right end before")
     ends: dict[str, list[tuple[Edge, float]]] = {name: [] for name in names}
     outside: list[float | None] = []
@@ -36,7 +36,7 @@ def retakes(stage: Stage, n_regions: int = 2) -> Study:
     for take in takes:
         for _ in range(n_regions):
             first, last = _region(take, rng)
-            made = stage.band.retake(take, first, last)
+            made = setup.band.retake(take, first, last)
             for sound, more in ((made, ""), (take, " before")):
                 found = edges(sound.samples, sound.sample_rate, (first, last))
                 for name, place, edge in zip(("left end", "right end"), (first, last), found, strict=True):

@@ -13,7 +13,7 @@ from accompany.common.config import write_json
 from accompany.common.files import require_writable
 from accompany.errors import InputError
 from accompany.evaluation.report import find_judge
-from accompany.evaluation.studies.play import Stage
+from accompany.evaluation.studies.setup import StudySetup
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip, load_clips
 
@@ -31,7 +31,7 @@ _LONGEST_END_S = 60.0
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What to study.
+    """Options of a study.
 
     Attributes:
         study: a key of `STUDIES`.
@@ -76,9 +76,9 @@ def study(band: Band, folders: Sequence[str], report_dir: str | os.PathLike[str]
     if out.exists() and not out.is_dir():
         raise InputError(f"--report '{out}' is a file; name a folder.")
     require_writable(out)
-    stage = Stage(band, find_judge(config.judge), _clips(band, folders, config), config.seed)
-    assert stage.bundle
-    found = _STUDIES[config.study](stage, config)
+    setup = StudySetup(band, find_judge(config.judge), _clips(band, folders, config), config.seed)
+    assert setup.bundle
+    found = _STUDIES[config.study](setup, config)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / f"study-{config.study}.json", {"model": band.name, **found.as_dict()})
     with replacing(out / f"study-{config.study}.md") as part:
@@ -95,27 +95,27 @@ def _clips(band: Band, folders: Sequence[str], config: StudyConfig) -> list[Clip
     return load_clips(folders, sample_rate=band.sample_rate, seconds=config.length_s, limit=limit)
 
 
-def _controls(stage: Stage, config: StudyConfig) -> Study:
+def _controls(setup: StudySetup, config: StudyConfig) -> Study:
     from accompany.evaluation.studies.controls import control
 
-    if len(stage.clips) < 2:
+    if len(setup.clips) < 2:
         raise InputError("A study of controls needs two songs: one of them says what the other shall sound like.")
-    return control(stage, config.only)
+    return control(setup, config.only)
 
 
-def _retakes(stage: Stage, config: StudyConfig) -> Study:
+def _retakes(setup: StudySetup, config: StudyConfig) -> Study:
     from accompany.evaluation.studies.retakes import retakes
 
-    return retakes(stage)
+    return retakes(setup)
 
 
-def _length(stage: Stage, config: StudyConfig) -> Study:
+def _length(setup: StudySetup, config: StudyConfig) -> Study:
     from accompany.evaluation.studies.length import lengths
 
-    return lengths(stage)
+    return lengths(setup)
 
 
-_STUDIES: dict[str, Callable[[Stage, StudyConfig], Study]] = {
+_STUDIES: dict[str, Callable[[StudySetup, StudyConfig], Study]] = {
     "controls": _controls,
     "retakes": _retakes,
     "length": _length,

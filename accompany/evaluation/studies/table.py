@@ -1,4 +1,4 @@
-"""What a study found, as a table: rows of columns, each with its mean and bootstrap interval over clips."""
+"""Table of a study: rows of columns, each with its mean and bootstrap interval over clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Values = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Study:
-    """The figures of a study.
+    """The metrics of a study.
 
     Attributes:
         title: what was asked.
@@ -41,7 +41,7 @@ class Study:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """The study as plain values, ready for JSON."""
         rows = {name: {column: list(values) for column, values in row.items()} for name, row in self.rows.items()}
         return {
             "title": self.title,

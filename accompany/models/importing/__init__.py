@@ -1,1 +1,1 @@
-"""Published checkpoints of other projects, turned into models of accompany."""
+"""Import of published checkpoints of other projects as models of accompany."""

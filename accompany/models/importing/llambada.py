@@ -1,4 +1,4 @@
-"""`accompany import llambada`: the published files of LLambada (arXiv 2411.01661) as a model of ours.
+"""LLambada import (`accompany import llambada`): published files (arXiv 2411.01661) as a model.
 
     llambada.transformer.77000.pt   semantic stage
     coarse.transformer.17400.pt     coarse stage
@@ -45,7 +45,7 @@ _CLAP = "630k-audioset-best.pt"
 _MERT_LAYER, _MERT_RATE = 7, 50.0
 _LICENSES = {"mert": "CC-BY-NC-4.0", "codec": "MIT", "clap": "not stated (its code: CC0-1.0)"}
 _OWN_LICENSE, _WHOLE_LICENSE = "Apache-2.0", "CC-BY-NC-4.0"
-# What residual codes keep of their training: counts and running sums, which nothing needs afterwards.
+# Training buffers of residual codebooks: counts and running sums, unused afterwards.
 _RVQ_TRAINING = re.compile(r"layers\.\d+\._codebook\.(initted|cluster_size|embed_avg)|(layers\.\d+\.)?zero")
 
 

@@ -1,1 +1,1 @@
-"""Recipes that train the small listeners (codec, MERT, CLAP) from synthetic songs."""
+"""Training recipes of the small encoders (codec, MERT, CLAP) from synthetic songs."""

@@ -1,4 +1,4 @@
-"""Convolutions that are computed wrongly in bfloat16 on processors with AMX, kept out of it."""
+"""Workaround for convolutions that AMX processors compute wrongly in bfloat16."""
 
 from __future__ import annotations
 

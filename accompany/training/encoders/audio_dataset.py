@@ -1,4 +1,4 @@
-"""Random crops of the FLAC files of song folders: what the codec hears while it trains."""
+"""Dataset of random crops from the FLAC files of song folders, for training the codec."""
 
 from __future__ import annotations
 

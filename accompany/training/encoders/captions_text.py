@@ -1,4 +1,4 @@
-"""Free prompts about music, in many wordings: what the small CLAP's text tower is distilled on.
+"""Synthetic free-form music prompts, for distilling the small CLAP's text tower.
 
 The captions of the synthetic songs say what is there in the words of their own generator; people write
 otherwise. The lists below cover instruments, adjectives, moods, genres, eras and uses, most of which no
@@ -64,7 +64,7 @@ ERAS = (
     "1920s|1930s|1940s|1950s|fifties|1960s|sixties|1970s|seventies|1980s|eighties|1990s|nineties|2000s|2010s|"
     "today's|retro|old school|futuristic|medieval|victorian"
 ).split("|")
-PLACES = (
+SETTINGS = (
     "a smoky bar|a campfire|a rainy night|a summer beach|a church|a wedding|a late night drive|a coffee shop|"
     "a stadium|a small club|a living room|a film scene|a car chase|a love scene|a funeral|a birthday party|"
     "a parade|a forest|outer space|a desert road|a dance floor|a kitchen|a lullaby at bedtime|a train ride|"
@@ -86,7 +86,7 @@ _LISTS = {
     "m": MOODS,
     "g": GENRES,
     "e": ERAS,
-    "p": PLACES,
+    "p": SETTINGS,
     "t": TEMPI,
     "x": EXCLUDABLE,
 }

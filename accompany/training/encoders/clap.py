@@ -1,4 +1,4 @@
-"""Train the small CLAP (arXiv 2211.06687) from scratch in `transformers.ClapModel`.
+"""Training of the small CLAP (arXiv 2211.06687) from scratch in `transformers.ClapModel`.
 
 First the text tower learns from a sentence embedding. Then the audio tower learns to place an accompaniment where
 the text tower, locked now, places its captions (locked-text tuning, after LiT, arXiv 2111.07991): a few hundred
@@ -47,12 +47,12 @@ class ClapTrainingConfig:
         out: run folder; `out/export` receives the model in the published layout.
         vocabulary: tokens kept of the teacher's WordPiece vocabulary, beside all that the songs' captions use.
         n_prompts, n_pairs: free prompts and word pairs to distil on, beside all single words.
-        held_out_words: single words kept out of the distillation, for the figure on unseen words.
-        held_out_songs: the last songs of the folder, for the retrieval figure.
+        held_out_words: single words kept out of the distillation, for the metric on unseen words.
+        held_out_songs: the last songs of the folder, for the retrieval metric.
         text_width, text_layers, text_heads: size of the Roberta tower.
         audio_width: channels of the HTSAT tower's first stage (eight times as many in its last).
         audio_depths: blocks in each of its four stages.
-        sample_rate: Hz of the audio it hears.
+        sample_rate: Hz of its audio input.
         mel_hop: samples between two mel frames.
         text_batch, audio_batch: texts and songs a step.
     """
@@ -92,7 +92,7 @@ class ClapTrainingConfig:
 
 
 def train_clap(config: ClapTrainingConfig) -> Path:
-    """Run both stages, resuming whatever is there, and export; figures go to `out/figures.json`.
+    """Run both stages, resuming whatever is there, and export; metrics go to `out/figures.json`.
 
     Returns:
         the folder that `ClapModel.from_pretrained` and `AutoTokenizer.from_pretrained` load.
@@ -107,7 +107,7 @@ def train_clap(config: ClapTrainingConfig) -> Path:
     training, held_out = songs.split(config.held_out_songs)
     match_towers(bench, training)
     folder = export_clap(bench, Path(config.out) / "export")
-    _write_figures(bench, held_out)
+    _write_metrics(bench, held_out)
     return folder
 
 
@@ -257,18 +257,18 @@ def unseen_words(tokens: Sequence[str], config: ClapTrainingConfig) -> list[str]
 
 
 @torch.inference_mode()
-def _write_figures(bench: TextBench, songs: CaptionedSongs) -> None:
+def _write_metrics(bench: TextBench, songs: CaptionedSongs) -> None:
     words = bench.unseen_words
-    figures = {
+    metrics = {
         "rank_correlation_unseen_words": rank_correlation(bench.embed(words), bench.teacher.embed(words)),
-        **retrieval_figures(bench, songs),
+        **retrieval_metrics(bench, songs),
     }
-    log.info("clap figures %s", figures)
-    write_json(Path(bench.config.out) / "figures.json", figures)
+    log.info("clap metrics %s", metrics)
+    write_json(Path(bench.config.out) / "figures.json", metrics)
 
 
 @torch.inference_mode()
-def retrieval_figures(bench: TextBench, songs: CaptionedSongs) -> dict[str, float]:
+def retrieval_metrics(bench: TextBench, songs: CaptionedSongs) -> dict[str, float]:
     """Text to audio over held-out songs: R@1, R@10 and the median rank, mean over each song's first two captions."""
     bench.model.eval()
     audio = functional.normalize(

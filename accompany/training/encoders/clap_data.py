@@ -1,4 +1,4 @@
-"""Accompaniments as mel spectrograms beside their captions: what the small CLAP is matched on."""
+"""Dataset of mel spectrograms and captions of accompaniments, for training the small CLAP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 WINDOW_S = 10
 SILENCE_DB = -100.0
-"""What the extractor writes where a short clip was padded."""
+"""Padding value of the extractor for short clips."""
 
 
 def mel_extractor(sample_rate: int, hop: int) -> Any:
@@ -61,7 +61,7 @@ class CaptionedSongs:
 
     Args:
         folder: song folders with accompaniment.flac and song.json.
-        sample_rate: Hz at which the model hears.
+        sample_rate: Hz of the model's input.
         hop: samples between two mel frames.
         cache: folder that keeps the spectrograms between runs.
 
@@ -129,8 +129,8 @@ def _cached_mel(song: Path, extractor: Any, cache: Path) -> np.ndarray:
     if path.is_file():
         kept: np.ndarray = np.load(path)
         return kept
-    heard, _ = audio.read_mono(song / "accompaniment.flac", extractor.sampling_rate)
-    mel = song_mel(heard.samples[0], extractor)
+    sound, _ = audio.read_mono(song / "accompaniment.flac", extractor.sampling_rate)
+    mel = song_mel(sound.samples[0], extractor)
     save_array(path, mel)
     return mel
 

@@ -1,4 +1,4 @@
-"""Train the small EnCodec from scratch on a CPU, in phases, and export it as `transformers.EncodecModel`.
+"""Training of the small EnCodec from scratch on a CPU, in phases, and its export as `transformers.EncodecModel`.
 
 1. autoencoder (off by default, since the linear start does its work): no codebooks; noise on the latents and a limit
    on their rate prepare them for quantisation.
@@ -31,7 +31,7 @@ from accompany.common.files import complete
 from accompany.errors import InputError
 from accompany.training.encoders.amx import guard_strided_convs
 from accompany.training.encoders.audio_dataset import RandomCrops, held_out_clips, song_folders, split_songs
-from accompany.training.encoders.codec_metrics import codec_figures
+from accompany.training.encoders.codec_metrics import reconstruction_metrics
 from accompany.training.encoders.linear_init import init_linear
 from accompany.training.encoders.loop import end_by, noted_stops, read_checkpoint
 from accompany.training.encoders.losses import LossWeights, ReconstructionLoss, rate_bits
@@ -44,7 +44,7 @@ CODEBOOK_UPDATE_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class PhaseConfig:
+class CodecPhaseConfig:
     """Length and learning rates of one phase; a phase of no steps is left out."""
 
     max_steps: int
@@ -95,7 +95,7 @@ class CodecTrainingConfig:
         songs: folders of song folders (`accompany synth`).
         out: the run folder: `state.pt`, `log.jsonl`, and the result in `export`.
         kinds: share of each kind of audio in the batches.
-        held_out: songs kept apart for the figures.
+        held_out: songs kept apart for the metrics.
         export_codebooks: export the first so many of the codebooks; 0 for all.
         noise_std, max_rate_bits, rate_weight: of the latents while there are no codebooks.
         bf16: run the network in bfloat16 (pays on processors with AMX or AVX512-BF16).
@@ -114,9 +114,9 @@ class CodecTrainingConfig:
     held_out: int = 16
     export_codebooks: int = 0
     clip_s: float = 8.0
-    autoencoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(0, 0.0, 1e-4, 1e-4))
-    joint: PhaseConfig = field(default_factory=lambda: PhaseConfig(12000, 45.0, 1e-4, 1e-5))
-    decoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(12000, 30.0, 2.5e-4, 1e-5))
+    autoencoder: CodecPhaseConfig = field(default_factory=lambda: CodecPhaseConfig(0, 0.0, 1e-4, 1e-4))
+    joint: CodecPhaseConfig = field(default_factory=lambda: CodecPhaseConfig(12000, 45.0, 1e-4, 1e-5))
+    decoder: CodecPhaseConfig = field(default_factory=lambda: CodecPhaseConfig(12000, 30.0, 2.5e-4, 1e-5))
     init_crops: int = 240
     warmup_steps: int = 50
     ema_decay: float = 0.995
@@ -209,7 +209,7 @@ class CodecTrainer:
         guard_strided_convs(self.model)
 
     @property
-    def phases(self) -> tuple[tuple[str, PhaseConfig], ...]:
+    def phases(self) -> tuple[tuple[str, CodecPhaseConfig], ...]:
         """Name and length of each phase, in order."""
         return tuple((name, getattr(self.config, name)) for name in ("autoencoder", "joint", "decoder"))
 
@@ -221,19 +221,19 @@ class CodecTrainer:
                 self._enter(name)
             if self.progress(phase) < 1.0:
                 self._run_phase(name, phase)
-                self._log(name, figures=self.figures(), terms={})
+                self._log(name, metrics=self.metrics(), terms={})
             if self.phase == len(self.phases) - 1:
                 return self.save()
             self.phase, self.step, self.seconds = self.phase + 1, 0, 0.0
             self.save()
 
-    def progress(self, phase: PhaseConfig) -> float:
-        """How much of a phase is done, 0..1, by steps or by the clock."""
+    def progress(self, phase: CodecPhaseConfig) -> float:
+        """Progress of a phase, 0..1, by steps or by the clock."""
         if phase.max_steps <= 0 or phase.max_minutes <= 0:
             return 1.0
         return max(self.step / phase.max_steps, self.seconds / 60 / phase.max_minutes)
 
-    def _run_phase(self, name: str, phase: PhaseConfig) -> None:
+    def _run_phase(self, name: str, phase: CodecPhaseConfig) -> None:
         saved = started = time.monotonic()
         batches = self._batches()
         with noted_stops() as stops:
@@ -243,7 +243,7 @@ class CodecTrainer:
                 now = time.monotonic()
                 self.seconds, started = self.seconds + now - started, now
                 if self.step % self.config.evaluate_every == 0:
-                    self._log(name, figures=self.figures(), terms=terms)
+                    self._log(name, metrics=self.metrics(), terms=terms)
                 if stops or now - saved > self.config.save_every_s:
                     self.save()
                     saved = now
@@ -251,11 +251,11 @@ class CodecTrainer:
                     end_by(stops[0], self.step)
 
     def _batches(self) -> Iterator[Tensor]:
-        """Batches from a seed that depends on where the run stands, so that a resumed run hears new crops."""
+        """Batches from a seed that depends on where the run stands, so that a resumed run draws new crops."""
         seed = int(np.random.SeedSequence([self.config.seed, self.phase, self.step]).generate_state(1)[0])
         return self.crops.batches(self.config.batch_size, seed)
 
-    def _lr(self, phase: PhaseConfig, progress: float) -> float:
+    def _lr(self, phase: CodecPhaseConfig, progress: float) -> float:
         cosine = 0.5 * (1.0 + np.cos(np.pi * progress))
         warm = min(1.0, (self.step + 1) / max(self.config.warmup_steps, 1))
         return float(warm * (phase.final_lr + (phase.lr - phase.final_lr) * cosine))
@@ -302,7 +302,7 @@ class CodecTrainer:
         return terms | {"grad_norm": float(norm), "lr": lr}
 
     def _bottleneck(self, name: str, latents: Tensor, progress: float) -> tuple[Tensor, Tensor]:
-        """What the decoder gets in this phase, and the extra loss of the latents."""
+        """Decoder input of this phase, and the extra loss of the latents."""
         if name == "autoencoder":
             over = (rate_bits(latents, self.config.noise_std) - self.config.max_rate_bits).relu()
             return latents + self.config.noise_std * torch.randn_like(latents), self.config.rate_weight * over
@@ -312,7 +312,7 @@ class CodecTrainer:
         return quantized, self.config.commitment * commitment * float(name == "joint")
 
     def _draw_depths(self, n: int) -> Tensor:
-        """How many codebooks each of `n` clips uses: all of them, or a random number."""
+        """Number of codebooks for each of `n` clips: all of them, or a random number."""
         most = self.config.model.n_codebooks
         full = torch.rand(n) < self.config.full_depth_share
         return torch.where(full, most, torch.randint(1, most + 1, (n,)))
@@ -328,10 +328,10 @@ class CodecTrainer:
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.model.parameters(), lr=0.0, betas=(0.8, 0.99))
 
-    def figures(self) -> dict[str, float]:
-        """Figures on the held-out clips with the averaged weights (without codebooks in the first phase)."""
+    def metrics(self) -> dict[str, float]:
+        """Metrics on the held-out clips with the averaged weights (without codebooks in the first phase)."""
         quantize = self.phases[self.phase][0] != "autoencoder"
-        return codec_figures(self.average, self.held_out, self.codebooks if quantize else None)
+        return reconstruction_metrics(self.average, self.held_out, self.codebooks if quantize else None)
 
     def export(self, folder: Path) -> Path:
         """Save the averaged model with its (first) codebooks in half precision; the folder appears when complete.
@@ -379,8 +379,8 @@ class CodecTrainer:
         logger.info("resuming in phase %d at step %d", self.phase, self.step)
         return True
 
-    def _log(self, name: str, figures: dict[str, float], terms: dict[str, float]) -> None:
-        line = {"phase": name, "step": self.step, "minutes": self.seconds / 60, "figures": figures, "terms": terms}
+    def _log(self, name: str, metrics: dict[str, float], terms: dict[str, float]) -> None:
+        line = {"phase": name, "step": self.step, "minutes": self.seconds / 60, "figures": metrics, "terms": terms}
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
-        logger.info("%s step %d: %s", name, self.step, {k: round(v, 3) for k, v in figures.items()})
+        logger.info("%s step %d: %s", name, self.step, {k: round(v, 3) for k, v in metrics.items()})

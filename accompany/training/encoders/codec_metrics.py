@@ -1,4 +1,4 @@
-"""How well a codec gives back what it is given: chroma cosine, onset correlation, SI-SDR on clips never trained on."""
+"""Reconstruction metrics of a codec: chroma cosine, onset correlation, SI-SDR on clips never trained on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accompany.training.encoders.quantizer import ResidualCodebooks
 
 
 @torch.no_grad()
-def codec_figures(
+def reconstruction_metrics(
     model: EncodecModel, clips: Tensor, codebooks: ResidualCodebooks | None, *, batch_size: int = 4
 ) -> dict[str, float]:
     """Means over `clips` `[N, T]` of chroma cosine, onset correlation and SI-SDR (dB).

@@ -1,6 +1,6 @@
 """A constant-Q filterbank as the first convolution of the small MERT.
 
-`HubertModel` hears through learned convolutions, which need far more music and time than two CPU cores have to
+`HubertModel` starts with learned convolutions, which need far more music and time than two CPU cores have to
 find out about pitch. So the first one starts as windowed sinusoids on a log-frequency axis, each in three
 phases: GELU cuts the negative halves off, and the sum of three cut sinusoids 120 degrees apart is the magnitude
 to within 7%. The second convolution starts as those sums, one rising and one falling copy of each, the falling
@@ -24,7 +24,7 @@ PHASES = 3
 
 @dataclass(frozen=True)
 class FilterbankConfig:
-    """Where the filters lie.
+    """Layout of the filters.
 
     Attributes:
         f_min: Hz of the lowest tonal filter.

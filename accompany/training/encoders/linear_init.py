@@ -1,4 +1,4 @@
-"""Start the codec as a linear transform codec instead of at random weights.
+"""Initialisation of the codec as a linear transform codec.
 
 Every convolution of the encoder becomes the principal components (a Karhunen-Loeve transform) of the blocks that it
 strides over, and every one of the decoder the least-squares way back, both fitted on a batch of music. Biases hold the
@@ -149,7 +149,7 @@ def _fit_plain(conv: nn.Conv1d, inputs: Tensor, target: Tensor) -> None:
 
 
 def _fit_transposed(conv: nn.ConvTranspose1d, inputs: Tensor, target: Tensor) -> None:
-    """Block b of the untrimmed output hears frame b through the first taps and frame b - 1 through the last."""
+    """Block b of the untrimmed output sees frame b through the first taps and frame b - 1 through the last."""
     stride, frames = conv.stride[0], inputs.shape[-1]
     total = conv.kernel_size[0] - stride
     left = total - total // 2

@@ -1,4 +1,4 @@
-"""The small training loop that the recipes of the smaller networks share.
+"""Shared training loop of the smaller networks.
 
 A batch depends on its step number alone, and the checkpoint holds the weights, the optimizer, the step and the state
 of torch's generator (dropout draws from it), so that a resumed run repeats an uninterrupted one.
@@ -73,7 +73,7 @@ def run_loop(
 
     Args:
         module: everything that learns (heads too); its state dict is the checkpoint.
-        make_loss: step number -> (loss scalar, figures for the log); draws its own batch.
+        make_loss: step number -> (loss scalar, metrics for the log); draws its own batch.
         config: length and pace.
         run_dir: folder of the checkpoint; made if missing.
         made_from: a `fingerprint`; a checkpoint with another one is of another training, which is not gone on with.
@@ -102,18 +102,18 @@ def _run(
     for step in range(first, config.steps):
         _set_lr(optimizer, config.lr * learning_rate_factor(step, config))
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            loss, figures = make_loss(step)
+            loss, metrics = make_loss(step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(module.parameters(), config.grad_clip)
         optimizer.step()
-        means = _running_mean(means, {"loss": float(loss.detach()), **figures})
+        means = _running_mean(means, {"loss": float(loss.detach()), **metrics})
         done = step + 1
         if done % config.log_every == 0 or done == config.steps:
             pace = (time.monotonic() - start) / (done - first)
-            told = " ".join(f"{name} {value:.4f}" for name, value in means.items())
+            terms = " ".join(f"{name} {value:.4f}" for name, value in means.items())
             left_min = pace * (config.steps - done) / 60
-            log.info("step %d/%d %s (%.2f s a step, %.1f min left)", done, config.steps, told, pace, left_min)
+            log.info("step %d/%d %s (%.2f s a step, %.1f min left)", done, config.steps, terms, pace, left_min)
         if done % config.save_every == 0 or done == config.steps or stops:
             _save(path, module, optimizer, done, made_from)
         if stops:
@@ -155,7 +155,7 @@ def end_by(signum: int, step: int) -> NoReturn:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint of a training holds; InputError for a broken one."""
+    """Content of a training checkpoint; InputError for a broken one."""
     try:
         state = torch.load(path, weights_only=True)
         assert isinstance(state, dict)
@@ -167,7 +167,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(config: Any, arrays: Iterable[np.ndarray], without: tuple[str, ...] = ()) -> str:
-    """What the weights of a training come from, in 64 hexadecimal digits.
+    """Fingerprint of a training's config and data, 64 hexadecimal digits.
 
     Args:
         config: of the training, with its LoopConfig as `loop`; how often that logs and saves does not count.

@@ -1,7 +1,7 @@
-"""What makes a reconstruction good: losses of the codec's training, and the figures that judge it.
+"""Reconstruction losses of the codec's training, and its reconstruction metrics.
 
 The mix follows the EnCodec and DAC papers (arXiv 2210.13438, 2306.06546): waveform L1 and log-mel spectra at several
-window lengths; to it come spectral convergence and the onset envelope, since a band is heard by its attacks.
+window lengths; to it come spectral convergence and the onset envelope, since attacks shape the perceived quality.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class ReconstructionLoss(nn.Module):
 
     The short window sees the transients, the long one the pitches. The onset term compares what rises from frame
     to frame, band by band and summed over the bands, so that a smeared attack costs even where its mean level is right.
-    The envelope term is one minus the correlation of the onset envelopes in decibels: it hears the quiet top of the
-    spectrum, where the others see nothing to win.
+    The envelope term is one minus the correlation of the onset envelopes in decibels: it weighs the quiet top of the
+    spectrum, which the other terms neglect.
 
     Args:
         sample_rate: Hz.

@@ -1,9 +1,9 @@
-"""Train the small MERT (arXiv 2306.00107) from scratch in `transformers.HubertModel`.
+"""Training of the small MERT (arXiv 2306.00107) from scratch in `transformers.HubertModel`.
 
 Masked prediction with two teachers: an acoustic one (codes of the codec, or k-means of log-mel frames before
 there is a codec) and a musical one (constant-Q spectrum, chroma, bass and onsets). The paper's CQT loss is on
 masked frames alone; here the frames in sight count too, since a model this small and this young must first
-learn to hear what is there.
+learn it from the signal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from accompany.errors import InputError
 from accompany.training.encoders.audio_dataset import song_folders, split_songs
 from accompany.training.encoders.filterbank import PHASES, FilterbankConfig, install_filterbank
 from accompany.training.encoders.loop import LoopConfig, run_loop
-from accompany.training.encoders.mert_data import N_TARGETS, SIZES, AcousticTeacher, Batch, MertSongs
+from accompany.training.encoders.mert_data import N_TARGETS, SIZES, AcousticTeacher, MertBatch, MertSongs
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class MertTrainingConfig:
         codec: folder of a trained codec whose codes teach; None clusters log-mel frames instead.
         max_songs: songs to train on, at most.
         held_out_songs: songs never trained on.
-        sources: chance of hearing the accompaniment, the mix, the vocals.
+        sources: probabilities of drawing the accompaniment, the mix, the vocals.
         hop: samples between two frames.
         kernel: samples of the first convolution.
         n_codebooks, codebook_size: the acoustic teacher's (codec: its first `n_codebooks`).
@@ -176,8 +176,8 @@ class MertTask(nn.Module):
         per_target = [torch.full((size,), weight.get(name, 1.0)) for name, size in SIZES.items()]
         self.register_buffer("weights", torch.cat(per_target))
 
-    def forward(self, batch: Batch, mask: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Loss and figures of a batch whose frames `mask` [B, A] (bool) are hidden from the model."""
+    def forward(self, batch: MertBatch, mask: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Loss and metrics of a batch whose frames `mask` [B, A] (bool) are hidden from the model."""
         states = self.model(normalised(batch.audio, self.config), mask_time_indices=mask).last_hidden_state
         said = self.musical(states).float()
         error = functional.smooth_l1_loss(said, (batch.targets - self.mean) / self.scale, reduction="none")
@@ -185,12 +185,12 @@ class MertTask(nn.Module):
         logits = self.acoustic(states).float().unflatten(-1, (self.config.n_codebooks, -1))
         entropy = functional.cross_entropy(logits.permute(0, 3, 2, 1), batch.codes, reduction="none").mean(1)
         acoustic = _mean_over(mask, entropy, self.config.seen_weight)
-        figures = {
+        metrics = {
             "acoustic": float(acoustic.detach()),
             "musical_seen": float(error[~mask].mean().detach()),
             "musical_masked": float(error[mask].mean().detach()),
         }
-        return self.config.musical_weight * musical + 0.25 * acoustic, figures
+        return self.config.musical_weight * musical + 0.25 * acoustic, metrics
 
 
 def normalised(audio: Tensor, config: MertTrainingConfig) -> Tensor:
@@ -201,7 +201,7 @@ def normalised(audio: Tensor, config: MertTrainingConfig) -> Tensor:
 
 
 def span_mask(rng: np.random.Generator, batch: int, n_frames: int, rate: float, span: int) -> Tensor:
-    """[B, A] bool: spans of `span` frames at random places, about `rate` of all frames."""
+    """[B, A] bool: spans of `span` frames at random positions, about `rate` of all frames."""
     starts = rng.random((batch, n_frames)) < -np.log(1 - rate) / span
     mask = np.zeros((batch, n_frames + span), dtype=bool)
     for offset in range(span):

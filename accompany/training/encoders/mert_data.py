@@ -1,4 +1,4 @@
-"""What the small MERT hears and what its teachers say about it, cached song by song."""
+"""Inputs and teacher targets of the small MERT, cached song by song."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class SongCache:
 
 
 @dataclass(frozen=True)
-class Batch:
+class MertBatch:
     """`audio` [B, T]; `targets` [B, A, N_TARGETS]; `codes` [B, K, A] of the acoustic teacher."""
 
     audio: Tensor
@@ -119,7 +119,7 @@ class MertSongs:
         for song in songs:
             self.songs.append(SongCache.open(song, self.sources, cache, sample_rate, sample_rate / hop))
             if len(self.songs) % 20 == 0:
-                log.info("%d of %d songs are heard", len(self.songs), len(songs))
+                log.info("%d of %d songs are encoded", len(self.songs), len(songs))
         self.codes: list[dict[str, np.ndarray]] = []
 
     def teach(self, teacher: AcousticTeacher) -> None:
@@ -139,13 +139,13 @@ class MertSongs:
                 rows.append(features[np.sort(rng.integers(len(features), size=each))])
         return np.concatenate(rows).astype(np.float32)
 
-    def batch(self, rng: np.random.Generator, size: int, crop_frames: int) -> Batch:
+    def batch(self, rng: np.random.Generator, size: int, crop_frames: int) -> MertBatch:
         """`size` crops of `crop_frames` frames each, with random tone and a little noise."""
         drawn = [self._crop(rng, crop_frames) for _ in range(size)]
         audio = np.stack([change_tone(samples, rng) for samples, _, _ in drawn])
         said = np.stack([features[:, :N_TARGETS] for _, features, _ in drawn]).astype(np.float32)
         codes = np.stack([codes for _, _, codes in drawn]).astype(np.int64)
-        return Batch(torch.from_numpy(audio), torch.from_numpy(said), torch.from_numpy(codes))
+        return MertBatch(torch.from_numpy(audio), torch.from_numpy(said), torch.from_numpy(codes))
 
     def _crop(self, rng: np.random.Generator, n_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         source = self.sources[rng.choice(len(self.sources), p=self.shares)]

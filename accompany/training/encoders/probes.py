@@ -1,7 +1,7 @@
-"""Linear probes: what a listener's states or codes still know about chords, bass and drums.
+"""Linear probes: accuracy of chords, bass and drums predicted from an encoder's states or codes.
 
 A probe is a linear classifier on a few frames of context, fitted on some songs and judged on others. Floors
-(the most common class, the share of onset frames) and ceilings (continuous features) go beside each figure.
+(the most common class, the share of onset frames) and ceilings (continuous features) go beside each metric.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RIDGE = 1e-4
 
 @dataclass(frozen=True)
 class FrameLabels:
-    """What is true in each frame of a song.
+    """Labels of each frame of a song.
 
     Attributes:
         chord: [F] 0..23 (12 roots x major, minor), or UNKNOWN.
@@ -93,13 +93,13 @@ def probe_codes(
     offsets = torch.tensor([0, *np.cumsum(sizes)[:-1]])
     one_hot = [_with_context(song.T + offsets) for song in codes]
     width, span = int(sum(sizes)), 2 * CONTEXT + 1
-    places = torch.arange(span).repeat_interleave(len(sizes)) * width
-    rows = [song + places for song in one_hot]
+    columns = torch.arange(span).repeat_interleave(len(sizes)) * width
+    rows = [song + columns for song in one_hot]
     return _probe_all(rows, labels, n_test, _OneHot(span * width, N_LOGITS))
 
 
 def probe_floor(labels: Sequence[FrameLabels], n_test: int) -> dict[str, float]:
-    """What guessing reaches on the judging songs: the most common class, the share of onset frames."""
+    """Chance level on the test songs: the most common class, the share of onset frames."""
     training, judging = labels[:-n_test], labels[-n_test:]
     floor = {}
     for name in ("chord", "bass"):
@@ -120,7 +120,7 @@ def average_precision(scores: Tensor, truth: Tensor) -> float:
 
 
 class _OneHot(nn.Module):
-    """A linear probe of one-hot rows given as indices [N, places]."""
+    """A linear probe of one-hot rows given as indices [N, columns]."""
 
     def __init__(self, width: int, n_classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fit the semantic codes: MERT states of accompaniments, seen through three questions, clustered.
+"""Fitting of the semantic codes: MERT states of accompaniments, projected onto three groups of targets and clustered.
 
 Stream one asks what sounds (chroma, its average over the neighbourhood, bass), stream two when (onset flux finer
 than a frame, and the kicks and snares that the synthetic songs know of), stream three how it sounds (a coarse
@@ -97,17 +97,17 @@ def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:
             f"There are {len(training)} songs to fit on, and skip_songs leaves out {config.skip_songs}; lower it."
         )
     mert = Mert.from_pretrained(config.mert, layer=config.layer, frame_rate=config.frame_rate)
-    heard = [hear_song(song, mert, config) for song in chosen]
-    codes = fit_streams(heard, config)
+    encoded = [encode_song(song, mert, config) for song in chosen]
+    codes = fit_streams(encoded, config)
     folder = Path(config.out) / "export"
     codes.save_pretrained(folder)
-    asked = [hear_song(song, mert, config) for song in held_out]
-    write_json(Path(config.out) / "figures.json", probe_streams(codes, [*heard[-70:], *asked], len(asked)))
+    asked = [encode_song(song, mert, config) for song in held_out]
+    write_json(Path(config.out) / "figures.json", probe_streams(codes, [*encoded[-70:], *asked], len(asked)))
     return folder
 
 
 @dataclass(frozen=True)
-class HeardSong:
+class EncodedSong:
     """`states` [F, D] of MERT and each stream's target [F, d] for one accompaniment; `folder` names the song."""
 
     folder: Path
@@ -115,7 +115,7 @@ class HeardSong:
     targets: tuple[Tensor, Tensor, Tensor]
 
 
-def hear_song(song: Path, mert: Mert, config: SemanticCodesTrainingConfig) -> HeardSong:
+def encode_song(song: Path, mert: Mert, config: SemanticCodesTrainingConfig) -> EncodedSong:
     """MERT's states of a song's accompaniment and what the streams are asked about it."""
     audio = torch.from_numpy(read_mono(song / "accompaniment.flac", mert.sample_rate))[None]
     states = mert.encode(audio)[0]
@@ -124,7 +124,7 @@ def hear_song(song: Path, mert: Mert, config: SemanticCodesTrainingConfig) -> He
     harmony = harmony_target(levelled, mert.sample_rate, config)[0]
     rhythm = torch.cat([config.drums_weight * drums, flux_target(levelled, mert.sample_rate, config)[0]], dim=-1)
     timbre = targets.log_mel(levelled, mert.sample_rate, config.frame_rate, n_mels=config.n_mels)[0]
-    return HeardSong(song, states, (harmony, rhythm, timbre))
+    return EncodedSong(song, states, (harmony, rhythm, timbre))
 
 
 def harmony_target(audio: Tensor, sample_rate: int, config: SemanticCodesTrainingConfig) -> Tensor:
@@ -154,16 +154,16 @@ def drum_onsets(song: Mapping[str, Any], n_frames: int, frame_rate: float) -> Te
     return onsets
 
 
-def fit_streams(heard: Sequence[HeardSong], config: SemanticCodesTrainingConfig) -> SemanticCodes:
-    """The streams, fitted on all frames of `heard`."""
-    states = torch.cat([song.states for song in heard])
-    questions = [torch.cat(parts) for parts in zip(*(song.targets for song in heard), strict=True)]
-    log.info("clustering %d frames of %d songs", len(states), len(heard))
+def fit_streams(encoded: Sequence[EncodedSong], config: SemanticCodesTrainingConfig) -> SemanticCodes:
+    """The streams, fitted on all frames of `encoded`."""
+    states = torch.cat([song.states for song in encoded])
+    questions = [torch.cat(parts) for parts in zip(*(song.targets for song in encoded), strict=True)]
+    log.info("clustering %d frames of %d songs", len(states), len(encoded))
     return SemanticCodes.fit(states, questions, config.sizes, config.seed, frame_rate=config.frame_rate)
 
 
-def probe_streams(codes: SemanticCodes, songs: Sequence[HeardSong], n_test: int) -> dict[str, dict[str, float]]:
-    """Figures of the codes on the last `n_test` songs, beside their ceilings and floor.
+def probe_streams(codes: SemanticCodes, songs: Sequence[EncodedSong], n_test: int) -> dict[str, dict[str, float]]:
+    """Metrics of the codes on the last `n_test` songs, beside their ceilings and floor.
 
     Codes are probed one-hot and as their centroids. Ceilings are the states and the signal features (without the
     known drums).
@@ -173,13 +173,13 @@ def probe_streams(codes: SemanticCodes, songs: Sequence[HeardSong], n_test: int)
     labels = [frame_labels(read_json(song.folder / "song.json"), len(song.states), codes.frame_rate) for song in songs]
     coded = [codes.encode(song.states[None])[0] for song in songs]
     raw = [torch.cat([song.targets[0], song.targets[1][:, 2:], song.targets[2]], dim=-1) for song in songs]
-    figures = {
+    metrics = {
         "codes": probe_codes(coded, codes.sizes, labels, n_test),
         "centroids": probe_features([codes.decode(song[None])[0] for song in coded], labels, n_test),
         "states": probe_features([song.states for song in songs], labels, n_test),
         "targets": probe_features(raw, labels, n_test),
         "floor": probe_floor(labels, n_test),
     }
-    for name, values in figures.items():
+    for name, values in metrics.items():
         log.info("%-8s %s", name, " ".join(f"{key} {value:.3f}" for key, value in values.items()))
-    return figures
+    return metrics

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accompany.encoders.spectral_analysis import ConvNeXtBlock
+from accompany.encoders.spectral_analysis import ConvNeXtBlock, unstacked
 from accompany.encoders.spectral_synthesis import NoiseBand, ToneBand
 
 _MEL_FLOOR, _LINEAR_FLOOR = 1e-5, 1e-2
@@ -89,13 +89,13 @@ class SpectralLoss(nn.Module):
         if window in self.mels:
             bank = getattr(self, f"bank_{window}")
             mels = [torch.log((bank @ magnitudes).clamp_min(_MEL_FLOOR)) for magnitudes in (made, true)]
-            found["log_mel"] = F.l1_loss(*mels) / len(self.mels)
+            found["log_mel"] = F.l1_loss(mels[0], mels[1]) / len(self.mels)
         if window in self.config.linear:
             error, size = ((value).flatten(1).norm(dim=1) for value in (made - true, true))
             share = 1 / len(self.config.linear)
             found["convergence"] = share * (error / (size + _QUIET * size.mean() + 1e-3)).mean()
             logs = [torch.log(magnitudes.clamp_min(_LINEAR_FLOOR)) for magnitudes in (made, true)]
-            found["log_linear"] = share * F.l1_loss(*logs)
+            found["log_linear"] = share * F.l1_loss(logs[0], logs[1])
         return found
 
     def _magnitudes(self, samples: Tensor, window: int) -> Tensor:
@@ -153,16 +153,17 @@ def log_magnitudes(band: ToneBand | NoiseBand, truth: Tensor) -> Tensor:
 
 
 class FeaturePredictor(nn.Module):
-    """Latents [B, D, A] to features [B, F, A]: those that the encoder was shown, and others."""
+    """Latents [B, D, A] to features [B, F, stack * A]: those that the encoder was shown, and others."""
 
-    def __init__(self, latent: int, n_features: int, width: int = 256, blocks: int = 3) -> None:
+    def __init__(self, latent: int, n_features: int, stack: int, width: int = 256, blocks: int = 3) -> None:
         super().__init__()
+        self.stack = stack
         self.enter = nn.Conv1d(latent, width, 5, padding=2)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(width) for _ in range(blocks)))
-        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, n_features)
-        self.project = nn.Conv1d(latent, n_features, 1)
+        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, stack * n_features)
+        self.project = nn.Conv1d(latent, stack * n_features, 1)
 
     def forward(self, latents: Tensor) -> Tensor:
         """The features."""
         made: Tensor = self.leave(self.norm(self.blocks(self.enter(latents)).transpose(1, 2)))
-        return self.project(latents) + made.transpose(1, 2)
+        return unstacked(self.project(latents) + made.transpose(1, 2), self.stack)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy.fft
 import soundfile
 import soxr
 import torch
@@ -24,6 +26,11 @@ _FULL_SCALE = 32_768
 _MIN_PEAK = 1e-2
 _MAX_TRIES = 30
 _PEAKS = (0.15, 0.9)
+_FASTEST = 2 ** (1 / 12)
+_MOST_GAIN_DB = 6.0
+_EQ_DB = (4.0,) * 9
+"""Standard deviations of a random curve, at octaves up to half the sample rate."""
+_CUT_SHARE, _HISS_SHARE, _HISS_DB = 0.25, 0.3, (-95.0, -65.0)
 _STEM_OF_FAMILY = {"drums": 0, "percussion": 0, "bass": 1}
 _OTHER = 2
 
@@ -31,27 +38,39 @@ _OTHER = 2
 class StemCrops:
     """Crops of packed songs.
 
-    Each item draws a kind ("mix" is the sum of the stems), a song, a place, a peak, and which channel is left.
+    Each item draws a kind ("mix" is the sum of the stems), a song, a place, a peak, and which channel is left. Some of
+    the mixes take their stems from different songs and levels, some of the crops are played faster or slower by up to
+    a semitone, and some are equalised, cut off above or laid over hiss, lest all that is ever coded be clean, in tune
+    and well mixed.
 
     Args:
         songs: song folders; those without `stems` count as "other" alone.
         folder: holds the packed samples, which are made if they are missing or of other songs.
         shares: how often each of `KINDS` is drawn.
         n_samples: length of a crop.
+        varied: share of the mixes that cross songs, of the crops whose speed is changed, and of those equalised.
     """
 
     def __init__(
-        self, songs: Sequence[Path], folder: Path, shares: dict[str, float], *, sample_rate: int, n_samples: int
+        self,
+        songs: Sequence[Path],
+        folder: Path,
+        shares: dict[str, float],
+        *,
+        sample_rate: int,
+        n_samples: int,
+        varied: float = 0.0,
     ) -> None:
         self._samples, starts = pack(songs, folder, sample_rate)
         lengths = np.diff(starts)
-        usable = lengths > n_samples
+        self._longest = math.ceil(n_samples * _FASTEST) + 1 if varied else n_samples
+        usable = lengths > self._longest
         self._starts, self._lengths = starts[:-1][usable], lengths[usable]
         self._shares = np.array([shares.get(kind, 0.0) for kind in KINDS])
         if not len(self._starts) or self._shares.sum() <= 0:
             raise ValueError("no song is longer than a crop, or no kind has a share")
         self._shares /= self._shares.sum()
-        self._n_samples = n_samples
+        self._n_samples, self._varied = n_samples, varied
 
     def batch(self, size: int, *seed: int) -> Tensor:
         """[size, 2, n_samples] float32: the same for the same seed."""
@@ -60,15 +79,48 @@ class StemCrops:
 
     def _crop(self, rng: np.random.Generator) -> np.ndarray:
         for _ in range(_MAX_TRIES):
-            song, kind = rng.integers(len(self._starts)), rng.choice(len(KINDS), p=self._shares)
-            begin = int(self._starts[song] + rng.integers(self._lengths[song] - self._n_samples))
-            stems = self._samples[:, :, begin : begin + self._n_samples]
-            crop = stems.sum(0, dtype=np.float32) if kind == 0 else stems[kind - 1].astype(np.float32)
+            kind = rng.choice(len(KINDS), p=self._shares)
+            if kind:
+                crop = self._piece(rng)[kind - 1].astype(np.float32)
+            elif rng.random() < self._varied:
+                gains = 10 ** (rng.uniform(-_MOST_GAIN_DB, _MOST_GAIN_DB, len(STEMS)) / 20)
+                crop = sum(gain * self._piece(rng)[index] for index, gain in enumerate(gains.astype(np.float32)))
+            else:
+                crop = self._piece(rng).sum(0, dtype=np.float32)
+            crop = self._coloured(self._at_speed(crop, rng), rng)
             peak = float(np.abs(crop).max()) / _FULL_SCALE
             if peak > _MIN_PEAK:
                 break
         crop *= rng.uniform(*_PEAKS) / (max(peak, 1e-3) * _FULL_SCALE)
         return crop[::-1] if rng.random() < 0.5 else crop
+
+    def _piece(self, rng: np.random.Generator) -> np.ndarray:
+        """The stems of a random place, int16 [3, 2, T]."""
+        song = rng.integers(len(self._starts))
+        begin = int(self._starts[song] + rng.integers(self._lengths[song] - self._longest))
+        piece: np.ndarray = self._samples[:, :, begin : begin + self._longest]
+        return piece
+
+    def _at_speed(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self._varied:
+            return crop[:, : self._n_samples]
+        speed = _FASTEST ** rng.uniform(-1, 1)
+        played = soxr.resample(crop.T, speed, 1.0, quality="LQ").T
+        return np.ascontiguousarray(played[:, : self._n_samples])
+
+    def _coloured(self, crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self._varied:
+            return crop
+        length = scipy.fft.next_fast_len(crop.shape[1], real=True)
+        octaves = np.log2(np.maximum(scipy.fft.rfftfreq(length), 1e-9) * 2) + len(_EQ_DB) - 1
+        curve_db = np.interp(octaves, np.arange(len(_EQ_DB)), rng.normal(0, _EQ_DB))
+        gains = 10 ** (curve_db / 20)
+        if rng.random() < _CUT_SHARE:
+            gains *= octaves < len(_EQ_DB) - 1 - rng.uniform(0.1, 1.2)
+        made = scipy.fft.irfft(scipy.fft.rfft(crop, length) * gains.astype(np.float32), length)[:, : crop.shape[1]]
+        if rng.random() < _HISS_SHARE:
+            made += _FULL_SCALE * 10 ** (rng.uniform(*_HISS_DB) / 20) * rng.standard_normal(made.shape, np.float32)
+        return np.asarray(made, np.float32)
 
 
 def pack(songs: Sequence[Path], folder: Path, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,19 +9,19 @@ from accompany.common.config import MOST_SEED, check_range
 
 @dataclass(frozen=True)
 class JudgeTrainingConfig:
-    """How the judge is trained.
+    """Training of the judge.
 
     Attributes:
         songs: folder that `accompany synth` wrote, with stems.
         out: folder for the judge's config.json and model.safetensors.
         steps: optimiser steps; batch_size: clips of 10 s in each.
         learning_rate: peak of the one-cycle schedule.
-        validation_share: share of the songs held out to set thresholds and tell the judge's own accuracy.
+        validation_share: share of the songs held out to set thresholds and to measure the judge's own accuracy.
         min_songs: a family with fewer training songs than this gets no tag; a style with fewer than a third of it is
             not among the styles.
         remix: share of crops mixed anew; worsen: share of crops in worse sound.
-        crops: clips that the ear for styles is fitted to.
-        judge: folder of a trained judge; only its ear for styles is made anew, all else stays as it is.
+        crops: clips that the style classifier is fitted to.
+        judge: folder of a trained judge; only its style classifier is fitted again, all else stays as it is.
         seed: for the split, the crops and the weights.
     """
 

@@ -1,4 +1,4 @@
-"""What the judge is trained on: songs as log-mels of their stems, and crops of them, as rendered or mixed anew."""
+"""Training data of the judge: log-mels of songs and their stems, and crops of them, as rendered or remixed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIN_SOUNDING_S = 1.0
 
 
 @dataclass(frozen=True)
-class Song:
+class JudgeSong:
     """A song as log-mels at the judge's frame rate, levels kept."""
 
     mel: Tensor  # [frames, n_mels] float16, of the accompaniment
@@ -34,7 +34,7 @@ class Song:
     style: str = ""  # as the song says
 
 
-def load_songs(root: Path, families: tuple[str, ...], n_mels: int) -> list[Song]:
+def load_songs(root: Path, families: tuple[str, ...], n_mels: int) -> list[JudgeSong]:
     """Every song with stems in a folder that `accompany synth` wrote; InputError where there is none."""
     folders = sorted(p.parent for p in root.glob("*/song.json") if (p.parent / "stems").is_dir())
     if not folders:
@@ -42,7 +42,7 @@ def load_songs(root: Path, families: tuple[str, ...], n_mels: int) -> list[Song]
     return [_load_song(folder, families, n_mels) for folder in tqdm(folders, desc="Reading songs", unit="song")]
 
 
-def _load_song(folder: Path, families: tuple[str, ...], n_mels: int) -> Song:
+def _load_song(folder: Path, families: tuple[str, ...], n_mels: int) -> JudgeSong:
     from accompany.data.songs.instruments import INSTRUMENTS
 
     song = read_json(folder / "song.json")
@@ -63,7 +63,9 @@ def _load_song(folder: Path, families: tuple[str, ...], n_mels: int) -> Song:
                 beats[frame] = max(float(beats[frame]), weight)
     if not stems:
         raise InputError(f"'{folder}' has no stem of a known instrument; make the songs with `accompany synth`.")
-    return Song(mel, torch.stack(stems), torch.tensor(of_family), torch.stack(sounding), beats, song.get("style", ""))
+    return JudgeSong(
+        mel, torch.stack(stems), torch.tensor(of_family), torch.stack(sounding), beats, song.get("style", "")
+    )
 
 
 def _mel(sound: np.ndarray, n_mels: int) -> Tensor:
@@ -84,14 +86,14 @@ def _sounding(stem: np.ndarray, n_frames: int) -> Tensor:
     return torch.from_numpy(level_db > STEM_FLOOR_DB)
 
 
-def _tags(song: Song, window: slice, stems: Tensor, kept: list[int]) -> Tensor:
-    """Which of the `kept` families sound in a window, when only `stems` [n] play: [len(kept)] float."""
+def _tags(song: JudgeSong, window: slice, stems: Tensor, kept: list[int]) -> Tensor:
+    """Presence of the `kept` families in a window, when only `stems` [n] play: [len(kept)] float."""
     sounds = song.sounding[stems, window].sum(1) >= MIN_SOUNDING_S * BEATS_FRAME_RATE
     there = set(song.families[stems][sounds].tolist())
     return torch.tensor([float(family in there) for family in kept])
 
 
-def plain_crop(song: Song, start: int, kept: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+def plain_crop(song: JudgeSong, start: int, kept: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     """A crop as rendered: mel [frames, n_mels], tags, beats."""
     window = slice(start, start + CLIP_FRAMES)
     mel = song.mel[window].float()
@@ -99,7 +101,13 @@ def plain_crop(song: Song, start: int, kept: list[int]) -> tuple[Tensor, Tensor,
 
 
 def remixed_crop(
-    song: Song, start: int, kept: list[int], generator: torch.Generator, *, share: float = 0.75, spread_db: float = 4.0
+    song: JudgeSong,
+    start: int,
+    kept: list[int],
+    generator: torch.Generator,
+    *,
+    share: float = 0.75,
+    spread_db: float = 4.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same of about a `share` of its stems at other levels; powers add up, as those of unrelated sounds do."""
     window = slice(start, start + CLIP_FRAMES)

@@ -1,9 +1,9 @@
-"""Train the judge on true renders: `accompany train judge songs=DIR`.
+"""Training of the judge on true renders: `accompany train judge songs=DIR`.
 
 Instruments are labelled by the stems (a family counts where its stem sounds), beats by the score. Most crops are mixed
 anew from a part of a song's stems, so that an instrument is known by its sound and not by its usual company; and crops
 are dulled, roughened and given a noise floor, so that a tag does not hang on what a codec or a loudspeaker loses. The
-ear for styles comes last (`style_training`), and can be made anew for a judge that is there: `judge=DIR`.
+style classifier comes last (`judge.styles`), and can be fitted again for a judge that is there: `judge=DIR`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from accompany.evaluation.judge import Judge, JudgeConfig, best_thresholds
 from accompany.training.judge.config import JudgeTrainingConfig
 from accompany.training.judge.songs import (
     CLIP_FRAMES,
-    Song,
+    JudgeSong,
     equalised,
     load_songs,
     plain_crop,
     remixed_crop,
     worsened,
 )
-from accompany.training.judge.styles import style_figures, with_styles
+from accompany.training.judge.styles import style_metrics, with_styles
 
 
 def train_judge(config: JudgeTrainingConfig) -> Path:
@@ -44,25 +44,25 @@ def train_judge(config: JudgeTrainingConfig) -> Path:
     songs = load_songs(Path(config.songs), FAMILIES, n_mels)
     n_held_out = max(1, round(config.validation_share * len(songs)))
     held_out, training = songs[:n_held_out], songs[n_held_out:]
-    judge, figures = (
-        _train_ears(config, held_out, training) if given is None else (given, _known_figures(Path(config.judge)))
+    judge, metrics = (
+        _train_tags(config, held_out, training) if given is None else (given, _known_metrics(Path(config.judge)))
     )
     final = with_styles(judge, training, config)
     out = Path(config.out)
     save_module(final, final.config, out)
-    write_json(out / "figures.json", {**figures, "styles": style_figures(final, held_out)})
+    write_json(out / "figures.json", {**metrics, "styles": style_metrics(final, held_out)})
     return out
 
 
-def _known_figures(folder: Path) -> dict[str, Any]:
+def _known_metrics(folder: Path) -> dict[str, Any]:
     path = folder / "figures.json"
     return dict(read_json(path)) if path.is_file() else {}
 
 
-def _train_ears(
-    config: JudgeTrainingConfig, held_out: list[Song], training: list[Song]
+def _train_tags(
+    config: JudgeTrainingConfig, held_out: list[JudgeSong], training: list[JudgeSong]
 ) -> tuple[Judge, dict[str, object]]:
-    """A judge of instruments and beats, and its figures."""
+    """A judge of instruments and beats, and its metrics."""
     from accompany.data.songs.instruments import FAMILIES
 
     kept = [
@@ -78,10 +78,10 @@ def _train_ears(
     probabilities, present = _held_out_tags(judge, held_out, kept)
     final = Judge(dataclasses.replace(judge.config, threshold=best_thresholds(probabilities, present)))
     final.load_state_dict(judge.state_dict())
-    return final, _figures(final, probabilities, present)
+    return final, _metrics(final, probabilities, present)
 
 
-def _fit(judge: Judge, songs: list[Song], kept: list[int], config: JudgeTrainingConfig) -> None:
+def _fit(judge: Judge, songs: list[JudgeSong], kept: list[int], config: JudgeTrainingConfig) -> None:
     songs = [song for song in songs if len(song.mel) >= CLIP_FRAMES]
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=config.learning_rate, weight_decay=0.05)
@@ -109,7 +109,7 @@ def _fit(judge: Judge, songs: list[Song], kept: list[int], config: JudgeTraining
 
 
 @torch.inference_mode()
-def _held_out_tags(judge: Judge, songs: list[Song], kept: list[int]) -> tuple[Tensor, Tensor]:
+def _held_out_tags(judge: Judge, songs: list[JudgeSong], kept: list[int]) -> tuple[Tensor, Tensor]:
     judge.eval()
     probabilities, present = [], []
     for song in songs:
@@ -120,7 +120,7 @@ def _held_out_tags(judge: Judge, songs: list[Song], kept: list[int]) -> tuple[Te
     return torch.stack(probabilities), torch.stack(present)
 
 
-def _figures(judge: Judge, probabilities: Tensor, present: Tensor) -> dict[str, object]:
+def _metrics(judge: Judge, probabilities: Tensor, present: Tensor) -> dict[str, object]:
     said = probabilities > torch.tensor(judge.config.threshold)
     truth = present.bool()
     per_family = {

@@ -1,4 +1,4 @@
-"""Musical figures of a listener on clips whose beats, chords and key are known."""
+"""Musical metrics of a listener on clips whose beats, chords and key are known."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from accompany.stages.batch import Batch
 from accompany.stages.listener import BEATS_PER_FRAME, Listener
 
 
-def listening_scores(listener: Listener, batch: Batch, max_items: int = 8) -> dict[str, float]:
-    """Musical figures on a validation batch: `beat_f` and `downbeat_f` (70 ms), `chord_accuracy`, `key_accuracy`.
+def score_analysis(listener: Listener, batch: Batch, max_items: int = 8) -> dict[str, float]:
+    """Musical metrics on a validation batch: `beat_f` and `downbeat_f` (70 ms), `chord_accuracy`, `key_accuracy`.
 
     Beats are decoded for the first `max_items`; chord accuracy is of the decoded chords, over known frames.
     """
@@ -52,7 +52,7 @@ def true_beats_s(target: torch.Tensor, frame_rate: float) -> np.ndarray:
 
 
 def _scores(plans: Sequence[Plan], batch: Batch, frame_rate: float) -> dict[str, float]:
-    figures: dict[str, list[float]] = {}
+    metrics: dict[str, list[float]] = {}
     beat_rate = frame_rate * BEATS_PER_FRAME
     for item, plan in enumerate(plans):
         for name, times_s, target in (
@@ -61,7 +61,7 @@ def _scores(plans: Sequence[Plan], batch: Batch, frame_rate: float) -> dict[str,
         ):
             if target is not None and bool((target[item] > 0).any()):
                 true_s = true_beats_s(target[item], beat_rate)
-                figures.setdefault(name, []).append(f_measure(np.array(times_s), true_s))
+                metrics.setdefault(name, []).append(f_measure(np.array(times_s), true_s))
         if batch.chord_target is not None:
             target_chords = batch.chord_target[item].cpu().numpy()
             centres_s = (np.arange(len(target_chords)) + 0.5) / frame_rate
@@ -70,7 +70,7 @@ def _scores(plans: Sequence[Plan], batch: Batch, frame_rate: float) -> dict[str,
             found = chords[np.minimum(np.searchsorted(ends_s, centres_s), len(chords) - 1)]
             known = target_chords >= 0
             if known.any():
-                figures.setdefault("chord_accuracy", []).append(float((found == target_chords)[known].mean()))
+                metrics.setdefault("chord_accuracy", []).append(float((found == target_chords)[known].mean()))
         if batch.key_target is not None and int(batch.key_target[item]) >= 0 and plan.key is not None:
-            figures.setdefault("key_accuracy", []).append(float(key_index(plan.key) == int(batch.key_target[item])))
-    return {name: float(np.mean(values)) for name, values in figures.items()}
+            metrics.setdefault("key_accuracy", []).append(float(key_index(plan.key) == int(batch.key_target[item])))
+    return {name: float(np.mean(values)) for name, values in metrics.items()}

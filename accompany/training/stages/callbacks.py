@@ -1,4 +1,4 @@
-"""What one sees of a run: a bar with speed and time left, a line of JSON for every validation, figures of speed."""
+"""Callbacks of a run: progress bar, a line of JSON for every validation, speed metrics."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PEAK_BF16_TFLOPS = {
 device's as whole words."""
 
 _OTHERS = r"(?! (?:Ti|D|Laptop)\b)"
-"""What follows the name of another device."""
+"""Suffixes that mark another device."""
 
 
 def peak_flops(device_name: str) -> float | None:
@@ -53,7 +53,7 @@ def peak_flops(device_name: str) -> float | None:
 
 
 def count_tokens(model: nn.Module, batch: Batch | Pairs) -> int:
-    """What a batch has for a model to predict: codec tokens, semantic codes, or frames of a vocal."""
+    """Number of targets in a batch: codec tokens, semantic codes, or frames of a vocal."""
     if isinstance(batch, Pairs):
         return 2 * batch.better.numel()
     books = getattr(model.config, "codebooks", None)
@@ -64,8 +64,8 @@ def count_tokens(model: nn.Module, batch: Batch | Pairs) -> int:
     return 0 if batch.vocal is None else int(batch.vocal.shape[0] * batch.vocal.shape[1])
 
 
-class Watch(Callback):
-    """Progress on stderr, METRICS, and `speed/...` figures in the log.
+class RunProgress(Callback):
+    """Progress on stderr, METRICS, and `speed/...` metrics in the log.
 
     `speed/tokens_s` counts all devices; `speed/waiting` is the share of a step's time that goes into waiting for its
     batch, `speed/of_peak` the matrix products of a step (counted once, by torch's FLOP counter) against what the
@@ -127,11 +127,11 @@ class Watch(Callback):
         self._ended = 0.0
         if not trainer.is_global_zero:
             return
-        figures = {name: round(float(value), 5) for name, value in sorted(trainer.callback_metrics.items())}
+        metrics = {name: round(float(value), 5) for name, value in sorted(trainer.callback_metrics.items())}
         keep_lines(self.path, trainer.global_step - 1)  # a killed run may have written this step's
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": trainer.global_step, **figures}) + "\n")
-        shown = ", ".join(f"{name[4:]} {value:.3f}" for name, value in figures.items() if name.startswith("val/"))
+            stream.write(json.dumps({"step": trainer.global_step, **metrics}) + "\n")
+        shown = ", ".join(f"{name[4:]} {value:.3f}" for name, value in metrics.items() if name.startswith("val/"))
         _log.info("Step %d: %s", trainer.global_step, shown)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -147,13 +147,13 @@ class Watch(Callback):
 
     def _show(self, trainer: lightning.Trainer, module: Any) -> None:
         speed = self._tokens / self._seconds
-        figures = {"speed/tokens_s": speed, "speed/waiting": self._waited_s / self._seconds}
+        metrics = {"speed/tokens_s": speed, "speed/waiting": self._waited_s / self._seconds}
         shown = f"loss {float(trainer.callback_metrics['train/loss']):.3f}, {speed:.0f} tokens/s"
         peak = peak_flops(_device_name(module.device))
         if peak is not None and self._flops:
-            figures["speed/of_peak"] = self._flops * self._batches / self._seconds / peak
-            shown += f", {figures['speed/of_peak']:.0%} of peak"
-        module.log_dict(figures, rank_zero_only=True)
+            metrics["speed/of_peak"] = self._flops * self._batches / self._seconds / peak
+            shown += f", {metrics['speed/of_peak']:.0%} of peak"
+        module.log_dict(metrics, rank_zero_only=True)
         self.bar.set_postfix_str(shown)
         if self.bar.disable and trainer.is_global_zero:
             _log.info("Step %d of %d: %s", trainer.global_step, trainer.max_steps, shown)

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: written whole or not at all, the newest that can be read found again, averages taken out."""
+"""Checkpoints on disk: atomic writes, the newest readable one, averaged weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 LAST, BEST = "last", "best"
 CHECKPOINTS = "checkpoints"
 _REQUEUED = "hpc_ckpt_*.ckpt"
-"""What Lightning calls the checkpoint that it saves when SLURM takes the machine away."""
+"""Name of Lightning's checkpoint on preemption by SLURM."""
 _VALUES_PER_WEIGHT = 4
 """A weight, its average and AdamW's two moments."""
 _FILES = 3

@@ -1,4 +1,4 @@
-"""Where a run computes: devices of this machine and, under torchrun or SLURM, of others; or workers of Ray Train."""
+"""Devices of a run: of this machine and, under torchrun or SLURM, of others; or workers of Ray Train."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _TRIAL = 2
 
 
 @dataclass(frozen=True)
-class Place:
-    """What Lightning's trainer has to know of it.
+class DeviceSetup:
+    """Devices and strategy for Lightning's trainer.
 
     Attributes:
         device: kind of device: "cpu", "cuda" or "mps".
@@ -37,7 +37,7 @@ class Place:
     plugins: tuple[Any, ...] = ()
 
 
-def place_here(training: StageTraining) -> Place:
+def local_devices(training: StageTraining) -> DeviceSetup:
     """This machine's devices; on several machines the processes that torchrun or SLURM started.
 
     Raises:
@@ -49,7 +49,7 @@ def place_here(training: StageTraining) -> Place:
     check_shares(run, world_size)
     alone = world_size == 1 and run.strategy == "auto"
     strategy = "auto" if alone else _strategy(training, device, world_size, DDPStrategy)
-    return Place(device, devices, run.nodes, strategy)
+    return DeviceSetup(device, devices, run.nodes, strategy)
 
 
 def is_first(on_ray: bool = False) -> bool:
@@ -71,7 +71,7 @@ def check_shares(run: RunConfig, world_size: int) -> None:
         )
 
 
-def place_on_ray(training: StageTraining) -> Place:
+def ray_devices(training: StageTraining) -> DeviceSetup:
     """The worker of Ray Train that this process is; Ray has chosen its device and made the group of processes."""
     from ray.train import get_context
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
@@ -80,7 +80,7 @@ def place_on_ray(training: StageTraining) -> Place:
     context = get_context()
     device = get_device().type
     strategy = _strategy(training, device, context.get_world_size(), RayDDPStrategy)
-    return Place(device, context.get_local_world_size(), 1, strategy, (RayLightningEnvironment(),))
+    return DeviceSetup(device, context.get_local_world_size(), 1, strategy, (RayLightningEnvironment(),))
 
 
 def _devices(run: RunConfig) -> tuple[str, int]:

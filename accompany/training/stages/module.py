@@ -35,15 +35,15 @@ STRATEGIES = ("auto", "fsdp")
 _MOST_STEPS, _MOST_DEVICES = 10**9, 65536
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
-Listen = Callable[[nn.Module, Batch], Mapping[str, float]]
-"""Musical figures of a model on some items of the validation, for example of what it generates for them."""
+BatchMetrics = Callable[[nn.Module, Batch], Mapping[str, float]]
+"""Musical metrics of a model on some items of the validation, for example of what it generates for them."""
 
 
 class Trainable(Protocol):
-    """What a model needs to be trained."""
+    """Interface of a trainable model."""
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The `loss` (a scalar), and figures to watch beside it."""
+        """The `loss` (a scalar), and metrics to watch beside it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How long and where a run goes.
+    """Length, devices and logging of a run.
 
     Attributes:
         max_steps: optimiser steps.
@@ -96,7 +96,7 @@ class RunConfig:
         listen_items: of these, how many the model generates for.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of the log.
-        best_by: figure that picks the best checkpoint; a loss is to fall, anything else to rise.
+        best_by: metric that picks the best checkpoint; a loss is to fall, anything else to rise.
         wandb: project of Weights & Biases to log to beside TensorBoard; empty for none.
         seed: of the weights and of every draw.
     """
@@ -142,11 +142,11 @@ class StageTraining(lightning.LightningModule):
         model: the listener, or a stage.
         optimizer: how it is trained.
         run: seed, accumulation, length.
-        listen: musical figures for the first items of the validation; None for none.
+        musical_metrics: metrics for the first items of the validation; None for none.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: OptimizerConfig, run: RunConfig, listen: Listen | None = None
+        self, model: nn.Module, optimizer: OptimizerConfig, run: RunConfig, musical_metrics: BatchMetrics | None = None
     ) -> None:
         super().__init__()
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
@@ -157,9 +157,9 @@ class StageTraining(lightning.LightningModule):
         self.model = model
         self.settings = optimizer
         self.run = run
-        self.listen = listen
+        self.musical_metrics = musical_metrics
         self.latest: Batch | None = None
-        self._heard: list[tuple[int, Mapping[str, float]]] = []
+        self._measured: list[tuple[int, Mapping[str, float]]] = []
         self._loss: tuple[int, Tensor] | None = None
         self._whole: list[nn.Module] = []  # in a list, so that it is no part of this module
 
@@ -193,11 +193,11 @@ class StageTraining(lightning.LightningModule):
         """The loss of a batch; InputError when that of the step before was no number."""
         self.check_loss()
         generator = torch.Generator().manual_seed(_mixed(self.run.seed + 1, self._draw, self.global_rank))
-        figures = cast(Trainable, self.model).loss(batch.float(), generator)
-        loss = figures.pop("loss")
+        metrics = cast(Trainable, self.model).loss(batch.float(), generator)
+        loss = metrics.pop("loss")
         self._loss = self.trainer.global_step, loss.detach()
         several = self.trainer.world_size > 1
-        self.log_dict({f"train/{name}": value for name, value in figures.items()}, sync_dist=several)
+        self.log_dict({f"train/{name}": value for name, value in metrics.items()}, sync_dist=several)
         self.log("train/loss", loss.detach(), prog_bar=True, sync_dist=several)
         return loss
 
@@ -258,27 +258,27 @@ class StageTraining(lightning.LightningModule):
                 kept.copy_(buffer)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and figures of the averaged model; musical ones on the first `listen_items`."""
+        """Loss and metrics of the averaged model; musical ones on the first `listen_items`."""
         batch = batch.float()
         generator = torch.Generator().manual_seed(_mixed(self.run.seed + 2, batch_idx, 0))
-        figures = cast(Trainable, self.average).loss(batch, generator)
-        named = {f"val/{name}": value for name, value in figures.items()}
+        metrics = cast(Trainable, self.average).loss(batch, generator)
+        named = {f"val/{name}": value for name, value in metrics.items()}
         self.log_dict(named, batch_size=batch.size, sync_dist=self.trainer.world_size > 1)
-        left = self.run.listen_items - sum(count for count, _ in self._heard)
-        if self.listen is not None and left > 0:
+        left = self.run.listen_items - sum(count for count, _ in self._measured)
+        if self.musical_metrics is not None and left > 0:
             # In float32, as it will be used.
             with torch.autocast(self.device.type, enabled=False):
-                heard = self.listen(self.whole_average(), batch.select(slice(0, left)))
-            self._heard.append((min(left, batch.size), heard))
+                measured = self.musical_metrics(self.whole_average(), batch.select(slice(0, left)))
+            self._measured.append((min(left, batch.size), measured))
 
     def on_validation_epoch_end(self) -> None:
-        """Log what was heard: means over items."""
-        names = sorted({name for _, heard in self._heard for name in heard})
+        """Log what was measured: means over items."""
+        names = sorted({name for _, measured in self._measured for name in measured})
         for name in names:
-            parts = [(count, heard[name]) for count, heard in self._heard if name in heard]
+            parts = [(count, measured[name]) for count, measured in self._measured if name in measured]
             mean = sum(count * value for count, value in parts) / sum(count for count, _ in parts)
             self.log(f"val/{name}", mean, sync_dist=self.trainer.world_size > 1)
-        self._heard.clear()
+        self._measured.clear()
 
     def configure_optimizers(self) -> Any:
         """AdamW with two groups, and the learning rate's curve."""

@@ -25,12 +25,12 @@ class Pairs:
     """Two takes for each of B vocals, one preferred.
 
     Attributes:
-        told: what the takes were told: a batch without codes.
+        inputs: conditions of the takes, a batch without codes.
         better, worse: [B, K, F] semantic codes.
         better_start, worse_start: [B] log likelihoods of these under the start of the tuning.
     """
 
-    told: Batch
+    inputs: Batch
     better: Tensor
     worse: Tensor
     better_start: Tensor
@@ -42,23 +42,23 @@ class Pairs:
         return len(self.better)
 
     def float(self) -> Pairs:
-        """The same with half precision widened."""
-        return Pairs(self.told.float(), self.better, self.worse, self.better_start, self.worse_start)
+        """The pairs with half precision widened to single."""
+        return Pairs(self.inputs.float(), self.better, self.worse, self.better_start, self.worse_start)
 
     def to(self, device: torch.device | str, *args: object, **kwargs: object) -> Pairs:
-        """The same on `device`; Lightning calls this."""
+        """The pairs on `device`; called by Lightning."""
         values = (self.better, self.worse, self.better_start, self.worse_start)
-        return Pairs(self.told.to(device), *(value.to(device) for value in values))
+        return Pairs(self.inputs.to(device), *(value.to(device) for value in values))
 
     def select(self, items: Tensor | slice) -> Pairs:
         """The pairs of `items`."""
         values = (self.better, self.worse, self.better_start, self.worse_start)
-        return Pairs(self.told.select(items), *(value[items] for value in values))
+        return Pairs(self.inputs.select(items), *(value[items] for value in values))
 
 
-def log_likelihood(stage: SemanticStage, told: Batch, codes: Tensor) -> Tensor:
+def log_likelihood(stage: SemanticStage, inputs: Batch, codes: Tensor) -> Tensor:
     """Log likelihood [B] of takes [B, K, F], all conditions there and nothing dropped."""
-    conditions = conditions_of(stage.config.conditions, told, codes.shape[-1])
+    conditions = conditions_of(stage.config.conditions, inputs, codes.shape[-1])
     return stage.log_likelihood(codes, conditions).sum(dim=(1, 2))
 
 
@@ -90,8 +90,8 @@ class PreferenceStage(nn.Module):
 
     def loss(self, batch: Pairs, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """`loss`, `margin` and `won`: the share of pairs whose better take is ahead of where it started."""
-        better = log_likelihood(self.stage, batch.told, batch.better)
-        worse = log_likelihood(self.stage, batch.told, batch.worse)
+        better = log_likelihood(self.stage, batch.inputs, batch.better)
+        worse = log_likelihood(self.stage, batch.inputs, batch.worse)
         losses, margin = preference_losses(better, worse, batch.better_start, batch.worse_start, self.beta)
         entropy = -better.mean() / batch.better[0].numel()
         return {

@@ -1,4 +1,4 @@
-"""What large models need: parameters shared out over devices, activations made again, compiled blocks."""
+"""Memory and speed of large models: sharded parameters, activation checkpointing, compiled blocks."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def shard(model: nn.Module, mesh: Any) -> None:
 
 
 def number_by_module(state: dict[str, Any], optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
-    """Number the parameters in an optimiser's `state_dict` by their place in `module`, as sharded runs do.
+    """Number the parameters in an optimiser's `state_dict` by their position in `module`, as sharded runs do.
 
     torch numbers them by the optimiser's groups, and reads any numbers, for it goes by the order in the groups;
     sharded runs read only their own. So what any run saves, any other can read.
     """
-    places = {id(parameter): place for place, parameter in enumerate(module.parameters())}
+    positions = {id(parameter): position for position, parameter in enumerate(module.parameters())}
     ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     before = [number for group in state["param_groups"] for number in group["params"]]
-    now = {number: places[id(parameter)] for number, parameter in zip(before, ordered, strict=True)}
+    now = {number: positions[id(parameter)] for number, parameter in zip(before, ordered, strict=True)}
     state["state"] = {now[number]: value for number, value in state["state"].items()}
     for group in state["param_groups"]:
         group["params"] = [now[number] for number in group["params"]]

@@ -49,7 +49,7 @@ class Stopped(BaseException):
         return f"Stopped by {name} at step {step}, which is saved; run it again to go on."
 
     def end(self, step: int) -> BaseException:
-        """What the process ends with: KeyboardInterrupt after Ctrl-C, else SystemExit as the shell counts signals."""
+        """Exception that ends the process: KeyboardInterrupt after Ctrl-C, else SystemExit with the shell's code."""
         if is_launched():  # Lightning's observer kills the first process when another fails
             return SystemExit(0 if self.agreed else 128 + self.signum)
         if self.signum == signal.SIGINT:
@@ -73,7 +73,7 @@ class Stopping(Callback):
         self._latest, self._longest_s = 0.0, 0.0
 
     @contextmanager
-    def watching(self, trainer: lightning.Trainer) -> Iterator[None]:
+    def handling_signals(self, trainer: lightning.Trainer) -> Iterator[None]:
         """Take signals from here to the end of the block, in place of Lightning."""
         trainer._signal_connector = _NoHandlers(trainer)
         if is_launched():
@@ -155,7 +155,7 @@ class Stopping(Callback):
             trainer._signal_connector.received_sigterm = True
 
     def requeued(self, trainer: lightning.Trainer) -> bool:
-        """Whether the stop was for SLURM, which takes the machine away: saved, and queued again."""
+        """Whether the stop was a preemption by SLURM: saved, and queued again."""
         environment = _slurm(trainer)
         if environment is None or self.agreed != environment.requeue_signal:
             return False

@@ -1,4 +1,4 @@
-"""A run of training: Lightning's trainer over one device or many, with checkpoints that it can be resumed from."""
+"""The trainer of a run: Lightning's over one device or many, with checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from accompany.errors import InputError
 from accompany.stages.batch import Batch
-from accompany.training.stages.callbacks import METRICS, Watch
+from accompany.training.stages.callbacks import METRICS, RunProgress
 from accompany.training.stages.checkpoints import (
     BEST,
     CHECKPOINTS,
@@ -27,7 +27,7 @@ from accompany.training.stages.checkpoints import (
     tidy,
     usable_checkpoint,
 )
-from accompany.training.stages.devices import Place, place_here, place_on_ray
+from accompany.training.stages.devices import DeviceSetup, local_devices, ray_devices
 from accompany.training.stages.module import PRECISIONS, RunConfig, StageTraining, Trainable
 from accompany.training.stages.stopping import Stopped, Stopping
 
@@ -69,15 +69,15 @@ def fit(
         torch.set_num_threads(run.threads)
     check_space(training.model, run_dir)
     resumed = usable_checkpoint(run_dir)
-    place = place_on_ray(training) if on_ray else place_here(training)
+    setup = ray_devices(training) if on_ray else local_devices(training)
     stopping = Stopping(run_dir / STOP_REQUEST if on_ray else None)
     trainer = _trainer(
-        training, run_dir, validate, [stopping, *callbacks, _Keep(run_dir, resumed, stopping)], progress, place
+        training, run_dir, validate, [stopping, *callbacks, _Keep(run_dir, resumed, stopping)], progress, setup
     )
     if resumed is not None:
         _log.info("Going on from %s.", resumed)
     try:
-        with stopping.watching(trainer):
+        with stopping.handling_signals(trainer):
             trainer.fit(training, datamodule=data, ckpt_path=str(resumed) if resumed else None, weights_only=True)
             if trainer.global_step % run.checkpoint_every:
                 trainer.save_checkpoint(run_dir / CHECKPOINTS / f"{LAST}.ckpt")
@@ -119,7 +119,7 @@ def _largest(training: StageTraining, batch: Batch, device: torch.device) -> int
 
 
 class _Keep(Callback):
-    """Saves the run when it is told to stop, and tidies up after a start."""
+    """Saves the run when a stop is requested, and tidies up after a start."""
 
     def __init__(self, run_dir: Path, resumed: Path | None, stopping: Stopping) -> None:
         self.run_dir, self.resumed, self.stopping = run_dir, resumed, stopping
@@ -137,14 +137,19 @@ class _Keep(Callback):
 
 
 def _trainer(
-    training: StageTraining, run_dir: Path, validate: bool, callbacks: list[Callback], progress: bool, place: Place
+    training: StageTraining,
+    run_dir: Path,
+    validate: bool,
+    callbacks: list[Callback],
+    progress: bool,
+    setup: DeviceSetup,
 ) -> lightning.Trainer:
     run, clip = training.run, training.settings.clip_norm
     return lightning.Trainer(
-        accelerator=place.device,
-        devices=place.devices,
-        num_nodes=place.nodes,
-        strategy=place.strategy,
+        accelerator=setup.device,
+        devices=setup.devices,
+        num_nodes=setup.nodes,
+        strategy=setup.strategy,
         precision=cast(Any, PRECISIONS[run.precision]),
         max_steps=run.max_steps,
         max_epochs=-1,
@@ -158,10 +163,10 @@ def _trainer(
         logger=_loggers(run, run_dir),
         callbacks=[
             *_checkpoints(run, run_dir / CHECKPOINTS, validate),
-            Watch(run_dir / METRICS, progress, run.log_every),
+            RunProgress(run_dir / METRICS, progress, run.log_every),
             *callbacks,
         ],
-        plugins=[AtomicCheckpoints(), *place.plugins],
+        plugins=[AtomicCheckpoints(), *setup.plugins],
         default_root_dir=run_dir,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -1,9 +1,9 @@
-"""Styles: which tempi, metres, modes, chords, grooves, instruments and moods belong together."""
+"""Musical styles: matching tempi, metres, modes, chords, grooves, instruments and moods."""
 
 from __future__ import annotations
 
-from accompany.data.songs.dice import Dice
 from accompany.data.songs.grid import Metre
+from accompany.data.songs.rng import Rng
 from accompany.data.songs.styles import acoustic, band
 from accompany.data.songs.styles.style import Style
 
@@ -16,7 +16,7 @@ _COMPOUND = 0.67
 __all__ = ["MOST_VARIANTS", "STYLES", "Style", "fitting_styles"]
 
 
-def fitting_styles(tempo_bpm: float, metre: Metre, dice: Dice) -> list[Style]:
+def fitting_styles(tempo_bpm: float, metre: Metre, rng: Rng) -> list[Style]:
     """The styles in random order, those that are played in such a tempo and metre mostly first; no waltz in four."""
     pulse = tempo_bpm / _COMPOUND if metre.compound else tempo_bpm
     kin = {"2/4": "4/4", "9/8": "6/8"}.get(metre.label, metre.label)
@@ -28,6 +28,6 @@ def fitting_styles(tempo_bpm: float, metre: Metre, dice: Dice) -> list[Style]:
 
     # The largest of u^(1/w) first draws without replacement in proportion to the weights.
     keyed = [
-        (dice.unit() ** (1 / weight(style)), name) for name, style in STYLES.items() if {kin, "4/4"} & set(style.metres)
+        (rng.unit() ** (1 / weight(style)), name) for name, style in STYLES.items() if {kin, "4/4"} & set(style.metres)
     ]
     return [STYLES[name] for _, name in sorted(keyed, reverse=True)]

@@ -1,4 +1,4 @@
-"""Quieter styles: folk, jazz, ballads, orchestra and their relations."""
+"""Acoustic styles: folk, jazz, ballads, orchestra and related ones."""
 
 from __future__ import annotations
 

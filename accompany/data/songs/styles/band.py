@@ -1,4 +1,4 @@
-"""Styles with a beat: pop, rock and their relations."""
+"""Band styles: pop, rock and related ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a style is, and how its tables of weights are written."""
+"""The `Style` dataclass, and the notation of its tables of weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Style:
-    """What makes a style; every mapping is a table of weights.
+    """Parameters of a musical style; every mapping is a table of weights.
 
     Attributes:
         name: the word of `Score.style`.
@@ -26,7 +26,7 @@ class Style:
         drums, bass, comp, pad, lead, arp: weights of instruments by role; "" means none.
         no_drums: chance of a band without drums.
         moods: mood words.
-        melody: weights of melody manners (see `melody.MANNERS`).
+        melody: weights of `SINGING_STYLES`.
         weight: how often the style is drawn.
     """
 

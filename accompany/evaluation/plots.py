@@ -1,4 +1,4 @@
-"""Pictures of a voice and its band: spectrograms, chroma and the beat grid."""
+"""Plots of a voice and its accompaniment: spectrograms, chroma and the beat grid."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ OVERVIEW = (
     "clap_score",
     "voice_leak_db",
 )
-"""Figures that `picture_of_rows` shows."""
+"""Metrics shown by `plot_rows`."""
 
 
-def picture(
+def plot(
     path: str | os.PathLike[str],
     vocal: Signal,
     accompaniment: Signal,
@@ -49,7 +49,7 @@ def picture(
     Beats are thin lines, downbeats strong ones, chords stand above the accompaniment's chroma.
 
     Args:
-        path: of the picture.
+        path: of the PNG.
         vocal, accompaniment: mono [T].
         sample_rate: Hz.
         beats_s, downbeats_s: in seconds.
@@ -76,9 +76,9 @@ def picture(
     return _save(figure, path)
 
 
-def picture_of_take(path: str | os.PathLike[str], take: Take, title: str = "") -> Path:
-    """Draw a take with the plan that it was played from; see `picture`."""
-    return picture(
+def plot_take(path: str | os.PathLike[str], take: Take, title: str = "") -> Path:
+    """Draw a take with the plan that it was played from; see `plot`."""
+    return plot(
         path,
         take.vocals[0],
         take.samples.mean(0),
@@ -90,21 +90,21 @@ def picture_of_take(path: str | os.PathLike[str], take: Take, title: str = "") -
     )
 
 
-def picture_of_rows(path: str | os.PathLike[str], report: dict[str, Any]) -> Path:
-    """Draw the main figures of a report (`evaluate`), a panel each: the mean of every row with its interval, as PNG."""
+def plot_rows(path: str | os.PathLike[str], report: dict[str, Any]) -> Path:
+    """Draw the main metrics of a report (`evaluate`), a panel each: the mean of every row with its interval, as PNG."""
     rows = report["rows"]
     names = list(reversed(rows))
-    shown = [figure for figure in OVERVIEW if any(figure in row for row in rows.values())]
+    shown = [metric for metric in OVERVIEW if any(metric in row for row in rows.values())]
     panels = max(1, len(shown))
     figure = _figure((1.5 + 1.6 * panels, 1.2 + 0.26 * len(names)))
     axes = figure.subplots(1, panels, sharey=True, squeeze=False)
     for axis, measured in zip(axes[0], shown, strict=False):
-        for place, name in enumerate(names):
+        for height, name in enumerate(names):
             value = rows[name].get(measured)
             if value is not None:
                 colour = "tab:red" if name == "accompany" else "tab:blue"
-                axis.plot([value["low"], value["high"]], [place, place], color=colour, linewidth=2, alpha=0.5)
-                axis.plot(value["mean"], place, "o", color=colour, markersize=4)
+                axis.plot([value["low"], value["high"]], [height, height], color=colour, linewidth=2, alpha=0.5)
+                axis.plot(value["mean"], height, "o", color=colour, markersize=4)
         axis.set_title(measured, fontsize=9)
         axis.grid(axis="x", alpha=0.3)
         axis.tick_params(labelsize=8)
@@ -112,8 +112,8 @@ def picture_of_rows(path: str | os.PathLike[str], report: dict[str, Any]) -> Pat
     return _save(figure, path)
 
 
-def picture_of_analysis(path: str | os.PathLike[str], vocal: Signal, sample_rate: int, analysis: Analysis) -> Path:
-    """Draw what was heard in a vocal: its spectrogram with sections, its chroma with beats and chords, as PNG."""
+def plot_analysis(path: str | os.PathLike[str], vocal: Signal, sample_rate: int, analysis: Analysis) -> Path:
+    """Draw the analysis of a vocal: its spectrogram with sections, its chroma with beats and chords, as PNG."""
     plan = analysis.plan
     figure = _figure((12, 6))
     axes = figure.subplots(2, 1, sharex=True)

@@ -1,4 +1,4 @@
-"""Cheap random choices for composing: thousands of draws a song from one numpy generator."""
+"""Buffered random choices for composing: thousands of draws a song from one numpy generator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 _POOL = 2048
 
 
-class Dice:
+class Rng:
     """Draws from one seeded `numpy.random.Generator`, fetched in blocks since single numpy draws are slow."""
 
     def __init__(self, seed: int | Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""The throat: turning the envelopes of one spoken voice into many singers."""
+"""Vocal tract model: spectral envelopes of one spoken voice warped into those of many singers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ VOICING_BIN = int(300 / BIN_HZ)
 
 
 @dataclass(frozen=True)
-class Throat:
-    """How this singer's envelopes differ from the spoken ones.
+class VocalTract:
+    """Differences of a singer's spectral envelopes from the spoken ones.
 
     scale: formant shift (1 is espeak's grown man); low_scale: the same for the first formant;
     contrast: sharpness of the formants; tilt_db: added to the sung sound for each octave above 500 Hz;
@@ -37,10 +37,10 @@ class Throat:
     fill_db: float
 
 
-def draw_throat(spec: VoiceSpec, rng: np.random.Generator) -> Throat:
-    """A throat for the kind of voice, with its own build."""
+def draw_vocal_tract(spec: VoiceSpec, rng: np.random.Generator) -> VocalTract:
+    """A random vocal tract for the kind of voice."""
     scale = _SCALES.get(spec.kind, 1.05) * rng.normal(1.0, 0.04)
-    return Throat(
+    return VocalTract(
         scale=scale,
         low_scale=scale * rng.normal(1.0, 0.06),
         contrast=rng.uniform(0.65, 1.1),
@@ -68,49 +68,49 @@ def breath_frames() -> Syllable:
 
 
 def shaped(
-    log_envelope: np.ndarray, noisiness: np.ndarray, throat: Throat, sample_rate: int
+    log_envelope: np.ndarray, noisiness: np.ndarray, tract: VocalTract, sample_rate: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Envelopes and noisiness of this throat on the vocoder's bins, both [frames, n_fft / 2 + 1] float32.
+    """Envelopes and noisiness of this vocal tract on the vocoder's bins, both [frames, n_fft / 2 + 1] float32.
 
     Args:
         log_envelope, noisiness: [frames, bins of `BIN_HZ`].
     """
     _, n_fft = frame_sizes(sample_rate)
     frequency = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
-    origin = _origin(frequency, throat)
+    origin = _origin(frequency, tract)
     voiced = 1 - noisiness[:, VOICING_BIN, None]
-    envelope = _resample(_filled(log_envelope, throat), origin) * np.float32(throat.contrast)
-    sung, always = _colour(frequency, origin, throat)
+    envelope = _resample(_filled(log_envelope, tract), origin) * np.float32(tract.contrast)
+    sung, always = _colour(frequency, origin, tract)
     envelope += voiced * sung + always
     power = np.exp(2 * envelope).mean(axis=1, keepdims=True)
     envelope -= 0.5 * np.log(power)
-    least = throat.breath * np.clip(frequency / 4000.0, 0.05, 1.5).astype(np.float32)
+    least = tract.breath * np.clip(frequency / 4000.0, 0.05, 1.5).astype(np.float32)
     noisy = _resample(noisiness, origin)
     return envelope, np.clip(noisy + (1 - noisy) * least, 0.0, 1.0).astype(np.float32)
 
 
-def _filled(log_envelope: np.ndarray, throat: Throat) -> np.ndarray:
+def _filled(log_envelope: np.ndarray, tract: VocalTract) -> np.ndarray:
     """Envelopes without the empty bands that espeak's few formants leave above 3 kHz."""
     hertz = np.arange(log_envelope.shape[1]) * BIN_HZ
     around = log_envelope[:, int(2500 / BIN_HZ) : int(3800 / BIN_HZ)].mean(axis=1, keepdims=True)
-    floor_db = throat.fill_db - 6.0 * np.log2(np.maximum(hertz, 1000.0) / 3000.0) - 60.0 * (hertz < 2500)
+    floor_db = tract.fill_db - 6.0 * np.log2(np.maximum(hertz, 1000.0) / 3000.0) - 60.0 * (hertz < 2500)
     filled: np.ndarray = np.logaddexp(log_envelope, around + (floor_db * _NEPER).astype(np.float32))
     return filled
 
 
-def _origin(frequency: np.ndarray, throat: Throat) -> np.ndarray:
+def _origin(frequency: np.ndarray, tract: VocalTract) -> np.ndarray:
     """The spoken frequency that each sung frequency comes from."""
     spoken = np.array([0.0, 700.0, 2200.0, 20_000.0])
-    sung = np.array([0.0, 700.0 * throat.low_scale, 2200.0 * throat.scale, 20_000.0 * throat.scale])
+    sung = np.array([0.0, 700.0 * tract.low_scale, 2200.0 * tract.scale, 20_000.0 * tract.scale])
     return np.interp(frequency, sung, spoken)
 
 
-def _colour(frequency: np.ndarray, origin: np.ndarray, throat: Throat) -> tuple[np.ndarray, np.ndarray]:
+def _colour(frequency: np.ndarray, origin: np.ndarray, tract: VocalTract) -> tuple[np.ndarray, np.ndarray]:
     """Colour as log amplitude: of the sung sound alone, and of everything, [bins] float32 each."""
-    sung = throat.tilt_db * octaves_above(frequency)
-    sung = sung + throat.ring_db * np.exp(-(((frequency - throat.ring_hz) / 450.0) ** 2))
-    always = throat.air_db * np.maximum(np.log2(np.maximum(frequency, 1.0) / 5000.0), 0.0)
-    # Speech says nothing above its own band: fall off from there.
+    sung = tract.tilt_db * octaves_above(frequency)
+    sung = sung + tract.ring_db * np.exp(-(((frequency - tract.ring_hz) / 450.0) ** 2))
+    always = tract.air_db * np.maximum(np.log2(np.maximum(frequency, 1.0) / 5000.0), 0.0)
+    # Speech has no energy above its own band: roll off from there.
     always = always - 24.0 * np.maximum(np.log2(np.maximum(origin, 1.0) / _TOP_HZ), 0.0)
     return (sung * _NEPER).astype(np.float32), (always * _NEPER).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""A song as a stream of windows with both stems, in bounded memory: separated, or summed from its stems."""
+"""Stem windows of a song in bounded memory: separated, or summed from its stems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from accompany import audio
-from accompany.data.prepare.sources import Song
+from accompany.data.prepare.sources import SongFiles
 from accompany.errors import InputError
 from accompany.sound.separation import VocalSeparator
 
@@ -21,7 +21,7 @@ Stems = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Window:
+class StemWindow:
     """A stretch of a song: `vocals` [1, n] and `band` [C, n] from sample `start` on, and what of the source clips."""
 
     start: int
@@ -37,7 +37,7 @@ class Window:
 
     @property
     def start_s(self) -> float:
-        """Where it begins in its song, in seconds."""
+        """Start in the song, in seconds."""
         return self.start / self.sample_rate
 
     @property
@@ -46,7 +46,7 @@ class Window:
         return self.n_samples / self.sample_rate
 
 
-def song_windows(song: Song, separator: VocalSeparator | None, seconds: float) -> Iterator[Window]:
+def song_windows(song: SongFiles, separator: VocalSeparator | None, seconds: float) -> Iterator[StemWindow]:
     """The windows of a song, each `seconds` long but the last, which is as long as what is left.
 
     Args:
@@ -87,7 +87,7 @@ class Clipping:
         """`audio.stream`, counting."""
         position = 0
 
-        def heard(block: np.ndarray, rate: int) -> None:
+        def count(block: np.ndarray, rate: int) -> None:
             """Count in a block [C, n] of the file, at its own rate in Hz."""
             nonlocal position
             length = block.shape[-1]
@@ -103,7 +103,7 @@ class Clipping:
                     self._clipped[second] += int(full[begin - position : end - position].sum())
             position += length
 
-        yield from audio.stream(path, sample_rate, heard=heard)
+        yield from audio.stream(path, sample_rate, heard=count)
 
     def share(self, start_s: float, end_s: float) -> float:
         """Share of clipped samples in the seconds that a stretch touches."""
@@ -111,7 +111,7 @@ class Clipping:
         return sum(self._clipped[part]) / max(sum(self._all[part]), 1)
 
 
-def _summed_stems(song: Song, clipping: Clipping) -> tuple[int, Iterator[Stems]]:
+def _summed_stems(song: SongFiles, clipping: Clipping) -> tuple[int, Iterator[Stems]]:
     if not song.vocals or not song.others:
         raise InputError(f"{song.source} has vocals and no other stems; add them, or an accompaniment.")
     infos = {path: audio.info(path) for path in song.files}
@@ -123,8 +123,8 @@ def _summed_stems(song: Song, clipping: Clipping) -> tuple[int, Iterator[Stems]]
     return rate, _sum_stems(song, rate, min(channels, 2), clipping)
 
 
-def _sum_stems(song: Song, rate: int, channels: int, clipping: Clipping) -> Iterator[Stems]:
-    readers = [(path, _Reader(clipping.stream(path, rate))) for path in song.files]
+def _sum_stems(song: SongFiles, rate: int, channels: int, clipping: Clipping) -> Iterator[Stems]:
+    readers = [(path, _BlockReader(clipping.stream(path, rate))) for path in song.files]
     while True:
         pieces = [(path, reader.take(_BLOCK)) for path, reader in readers]
         length = max(piece.shape[-1] for _, piece in pieces)
@@ -147,7 +147,7 @@ def _unequal(path: Path, vocals: Path) -> InputError:
     return InputError(f"{path} is not as long as {vocals.name}, or of another rate; export both alike.")
 
 
-class _Reader:
+class _BlockReader:
     """Takes blocks of a wanted length out of a stream of any."""
 
     def __init__(self, blocks: Iterable[np.ndarray]) -> None:
@@ -168,7 +168,7 @@ class _Reader:
         return joined[:, :length]
 
 
-def cut(stems: Iterator[Stems], rate: int, seconds: float, clipping: Clipping) -> Iterator[Window]:
+def cut(stems: Iterator[Stems], rate: int, seconds: float, clipping: Clipping) -> Iterator[StemWindow]:
     """Both stems of a song, in pieces of any length at `rate` Hz, as windows of `seconds`; the last may be shorter."""
     length = round(seconds * rate)
     kept: list[Stems] = []
@@ -178,17 +178,17 @@ def cut(stems: Iterator[Stems], rate: int, seconds: float, clipping: Clipping) -
         held += vocals.shape[-1]
         while held >= length:
             two = _joined(kept)
-            yield _window(start, [side[:, :length] for side in two], rate, clipping)
+            yield _window(start, [stem[:, :length] for stem in two], rate, clipping)
             kept, start, held = [(two[0][:, length:], two[1][:, length:])], start + length, held - length
     if held > 0:
         yield _window(start, _joined(kept), rate, clipping)
 
 
 def _joined(pieces: Sequence[Stems]) -> Stems:
-    vocals, band = (np.concatenate([piece[side] for piece in pieces], axis=-1) for side in (0, 1))
+    vocals, band = (np.concatenate([piece[stem] for piece in pieces], axis=-1) for stem in (0, 1))
     return vocals, band
 
 
-def _window(start: int, stems: Sequence[np.ndarray], rate: int, clipping: Clipping) -> Window:
+def _window(start: int, stems: Sequence[np.ndarray], rate: int, clipping: Clipping) -> StemWindow:
     share = clipping.share(start / rate, (start + stems[0].shape[-1]) / rate)
-    return Window(start, stems[0], stems[1], rate, share)
+    return StemWindow(start, stems[0], stems[1], rate, share)

@@ -1,4 +1,4 @@
-"""What networks hear in an output: CLAP and MERT embeddings, and a voice that leaked into it."""
+"""CLAP and MERT embeddings of an output, distances between them, and voice leakage measured by source separation."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _SILENCE = 1e-7
 
 
 @dataclass(frozen=True)
-class Ears:
-    """The networks that listen: CLAP and MERT of the model under test, and a separator where Demucs is installed."""
+class EmbeddingModels:
+    """CLAP and MERT of the model under test, and a separator where Demucs is installed."""
 
     bundle: Bundle | LlambadaBundle
     separator: VocalSeparator | None
 
     @classmethod
-    def of(cls, bundle: Bundle | LlambadaBundle) -> Ears:
-        """The ears of a model; without Demucs a log line says that leaking is left out."""
+    def of(cls, bundle: Bundle | LlambadaBundle) -> EmbeddingModels:
+        """The embedding models of a bundle; without Demucs the voice leakage is skipped, with a warning."""
         from accompany.sound.separation import BUNDLED, VocalSeparator
 
         try:
             return cls(bundle, VocalSeparator(BUNDLED))
         except InputError as error:
-            logger.warning("Voice leaking is left out: %s", error)
+            logger.warning("Voice leakage is not measured: %s", error)
             return cls(bundle, None)
 
 
@@ -56,23 +56,23 @@ class Embedded:
 
 
 @torch.inference_mode()
-def embed(sound: Signal, sample_rate: int, ears: Ears) -> Embedded:
+def embed(sound: Signal, sample_rate: int, models: EmbeddingModels) -> Embedded:
     """Embed a mono sound `[T]` of at least 2 s at `sample_rate` Hz."""
-    clap, mert = ears.bundle.clap, ears.bundle.mert
-    for_clap = _tensor(sound, sample_rate, clap.sample_rate, ears.bundle.device)
+    clap, mert = models.bundle.clap, models.bundle.mert
+    for_clap = _tensor(sound, sample_rate, clap.sample_rate, models.bundle.device)
     length = round(CLAP_STRETCH_S * clap.sample_rate)
     stretches = for_clap[0, : len(for_clap[0]) // length * length].reshape(-1, length)
-    states = mert.encode(_tensor(sound, sample_rate, mert.sample_rate, ears.bundle.device))[0]
+    states = mert.encode(_tensor(sound, sample_rate, mert.sample_rate, models.bundle.device))[0]
     rate = round(mert.frame_rate)
     seconds = states[: len(states) // rate * rate].unflatten(0, (-1, rate)).mean(1)
     return Embedded(*(_numbers(each) for each in (clap.embed_audio(for_clap)[0], clap.embed_audio(stretches), seconds)))
 
 
-def clap_score(embedded: Embedded, prompt: str, ears: Ears) -> float | None:
+def clap_score(embedded: Embedded, prompt: str, models: EmbeddingModels) -> float | None:
     """Cosine of sound and prompt, -1 to 1; None of an empty prompt."""
     if not prompt.strip():
         return None
-    return float(embedded.whole @ _numbers(ears.bundle.clap.embed_text([prompt])[0]))
+    return float(embedded.whole @ _numbers(models.bundle.clap.embed_text([prompt])[0]))
 
 
 def diversity(takes: Sequence[Embedded]) -> float | None:
@@ -81,12 +81,12 @@ def diversity(takes: Sequence[Embedded]) -> float | None:
     return float(np.mean(distances)) if distances else None
 
 
-def voice_leak_db(sound: Signal, sample_rate: int, ears: Ears) -> float | None:
+def voice_leak_db(sound: Signal, sample_rate: int, models: EmbeddingModels) -> float | None:
     """Energy of the separator's voice over that of the whole sound in dB, at least -80; None of silence."""
-    if ears.separator is None or float(np.mean(np.square(sound, dtype=np.float64))) < _SILENCE:
+    if models.separator is None or float(np.mean(np.square(sound, dtype=np.float64))) < _SILENCE:
         return None
-    voice, others = ears.separator.split(audio.Audio(sound[None], sample_rate))
-    energies = [float(np.square(side, dtype=np.float64).sum()) for side in (voice, voice + others)]
+    voice, others = models.separator.split(audio.Audio(sound[None], sample_rate))
+    energies = [float(np.square(stem, dtype=np.float64).sum()) for stem in (voice, voice + others)]
     return max(-80.0, 10 * float(np.log10(max(energies[0], 1e-20) / max(energies[1], 1e-20))))
 
 
@@ -109,7 +109,7 @@ def distance_of_rows(row: Sequence[Matrix], truth: Sequence[Matrix], seed: int =
 
     Returns:
         `mean` is the distance, `low` and `high` are 1.96 standard deviations of it over 30 resamples of the songs away
-        (the percentiles of so biased a figure would not hold it), `clips` the songs; None of fewer than two.
+        (percentiles of a biased estimate need not contain it), `clips` the songs; None of fewer than two.
     """
     if len(row) < 2 or len(truth) < 2:
         return None

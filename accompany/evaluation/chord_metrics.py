@@ -1,4 +1,4 @@
-"""Chords and key as they are heard in a sound, and how well they agree with the known ones.
+"""Chord and key metrics: estimates from a chroma, scored against the known chords and key.
 
 The decoder knows no music beyond its templates, so its score on the truth stands beside every other.
 """
@@ -27,8 +27,8 @@ _MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.
 _MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
-def hear_chords(chroma: Matrix) -> Chords:
-    """Major and minor triads, or N in silence, heard in a chroma `[12, frames]` at 43 frames a second.
+def estimate_chords(chroma: Matrix) -> Chords:
+    """Major and minor triads, or N in silence, estimated from a chroma `[12, frames]` at 43 frames a second.
 
     Binary triad templates (Fujishima, ICMC 1999), compared with the mean-removed chroma and smoothed by Viterbi with
     one cost in nats for every change of chord (as Sheh and Ellis, ISMIR 2003, smooth theirs).
@@ -45,7 +45,7 @@ def hear_chords(chroma: Matrix) -> Chords:
     centred = held - held.mean(0)
     centred = centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-9)
     scores = np.zeros((N_CHORDS, n))
-    scores[:NO_CHORD] = _SHARPNESS * (_templates() @ centred)
+    scores[:NO_CHORD] = _SHARPNESS * (_unit_rows(triad_templates()) @ centred)
     scores[:, silent] = 0.0
     scores[NO_CHORD, silent] = 2 * _SHARPNESS
     stay = 1.0 / (1.0 + (N_CHORDS - 1) * np.exp(-_CHANGE_COST))
@@ -54,18 +54,22 @@ def hear_chords(chroma: Matrix) -> Chords:
 
 
 def chord_scores(chroma: Matrix, truth: Chords) -> dict[str, float]:
-    """`chord_majmin` and `chord_root`: share of time in which the chord heard is the true one, by mir_eval's rules.
+    """`chord_majmin` and `chord_root`: share of time in which the estimated chord is the true one, by mir_eval's rules.
 
     Chords that are neither major nor minor (sus4, dim) do not count in majmin. Empty where nothing can be compared.
     """
     import mir_eval
 
-    heard = hear_chords(chroma)
-    if not heard or not truth:
+    found = estimate_chords(chroma)
+    if not found or not truth:
         return {}
     true_spans, true_labels = _columns(truth)
     spans, labels = mir_eval.util.adjust_intervals(
-        *_columns(heard), t_min=float(true_spans.min()), t_max=float(true_spans.max()), start_label="N", end_label="N"
+        *_columns(found),
+        t_min=float(true_spans.min()),
+        t_max=float(true_spans.max()),
+        start_label="N",
+        end_label="N",
     )
     spans, true_labels, labels = mir_eval.util.merge_labeled_intervals(true_spans, true_labels, spans, labels)
     durations = mir_eval.util.intervals_to_durations(spans)
@@ -77,7 +81,7 @@ def chord_scores(chroma: Matrix, truth: Chords) -> dict[str, float]:
     return scores
 
 
-def hear_key(chroma: Matrix) -> str | None:
+def estimate_key(chroma: Matrix) -> str | None:
     """The key whose profile correlates best with the mean chroma (Krumhansl 1990); None of silence or a flat chroma."""
     fits = _key_fits(chroma)
     return None if fits is None else key_label(int(np.argmax(fits)))
@@ -95,26 +99,30 @@ def _key_fits(chroma: Matrix) -> Matrix | None:
 
 
 def key_score(chroma: Matrix, truth: str) -> float | None:
-    """mir_eval's weighted key score of the key heard: 1, fifth 0.5, relative 0.3, parallel 0.2; None without truth."""
+    """mir_eval's weighted score of the estimated key: 1, fifth 0.5, relative 0.3, parallel 0.2; None without truth."""
     import mir_eval
 
     try:
         true = key_index(truth)
     except InputError:
         return None
-    heard = hear_key(chroma)
-    if heard is None:
+    found = estimate_key(chroma)
+    if found is None:
         return 0.0
-    return float(mir_eval.key.weighted_score(_spoken(key_label(true)), _spoken(heard)))
+    return float(mir_eval.key.weighted_score(_mir_eval_key(key_label(true)), _mir_eval_key(found)))
 
 
-def _templates() -> Matrix:
+def triad_templates() -> Matrix:
+    """Binary triads `[24, 12]` in the order of majmin chords, of mean 0."""
     triads = np.zeros((NO_CHORD, 12))
     for root in range(12):
         triads[root, [root, (root + 4) % 12, (root + 7) % 12]] = 1.0
         triads[root + 12, [root, (root + 3) % 12, (root + 7) % 12]] = 1.0
-    triads -= triads.mean(1, keepdims=True)
-    return np.asarray(triads / np.linalg.norm(triads, axis=1, keepdims=True))
+    return np.asarray(triads - triads.mean(1, keepdims=True))
+
+
+def _unit_rows(matrix: Matrix) -> Matrix:
+    return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True))
 
 
 def _merged(path: list[int]) -> Chords:
@@ -150,6 +158,6 @@ def _readable(label: str) -> str:
     return label
 
 
-def _spoken(key: str) -> str:
+def _mir_eval_key(key: str) -> str:
     tonic, _, mode = key.partition(":")
     return f"{tonic} {'minor' if mode == 'min' else 'major'}"

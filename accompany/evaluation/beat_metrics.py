@@ -1,4 +1,4 @@
-"""Figures of time: downbeats, tempo and drift of the beats heard in a sound, against a known grid."""
+"""Beat metrics: downbeats, tempo and drift of estimated beats against a known grid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tempo_bpm(beats_s: Times) -> float | None:
     return float(60.0 / np.median(np.diff(beats_s))) if len(beats_s) > 1 else None
 
 
-def tempo_figures(found_s: Times, truth_s: Times) -> dict[str, float]:
+def tempo_metrics(found_s: Times, truth_s: Times) -> dict[str, float]:
     """`tempo_acc1`, `tempo_acc2` (Gouyon et al. 2006) and `tempo_error`, the distance of the tempi in octaves.
 
     Without beats both accuracies are 0 and there is no error to name; empty where the true tempo is unknown.
@@ -38,7 +38,7 @@ def tempo_figures(found_s: Times, truth_s: Times) -> dict[str, float]:
 
 
 def drift_ms(found_s: Times, truth_s: Times, seconds: float) -> float | None:
-    """How far the beats found run away from the true grid from the first second to the last, in ms, not negative.
+    """Drift of the estimated beats against the true grid over the clip, in ms, not negative.
 
     Every step from beat to beat is compared with the nearest whole number of steps at the grid's speed or twice, three
     times, half, a third of it, whichever is nearest to the tempo found; a line is laid through the sum of what is left
@@ -59,7 +59,7 @@ def drift_ms(found_s: Times, truth_s: Times, seconds: float) -> float | None:
     return abs(float(slope)) * seconds * period_s * 1000
 
 
-def hear_downbeats(beats_s: Times, chroma: Matrix, onsets: Matrix, onset_rate: float, beats_per_bar: int) -> Times:
+def estimate_downbeats(beats_s: Times, chroma: Matrix, onsets: Matrix, onset_rate: float, beats_per_bar: int) -> Times:
     """Of the beats found, every `beats_per_bar`-th, in the phase where chords change and attacks are strong.
 
     The rule that harmony changes on the first beat of a bar (Goto, JNMR 2001): for each beat the chroma of the time

@@ -1,4 +1,4 @@
-"""Takes and figures that studies share: many clips in one batch, measured against their truth."""
+"""Setup of a study: model, judge and clips, with batched generation and metrics against the truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from accompany.errors import InputError
 from accompany.evaluation import metrics
-from accompany.evaluation.figures import judged_beats
+from accompany.evaluation.clip_metrics import judged_beats
 from accompany.evaluation.metrics import Signal
 from accompany.evaluation.testset import Clip
 
@@ -26,12 +26,12 @@ _BATCH = 8
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Who plays, who judges, and how: the arguments that every study has.
+class StudySetup:
+    """Model, judge, clips and seed of a study.
 
     Attributes:
         band: the model under test.
-        judge: hears beats and instruments; None lets librosa hear the beats.
+        judge: detects beats and instruments; None tracks beats with librosa.
         clips: what is played to.
         seed: of the generations.
     """
@@ -53,7 +53,7 @@ class Stage:
         return self.band.bundle
 
     def beats(self, sound: Signal) -> np.ndarray:
-        """Beat times in s heard in a sound [T] at the band's rate."""
+        """Beat times in s of a sound [T] at the band's rate."""
         rate = self.band.sample_rate
         return metrics.track_beats(sound, rate) if self.judge is None else judged_beats(sound, rate, self.judge)
 
