@@ -21,7 +21,6 @@ from accompany.commands.console import say
 from accompany.commands.parser import command
 from accompany.common.config import did_you_mean, load_config, read_json, write_json
 from accompany.common.processes import folder_lock, run_as_process
-from accompany.common.weights import make_folder
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -83,6 +82,8 @@ def run_recipe(steps: Sequence[Step], work: str | os.PathLike[str], execute: Exe
     Raises:
         InputError: a folder that cannot be written or in which another run works, or a command that refused its input.
     """
+    from accompany.common.weights import make_folder  # and with it torch, which the help does not need
+
     folder = make_folder(Path(work))
     with folder_lock(folder, "accompany recipe"):
         for step in steps:

@@ -49,7 +49,7 @@ def shown(value: Any) -> str:
     """A value as it stands in a sentence: short, and for any value."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         try:
-            return f"{value:g}" if not isinstance(value, numbers.Integral) or len(str(value)) > 12 else str(value)
+            return f"{value:g}" if not isinstance(value, numbers.Integral) or len(str(value)) > 20 else str(value)
         except (OverflowError, ValueError):
             return "of several hundred digits"
     text = repr(value)

@@ -24,7 +24,7 @@ def _control(name: str, default: Any = None, **more: Any) -> Any:
     """
     control = CONTROLS[name]
     bounds = {"minimum": control.low, "maximum": control.high, "unit": control.unit}
-    extra = {word: value for word, value in bounds.items() if value not in (None, "")}
+    extra: dict[str, Any] = {word: value for word, value in bounds.items() if value not in (None, "")}
     return Field(default, description=control.help, max_length=control.longest, json_schema_extra=extra or None, **more)
 
 

@@ -200,9 +200,10 @@ class AcousticStage(nn.Module):
                 guidance, condition, forced, frames, noise, sampling, progress
             )
         else:
-            forced = forced.masked_fill(~frames[:, None, :n_tokens], self.decoder.none)
-            with suited_threads(self.decoder.transformer, len(condition)):
-                made = self.decoder.generate(guidance, condition, forced, noise, sampling, progress)
+            decoder = cast("StreamDecoder | DepthDecoder", self.decoder)
+            forced = forced.masked_fill(~frames[:, None, :n_tokens], decoder.none)
+            with suited_threads(decoder.transformer, len(condition)):
+                made = decoder.generate(guidance, condition, forced, noise, sampling, progress)
         return made.masked_fill(~frames[:, None, :n_tokens], 0)
 
     @torch.inference_mode()
