@@ -101,7 +101,6 @@ def run(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     band = load(args)
     load_s = time.perf_counter() - started
-    say(band.describe())
     if args.project:
         from accompany.commands.projects import make_project
 

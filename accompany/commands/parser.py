@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import accompany
 from accompany.commands import values
+from accompany.commands.console import say
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,15 +110,17 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def load(args: argparse.Namespace) -> Band:
-    """The model that the arguments name."""
+    """The model that the arguments name, which is described in a line."""
     with args.loading():
-        return accompany.load(
+        band = accompany.load(
             args.model,
             device=args.device,
             precision=args.precision,
             lora=getattr(args, "lora", ()),
             lora_scale=getattr(args, "lora_scale", 1.0),
         )
+    say(band.describe())
+    return band
 
 
 @contextmanager

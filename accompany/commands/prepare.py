@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     help_ = "drop windows that sing in a smaller share of their frames (default 0.15)"
     add("--min-voiced", type=values.SHARE, default=0.15, metavar="X", help=help_)
     add("--captions", type=values.CAPTIONS, default=4, metavar="N", help="wanted for each pair (default 4)")
-    help_ = "whose ears pseudo-captions use: a model, a CLAP (folder or hub id), or none (default tiny)"
+    help_ = "CLAP of the pseudo-captions: that of a model, a CLAP (folder or hub id), or none (default tiny)"
     add("--clap", type=values.MODEL, default="tiny", metavar="NAME|DIR", help=help_)
     help_ = "a function of yours (samples [C, T], rate, facts) -> caption or captions"
     add("--captioner", type=values.CAPTIONER, metavar="MODULE:FUNCTION", help=help_)
