@@ -150,7 +150,7 @@ def test_wrong_adapters_are_named(adapter: Path, random_bundle_dir: Path, tmp_pa
     for file, change, message in (
         ("accompany.json", [1], "says of no adapter"),
         ("adapter_config.json", [1], "describes no LoRA"),
-        ("adapter_config.json", {"peft_type": "LORA", "r": 10**9}, "has rank 1000000000"),
+        ("adapter_config.json", {"peft_type": "LORA", "r": 10**9}, "rank must be at least 0 and at most 65536"),
         ("adapter_config.json", {"peft_type": "LORA", "r": 2, "use_dora": True}, "use_dora"),
     ):
         broken = Path(shutil.copytree(adapter / "lora", tmp_path / f"{message.split()[-1]}-{file}"))

@@ -383,24 +383,6 @@ def test_ten_batches_a_second(tokens: Path) -> None:
     assert 20 / (time.process_time() - started) > 10
 
 
-def test_bench_says_whether_loading_keeps_up(tokens: Path) -> None:
-    from accompany.cli import main
-    from accompany.evaluation.speed import loader as timing
-
-    pytest.importorskip("lightning")
-    small = timing.LoaderBenchConfig(("semantic",), batches=3, steps=1, workers=(0,))
-    row = timing.bench_loader(tokens, small)["rows"][0]
-    assert row["training"] == "semantic" and row["batch_size"] == 16 and row["tflop"] > 0.01
-    assert row["times"] == row["loaded_per_s"][0] / row["steps_per_s"] > 1
-    assert row["h100_steps_per_s"] == pytest.approx(989 * 0.4 / row["tflop"])
-    assert row["h100_workers"] >= 2 * row["h100_steps_per_s"] / row["loaded_cpu_per_s"]
-    text = timing.loader_table({"rows": [row], "device": "cpu", "h100_share": 0.4})
-    assert "H100 at 40%" in text and "semantic (16 crops of 10 s)" in text and "for a second of CPU" in text
-    table = timing.loader_table({"rows": [{**row, "loaded_cpu_per_s": None}], "device": "cpu", "h100_share": 0.4})
-    assert "for a second of CPU" not in table
-    assert main(["bench", "--loader", str(tokens), "--train", "nothing"]) == 2
-
-
 def test_a_missing_or_broken_shard_is_named(tokens: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -111,7 +111,10 @@ def _read_config(path: Path) -> LoraConfig:
             f"The adapter {path} has {used[0]}, which is not supported; use one that accompany train wrote."
         )
     names = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "target_modules"}
-    config = from_dict(LoraConfig, {name: content[key] for name, key in names.items() if key in content})
+    try:
+        config = from_dict(LoraConfig, {name: content[key] for name, key in names.items() if key in content})
+    except InputError as error:
+        raise InputError(f"In the adapter {path}: {error}") from error
     if not 0 < config.rank <= _MOST_RANK:
         raise InputError(f"The adapter {path} has rank {config.rank}, not 1 to {_MOST_RANK}.")
     return config

@@ -266,8 +266,6 @@ def _reader(wanted: InputFormat, config: EncodeConfig) -> Callable[[_Job], _Soun
                 pairs += [read_pair(source, wanted, config, copy=copy, bleed_from=bleed) for copy in copies]
             except InputError as error:
                 skipped[source.id] = str(error)
-            except UnicodeError:
-                skipped[source.id] = f"The path of {source.id} is no UTF-8, which readers of sound need; rename it."
         return _Sounds(job, tuple(pairs), skipped)
 
     return work

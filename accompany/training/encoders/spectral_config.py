@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from accompany.common.config import MOST_SEED, check_range
 from accompany.encoders.spectral_codec import SpectralCodecConfig
 from accompany.training.encoders.loop import LoopConfig
 from accompany.training.encoders.spectral_losses import SpectralLossConfig
@@ -18,8 +20,7 @@ class PhaseConfig:
     loop: LoopConfig
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.frames < 1:
-            raise ValueError("batch_size and frames must be at least 1")
+        check_range(self, "batch_size frames", least=1, most=10**6)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class AdversarialConfig:
     fool: float = 0.3
     features: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_range(self, "windows periods channels", least=1, most=10**6)
+        check_range(self, "fool features", least=0)
+
 
 @dataclass(frozen=True)
 class SpectralCodecTrainingConfig:
@@ -57,8 +62,8 @@ class SpectralCodecTrainingConfig:
         adversarial: the third phase.
     """
 
-    songs: list[str]
-    out: str
+    songs: list[str] = field(default_factory=lambda: ["songs"])
+    out: str = "runs/spectral_codec"
     model: SpectralCodecConfig = field(default_factory=SpectralCodecConfig)
     losses: SpectralLossConfig = field(default_factory=SpectralLossConfig)
     shares: dict[str, float] = field(default_factory=lambda: {"mix": 0.4, "drums": 0.2, "bass": 0.12, "other": 0.28})
@@ -77,8 +82,13 @@ class SpectralCodecTrainingConfig:
     def __post_init__(self) -> None:
         if not self.songs:
             raise ValueError("songs must name at least one folder of songs")
-        if not 0.0 <= self.full_depth_share <= 1.0:
-            raise ValueError("full_depth_share must lie in 0..1")
+        check_range(self, "varied full_depth_share code_decay average_decay", least=0, most=1)
+        check_range(self, "commitment", least=0)
+        check_range(self, "held_out", least=0, most=10**6)
+        check_range(self, "start_frames", least=1, most=10**9)
+        check_range(self, "seed", least=0, most=MOST_SEED)
+        if min(self.shares.values(), default=0.0) < 0 or not 0 < sum(self.shares.values()) < math.inf:
+            raise ValueError(f"shares must be at least 0, and not all 0, not {self.shares}")
         for phase in (self.codes, self.decoder, self.adversarial.phase):
             if phase.frames % self.model.stack:
                 raise ValueError(f"frames must be a multiple of stack, {self.model.stack}, not {phase.frames}")

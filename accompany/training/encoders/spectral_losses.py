@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accompany.common.config import check_range
 from accompany.encoders.spectral_analysis import ConvNeXtBlock, unstacked
 from accompany.encoders.spectral_synthesis import NoiseBand, ToneBand
 
@@ -44,6 +45,10 @@ class SpectralLossConfig:
     convergence: float = 2.0
     deviation: float = 0.5
     magnitude: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range(self, "linear", least=2, most=10**6)
+        check_range(self, "log_mel log_linear convergence deviation magnitude", least=0)
 
 
 def one_view(decoded: Tensor, truth: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
