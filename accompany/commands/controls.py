@@ -91,7 +91,7 @@ def _type_of(name: str) -> Callable[[str], Any]:
     """What reads the text of an option."""
     control = CONTROLS[name]
     if control.low is not None and control.high is not None:
-        return values.Number(control.name or name, control.low, control.high, control.unit)
+        return values.Number(name, control.low, control.high, control.unit)
     return values.RECORDING if name == "like" else str
 
 

@@ -36,7 +36,6 @@ class Control:
         help: a phrase for a list of options.
         low, high: range of a number, both allowed; None for other values.
         unit: of the number.
-        name: in sentences; the field's where empty.
         option: of the command line, without dashes; the field's name where empty.
         metavar: of that option.
         file: what a file given to that option in place of a text may be; empty where only texts are taken.
@@ -47,7 +46,6 @@ class Control:
     low: float | None = None
     high: float | None = None
     unit: str = ""
-    name: str = ""
     option: str = ""
     metavar: str = "X"
     file: str = ""
@@ -82,7 +80,6 @@ class Settings:
         low=-40,
         high=20,
         unit="dB",
-        name="level",
         option="level",
         metavar="DB",
     )
@@ -141,7 +138,7 @@ class Settings:
             control, value = field.metadata.get("control"), getattr(self, field.name)
             if control is None or control.low is None or (value is None and field.default is None):
                 continue
-            check_number(control.name or field.name, value, control.low, control.high, control.unit)
+            check_number(field.name, value, control.low, control.high, control.unit)
             object.__setattr__(self, field.name, plain(value))
 
     def _check_together(self) -> None:
