@@ -116,9 +116,9 @@ class AcousticStage(nn.Module):
 
     def start_from(self, codebooks: Sequence[Tensor]) -> None:
         """Start the tokens' embeddings from the codec's codebooks, [V, d] each (modes delay and depth)."""
-        if isinstance(self.decoder, MaskedDecoder):
+        if self.config.mode == "masked":
             raise ValueError("a masked decoder does not start from codebooks; use mode delay or depth")
-        self.decoder.start_from(codebooks[: self.config.codebooks])
+        cast("StreamDecoder | DepthDecoder", self.decoder).start_from(codebooks[: self.config.codebooks])
 
     def encode(self, conditions: Conditions) -> Tensor:
         """Condition embedding of the decoder in each codec frame: [B, A, D], zero in padding."""
