@@ -6,7 +6,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,14 +14,15 @@ import numpy as np
 
 from accompany.common.checks import check_whole
 from accompany.common.devices import choose_device
-from accompany.common.progress import Progress, share_of
+from accompany.common.progress import Progress
 from accompany.errors import InputError
-from accompany.generation.settings import MOST_SEED, Options, Settings
+from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
 from accompany.generation.take import Edit, Source, Take
 from accompany.generation.vocals import Vocals, read_vocal, source_of
 from accompany.sound import Sound
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from typing_extensions import Unpack
 
     from accompany.generation.analysis import Analysis
@@ -44,14 +45,12 @@ __all__ = [
     "read_vocal",
 ]
 
-_MOST_TAKES = 64
-
 
 class Band:
     """A loaded model. It keeps no state between calls: a take depends on its arguments only."""
 
     def __init__(self, bundle: Bundle | LlambadaBundle, precision: str = "auto", source: str = "") -> None:
-        """Wrap the built parts; `load` builds them from a `source`, in a precision; both are only told here."""
+        """Wrap the built parts; `load` builds them from a `source`, in a precision, which files of takes name."""
         self.bundle = bundle
         self.precision = precision
         self.source = source or bundle.name
@@ -60,6 +59,13 @@ class Band:
     def name(self) -> str:
         """Name of the model."""
         return self.bundle.name
+
+    def describe(self) -> str:
+        """The model in one line: name, size, licence (and those of parts that have others), and device."""
+        info = self.bundle.info
+        others = [f"{part.license} ({part.name})" for part in info.parts if part.license != info.license]
+        size = f"{info.bytes / 1e6:.0f} MB of weights"
+        return f"{info.name}: {size}, {', '.join([info.license, *others])}, on {self.device}"
 
     @property
     def device(self) -> str:
@@ -108,8 +114,8 @@ class Band:
                 bpm, key, chords, taps, melody: what is known of the song.
                 temperature, guidance, follow, level_db: how it is played.
                 like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
-                plan: beats, bars, chords and key to play in place of what is heard, such as the `plan` of another take
-                    with some chords changed (`dataclasses.replace`).
+                plan: beats, bars, chords and key in place of those predicted, such as the `plan` of another take with
+                    some chords changed (`dataclasses.replace`).
                 See `accompany.generation.settings.Settings` for all of them.
 
         Raises:
@@ -129,7 +135,7 @@ class Band:
         """The options of `generate` as one value; a recording to be like becomes its embedding. InputError as there."""
         given: dict[str, Any] = dict(options)
         if given.get("like") is not None:
-            given["like"] = self._embed(given["like"])
+            given["like"] = self.embed(given["like"])
         return Settings(prompt, **given)
 
     def perform(self, vocals: list[Any], settings: list[Settings], progress: Progress | None = None) -> list[Take]:
@@ -166,23 +172,45 @@ class Band:
 
         Each is what `generate` gives for its seed. Options and errors are as there.
         """
-        first = self.settings(prompt, **options)
-        check_takes(count, first.seed)
-        made = []
-        for index in range(count):
-            settings = replace(first, seed=first.seed + index)
-            (take,) = self.perform([vocals], [settings], share_of(progress, index, count))
-            made.append(self.scored(take))
-        return sorted(made, key=lambda take: -take.scores.get("fit", 0.0))
+        settings = self.settings(prompt, **options)
+        return self.best_first(self.each_take(vocals, settings, count, progress))
 
-    def scored(self, take: Take) -> Take:
-        """The take with its scores (`accompany.generation.scores`); a model that plans nothing gives none."""
+    def each_take(
+        self, vocals: Vocals, settings: Settings, count: int, progress: Progress | None = None
+    ) -> Iterator[Take]:
+        """Takes of one vocal with their scores, each as soon as it is made, with the seeds from that of `settings` on.
+
+        The vocal is read and analyzed once. Errors are as in `generate`.
+        """
+        from accompany.generation.pipeline import perform_each
+
+        check_takes(count, settings.seed)
+        voice, source = self._read(vocals, settings), source_of(vocals)
+        each = [replace(settings, seed=settings.seed + index) for index in range(count)]
+        started = time.perf_counter()
+        for own, (made, features) in zip(each, perform_each(self.bundle, voice, each, progress), strict=True):
+            take = self._take(made, voice, own, time.perf_counter() - started, source)
+            yield self.scored(take, features)
+            started = time.perf_counter()
+
+    @staticmethod
+    def best_first(takes: Iterable[Take]) -> list[Take]:
+        """Takes in the order of their scores."""
+        return sorted(takes, key=lambda take: -take.scores.get("fit", 0.0))
+
+    def scored(self, take: Take, features: Tensor | None = None) -> Take:
+        """The take with its scores (`accompany.generation.scores`); a model that plans nothing gives none.
+
+        `features` [1, F, Dv] are those of its vocal, where they are known already.
+        """
+        if not self.bundle.plans:
+            return take
         from accompany.generation.scores import score_take
 
-        return replace(take, scores=score_take(self._own(), take)) if self.bundle.plans else take
+        return replace(take, scores=score_take(self._own(), take, features))
 
     def analyse(self, vocals: Vocals, *, edited: Analysis | None = None, **options: Unpack[Options]) -> Analysis:
-        """What is heard in a vocal: beats, bars, chords, key and sections.
+        """The analysis of a vocal: beats, bars, chords, key and sections.
 
         Args:
             vocals: a file, or `(samples, sample_rate)`.
@@ -287,6 +315,14 @@ class Band:
             scores={},
         )
 
+    def embed(self, recording: Vocals) -> tuple[float, ...]:
+        """The CLAP embedding of a recording, as `Settings.like` holds it. InputError as in `generate`."""
+        import torch
+
+        clap = self.bundle.clap
+        mono = torch.from_numpy(read_vocal(recording, clap.sample_rate))
+        return tuple(clap.embed_audio(mono.to(self.bundle.device))[0].tolist())
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` takes."""
         from accompany.models.pretrained import save_bundle
@@ -326,25 +362,17 @@ class Band:
         """The settings of an edit: those of the take with its plan, the next seed, and what is given."""
         given: dict[str, Any] = dict(options)
         if given.get("like") is not None:
-            given["like"] = self._embed(given["like"])
+            given["like"] = self.embed(given["like"])
         seed = (take.seed + 1 + len(take.edits)) % (MOST_SEED + 1)
         base = replace(take.settings.playing(take.plan), seed=seed)
         if prompt is not None:
             given["prompt"] = prompt
         return replace(base, **given)
 
-    def _embed(self, recording: Vocals) -> tuple[float, ...]:
-        """The CLAP embedding of a recording."""
-        import torch
-
-        clap = self.bundle.clap
-        mono = torch.from_numpy(read_vocal(recording, clap.sample_rate))
-        return tuple(clap.embed_audio(mono.to(self.bundle.device))[0].tolist())
-
 
 def check_takes(count: int, seed: int = 0) -> None:
     """InputError for a number of takes out of range, or whose last seed would be."""
-    check_whole("number of takes", count, 1, _MOST_TAKES)
+    check_whole("number of takes", count, 1, MOST_TAKES)
     if seed + count - 1 > MOST_SEED:
         raise InputError(f"The seed {seed} leaves no seeds for {count} takes; give a smaller one.")
 

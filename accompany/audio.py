@@ -22,7 +22,7 @@ from accompany.common.encoding import sound_file
 from accompany.common.files import replacing
 from accompany.errors import InputError
 
-Heard = Callable[[np.ndarray, int], None]
+OnBlock = Callable[[np.ndarray, int], None]
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def read_mono(path: str | os.PathLike[str], sample_rate: int) -> tuple[Audio, Au
     return Audio(mono[None], sample_rate, path), source
 
 
-def stream(path: str | os.PathLike[str], sample_rate: int, *, heard: Heard | None = None) -> Iterator[np.ndarray]:
+def stream(path: str | os.PathLike[str], sample_rate: int, *, on_block: OnBlock | None = None) -> Iterator[np.ndarray]:
     """A file as float32 blocks [C, n] at `sample_rate`, in bounded memory; together round(N * sample_rate / its rate).
 
     Offsets and channels that cancel are put right as in `read_mono`, so that the blocks can be mixed down.
@@ -131,7 +131,7 @@ def stream(path: str | os.PathLike[str], sample_rate: int, *, heard: Heard | Non
     Args:
         path: any file that `read` takes.
         sample_rate: in Hz.
-        heard: told of every block as it stands in the file, before resampling, with the file's rate.
+        on_block: called with every block as it stands in the file, before resampling, and the file's rate.
 
     Raises:
         InputError: as `read`, at the block where it shows.
@@ -145,8 +145,8 @@ def stream(path: str | os.PathLike[str], sample_rate: int, *, heard: Heard | Non
         correction = _correction(file)
         resampler = soxr.ResampleStream(rate, sample_rate, channels, dtype="float32", quality="HQ")
         for block in _blocks(file, file.n_samples):
-            if heard is not None:
-                heard(block.T, rate)
+            if on_block is not None:
+                on_block(block.T, rate)
             n_read += len(block)
             right = np.ascontiguousarray(correction.apply(block))
             made = right if rate == sample_rate else resampler.resample_chunk(right)

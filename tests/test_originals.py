@@ -28,7 +28,7 @@ def test_encodec_gives_the_codes_and_the_sound_of_the_package(tmp_path: Path) ->
 
 def test_a_folder_with_one_th_file_is_a_codec(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_encodec(tmp_path / "encodec_24khz-d7cc33bc.th")
-    with caplog.at_level("INFO", "accompany"):
+    with caplog.at_level("DEBUG", "accompany"):
         codec = Codec.from_pretrained(tmp_path, n_codebooks=3)
     assert codec.n_codebooks == 3
     assert "licence MIT" in caplog.text

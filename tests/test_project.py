@@ -14,7 +14,7 @@ from conftest import sing
 
 from accompany import InputError, audio
 from accompany.cli import main
-from accompany.commands.remake import Recipe
+from accompany.commands.settings_file import Recipe
 from accompany.common.config import read_json, write_json
 from accompany.generation import project as project_module
 from accompany.generation.project import Project

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from needs import need
 
-from accompany.cli import _RECIPES, main
+from accompany.cli import main
 from accompany.commands.recipe import REPORT, Step, choose, listing, load_recipe, run_recipe
+from accompany.commands.train import RECIPES
 from accompany.common.config import load_config
 from accompany.common.processes import folder_lock, run_as_process
 from accompany.errors import InputError
@@ -165,7 +166,7 @@ def test_every_setting_of_the_shipped_recipe_is_one() -> None:
         command, task, *rest = shlex.split(step.run)
         if command == "train":
             overrides = [word for word in rest if "=" in word]
-            module, _, schema = _RECIPES.get(task, ("", "", ""))
+            module, _, schema = RECIPES.get(task, ("", "", ""))
             load_config(getattr(import_module(module), schema) if module else TASKS[task].config, task, overrides)
 
 

@@ -64,15 +64,15 @@ def client(serve) -> TestClient:
 @pytest.fixture
 def held(band, monkeypatch) -> Iterator[threading.Event]:
     """Hold the model at its first step until the event is set (or the test ends), reporting all the while."""
-    go, real = threading.Event(), type(band).perform
+    go, real = threading.Event(), type(band).each_take
 
-    def perform(self: Any, vocals: Any, settings: Any, progress: Any) -> Any:
+    def each_take(self: Any, vocals: Any, settings: Any, count: int, progress: Any) -> Any:
         while not go.is_set():
             progress(0.05)
             time.sleep(0.005)
-        return real(self, vocals, settings, progress)
+        yield from real(self, vocals, settings, count, progress)
 
-    monkeypatch.setattr(type(band), "perform", perform)
+    monkeypatch.setattr(type(band), "each_take", each_take)
     yield go
     go.set()
 
@@ -453,7 +453,7 @@ def test_jobs_are_cancelled_before_their_files_go(client, held, monkeypatch):
 def test_a_fault_is_told_as_ours_and_the_queue_goes_on(client, band, monkeypatch):
     vocal = upload(client)
     with monkeypatch.context() as broken:
-        broken.setattr(type(band), "perform", lambda *_, **__: 1 / 0)
+        broken.setattr(type(band), "each_take", lambda *_, **__: 1 / 0)
         job = client.post(f"/api/vocals/{vocal['id']}/takes", json={}).json()
         told = ended(client, job)
     assert told["state"] == "failed" and "fault of accompany" in told["error"] and "division" not in told["error"]
@@ -610,7 +610,7 @@ def test_an_upload_that_comes_to_a_halt_is_given_up(tmp_path, monkeypatch):
         (["--port", "70000"], "port 70000 must be a whole number from 0 to 65535"),
         (["--token", "short"], "The token must have 8"),
         (["--host", "no.such.host.invalid"], "Cannot listen on no.such.host.invalid"),
-        (["--max-minutes", "0"], "--max-minutes: the time 0 must be above 0"),
+        (["--max-minutes", "0"], "--max-minutes 0 must be above 0"),
         (["--port", "0", "--model", "no_such_model"], "no_such_model"),
     ],
     ids=lambda each: each[0] if isinstance(each, list) else "",

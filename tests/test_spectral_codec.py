@@ -12,8 +12,9 @@ import soundfile
 import torch
 
 from accompany.common.weights import save_module
+from accompany.encoders.codecs import load_codec
 from accompany.encoders.spectral_analysis import AnalysisConfig
-from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig, load_codec
+from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig
 from accompany.encoders.spectral_synthesis import Overlap, SynthesisConfig, ToneBand, ToneBandConfig
 from accompany.errors import InputError
 

@@ -15,7 +15,7 @@ from conftest import sing
 import accompany
 from accompany import audio
 from accompany.cli import main
-from accompany.commands.arguments import SHELLS
+from accompany.commands.completion import SHELLS
 from accompany.commands.parser import build_parser
 from accompany.sound.files import start_of, write
 

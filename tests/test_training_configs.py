@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from accompany.cli import _RECIPES, main
+from accompany.cli import main
+from accompany.commands.train import RECIPES
 from accompany.common.config import _check_finite, changed, check_range, from_dict, load_config
 from accompany.errors import InputError
 from accompany.training.tasks import TASKS, SemanticTraining
 from accompany.training.tune import TuneConfig
 
 SCHEMAS: dict[str, Any] = {name: task.config for name, task in TASKS.items()} | {"tune": TuneConfig}
-SCHEMAS |= {name: getattr(importlib.import_module(module), schema) for name, (module, _, schema) in _RECIPES.items()}
+SCHEMAS |= {name: getattr(importlib.import_module(module), schema) for name, (module, _, schema) in RECIPES.items()}
 NEEDED = {"codec": ["songs=[a]", "out=b"]}
 """Values that a config has no default for."""
 

@@ -21,8 +21,8 @@ import accompany
 from accompany import audio
 from accompany.cli import main
 from accompany.commands.parser import build_parser
-from accompany.commands.remake import FORMAT as SETTINGS_FORMAT
-from accompany.commands.remake import Recipe
+from accompany.commands.settings_file import FORMAT as SETTINGS_FORMAT
+from accompany.commands.settings_file import Recipe
 from accompany.commands.values import Name, Number, Place, Store, Whole
 from accompany.data.storage import Store as Storage
 from accompany.errors import InputError
@@ -213,7 +213,7 @@ def test_wrong_lines_end_in_a_sentence_before_any_work(line, here, capsys):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_taps_are_read_as_any_shell_writes_them(encoding, tmp_path):
-    from accompany.commands.generate import read_taps
+    from accompany.commands.controls import read_taps
 
     mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
     (tmp_path / "taps.txt").write_bytes((mark + "0.5\r\n1.0, 1.5\r\n").encode(encoding))

@@ -1,1 +1,1 @@
-"""What the commands do that work on takes; `accompany.cli` runs them."""
+"""The commands of `accompany`, one file each with its options (`add`) and its work (`run`)."""

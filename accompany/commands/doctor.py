@@ -1,10 +1,11 @@
-"""What `accompany doctor` looks at: versions, devices, system libraries, models, disk, and what to do.
+"""The `accompany doctor` command: versions, devices, system libraries, models, disk, and what to do.
 
 Each look-up is a small function that returns `Finding`s and never raises: one broken part hides no other.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.metadata
 import platform
@@ -12,8 +13,12 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from accompany.commands.console import print_json, say
+from accompany.commands.parser import add_json, command
 
 _CORE = ("torch", "transformers", "huggingface_hub", "numpy", "soundfile", "soxr", "safetensors", "omegaconf")
 _LOW_DISK_GB = 2.0
@@ -217,3 +222,20 @@ def _space(name: str, folder: Path) -> Finding:
         advice = f"Free some: training data and published models need far more than {_LOW_DISK_GB:.0f} GB."
         return Finding(name, "note", f"{free_gb:.1f} GB free in {folder}", advice)
     return Finding(name, "ok", f"{free_gb:.0f} GB free in {folder}")
+
+
+def add(commands: Any) -> None:
+    """Add the command to the command line."""
+    add_json(command(commands, "doctor", "check this installation and say what to do", "accompany doctor"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at the installation; exit code 1 when something is broken."""
+    findings = examine()
+    for finding in findings:
+        say(f"{finding.status:<7}{finding.name:<17}{finding.found}")
+        if finding.advice:
+            say(f"{'':<24}{finding.advice}")
+    if args.json:
+        print_json({"findings": [asdict(finding) for finding in findings]})
+    return 1 if any(finding.status == "broken" for finding in findings) else 0

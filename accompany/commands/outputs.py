@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accompany.common.files import checked_target, require_writable
+from accompany.common.files import check_name, checked_target, require_writable
 from accompany.errors import InputError
 from accompany.sound.files import SUFFIXES
+
+VOCALS = ".vocals.wav"
+"""Ending of the voice of a song."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,15 @@ def plan_outputs(
 def check_target(path: Path) -> None:
     """InputError when a file cannot be written there, by way of symbolic links."""
     require_writable(checked_target(path).parent)
+
+
+def check_stems(outputs: Sequence[Output]) -> None:
+    """InputError where a name that a stem adds to is too long."""
+    from accompany.sound.stems import STEMS
+
+    for output in outputs:
+        for name in STEMS:
+            check_name(output.accompaniment.with_name(f"{output.accompaniment.stem}.{name}.wav"))
 
 
 def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str]) -> Output:

@@ -1,4 +1,4 @@
-"""`accompany recipe NAME`: the commands of configs/recipe_NAME.yaml, one after the other, in a work folder.
+"""The `accompany recipe` command: the commands of configs/recipe_NAME.yaml, one after the other, in a work folder.
 
 A step is done when its command ended well and its result is there; WORK/recipe.json keeps the commands that did. Any
 other step is run, and goes on by its own resume if it was stopped before.
@@ -6,6 +6,7 @@ other step is run, and goes on by its own resume if it was stopped before.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import math
 import os
@@ -13,10 +14,13 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from accompany.commands import values
+from accompany.commands.console import say
+from accompany.commands.parser import command
 from accompany.common.config import did_you_mean, load_config, read_json, write_json
 from accompany.common.processes import folder_lock, run_as_process
-from accompany.common.weights import make_folder
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -78,6 +82,8 @@ def run_recipe(steps: Sequence[Step], work: str | os.PathLike[str], execute: Exe
     Raises:
         InputError: a folder that cannot be written or in which another run works, or a command that refused its input.
     """
+    from accompany.common.weights import make_folder  # and with it torch, which the help does not need
+
     folder = make_folder(Path(work))
     with folder_lock(folder, "accompany recipe"):
         for step in steps:
@@ -124,3 +130,29 @@ def _scaled(words: list[str], scaled: dict[str, int], scale: float) -> list[str]
             number = max(round(int(value) * scale), min(least, int(value)))
             result[index] = f"{key}={number}" if equals else str(number)
     return result
+
+
+def add(commands: Any) -> None:
+    """Add the command to the command line."""
+    example = "accompany recipe tiny --work runs/tiny --dry-run"
+    parser = command(commands, "recipe", "make a whole model from nothing, step by step", example)
+    add = parser.add_argument
+    add("recipe", type=values.RECIPE, metavar="NAME", help="tiny, or a YAML file like configs/recipe_tiny.yaml")
+    help_ = "gets everything; a run that was stopped goes on (default runs/NAME)"
+    add("--work", type=values.WORK, metavar="DIR", help=help_)
+    help_ = "times the songs and steps; 0.01 is a toy (default 1)"
+    add("--scale", type=values.SCALE, default=1.0, metavar="X", help=help_)
+    add("--steps", type=values.STEP_LIST, metavar="A,B", help="only these steps")
+    add("--from", dest="first", type=values.STEP, metavar="A", help="only this step and those after it")
+    add("--dry-run", action="store_true", help="only list the steps: estimated time and command")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the steps, or list them."""
+    only = [name.strip() for name in (args.steps or "").split(",") if name.strip()]
+    steps = choose(load_recipe(args.recipe, args.scale), only, args.first or "")
+    work = Path(args.work or Path("runs") / Path(args.recipe).stem)
+    if args.dry_run:
+        say(listing(steps, work))
+        return
+    run_recipe(steps, work)

@@ -11,6 +11,9 @@ import os
 import re
 from dataclasses import dataclass
 
+from accompany.common.checks import between
+from accompany.generation.settings import MOST_SEED, MOST_TAKES
+
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000
 _SHOWN = 60
@@ -58,7 +61,7 @@ class Number:
             low, high = ("above" if self.above else "at least"), ("below" if self.below else "at most")
             allowed = f"{low} {self.low:g} and {high} {self.high:g} {self.unit}"
         else:
-            allowed = f"from {self.low:g} to {self.high:g} {self.unit}"
+            allowed = between(self.low, self.high, self.unit)
         return f"{_subject(self.name)} {given} must be {allowed.rstrip()}."
 
 
@@ -73,9 +76,9 @@ class Whole:
 
     def __call__(self, text: str) -> int:
         """The number in a text; ArgumentTypeError for another one, or none."""
-        allowed = f"from {self.low} to {self.high} {self.unit}".rstrip()
+        allowed = f"a whole number {between(self.low, self.high, self.unit)}"
         if not _WHOLE.fullmatch(text):
-            raise argparse.ArgumentTypeError(f"The {self.name} '{shortened(text)}' must be a whole number {allowed}.")
+            raise argparse.ArgumentTypeError(f"The {self.name} '{shortened(text)}' must be {allowed}.")
         if not self.low <= int(text) <= self.high:
             raise argparse.ArgumentTypeError(f"The {self.name} {text} must be {allowed}.")
         return int(text)
@@ -150,13 +153,12 @@ def shortened(text: str) -> str:
 
 _WEEK_S = 7 * 24 * 3600
 
-SEED = Whole("seed", 0, 2**63 - 1)
+SEED = Whole("seed", 0, MOST_SEED)
 RUN_SEED = Whole("seed", 0, 2**62)
 """Of a run that counts on from it."""
 WORKERS = Whole("number of workers", 0, 256)
 PROCESSES = Whole("number of workers", 1, 256)
 MODEL = Name("model")
-BPM = Number("bpm", 30, 300, "beats a minute")
 LORA_SCALE = Number("LoRA scale", -10, 10)
 SONG_S = Number("length", 4, 600, "seconds")
 SEGMENT_S = Number("segment", 2, 120, "seconds")
@@ -171,11 +173,7 @@ JOB_MINUTES = Number("--job-minutes", 0, 1e6, "minutes", above=True)
 KEEP_MINUTES = Number("--keep-minutes", 0, 1e6, "minutes", above=True)
 MAX_MB = Number("--max-mb", 0, 1e6, "MB", above=True)
 SHARE = Number("share", 0, 1)
-TEMPERATURE = Number("temperature", 0, 10)
-GUIDANCE = Number("guidance", 0, 20)
-FOLLOW = Number("weight", 0, 4)
 STRENGTH = Number("strength", 0, 1)
-LEVEL_DB = Number("level", -40, 20, "dB")
 BALANCE_DB = Number("balance", -40, 40, "dB")
 LOUDNESS = Number("loudness", -50, -5, "LUFS")
 PEAK_DB = Number("peak", -20, 0, "dB")
@@ -188,7 +186,7 @@ VARIANTS = Whole("number of variants", 1, 100)
 MOVES = Whole("number of copies", 0, 6)
 PAIRS = Whole("number of pairs", 1, 1024)
 CLIPS = Whole("number of clips", 1, 1_000_000)
-TAKES = Whole("number of takes", 1, 64)
+TAKES = Whole("number of takes", 1, MOST_TAKES)
 VOCALS = Whole("number of vocals", 1, 1024)
 RUNS = Whole("number of runs", 1, 1000)
 STEPS = Whole("number of steps", 1, 1_000_000)

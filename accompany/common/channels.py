@@ -9,6 +9,8 @@ import numpy as np
 _OFFSET_SHARE = 0.03
 _OFFSET_DEVIATIONS = 6.0
 _SMALLEST_OFFSET = 1e-5
+_NOTED_OFFSET = 0.01
+"""Of full scale: only larger ones are worth a warning."""
 _CANCELS_BELOW = 0.5
 _CANCELLING_SHARE = 0.1
 
@@ -31,9 +33,9 @@ class Correction:
 
     @property
     def words(self) -> str:
-        """The correction in a few words for messages; empty for none."""
+        """The correction in a few words for messages; empty for none, or for an offset too small to matter."""
         found = []
-        if self.offsets.any():
+        if np.abs(self.offsets).max(initial=0.0) > _NOTED_OFFSET:
             found.append(f"has a constant offset of {np.abs(self.offsets).max():.3f}, which is taken out")
         if self.only is not None:
             found.append(f"has channels that cancel each other, so channel {self.only + 1} is used alone")

@@ -10,17 +10,23 @@ from accompany.errors import InputError
 _SHOWN = 40
 
 
-def check_number(name: str, value: Any, low: float, high: float) -> None:
-    """InputError for what is no number from `low` to `high`; not-a-number and infinity are none."""
+def check_number(name: str, value: Any, low: float, high: float, unit: str = "") -> None:
+    """InputError for what is no number from `low` to `high` (in a `unit`); not-a-number and infinity are none."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not (is_number and low <= value <= high):
-        raise InputError(f"The {name} {shown(value)} must be from {low:g} to {high:g}.")
+        raise InputError(f"The {name} {shown(value)} must be {between(low, high, unit)}.")
+
+
+def between(low: float, high: float, unit: str = "") -> str:
+    """A range, both ends allowed, as it stands in a sentence."""
+    ends = f"from {low} to {high}" if isinstance(low, int) and isinstance(high, int) else f"from {low:g} to {high:g}"
+    return f"{ends} {unit}".rstrip()
 
 
 def check_whole(name: str, value: Any, low: int, high: int) -> None:
     """InputError for what is no whole number from `low` to `high`."""
     if not (is_whole(value) and low <= value <= high):
-        raise InputError(f"The {name} {shown(value)} must be a whole number from {low} to {high}.")
+        raise InputError(f"The {name} {shown(value)} must be a whole number {between(low, high)}.")
 
 
 def is_whole(value: Any) -> bool:
@@ -43,7 +49,7 @@ def shown(value: Any) -> str:
     """A value as it stands in a sentence: short, and for any value."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         try:
-            return f"{value:g}" if not isinstance(value, numbers.Integral) or len(str(value)) > 12 else str(value)
+            return f"{value:g}" if not isinstance(value, numbers.Integral) or len(str(value)) > 20 else str(value)
         except (OverflowError, ValueError):
             return "of several hundred digits"
     text = repr(value)

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from accompany.common.mpeg import mpeg_pieces
 from accompany.common.pieces import Layout, Piece
 from accompany.errors import InputError
 
@@ -52,6 +51,8 @@ def find_layout(path: Path) -> Layout:
         if head[:4] == b"fLaC":
             return _joined(data, [match.start() for match in _STREAMINFO.finditer(data)])
         if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 > 0xE0):
+            from accompany.common.mpeg import mpeg_pieces
+
             return mpeg_pieces(data)
     return Layout()
 

@@ -25,7 +25,6 @@ from torch.overrides import TorchFunctionMode
 
 from accompany.common.config import did_you_mean, from_dict, read_json, to_dict, write_json
 from accompany.common.files import complete
-from accompany.common.hub import is_hub_id, pull
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -311,6 +310,8 @@ def resolve_folder(path_or_id: PathLike) -> Path:
     path = Path(path_or_id).expanduser()
     if path.is_dir():
         return path
+    from accompany.common.hub import is_hub_id, pull
+
     if not is_hub_id(str(path_or_id)):
         raise InputError(
             f"There is no model folder '{path_or_id}', and it is not a hub id (owner/name) either; check the path."
@@ -330,9 +331,9 @@ def find_license(path_or_id: PathLike, folder: Path) -> str:
 
 
 def log_license(part: str, source: PathLike, license: str) -> None:
-    """Say where a part came from and under which licence; loudly when it limits what may be done."""
+    """Log where a part came from and under which licence, as a warning when it limits what may be done."""
     free = not re.search(r"\bnc\b|non.?commercial|unknown", license, re.IGNORECASE)
-    logger.log(logging.INFO if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
+    logger.log(logging.DEBUG if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
 
 
 def refuse_differences(

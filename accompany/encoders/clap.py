@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.common.hub import pull_text_files
+from accompany.common.files import original_file
 from accompany.common.weights import (
     PathLike,
     check_fields,
@@ -21,7 +21,6 @@ from accompany.common.weights import (
     resolve_folder,
     save_transformers,
 )
-from accompany.encoders.originals import original_file, read_laion_clap
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,6 +72,9 @@ class Clap(nn.Module):
     @classmethod
     def _from_original(cls, path: Path, license: str | None) -> Clap:
         from transformers import ClapFeatureExtractor, RobertaTokenizerFast
+
+        from accompany.common.hub import pull_text_files
+        from accompany.encoders.originals import read_laion_clap
 
         model = read_laion_clap(path)
         folders = [folder for folder in (path.parent, path.parent / _TOKENIZER) if _has_tokenizer(folder)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -39,17 +38,6 @@ _STEREO = {
     "overlap": 0.01,
 }
 """Options of the 48 kHz model that differ from the 24 kHz one, beside its shapes."""
-
-
-def original_file(path_or_id: PathLike, suffix: str) -> Path | None:
-    """The file of an original package that `path_or_id` is, or holds in place of a `transformers` model."""
-    path = Path(path_or_id).expanduser()
-    if path.is_file():
-        return path
-    if not path.is_dir() or (path / "config.json").is_file():
-        return None
-    found = sorted(path.glob(f"*{suffix}"))
-    return found[0] if len(found) == 1 else None
 
 
 def read_encodec(path: PathLike) -> EncodecModel:

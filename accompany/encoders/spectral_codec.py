@@ -6,18 +6,15 @@ T samples, A frames, K codebooks, V entries, D latents.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accompany.audio import frame_count
-from accompany.common.weights import CONFIG_NAME, PathLike, load_module, resolve_folder
-from accompany.encoders.codec import Codec
+from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.encoders.spectral_analysis import AnalysisConfig, Encoder, features
 from accompany.encoders.spectral_synthesis import Decoder, Overlap, SynthesisConfig
 from accompany.errors import InputError
@@ -283,23 +280,6 @@ class SpectralStream:
         self._begin = until
         mid, side = taken.chunk(2)
         return torch.stack([mid + side, mid - side], dim=1)
-
-
-AnyCodec = Codec | SpectralCodec
-
-
-def load_codec(path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None) -> AnyCodec:
-    """A codec of either kind, by its config: spectral, or any EnCodec. InputError as `from_pretrained` raises it."""
-    kind: type[AnyCodec] = SpectralCodec if _is_spectral(Path(path_or_id)) else Codec
-    return kind.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
-
-
-def _is_spectral(folder: Path) -> bool:
-    try:
-        found = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and {"analysis", "synthesis"} <= found.keys()
 
 
 def _stereo(audio: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from accompany import audio
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
-    from accompany.encoders.spectral_codec import AnyCodec
+    from accompany.encoders.codecs import AnyCodec
 
 RATE = 44_100
 MELS = ((1024, 256, 64), (2048, 512, 100), (4096, 1024, 128))

@@ -7,7 +7,7 @@ A codec frames, K streams of codes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,17 +17,14 @@ from torch.nn import functional
 
 from accompany import audio
 from accompany.common.devices import give_memory_back
-from accompany.common.progress import Progress, part_of
-from accompany.encoders.tones import render_notes
+from accompany.common.progress import Progress, part_of, share_of
 from accompany.generation.draft import Draft, Made
 from accompany.generation.planning import make_plan
-from accompany.generation.prompts import embed_frames, is_timed, names_sections, texts_per_frame
-from accompany.generation.sections import find_sections
+from accompany.generation.prompts import embed_frames, names_sections, texts_per_frame
 from accompany.generation.settings import Settings
 from accompany.models.bundles import Bundle, LlambadaBundle
 from accompany.music.instrument_words import read_instrumentation
 from accompany.music.plan import Plan, control_track
-from accompany.music.sung_notes import read_notes
 from accompany.sound.level import gain_for
 from accompany.stages.conditions import Conditions, make_conditions, stack
 from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig, seed_for
@@ -56,6 +53,24 @@ def perform(
     from accompany.generation import llambada  # its own way, which the bundled models need not load
 
     return llambada.accompany_vocals(bundle, vocals, settings, progress)
+
+
+def perform_each(
+    bundle: Bundle | LlambadaBundle, vocal: np.ndarray, settings: Sequence[Settings], progress: Progress | None = None
+) -> Iterator[tuple[Made, Tensor | None]]:
+    """Make accompaniments of one vocal, one after the other, with its features where the model has them.
+
+    The settings may differ in what is drawn (seed, temperature), not in what the plan depends on: the vocal is analyzed
+    once.
+    """
+    own = analyze(bundle, vocal, settings[0]) if isinstance(bundle, Bundle) else None
+    for index, each in enumerate(settings):
+        report = share_of(progress, index, len(settings))
+        if isinstance(bundle, Bundle) and own is not None:
+            (made,) = accompany_analyzed(bundle, [vocal], [own], [each], report)
+            yield made, own.features
+        else:
+            yield perform(bundle, [vocal], [each], report)[0], None
 
 
 def accompany_vocals(
@@ -152,6 +167,9 @@ def features_to_plan(bundle: Bundle, features: Tensor, settings: Settings) -> Te
     """
     if settings.melody is None or settings.plan is not None:
         return features
+    from accompany.encoders.tones import render_notes
+    from accompany.music.sung_notes import read_notes
+
     n_frames, rate = features.shape[1], bundle.melody.sample_rate
     n_samples = round(n_frames * rate / bundle.melody.frame_rate)
     tones = torch.from_numpy(render_notes(read_notes(settings.melody), n_samples, rate))
@@ -170,7 +188,7 @@ def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings
         control=control[None].to(features.device),
         control_mask=mask[None].to(features.device),
     )
-    texts = _texts_per_frame(bundle, analysis, settings.prompt)
+    texts = _texts_per_frame(bundle, analysis, settings)
     if any(texts):
         text, text_mask = (each.to(features.device) for each in embed_frames(texts, bundle.clap.embed_text))
         instruments, stated = (each.to(features.device) for each in embed_frames(texts, instrumentation_vectors))
@@ -182,14 +200,16 @@ def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings
     return _blend_style(conditions, torch.tensor(settings.like), settings.like_strength)
 
 
-def _texts_per_frame(bundle: Bundle, analysis: VocalAnalysis, prompt: str) -> list[str]:
+def _texts_per_frame(bundle: Bundle, analysis: VocalAnalysis, settings: Settings) -> list[str]:
     """The text of the prompt that holds in each frame."""
     n_frames, frame_rate = analysis.features.shape[1], bundle.melody.frame_rate
-    if not is_timed(prompt):
-        return [prompt] * n_frames
+    if not settings.is_timed:
+        return [settings.prompt] * n_frames
+    from accompany.generation.sections import find_sections  # few prompts have sections
+
     melody = analysis.features[0, :, : bundle.melody.dim].float().cpu().numpy()
-    sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(prompt) else ()
-    return texts_per_frame(prompt, sections, n_frames, frame_rate)
+    sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(settings.prompt) else ()
+    return texts_per_frame(settings.prompt, sections, n_frames, frame_rate)
 
 
 def instrumentation_vectors(texts: Sequence[str]) -> Tensor:

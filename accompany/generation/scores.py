@@ -65,23 +65,29 @@ def score(bundle: Bundle, samples: np.ndarray, voice: np.ndarray, plan: Plan, pr
     return ranked(scores)
 
 
-def score_take(bundle: Bundle, take: Take) -> dict[str, float]:
-    """The scores of `score` for a take, with `likelihood` where the codes that were written are known."""
+def score_take(bundle: Bundle, take: Take, features: Tensor | None = None) -> dict[str, float]:
+    """The scores of `score` for a take, with `likelihood` where the codes that were written are known.
+
+    `features` [1, F, Dv] are those of its vocal, where they are known already.
+    """
     prompt = "" if is_timed(take.settings.prompt) else take.settings.prompt
     scores = score(bundle, take.samples, take.vocals, take.plan, prompt)
     if take.draft is None:
         return scores
-    return ranked({**scores, "likelihood": likelihood(bundle, take.vocals, take.plan, take.settings, take.draft)})
+    found = likelihood(bundle, take.vocals, take.plan, take.settings, take.draft, features)
+    return ranked({**scores, "likelihood": found})
 
 
 @torch.inference_mode()
-def likelihood(bundle: Bundle, voice: np.ndarray, plan: Plan, settings: Settings, draft: Draft) -> float:
+def likelihood(
+    bundle: Bundle, voice: np.ndarray, plan: Plan, settings: Settings, draft: Draft, features: Tensor | None = None
+) -> float:
     """Likelihood of the codes under the semantic stage: mean log probability of a code in nats, at most 0.
 
-    Teacher forced, with all conditions of the stage and without guidance or temperature; about as costly as
-    analyzing the voice [1, T] again, which it does.
+    Teacher forced, with all conditions of the stage and without guidance or temperature. Extracts the features
+    [1, F, Dv] of the voice [1, T] again where they are not given.
     """
-    analysis = VocalAnalysis(extract_features(bundle, voice), plan)
+    analysis = VocalAnalysis(extract_features(bundle, voice) if features is None else features, plan)
     codes = torch.from_numpy(draft.codes).long()[None].to(bundle.device)
     return float(bundle.semantic.log_likelihood_long(codes, build_conditions(bundle, analysis, settings)).mean())
 

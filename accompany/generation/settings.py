@@ -1,4 +1,4 @@
-"""The options of one generation: a frozen dataclass that refuses values out of range with one clear sentence."""
+"""The settings of one generation, where every control is declared once: meaning, range, unit and default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
-from accompany.common.checks import check_number, check_text, is_whole, plain, shown
+from accompany.common.checks import check_number, check_text, check_whole, plain, shown
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,66 +24,99 @@ _log = logging.getLogger(__name__)
 
 _PROMPT_CHARACTERS = 2000
 MOST_SEED = 2**63 - 1
-_RANGES: dict[str, tuple[float, float]] = {
-    "bpm": (30, 300),
-    "temperature": (0, 10),
-    "guidance": (0, 20),
-    "level_db": (-40, 20),
-    "follow": (0, 4),
-    "like_strength": (0, 1),
-}
+MOST_TAKES = 64
 _KEY = re.compile(r"[A-G][b#]?:(maj|min)")
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the command line, the HTTP API and error messages say of one field of `Settings`.
+
+    Attributes:
+        help: a phrase for a list of options.
+        low, high: range of a number, both allowed; None for other values.
+        unit: of the number.
+        option: of the command line, without dashes; the field's name where empty.
+        metavar: of that option.
+        file: what a file given to that option in place of a text may be; empty where only texts are taken.
+        longest: characters that a server takes of a text.
+    """
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    option: str = ""
+    metavar: str = "X"
+    file: str = ""
+    longest: int | None = None
+
+
+def _control(default: Any, help: str, *, shown: bool = True, **more: Any) -> Any:
+    """A field of `Settings` with its `Control`."""
+    return dataclasses.field(default=default, repr=shown, metadata={"control": Control(help, **more)})
 
 
 @dataclass(frozen=True)
 class Settings:
     """Settings of a generation. Two generations with equal settings from the same vocal and model are equal.
 
-    Attributes:
-        prompt: style and instruments; empty leaves the choice to the model. It may change with the time or the
-            section: `0: solo piano; 12.5: full band; [chorus] loud drums` (`accompany.generation.prompts`).
-        seed: 0 or a larger whole number.
-        bpm: tempo in beats a minute, 30 to 300; None: predicted.
-        key: such as `C:maj` or `A:min`; None: predicted.
-        temperature: of the composition, 0 to 10: above 1 bolder, below 1 safer, 0 the likeliest.
-        guidance: weight of the prompt, 0 to 20; 1 is none. None, here and above, takes the model's own.
-        level_db: loudness of the band against the voice while it sings, -40 to 20 dB.
-        chords: one a bar and round again, such as `C G Am F` (`planning.lay_chords`); None: predicted.
-        taps: times of beats in seconds, rising, the first on the first beat of a bar; None: predicted.
-        follow: weight of voice and plan, times the model's own, 0 (not followed at all) to 4; None is 1.
-        like: CLAP embedding of a recording whose style is wanted; None for none.
-        like_strength: 0 (the prompt alone) to 1 (the recording alone, which None is).
-        melody: the sung notes (start_s, end_s, MIDI pitch), if they are known: beats, bars, chords and key are then
-            predicted from them instead of the vocal.
-        plan: beats, bars, chords and key to play instead of the predicted ones.
+    Every control is declared here, once; None leaves it to the model. `CONTROLS` has them by name.
     """
 
-    prompt: str = ""
-    seed: int = 0
-    bpm: float | None = None
-    key: str | None = None
-    temperature: float | None = None
-    guidance: float | None = None
-    level_db: float = -2.0
-    chords: str | None = None
-    taps: tuple[float, ...] | None = None
-    follow: float | None = None
-    like: tuple[float, ...] | None = dataclasses.field(default=None, repr=False)
-    like_strength: float | None = None
-    melody: tuple[tuple[float, float, float], ...] | None = dataclasses.field(default=None, repr=False)
+    prompt: str = _control(
+        "", "style and instruments in plain English; with times or sections where it changes", metavar="TEXT"
+    )
+    seed: int = _control(0, "the same seed gives the same band", low=0, high=MOST_SEED, metavar="N")
+    bpm: float | None = _control(None, "tempo, when you know it", low=30, high=300, unit="beats a minute")
+    key: str | None = _control(None, "key, when you know it, such as C:maj or A:min", metavar="KEY", longest=20)
+    temperature: float | None = _control(
+        None, "above 1 bolder, below 1 safer, 0 the likeliest; the model has its own", low=0, high=10
+    )
+    guidance: float | None = _control(None, "weight of the prompt; 1 is none; the model has its own", low=0, high=20)
+    level_db: float = _control(
+        -2.0,
+        "loudness of the band against the voice while it sings (default -2)",
+        low=-40,
+        high=20,
+        unit="dB",
+        option="level",
+        metavar="DB",
+    )
+    chords: str | None = _control(
+        None,
+        "one a bar and round again, such as 'C G Am F' or 'C | G Am'",
+        metavar="TEXT",
+        file="a file of accompany analyse, edited",
+        longest=2000,
+    )
+    taps: tuple[float, ...] | None = _control(
+        None,
+        "times of beats in seconds, the first on a first beat, such as '0.52 1.1 1.71'",
+        metavar="TEXT",
+        file="a text file of them",
+    )
+    follow: float | None = _control(
+        None, "weight of voice and plan, times the model's own; 0 follows neither (default 1)", low=0, high=4
+    )
+    like: tuple[float, ...] | None = _control(None, "a recording whose style is wanted", shown=False, metavar="FILE")
+    like_strength: float | None = _control(
+        None, "0 is the prompt alone, 1 the recording alone (default 1)", low=0, high=1, option="like-strength"
+    )
+    melody: tuple[tuple[float, float, float], ...] | None = _control(
+        None,
+        "MIDI file of the sung notes, when you have it: beats and chords then follow these",
+        shown=False,
+        metavar="FILE",
+    )
     plan: Plan | None = dataclasses.field(default=None, repr=False)
+    """Beats, bars, chords and key to play in place of those predicted. `like` is the CLAP embedding of a recording,
+    `melody` the sung notes (start_s, end_s, MIDI pitch)."""
 
     def __post_init__(self) -> None:
         """Raise InputError for a value out of range; cut a prompt that no text encoder would read to its end."""
+        self._check_numbers()
         check_text("prompt", self.prompt)
-        holds = is_whole(self.seed) and 0 <= self.seed <= MOST_SEED
-        _check(holds, f"The seed {shown(self.seed)}", f"must be 0 or a larger whole number, at most {MOST_SEED}")
-        check_number("level_db", self.level_db, *_RANGES["level_db"])
-        for name, (low, high) in _RANGES.items():
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), low, high)
-        for name in ("seed", *_RANGES):
-            object.__setattr__(self, name, plain(getattr(self, name)))
         if self.key is not None:
             check_text("key", self.key)
             allowed = "must be a key such as C:maj, F#:min or Bb:maj"
@@ -108,6 +141,15 @@ class Settings:
             object.__setattr__(self, "melody", _melody(self.melody))
         self._check_together()
 
+    def _check_numbers(self) -> None:
+        check_whole("seed", self.seed, 0, MOST_SEED)
+        for field in dataclasses.fields(self):
+            control, value = field.metadata.get("control"), getattr(self, field.name)
+            if control is None or control.low is None or (value is None and field.default is None):
+                continue
+            check_number(field.name, value, control.low, control.high, control.unit)
+            object.__setattr__(self, field.name, plain(value))
+
     def _check_together(self) -> None:
         if self.plan is not None and (self.bpm is not None or self.key is not None):
             raise InputError("A plan says tempo and key already; give a plan, or bpm and key.")
@@ -120,8 +162,19 @@ class Settings:
         if self.like_strength is not None and self.like is None:
             raise InputError("A like_strength needs a recording to be like; give one, or leave it out.")
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether the prompt changes with the time or the section."""
+        if ":" not in self.prompt and "[" not in self.prompt:
+            return False
+        from accompany.generation.prompts import is_timed
+
+        return is_timed(self.prompt)
+
     def check_cues(self, seconds: float, name: str) -> None:
         """InputError for a cue that never comes: it lies beyond the end of the vocal `name`, of so many seconds."""
+        if ":" not in self.prompt:
+            return
         from accompany.generation.prompts import read_cues
 
         late = [cue.start_s for cue in read_cues(self.prompt) if cue.start_s and cue.start_s >= seconds]
@@ -149,7 +202,7 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """Values that differ from the defaults, ready for JSON."""
         values = dataclasses.asdict(self)
-        defaults = dataclasses.asdict(Settings())
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value != defaults[name] or name in ("prompt", "seed")}
 
     @classmethod
@@ -166,8 +219,14 @@ class Settings:
             raise InputError(f"The settings cannot be read ({error}); give what accompany wrote.") from error
 
 
+CONTROLS: dict[str, Control] = {
+    field.name: field.metadata["control"] for field in dataclasses.fields(Settings) if "control" in field.metadata
+}
+"""Every control by the name of its field."""
+
+
 class Options(TypedDict, total=False):
-    """Keyword options of `Band.generate` and its siblings: see `Settings`."""
+    """Keyword options of `Band.generate` and its siblings: the fields of `Settings`, which says what each is."""
 
     seed: int
     bpm: float | None
@@ -190,7 +249,9 @@ def _check_taps(taps: tuple[float, ...]) -> None:
         len(taps) >= 2 and rising and taps[0] >= 0, "The taps", "must be two or more times in seconds, rising from 0"
     )
     mean_bpm = 60 * (len(taps) - 1) / (taps[-1] - taps[0])
-    check_number("tempo of the taps,", mean_bpm, *_RANGES["bpm"])
+    bpm = CONTROLS["bpm"]
+    assert bpm.low is not None and bpm.high is not None
+    check_number("tempo of the taps,", mean_bpm, bpm.low, bpm.high, bpm.unit)
 
 
 def _numbers(name: str, values: Any) -> tuple[float, ...]:

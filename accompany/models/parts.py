@@ -118,7 +118,7 @@ def _loaders() -> dict[str, Callable[..., Any]]:
         return Clap.from_pretrained(source, license=license)
 
     def codec(source: PathLike, *, license: str, n_codebooks: int | None = None) -> Any:
-        from accompany.encoders.spectral_codec import load_codec
+        from accompany.encoders.codecs import load_codec
 
         return load_codec(source, n_codebooks=n_codebooks, license=license)
 

@@ -20,7 +20,6 @@ from typing import Any
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json, write_json
 from accompany.common.files import part_beside, remove_part, require_writable, writing_into
-from accompany.common.hub import is_hub_id, push
 from accompany.common.weights import (
     PathLike,
     load_module,
@@ -87,6 +86,8 @@ def find_bundle(model: PathLike) -> Path:
     """
     if str(model) in list_bundles():
         return CHECKPOINTS_DIR / str(model)
+    from accompany.common.hub import is_hub_id
+
     path = Path(model).expanduser()
     if not path.is_dir() and not is_hub_id(str(model)):
         names = list_bundles()
@@ -227,6 +228,8 @@ def push_to_hub(folder: PathLike, repo_id: str, *, private: bool = False) -> str
     Raises:
         InputError: no bundle there, no such name, not logged in, or no network.
     """
+    from accompany.common.hub import push
+
     read_bundle(folder)
     return push(Path(folder), repo_id, private=private)
 

@@ -107,40 +107,40 @@ def _add_errors(app: FastAPI) -> None:
     async def input_error(request: Request, error: InputError) -> JSONResponse:
         status = next(status for kind, status in _STATUS if isinstance(error, kind))
         ours = public(str(error)) == FAULT
-        return _told(500 if ours else status, str(error), CLOSE if status == 408 else None)
+        return _error_answer(500 if ours else status, str(error), CLOSE if status == 408 else None)
 
     @app.exception_handler(NotFoundError)
     async def not_found(request: Request, error: NotFoundError) -> JSONResponse:
-        return _told(404, str(error))
+        return _error_answer(404, str(error))
 
     @app.exception_handler(BusyError)
     async def busy(request: Request, error: BusyError) -> JSONResponse:
-        return _told(503, str(error), {"Retry-After": str(error.retry_s)})
+        return _error_answer(503, str(error), {"Retry-After": str(error.retry_s)})
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _told(422, _sentence(error.errors()[0]))
+        return _error_answer(422, _sentence(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        return _told(error.status_code, f"{str(error.detail).rstrip('.')}.", error.headers)
+        return _error_answer(error.status_code, f"{str(error.detail).rstrip('.')}.", error.headers)
 
     @app.exception_handler(ClientDisconnect)
     async def hung_up(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return _told(400, "The upload was broken off.")
+        return _error_answer(400, "The upload was broken off.")
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:
-        return _told(500, FAULT)
+        return _error_answer(500, FAULT)
 
     @app.exception_handler(OSError)
     async def disk(request: Request, error: OSError) -> JSONResponse:
         if is_full(error):
-            return _told(507, str(DiskFullError()))
+            return _error_answer(507, str(DiskFullError()))
         if isinstance(error, FileNotFoundError):  # its owner deleted it while it was asked for
-            return _told(404, "This was deleted in the meantime.")
+            return _error_answer(404, "This was deleted in the meantime.")
         _log.error("a request failed", exc_info=error)
-        return _told(500, FAULT)
+        return _error_answer(500, FAULT)
 
 
 def _sentence(problem: Any) -> str:
@@ -152,5 +152,5 @@ def _sentence(problem: Any) -> str:
     return f"The field {'.'.join(where)} is wrong: {message}." if where else f"The request is wrong: {message}."
 
 
-def _told(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _error_answer(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"error": public(sentence)}, status_code=status, headers=headers)

@@ -16,7 +16,7 @@ from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
 
-FAULT = "This is a fault of accompany, not yours; the server's log tells more."
+FAULT = "This is a fault of accompany, not yours; the server's log has more."
 
 _OWN_FOLDER = re.compile(r"[/\\]accompany-(?:serve-)?[a-z0-9_]{8}")  # as `tempfile` names the folders of this package
 _LONGEST_SENTENCE = 500

@@ -14,12 +14,12 @@ _LONGEST_TOKEN = 200
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of what visitors may ask for; all are told by `GET /api/about`.
+    """Bounds of what visitors may ask for; all are answered by `GET /api/about`.
 
     Attributes:
         max_mb: of one upload, in millions of bytes.
         max_minutes: length of one vocal.
-        max_queue: jobs that may wait for the model; one more is told that the server is busy.
+        max_queue: jobs that may wait for the model; one more is refused as busy.
         max_waiting: jobs that one visitor may have waiting or running.
         max_vocals: vocals that one visitor may keep.
         max_takes: takes that one vocal may have.

@@ -1,4 +1,4 @@
-"""The HTTP API: each route looks a thing up, asks the server and tells the answer as JSON."""
+"""The HTTP API: each route looks a thing up, asks the server and answers in JSON."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from accompany.serve.schemas import (
     TakeAnswer,
     TakeRequest,
     VocalAnswer,
-    tell_job,
-    tell_take,
-    tell_vocal,
+    job_answer,
+    take_answer,
+    vocal_answer,
 )
 from accompany.serve.server import Server
 from accompany.serve.store import NotFoundError, Visitor, Vocal
@@ -42,7 +42,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     404: {"model": ErrorAnswer, "description": "no such thing of this visitor"},
 }
 _BUSY: dict[int | str, dict[str, Any]] = {
-    503: {"model": ErrorAnswer, "description": "busy; the header Retry-After tells in how many seconds to try again"},
+    503: {"model": ErrorAnswer, "description": "busy; the header Retry-After says in how many seconds to try again"},
 }
 _REFUSED: dict[int | str, dict[str, Any]] = {
     408: {"model": ErrorAnswer, "description": "it comes too slowly"},
@@ -130,7 +130,7 @@ async def upload_vocal(
     response.set_cookie(
         cookie_name(request), visitor.id, httponly=True, samesite="strict", secure=request.url.scheme == "https"
     )
-    return _tell(server, visitor, vocal)
+    return _answer(server, visitor, vocal)
 
 
 @router.get("/vocals")
@@ -140,13 +140,13 @@ async def list_vocals(request: Request, server: Asked) -> list[VocalAnswer]:
         visitor = server.store.visitor(request.cookies.get(cookie_name(request)))
     except NotFoundError:
         return []
-    return [_tell(server, visitor, vocal) for vocal in list(visitor.vocals.values())]
+    return [_answer(server, visitor, vocal) for vocal in list(visitor.vocals.values())]
 
 
 @router.get("/vocals/{vocal_id}")
 async def get_vocal(vocal_id: str, server: Asked, visitor: By) -> VocalAnswer:
     """A vocal: outline, pitch, plan, takes and jobs."""
-    return _tell(server, visitor, server.store.vocal(visitor, vocal_id))
+    return _answer(server, visitor, server.store.vocal(visitor, vocal_id))
 
 
 @router.delete("/vocals/{vocal_id}", status_code=204)
@@ -159,7 +159,7 @@ async def delete_vocal(request: Request, vocal_id: str, server: Asked, visitor: 
 async def get_vocal_sound(
     request: Request, vocal_id: str, server: Asked, visitor: By, format: Format = "wav"
 ) -> Response:
-    """The vocal as the band hears it: mono, at the model's rate, as long as every take."""
+    """The vocal as the band gets it: mono, at the model's rate, as long as every take."""
     vocal = server.store.vocal(visitor, vocal_id)
     return await _aside(request, downloads.stem, vocal.path, vocal, "vocal", format)
 
@@ -172,16 +172,16 @@ async def get_project(request: Request, vocal_id: str, server: Asked, visitor: B
 
 
 @router.post("/vocals/{vocal_id}/takes", status_code=202, responses=_BUSY)
-async def make_takes(vocal_id: str, wish: TakeRequest, server: Asked, visitor: By) -> JobAnswer:
+async def make_takes(vocal_id: str, asked: TakeRequest, server: Asked, visitor: By) -> JobAnswer:
     """Ask for takes of a vocal; the answer is a job to ask about."""
-    job = server.generate(visitor, server.store.vocal(visitor, vocal_id), wish)
-    return tell_job(job, server.queue_of(job))
+    job = server.generate(visitor, server.store.vocal(visitor, vocal_id), asked)
+    return job_answer(job, server.queue_of(job))
 
 
 @router.get("/takes/{take_id}")
 async def get_take(take_id: str, server: Asked, visitor: By) -> TakeAnswer:
     """A take: settings, plan and outline."""
-    return tell_take(server.store.take(visitor, take_id)[1])
+    return take_answer(server.store.take(visitor, take_id)[1])
 
 
 @router.delete("/takes/{take_id}", status_code=204)
@@ -191,11 +191,11 @@ async def delete_take(take_id: str, server: Asked, visitor: By) -> None:
 
 
 @router.post("/takes/{take_id}/retake", status_code=202, responses=_BUSY)
-async def retake(take_id: str, wish: RetakeRequest, server: Asked, visitor: By) -> JobAnswer:
+async def retake(take_id: str, asked: RetakeRequest, server: Asked, visitor: By) -> JobAnswer:
     """Ask for a new take that differs from this one inside a region only; the answer is a job to ask about."""
     vocal, take = server.store.take(visitor, take_id)
-    job = server.retake(visitor, vocal, take, wish)
-    return tell_job(job, server.queue_of(job))
+    job = server.retake(visitor, vocal, take, asked)
+    return job_answer(job, server.queue_of(job))
 
 
 @router.get("/takes/{take_id}/accompaniment", response_class=Response, responses=_SOUND)
@@ -232,7 +232,7 @@ async def get_midi(request: Request, take_id: str, server: Asked, visitor: By) -
 async def get_job(job_id: str, server: Asked, visitor: By) -> JobAnswer:
     """How far a job is."""
     job = server.store.job(visitor, job_id)
-    return tell_job(job, server.queue_of(job))
+    return job_answer(job, server.queue_of(job))
 
 
 @router.delete("/jobs/{job_id}")
@@ -240,7 +240,7 @@ async def cancel_job(job_id: str, server: Asked, visitor: By) -> JobAnswer:
     """Cancel a job: at once when it waits, at its next step when it runs. Takes that are complete stay."""
     job = server.store.job(visitor, job_id)
     server.cancel(job)
-    return tell_job(job, server.queue_of(job))
+    return job_answer(job, server.queue_of(job))
 
 
 def _check_room(server: Server, visitor_id: str | None) -> str:
@@ -250,10 +250,10 @@ def _check_room(server: Server, visitor_id: str | None) -> str:
     except NotFoundError:
         visitor = None
     server.store.check_room(visitor)
-    server.listening.check_room()
+    server.analyzing.check_room()
     return visitor.id if visitor else ""
 
 
-def _tell(server: Server, visitor: Visitor, vocal: Vocal) -> VocalAnswer:
+def _answer(server: Server, visitor: Visitor, vocal: Vocal) -> VocalAnswer:
     jobs = [job for job in list(visitor.jobs.values()) if job.vocal == vocal.id]
-    return tell_vocal(vocal, [tell_job(job, server.queue_of(job)) for job in jobs])
+    return vocal_answer(vocal, [job_answer(job, server.queue_of(job)) for job in jobs])

@@ -40,13 +40,13 @@ def open_port(address: Address) -> tuple[socket.socket, Address]:
 
 
 def serve(load: Callable[[], Band], limits: Limits, address: Address, say: Callable[[str], None]) -> None:
-    """Serve until the process is told to stop; then cancel the jobs and delete the files.
+    """Serve until the process is asked to stop; then cancel the jobs and delete the files.
 
     Args:
         load: gives the model; called once the port is known to be free.
         limits: what visitors may ask for.
         address: where to listen, and the token.
-        say: tells a person where the page is.
+        say: shows a person where the page is.
 
     Raises:
         InputError: the port cannot be opened, or the model cannot be loaded.

@@ -1,4 +1,4 @@
-"""What goes into the API and comes out of it: the models that its documentation is made from."""
+"""Requests and answers of the HTTP API, from which its documentation is made."""
 
 from __future__ import annotations
 
@@ -6,44 +6,45 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from accompany.generation.settings import Settings
+from accompany.generation.settings import CONTROLS, Settings
 from accompany.serve.disk import public
 from accompany.serve.jobs import Job, JobQueue
 from accompany.serve.store import StoredTake, Vocal
+from accompany.serve.work import MOST_TAKES, REQUESTED
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-_CHORDS_CHARACTERS, _KEY_CHARACTERS = 2000, 20
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
+def _control(name: str, default: Any = None, **more: Any) -> Any:
+    """The field of a request for a control, documented as `accompany.generation.settings` declares it.
+
+    `Settings` checks the value, with the sentences of the command line.
+    """
+    control = CONTROLS[name]
+    bounds = {"minimum": control.low, "maximum": control.high, "unit": control.unit}
+    extra: dict[str, Any] = {word: value for word, value in bounds.items() if value not in (None, "")}
+    return Field(default, description=control.help, max_length=control.longest, json_schema_extra=extra or None, **more)
+
+
 class TakeRequest(BaseModel):
-    """How the band shall play. What is left out is heard in the vocal, or drawn."""
+    """How the band shall play. What is left out is predicted from the vocal, or drawn."""
 
     model_config = _STRICT
 
-    prompt: str = Field(
-        "",
-        description="style and instruments in plain English; with times or sections where it changes",
-        examples=["solo piano, no drums", "0: solo piano; 12.5: full band"],
-    )
-    takes: int = Field(1, description="how many, 1 to 8, with one seed after the other")
-    seed: int | None = Field(None, description="the same seed gives the same take; none draws one")
-    bpm: float | None = Field(None, description="tempo, 30 to 300, when you know it")
-    key: str | None = Field(
-        None, max_length=_KEY_CHARACTERS, description="key, such as C:maj or A:min, when you know it"
-    )
-    chords: str | None = Field(
-        None,
-        max_length=_CHORDS_CHARACTERS,
-        description="one a bar and round again, such as C G Am F, when you know them",
-    )
-    temperature: float | None = Field(None, description="0 to 10: above 1 bolder, below 1 safer")
-    guidance: float | None = Field(None, description="weight of the prompt, 0 to 20; 1 is none")
+    prompt: str = _control("prompt", "", examples=["solo piano, no drums", "0: solo piano; 12.5: full band"])
+    takes: int = Field(1, description=f"how many, 1 to {MOST_TAKES}, with one seed after the other")
+    seed: int | None = _control("seed")
+    bpm: float | None = _control("bpm")
+    key: str | None = _control("key")
+    chords: str | None = _control("chords")
+    temperature: float | None = _control("temperature")
+    guidance: float | None = _control("guidance")
 
 
 class RetakeRequest(BaseModel):
-    """A stretch of a take to be made again."""
+    """A region of a take to be made again."""
 
     model_config = _STRICT
 
@@ -74,7 +75,7 @@ class JobAnswer(BaseModel):
 
 
 class TakeAnswer(BaseModel):
-    """A take. `region` and `parent` tell what a retake changed; `waveform` is the peaks of equal stretches."""
+    """A take. `region` and `parent` say what a retake changed; `waveform` is the peaks of equal stretches."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -92,7 +93,7 @@ class TakeAnswer(BaseModel):
 
 
 class VocalAnswer(BaseModel):
-    """A vocal: its outline, what was heard in it (once its listening job is done), its takes and jobs."""
+    """A vocal: its outline, its analysis (once that job is done), its takes and jobs."""
 
     id: str
     name: str
@@ -100,7 +101,7 @@ class VocalAnswer(BaseModel):
     sample_rate: int
     waveform: list[float] = Field(description="peaks of equal stretches, 0 to 1")
     pitch: dict[str, Any] | None = Field(description="`hz` of each `hop_s` seconds; 0 where nothing is sung")
-    plan: dict[str, Any] | None = Field(description="tempo, beats, bars, chords and key that the model hears")
+    plan: dict[str, Any] | None = Field(description="tempo, beats, bars, chords and key that the model predicts")
     notes: list[list[float]] | None = Field(description="sung notes: start and end in s, MIDI pitch, confidence")
     takes: list[TakeAnswer]
     jobs: list[JobAnswer]
@@ -125,11 +126,10 @@ class AboutAnswer(BaseModel):
 
 def settings_of(request: TakeRequest, seed: int) -> Settings:
     """The settings of a request. InputError for a value out of range."""
-    names = ("prompt", "bpm", "key", "chords", "temperature", "guidance")
-    return Settings(seed=seed, **{name: getattr(request, name) for name in names})
+    return Settings(**{**{name: getattr(request, name) for name in REQUESTED}, "seed": seed})
 
 
-def tell_job(job: Job, queue: JobQueue) -> JobAnswer:
+def job_answer(job: Job, queue: JobQueue) -> JobAnswer:
     """A job as it stands."""
     left = job.seconds_left
     return JobAnswer(
@@ -145,23 +145,23 @@ def tell_job(job: Job, queue: JobQueue) -> JobAnswer:
     )
 
 
-def tell_take(take: StoredTake) -> TakeAnswer:
+def take_answer(take: StoredTake) -> TakeAnswer:
     """A take as it stands."""
     return TakeAnswer(id=take.id, number=take.number, **take.facts)
 
 
-def tell_vocal(vocal: Vocal, jobs: list[JobAnswer]) -> VocalAnswer:
+def vocal_answer(vocal: Vocal, jobs: list[JobAnswer]) -> VocalAnswer:
     """A vocal as it stands."""
-    heard = vocal.heard or {}
+    analysis = vocal.analysis or {}
     return VocalAnswer(
         id=vocal.id,
         name=vocal.name,
         seconds=round(vocal.seconds, 3),
         sample_rate=vocal.sample_rate,
         waveform=vocal.waveform,
-        pitch=heard.get("pitch"),
-        plan=heard.get("plan"),
-        notes=heard.get("notes"),
-        takes=[tell_take(take) for take in sorted(vocal.takes.values(), key=lambda take: take.number)],
+        pitch=analysis.get("pitch"),
+        plan=analysis.get("plan"),
+        notes=analysis.get("notes"),
+        takes=[take_answer(take) for take in sorted(vocal.takes.values(), key=lambda take: take.number)],
         jobs=jobs,
     )

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany import audio
-from accompany.api import Band
+from accompany.api import Band, check_takes
+from accompany.common.checks import between
 from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.serve import work
@@ -34,7 +35,7 @@ class BusyVisitorError(InputError):
 
 
 class Server:
-    """Everything behind the API. A job of the model runs alone; listening, which is short, has a queue of its own."""
+    """Everything behind the API. A job of the model runs alone; analysis, which is short, has a queue of its own."""
 
     def __init__(self, band: Band, limits: Limits, root: Path | None = None) -> None:
         """Start the queues; files go into a new folder in `root`, or in the system's temporary one."""
@@ -44,12 +45,12 @@ class Server:
         self._separator: VocalSeparator | None = None
         self.store = Store(limits, root)
         self.making = JobQueue("band", limits.max_queue, limits.job_minutes * 60)
-        self.listening = JobQueue("listener", 2 * limits.max_queue, limits.job_minutes * 60)
+        self.analyzing = JobQueue("analysis", 2 * limits.max_queue, limits.job_minutes * 60)
 
     def close(self) -> None:
         """Cancel all jobs and delete all files."""
         self.making.close()
-        self.listening.close()
+        self.analyzing.close()
         self.store.close()
 
     def uploading(self, who: str = "") -> AbstractContextManager[Upload]:
@@ -58,10 +59,10 @@ class Server:
 
     def queue_of(self, job: Job) -> JobQueue:
         """The queue that a job is in."""
-        return self.listening if job.kind == "listen" else self.making
+        return self.analyzing if job.kind == "listen" else self.making
 
     def take_in(self, visitor_id: str | None, upload: Path, name: str, separate: bool = False) -> tuple[Visitor, Vocal]:
-        """Decode an upload, keep it as a vocal and queue the listening; `upload` stays the caller's to delete.
+        """Decode an upload, keep it as a vocal and queue its analysis; `upload` stays the caller's to delete.
 
         With `separate` it is a song, and the vocal is the voice in it. Who is not known yet becomes a visitor here,
         once his upload has turned out to be a vocal.
@@ -78,20 +79,23 @@ class Server:
         with self.store.serving(visitor_id, new=True) as visitor:
             vocal = self._store_vocal(visitor, sound, shown)
             try:
-                listen = partial(work.listen, self.band, vocal)
-                self._submit(visitor, Job("listen", visitor.id, vocal.id, listen))
+                analyze = partial(work.analyze, self.band, vocal)
+                self._submit(visitor, Job("listen", visitor.id, vocal.id, analyze))
             except BaseException:
                 self.store.delete_vocal(visitor, vocal.id, self.cancel)
                 raise
             return visitor, vocal
 
     def generate(self, visitor: Visitor, vocal: Vocal, request: TakeRequest) -> Job:
-        """Queue takes of a vocal. InputError for a wish that cannot be, BusyError when the queue is full."""
-        wish = work.Wish(settings_of(request, work.any_seed() if request.seed is None else request.seed), request.takes)
-        wish.settings.check_cues(vocal.seconds, "the vocal")
+        """Queue takes of a vocal. InputError for a request that cannot be, BusyError when the queue is full."""
+        if not 1 <= request.takes <= work.MOST_TAKES:
+            raise InputError(f"The number of takes {request.takes} must be {between(1, work.MOST_TAKES)}.")
+        settings = settings_of(request, work.any_seed() if request.seed is None else request.seed)
+        check_takes(request.takes, settings.seed)
+        settings.check_cues(vocal.seconds, "the vocal")
         self._check_takes(vocal, request.takes)
         made: list[str] = []
-        make = partial(work.make_takes, self.band, self.store, vocal, wish, made)
+        make = partial(work.make_takes, self.band, self.store, vocal, settings, request.takes, made)
         return self._submit(visitor, Job("generate", visitor.id, vocal.id, make, made))
 
     def retake(self, visitor: Visitor, vocal: Vocal, take: StoredTake, request: RetakeRequest) -> Job:

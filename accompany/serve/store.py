@@ -44,7 +44,7 @@ class StoredTake:
 
 @dataclass(eq=False)
 class Vocal:
-    """One vocal: `path` is mono float WAV at the model's rate; `heard` is pitch and plan, once listened to."""
+    """One vocal: `path` is mono float WAV at the model's rate; `analysis` is pitch and plan, once there."""
 
     id: str
     name: str
@@ -52,7 +52,7 @@ class Vocal:
     seconds: float
     sample_rate: int
     waveform: list[float]
-    heard: dict[str, Any] | None = None
+    analysis: dict[str, Any] | None = None
     takes: dict[str, StoredTake] = field(default_factory=dict)
     n_made: int = 0
 

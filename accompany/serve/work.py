@@ -1,4 +1,4 @@
-"""What the jobs do: listen to a vocal, make takes of it, and make a stretch of a take again."""
+"""The work of the jobs: analyze a vocal, make takes of it, and make a region of a take again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from accompany import audio
 from accompany.api import Band
-from accompany.common.progress import Progress, share_of
+from accompany.common.progress import Progress
 from accompany.errors import InputError
 from accompany.generation.edits import SHORTEST_S
 from accompany.generation.settings import Settings
@@ -20,28 +20,18 @@ from accompany.serve.pitch import outline, track_pitch
 from accompany.serve.store import Store, StoredTake, Vocal
 
 OUTLINE_POINTS = 3000
+MOST_TAKES = 8
+"""That one job may make."""
+
+REQUESTED = ("prompt", "seed", "bpm", "key", "chords", "temperature", "guidance")
+"""Controls that a visitor may set."""
+
 _PITCH_FRAMES, _PITCH_HOP_S = 6000, 0.02
-_TOLD = ("prompt", "seed", "bpm", "key", "chords", "temperature", "guidance")
-
-
-@dataclasses.dataclass(frozen=True)
-class Wish:
-    """What a visitor asks for: how many takes, and the settings of the first; the others have the next seeds."""
-
-    settings: Settings
-    n_takes: int = 1
-
-    def __post_init__(self) -> None:
-        """Raise InputError for a number of takes out of range."""
-        if not 1 <= self.n_takes <= 8:
-            raise InputError(f"The number of takes {self.n_takes} must be from 1 to 8.")
-        if self.settings.seed + self.n_takes > 2**63:
-            raise InputError(f"The seed {self.settings.seed} is too large for {self.n_takes} takes; give less.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Region:
-    """A stretch of a song in seconds."""
+    """A region of a song in seconds."""
 
     start_s: float
     end_s: float
@@ -62,26 +52,26 @@ def any_seed() -> int:
     return secrets.randbelow(2**31)
 
 
-def listen(band: Band, vocal: Vocal, report: Progress) -> None:
-    """Find pitch, notes, and for a model that plans beats, bars, chords and key; the vocal keeps them as `heard`."""
+def analyze(band: Band, vocal: Vocal, report: Progress) -> None:
+    """Find pitch, notes, and for a model that plans beats, bars, chords and key: the `analysis` of the vocal."""
     samples = disk.read(vocal.path)
     hop_s = max(_PITCH_HOP_S, vocal.seconds / _PITCH_FRAMES)
     pitch_hz = track_pitch(samples, vocal.sample_rate, hop_s)
     report(0.5)
-    heard: dict[str, Any] = {"pitch": {"hop_s": hop_s, "hz": [round(float(hz), 1) for hz in pitch_hz]}, "plan": None}
+    analysis: dict[str, Any] = {"pitch": {"hop_s": hop_s, "hz": [round(float(hz), 1) for hz in pitch_hz]}, "plan": None}
     if band.bundle.plans:
-        heard["plan"] = told_plan(band.analyse((samples, vocal.sample_rate)).plan)
-    heard["notes"] = [note.row for note in band.transcribe((samples, vocal.sample_rate))]
-    vocal.heard = heard
+        analysis["plan"] = plan_as_json(band.analyse((samples, vocal.sample_rate)).plan)
+    analysis["notes"] = [note.row for note in band.transcribe((samples, vocal.sample_rate))]
+    vocal.analysis = analysis
 
 
-def make_takes(band: Band, store: Store, vocal: Vocal, wish: Wish, made: list[str], report: Progress) -> None:
-    """Make the takes one after the other; each is kept, and told in `made`, as soon as it is complete."""
+def make_takes(
+    band: Band, store: Store, vocal: Vocal, settings: Settings, n_takes: int, made: list[str], report: Progress
+) -> None:
+    """Make takes with one seed after the other; each is kept, and its id put into `made`, as soon as it is complete."""
     sung = disk.read(vocal.path)
-    for index in range(wish.n_takes):
-        settings = dataclasses.replace(wish.settings, seed=wish.settings.seed + index)
-        (take,) = band.perform([(sung, vocal.sample_rate)], [settings], share_of(report, index, wish.n_takes))
-        made.append(_keep(store, vocal, band.scored(take), {}))
+    for take in band.each_take((sung, vocal.sample_rate), settings, n_takes, report):
+        made.append(_keep(store, vocal, take, {}))
 
 
 def make_retake(
@@ -106,27 +96,27 @@ def make_retake(
     made.append(_keep(store, vocal, band.scored(take), facts))
 
 
-def told_plan(plan: Any) -> dict[str, Any]:
+def plan_as_json(plan: Any) -> dict[str, Any]:
     """A plan as JSON."""
-    told = dataclasses.asdict(plan)
-    told["beats_s"] = [round(beat, 4) for beat in plan.beats_s]
-    told["downbeats_s"] = [round(beat, 4) for beat in plan.downbeats_s]
-    told["chords"] = [
+    values = dataclasses.asdict(plan)
+    values["beats_s"] = [round(beat, 4) for beat in plan.beats_s]
+    values["downbeats_s"] = [round(beat, 4) for beat in plan.downbeats_s]
+    values["chords"] = [
         {"start_s": round(start, 4), "end_s": round(end, 4), "label": label} for start, end, label in plan.chords
     ]
-    return told
+    return values
 
 
 def _keep(store: Store, vocal: Vocal, take: Take, more: dict[str, Any]) -> str:
-    """Write a take beside its vocal and tell the store; returns its id."""
+    """Write a take beside its vocal and add it to the store; returns its id."""
     path = vocal.path.with_name(f"{secrets.token_hex(8)}.wav")
     with disk.storing():
         audio.write(path, take.samples, vocal.sample_rate, subtype="FLOAT")
     facts = {
-        **{name: getattr(take.settings, name) for name in _TOLD},
+        **{name: getattr(take.settings, name) for name in REQUESTED},
         "seconds": round(take.seconds, 3),
         "wall_s": round(take.wall_s, 2),
-        "plan": told_plan(take.plan) if take.draft is not None else None,
+        "plan": plan_as_json(take.plan) if take.draft is not None else None,
         "scores": {name: round(float(value), 3) for name, value in take.scores.items()},
         "waveform": outline(take.samples, OUTLINE_POINTS),
         "parent": None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +29,12 @@ from accompany.stages.decoding import (
     windows,
 )
 from accompany.stages.depth import DepthConfig, DepthDecoder
-from accompany.stages.dropping import draw_splice, drop
-from accompany.stages.masked import MaskedDecoder
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import TransformerConfig, init_weights
+
+if TYPE_CHECKING:
+    from accompany.stages.masked import MaskedDecoder
 
 MODES = ("masked", "delay", "depth")
 
@@ -104,6 +106,8 @@ class AcousticStage(nn.Module):
         self.apply(init_weights)
         self.decoder: MaskedDecoder | StreamDecoder | DepthDecoder
         if config.mode == "masked":
+            from accompany.stages.masked import MaskedDecoder  # the other modes do without
+
             self.decoder = MaskedDecoder(config.transformer, config.sizes, config.coarse_weight)
         elif config.mode == "depth":
             self.decoder = DepthDecoder(config.transformer, config.sizes, config.depth)
@@ -112,9 +116,9 @@ class AcousticStage(nn.Module):
 
     def start_from(self, codebooks: Sequence[Tensor]) -> None:
         """Start the tokens' embeddings from the codec's codebooks, [V, d] each (modes delay and depth)."""
-        if isinstance(self.decoder, MaskedDecoder):
+        if self.config.mode == "masked":
             raise ValueError("a masked decoder does not start from codebooks; use mode delay or depth")
-        self.decoder.start_from(codebooks[: self.config.codebooks])
+        cast("StreamDecoder | DepthDecoder", self.decoder).start_from(codebooks[: self.config.codebooks])
 
     def encode(self, conditions: Conditions) -> Tensor:
         """Condition embedding of the decoder in each codec frame: [B, A, D], zero in padding."""
@@ -137,13 +141,15 @@ class AcousticStage(nn.Module):
         conditions = conditions_of(self.config.conditions, batch, codes.shape[-1]).with_known(codes)
         rates = self.config.conditions.drop
         if self.training:
+            from accompany.stages.dropping import draw_splice, drop
+
             if rates.splice:
                 splice = draw_splice(conditions.frame_mask, rates.splice, generator)
                 conditions, tokens = splice.conditions(conditions), splice.streams(tokens)
             conditions = drop(conditions, rates, generator, gaps=False)
         condition = self.encode(conditions)
-        if isinstance(self.decoder, MaskedDecoder):
-            return self.decoder.loss(tokens, condition, generator)
+        if self.config.mode == "masked":
+            return cast("MaskedDecoder", self.decoder).loss(tokens, condition, generator)
         depth = isinstance(self.decoder, DepthDecoder)
         logits = self.decoder(tokens, condition, generator) if depth else self.decoder(tokens, condition)
         parts = stream_losses(logits, tokens)
@@ -189,12 +195,15 @@ class AcousticStage(nn.Module):
         forced = condition.new_full(shape, -1, dtype=torch.long) if known is None else known[..., :n_tokens]
         frames = conditions.frame_mask.repeat_interleave(self.config.ratio, dim=1)
         noise = noise.to(condition.device)
-        if isinstance(self.decoder, MaskedDecoder):
-            made = self.decoder.generate(guidance, condition, forced, frames, noise, sampling, progress)
+        if self.config.mode == "masked":
+            made = cast("MaskedDecoder", self.decoder).generate(
+                guidance, condition, forced, frames, noise, sampling, progress
+            )
         else:
-            forced = forced.masked_fill(~frames[:, None, :n_tokens], self.decoder.none)
-            with suited_threads(self.decoder.transformer, len(condition)):
-                made = self.decoder.generate(guidance, condition, forced, noise, sampling, progress)
+            decoder = cast("StreamDecoder | DepthDecoder", self.decoder)
+            forced = forced.masked_fill(~frames[:, None, :n_tokens], decoder.none)
+            with suited_threads(decoder.transformer, len(condition)):
+                made = decoder.generate(guidance, condition, forced, noise, sampling, progress)
         return made.masked_fill(~frames[:, None, :n_tokens], 0)
 
     @torch.inference_mode()

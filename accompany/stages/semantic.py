@@ -26,7 +26,6 @@ from accompany.stages.decoding import (
     stream_losses,
     windows,
 )
-from accompany.stages.dropping import draw_splice, drop, drop_history
 from accompany.stages.sampling import SamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import Transformer, TransformerConfig
@@ -103,6 +102,8 @@ class SemanticStage(nn.Module):
         conditions = conditions_of(self.config.conditions, batch, codes.shape[-1])
         rates, history = self.config.conditions.drop, codes
         if self.training:
+            from accompany.stages.dropping import draw_splice, drop, drop_history
+
             if rates.splice:
                 splice = draw_splice(conditions.frame_mask, rates.splice, generator)
                 conditions, codes = splice.conditions(conditions), splice.streams(codes)

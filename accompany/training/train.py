@@ -21,7 +21,7 @@ from accompany.common.weights import CONFIG_NAME, WEIGHTS_NAME, config_type, loa
 from accompany.data.loading.crops import TokenDataset, train_loader, val_loader
 from accompany.data.tokens.store import Manifest, read_manifest
 from accompany.data.tokens.tokenize import load_parts
-from accompany.encoders.spectral_codec import load_codec
+from accompany.encoders.codecs import load_codec
 from accompany.errors import InputError
 from accompany.models.adapters import part_hash
 from accompany.models.pretrained import find_bundle, read_bundle

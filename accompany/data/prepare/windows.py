@@ -103,7 +103,7 @@ class Clipping:
                     self._clipped[second] += int(full[begin - position : end - position].sum())
             position += length
 
-        yield from audio.stream(path, sample_rate, heard=count)
+        yield from audio.stream(path, sample_rate, on_block=count)
 
     def share(self, start_s: float, end_s: float) -> float:
         """Share of clipped samples in the seconds that a stretch touches."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from accompany.common.config import write_json
-from accompany.common.files import part_beside, remove_part, require_writable, writing_into
+from accompany.common.files import original_file, part_beside, remove_part, require_writable, writing_into
 from accompany.common.pickles import read_kmeans, read_state
 from accompany.common.weights import (
     PathLike,
@@ -34,7 +34,6 @@ from accompany.common.weights import (
 from accompany.encoders.clap import Clap
 from accompany.encoders.codec import Codec
 from accompany.encoders.mert import Mert
-from accompany.encoders.originals import original_file
 from accompany.encoders.semantic_codes import SemanticCodes, SemanticCodesConfig
 from accompany.errors import InputError
 from accompany.models.importing.token_stage import convert_token_stage

@@ -46,7 +46,7 @@ export async function sound(url) {
   return answer.arrayBuffer();
 }
 
-// fetch tells nothing of an upload under way, so this is the one request made the older way.
+// fetch reports nothing of an upload under way, so this is the one request made the older way.
 export function upload(blob, name, isSong, onShare) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();

@@ -139,9 +139,9 @@ function showJobs() {
   const mine = [...state.jobs.values()].filter((job) => job.vocal === state.vocal?.id && job.kind !== "listen");
   $("jobs").replaceChildren(...mine.map(jobCard));
   $("none").hidden = mine.length > 0 || state.vocal?.takes.length > 0;
-  const listening = [...state.jobs.values()].some((job) => job.vocal === state.vocal?.id && job.kind === "listen");
-  $("timeline").toggleAttribute("aria-busy", listening);
-  showHeard(listening);
+  const analyzing = [...state.jobs.values()].some((job) => job.vocal === state.vocal?.id && job.kind === "listen");
+  $("timeline").toggleAttribute("aria-busy", analyzing);
+  showAnalysis(analyzing);
 }
 
 function jobCard(job) {
@@ -193,13 +193,13 @@ async function show() {
   }
 }
 
-function showHeard(listening) {
+function showAnalysis(analyzing) {
   const plan = state.vocal?.plan;
   const tag = (text) => Object.assign(document.createElement("span"), { className: "tag", textContent: text });
   const tags = [tag(clock(state.vocal?.seconds ?? 0, 1))];
   if (plan?.tempo_bpm) tags.push(tag(`${Math.round(plan.tempo_bpm)} bpm`));
   if (plan?.key) tags.push(tag(chordName(plan.key).replace(/^(\w[#b]?)m$/, "$1 minor").replace(/^(\w[#b]?)$/, "$1 major")));
-  if (listening) tags.push(tag("listening…"));
+  if (analyzing) tags.push(tag("analyzing…"));
   $("heard").replaceChildren(...tags);
 }
 

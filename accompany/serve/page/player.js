@@ -1,4 +1,4 @@
-// Plays the voice and two takes in step. Only the chosen take is heard, so changing it is instant.
+// Plays the voice and two takes in step. Only the chosen take sounds, so changing it is instant.
 
 const RAMP_S = 0.012;
 const KEPT = 6;

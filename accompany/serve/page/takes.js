@@ -23,7 +23,7 @@ function card(take, takes, state, actions) {
   top.append(slots(take, state, actions));
   const canvas = item.appendChild(element("canvas"));
   canvas.dataset.take = take.id;
-  canvas.title = "Listen to this take";
+  canvas.title = "Play this take";
   canvas.onclick = () => actions.put(state.active, take.id);
   const bottom = item.appendChild(element("div", "row spread small"));
   bottom.append(element("span", "quiet", facts(take, takes)));

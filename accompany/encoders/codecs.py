@@ -1,0 +1,34 @@
+"""Codecs of any kind: the class that a config asks for, which alone is imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accompany.common.weights import CONFIG_NAME, PathLike
+
+if TYPE_CHECKING:
+    from accompany.encoders.codec import Codec
+    from accompany.encoders.spectral_codec import SpectralCodec
+
+    AnyCodec = Codec | SpectralCodec
+
+
+def load_codec(path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None) -> AnyCodec:
+    """A codec of either kind, by its config: spectral, or any EnCodec. InputError as `from_pretrained` raises it."""
+    if _is_spectral(Path(path_or_id)):
+        from accompany.encoders.spectral_codec import SpectralCodec
+
+        return SpectralCodec.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
+    from accompany.encoders.codec import Codec
+
+    return Codec.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
+
+
+def _is_spectral(folder: Path) -> bool:
+    try:
+        found = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"analysis", "synthesis"} <= found.keys()
