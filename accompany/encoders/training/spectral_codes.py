@@ -38,7 +38,6 @@ class CodesTraining(nn.Module):
             kmeans_init=True,
             kmeans_iters=8,
             threshold_ema_dead_code=0.2,
-            commitment_weight=1.0,
         )
         sizes = shape.analysis.group_sizes
         self._groups = [*((size, 1.0) for size in sizes[:-1]), (sizes[-1], _SIDE_WEIGHT)]
@@ -79,14 +78,16 @@ class CodesTraining(nn.Module):
         """Latents of all codebooks or of the first few, with a straight-through gradient, and the commitment loss."""
         given = latents.transpose(1, 2)
         with torch.autocast("cpu", enabled=False):
-            quantized, codes, losses = self.quantizer(given)
+            quantized, codes, _ = self.quantizer(given)
+            # Of what all codebooks leave: counted after each of them, the latents shrink and the features suffer.
+            commitment = F.mse_loss(given, quantized.detach()) / given.detach().var().clamp_min(1e-6)
             most = self._config.model.n_codebooks
             used = int(torch.randint(1, most + 1, ())) if torch.rand(()) > self._config.full_depth_share else most
             if used < most:
                 with torch.no_grad():
                     coarse = self.quantizer.get_codes_from_indices(codes)[:used].sum(0)
                 quantized = given + (coarse - given).detach()
-        return quantized.transpose(1, 2), losses.sum()
+        return quantized.transpose(1, 2), commitment
 
     @torch.no_grad()
     def start(self) -> None:
