@@ -13,6 +13,8 @@ from accompany.encoders.training.spectral_losses import FeaturePredictor, true_t
 from accompany.encoders.training.stem_crops import StemCrops
 
 _SIDE_WEIGHT, _DEVIATION_WEIGHT = 0.5, 0.4
+_DEAD_SHARE = 0.05
+"""Entries used less often than this share of the mean start anew; many more, and codebooks never settle."""
 _EVERYWHERE_LOW, _EVERYWHERE_MEL = 0.3, 0.6
 """What a bin of the long window and a mel band count where they are quiet; loud ones count more."""
 
@@ -25,6 +27,7 @@ class CodesTraining(nn.Module):
 
         super().__init__()
         self._config, self._crops, shape = config, crops, config.model
+        self._latents_a_batch = config.codes.batch_size * config.codes.frames // shape.stack
         self._codec = [codec]  # not a submodule: the decoder has no part in this
         self.encoder = codec.encoder
         self._n_shown = shape.analysis.n_features
@@ -37,7 +40,7 @@ class CodesTraining(nn.Module):
             decay=config.code_decay,
             kmeans_init=True,
             kmeans_iters=8,
-            threshold_ema_dead_code=0.2,
+            threshold_ema_dead_code=_DEAD_SHARE * self._latents_a_batch / shape.codebook_size,
         )
         sizes = shape.analysis.group_sizes
         self._groups = [*((size, 1.0) for size in sizes[:-1]), (sizes[-1], _SIDE_WEIGHT)]
