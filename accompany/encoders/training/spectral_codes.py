@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +15,8 @@ from accompany.encoders.training.spectral_losses import FeaturePredictor, true_t
 from accompany.encoders.training.stem_crops import StemCrops
 
 _SIDE_WEIGHT, _DEVIATION_WEIGHT = 0.5, 0.4
+_LINEAR_SCALE = 0.03
+"""Of the learning rate, for the projections: their weights are small and right from the start."""
 _DEAD_SHARE = 0.05
 """Entries used less often than this share of the mean start anew; many more, and codebooks never settle."""
 _EVERYWHERE_LOW, _EVERYWHERE_MEL = 0.3, 0.6
@@ -21,6 +25,8 @@ _EVERYWHERE_LOW, _EVERYWHERE_MEL = 0.3, 0.6
 
 class CodesTraining(nn.Module):
     """Encoder and codebooks: features, latents, codes, features again."""
+
+    lr_scales: ClassVar = {"encoder.project": _LINEAR_SCALE, "predictor.project": _LINEAR_SCALE}
 
     def __init__(self, codec: SpectralCodec, config: SpectralCodecTrainingConfig, crops: StemCrops) -> None:
         from vector_quantize_pytorch import ResidualVQ
