@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +18,10 @@ _CROSSOVER_HZ, _CROSSOVER_WIDTH_HZ = 4500.0, 800.0
 _TONES_BELOW, _NOISE_BELOW = (0.0, 0.8), (1.5, 0.2)
 """How far below the truth log magnitudes start, under and over the crossover: most of the lows begin as tones."""
 _RIDGE = 1e-4
-_LINEAR_SCALE = 0.03
-"""Of the learning rate, for the outlines: their weights are small and right from the start."""
 
 
 class DecoderTraining(nn.Module):
     """The decoder on settled codes, and the average of its weights."""
-
-    lr_scales: ClassVar = {"decoder.outline": _LINEAR_SCALE, "decoder.noise_outline": _LINEAR_SCALE}
 
     def __init__(self, codec: SpectralCodec, config: SpectralCodecTrainingConfig, crops: StemCrops) -> None:
         super().__init__()
