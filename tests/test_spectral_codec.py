@@ -15,7 +15,7 @@ from accompany.common.weights import save_module
 from accompany.encoders.codecs import load_codec
 from accompany.encoders.spectral_analysis import AnalysisConfig
 from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig
-from accompany.encoders.spectral_synthesis import Overlap, SynthesisConfig, ToneBand, ToneBandConfig
+from accompany.encoders.spectral_synthesis import Overlap, SynthesisConfig, ToneBand, ToneBandConfig, ToneControls
 from accompany.errors import InputError
 
 RATE, HOP = 8000, 160
@@ -81,7 +81,7 @@ def test_decoding_is_level_from_the_first_sample_to_the_last(codec: SpectralCode
 
 def test_the_training_path_makes_the_same_sound(codec: SpectralCodec) -> None:
     codes = codec.encode(_noise(2, RATE))
-    sound, controls = codec.decoder(codec.dequantize(codes), random_phases=False)
+    sound, controls = codec.decoder(codec.dequantize(codes), under_way=False)
     assert torch.allclose(sound, codec.decode(codes), atol=1e-5)
     assert [values[0].shape for values in controls] == [(2, 100, 59), (2, 100, 227)]
 
@@ -127,8 +127,9 @@ def test_overlapped_frames_give_back_what_was_windowed(window: int, hop: int) ->
     assert torch.allclose(sound[:, begin : begin + 20 * hop], audio, atol=1e-5)
 
 
+@pytest.mark.parametrize("under_way", [True, False])
 @pytest.mark.parametrize("hz", [220.0, 233.1, 997.0])
-def test_a_steady_tone_stays_one_line(hz: float) -> None:
+def test_a_steady_tone_stays_one_line(hz: float, under_way: bool) -> None:
     """Magnitudes of a sine and its deviation make a sine again, though phases start anywhere."""
     window, n_frames = 1024, 120
     band = ToneBand(ToneBandConfig(window, 1, 500), 4, HOP)
@@ -136,18 +137,34 @@ def test_a_steady_tone_stays_one_line(hz: float) -> None:
     bins = torch.arange(1, 500)
     distance = (bins - centre).abs()
     lobe = torch.where(distance < 2, torch.cos(math.pi * distance / 4) ** 2 * window / 4, torch.tensor(1e-6))
-    controls = (
-        lobe.log().expand(1, n_frames, -1),
-        (centre - bins).expand(1, n_frames, -1),
-        torch.zeros(1, n_frames, 499, dtype=torch.complex64),
+    shape = (1, n_frames, 499)
+    controls = ToneControls(
+        lobe.log().expand(shape),
+        (centre - bins).expand(shape),
+        torch.zeros(shape, dtype=torch.complex64),
+        torch.zeros(shape),
+        torch.full(shape, -7.0),
     )
-    spectra, _ = band.spectra(controls, band.start(1))
+    spectra, _ = band.spectra(controls, None if under_way else band.start(1))
     sound = band.overlap(spectra)[0, 4096:12_288].numpy()
     power = np.square(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))))
     peak = int(np.argmax(power))
     assert peak * RATE / len(sound) == pytest.approx(hz, abs=1.0)
     # All but a hundredth of the power lies within 4 Hz: no sidebands at the rate of the frames.
     assert power[peak - 4 : peak + 5].sum() > 0.99 * power.sum()
+
+
+def test_an_attack_does_not_depend_on_what_was_before() -> None:
+    torch.manual_seed(0)
+    shape = (2, 30, 60)
+    magnitudes = torch.randn(1, *shape[1:]).expand(shape).clone()
+    magnitudes[:, :15] -= 8  # silence, then an attack
+    gains = torch.zeros(shape, dtype=torch.complex64)
+    controls = ToneControls(magnitudes, torch.zeros(shape), gains, torch.zeros(shape), torch.full(shape, -7.0))
+    band = ToneBand(ToneBandConfig(1024, 1, 61), 4, HOP)
+    mid = band.spectra(controls, None)[0][:2, :, 1:61]
+    assert (mid[0, :15] - mid[1, :15]).abs().max() > 1e-4
+    assert torch.allclose(mid[0, 15:], mid[1, 15:], atol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -58,8 +58,8 @@ class SpectralCodecConfig:
 class SpectralCodec(nn.Module):
     """Stereo sound as residual codes [B, K, A] and back, in the manner of `accompany.encoders.codec.Codec`.
 
-    Phases of tones run on from the first frame of what is decoded, so codes decoded from a later frame on give other
-    phases than the same codes in the whole, and the same sound to the ear; `stream` goes on where it stopped.
+    Phases of tones run on from their attacks, so codes decoded from a later frame on give other phases than the whole
+    has to the tones that are under way there, and the same sound to the ear; `stream` goes on where it stopped.
     """
 
     codebook_vectors: Tensor
@@ -212,11 +212,11 @@ class SpectralCodec(nn.Module):
 
 
 class SpectralStream:
-    """Decoding that goes on: phases, and the sound to which later frames still add, are kept from piece to piece."""
+    """Decoding that goes on: states of tones and the sound to which later frames add are kept from piece to piece."""
 
     def __init__(self, codec: SpectralCodec, n_items: int) -> None:
         self._codec, self._decoder, self._hop = codec, codec.decoder, codec.hop
-        self._phases = codec.decoder.start(n_items)
+        self._states = codec.decoder.start(n_items)
         device = codec.codebook_vectors.device
         self._codes = torch.zeros(n_items, 0, 0, dtype=torch.long, device=device)
         # Codes are counted with the repetitions of the first code that fill the windows of the first frames.
@@ -261,7 +261,7 @@ class SpectralStream:
         self._add(decoder.noise.overlap, noise)
         for index, band in enumerate(decoder.bands):
             controls = band.controls(trunk[:, inside], outlines[1 + index][:, inside])
-            spectra, self._phases[index] = band.spectra(controls, self._phases[index])
+            spectra, self._states[index] = band.spectra(controls, self._states[index])
             self._add(band.overlap, spectra)
         self._made = last
         self._codes = self._codes[..., max(last - decoder.reach - self._first, 0) :]

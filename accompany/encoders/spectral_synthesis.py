@@ -3,9 +3,10 @@
 The codes carry no phase, and a network that sees only the neighbourhood of a frame cannot know how far the phase of a
 steady tone has run. So tones get theirs as in a phase vocoder: the network gives each bin of a long window a magnitude
 and the deviation of its frequency from the bin's centre, phases are the running sum of frequencies, and the bins around
-a peak follow the peak (identity phase locking, Laroche and Dolson 1999). Attacks and noise come from a short window
-whose phases the network gives. Of each bin the network also says what the side is of the mid: a complex gain. Log
-magnitudes begin as a linear map of the latents, to which the network adds.
+a peak follow the peak (identity phase locking, Laroche and Dolson 1999). Where the magnitude rises, the phase is drawn
+to one that the network gives: attacks are sharp, and do not depend on what was before. A short window, whose phases the
+network gives throughout, brings finer attacks and noise. Of each bin the network also says what the side is of the mid:
+a complex gain. Log magnitudes begin as a linear map of the latents, to which the network adds.
 
 Shape letters: B items, A frames, D channels of the network, K bins, T samples. A code stands for `stack` frames.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,10 @@ from accompany.encoders.spectral_analysis import ConvNeXtBlock, unstacked
 _LARGEST_LOG = 7.5
 _LARGEST_DEVIATION = 2.0
 """Bins that a frequency may lie from the centre of its bin."""
+_RISE_GAIN, _LARGEST_RISE = 4.0, 5.0
+_STEADY = -7.0
+"""Logit of how strongly a steady tone is drawn: a rise of the magnitude by 1.75 in its logarithm makes it a half."""
+_SILENCE = -20.0
 _PEAK_WIDTH = 5
 """Bins within which the largest leads: the main lobe of a Hann window."""
 
@@ -107,6 +112,20 @@ class Overlap(nn.Module):
         return added.flatten(1)[:, : (frames.shape[1] - 1) * self.hop + self.size]
 
 
+class ToneControls(NamedTuple):
+    """What the network says of the bins of a band, [B, A, K] each.
+
+    Log magnitudes; deviations of frequency from the bins' centres in bins; complex gains of the side; phases of
+    attacks; and logits of how strongly the phase is drawn to those, to which rising magnitudes add.
+    """
+
+    magnitudes: Tensor
+    deviations: Tensor
+    gains: Tensor
+    attacks: Tensor
+    pulls: Tensor
+
+
 class ToneBand(nn.Module):
     """Tones of one window: trunk [B, A, D] to spectra of mid and side, phases running on from frame to frame."""
 
@@ -116,9 +135,11 @@ class ToneBand(nn.Module):
     def __init__(self, config: ToneBandConfig, width: int, hop: int) -> None:
         super().__init__()
         self.config, self.n_bins = config, config.end_bin - config.first_bin
-        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, 4 * self.n_bins)
+        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, 6 * self.n_bins)
         nn.init.normal_(self.leave.weight, std=0.004)
         nn.init.zeros_(self.leave.bias)
+        with torch.no_grad():
+            self.leave.bias[-self.n_bins :] = _STEADY
         self.overlap = Overlap(config.window, hop)
         self.per_bin = 2 * math.pi * hop / config.window
         bins = torch.arange(config.first_bin, config.end_bin)
@@ -131,36 +152,44 @@ class ToneBand(nn.Module):
         """Centres [K] of the bins, in cycles a sample."""
         return torch.arange(self.config.first_bin, self.config.end_bin) / self.config.window
 
-    def start(self, n_items: int, *, random: bool = False) -> Tensor:
-        """Phases [B, K] before the first frame: always the same ones, or random."""
-        if random:
-            return 2 * math.pi * torch.rand(n_items, self.n_bins, device=self.advance.device)
-        golden = torch.arange(self.n_bins, device=self.advance.device) * ((5**0.5 - 1) / 2)
-        return (2 * math.pi * (golden % 1)).expand(n_items, -1)
+    def start(self, n_items: int) -> Tensor:
+        """The state [B, 2, K] before the first frame: phases, and log magnitudes, which are those of silence."""
+        silence = torch.full((self.n_bins,), _SILENCE, device=self.advance.device)
+        return torch.stack([torch.zeros_like(silence), silence]).expand(n_items, -1, -1)
 
-    def controls(self, trunk: Tensor, outline: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log magnitudes, deviations of frequency in bins and complex side gains, [B, A, K] each.
-
-        outline: [B, A, K] of the log magnitudes, to which the network adds.
-        """
+    def controls(self, trunk: Tensor, outline: Tensor) -> ToneControls:
+        """The controls; outline: [B, A, K] of the log magnitudes, to which the network adds."""
         with torch.autocast(trunk.device.type, enabled=False):
-            added, deviations, real, imaginary = self.leave(self.norm(trunk.float())).chunk(4, dim=-1)
-        return outline.float() + added, deviations, torch.complex(real, imaginary)
+            said = self.leave(self.norm(trunk.float())).chunk(6, dim=-1)
+        added, deviations, real, imaginary, attacks, pulls = said
+        return ToneControls(outline.float() + added, deviations, torch.complex(real, imaginary), attacks, pulls)
 
-    def spectra(self, controls: tuple[Tensor, Tensor, Tensor], phases: Tensor) -> tuple[Tensor, Tensor]:
-        """Spectra [2B, A, window / 2 + 1], mid items then side items, and the phases [B, K] of the last frame."""
-        magnitudes = controls[0].clamp(max=_LARGEST_LOG).exp()
-        advances = self.advance + self.per_bin * controls[1].clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
-        leaders = _leaders(magnitudes.detach())
-        run = []
+    def spectra(self, controls: ToneControls, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Spectra [2B, A, window / 2 + 1], mid items then side items, and the state after the last frame.
+
+        state: as `start` and the frames before gave it; None for tones that are under way, at random phases.
+        """
+        magnitudes = controls.magnitudes.clamp(max=_LARGEST_LOG).exp()
+        deviations = controls.deviations.clamp(-_LARGEST_DEVIATION, _LARGEST_DEVIATION)
+        advances = self.advance + self.per_bin * deviations
+        logs = controls.magnitudes.detach()
+        if state is None:
+            state = torch.stack([2 * math.pi * torch.rand_like(logs[:, 0]), logs[:, 0]], dim=1)
+        phases, before = state.unbind(1)
+        rises = logs.diff(dim=1, prepend=before[:, None])
+        shares = torch.sigmoid(controls.pulls + _RISE_GAIN * rises.clamp(-_LARGEST_RISE, _LARGEST_RISE))
+        leaders, run = _leaders(magnitudes.detach()), []
         for frame in range(magnitudes.shape[1]):
+            ran = (phases + advances[:, frame]).gather(1, leaders[:, frame])
+            gap = (controls.attacks[:, frame] - ran + math.pi).remainder(2 * math.pi) - math.pi
             # Wrapped, or the phases of long audio would outgrow the precision of floats.
-            phases = (phases + advances[:, frame]).remainder(2 * math.pi).gather(1, leaders[:, frame])
+            phases = (ran + shares[:, frame] * gap).remainder(2 * math.pi)
             run.append(phases)
         mid = torch.polar(magnitudes, torch.stack(run, dim=1)) * self.signs
-        both = torch.cat([mid, mid * controls[2]])
+        both = torch.cat([mid, mid * controls.gains])
         above = self.config.window // 2 + 1 - self.config.end_bin
-        return F.pad(both, (self.config.first_bin, above)), phases.detach()
+        after = torch.stack([phases.detach(), logs[:, -1]], dim=1)
+        return F.pad(both, (self.config.first_bin, above)), after
 
 
 def _leaders(magnitudes: Tensor) -> Tensor:
@@ -248,9 +277,9 @@ class Decoder(nn.Module):
         noise, tones = (unstacked(layer(latents), self.stack).mT for layer in (self.noise_outline, self.outline))
         return [noise, *tones.split([band.n_bins for band in self.bands], dim=-1)]
 
-    def start(self, n_items: int, *, random: bool = False) -> list[Tensor]:
-        """Phases of every band of tones before the first frame."""
-        return [band.start(n_items, random=random) for band in self.bands]
+    def start(self, n_items: int) -> list[Tensor]:
+        """States of the bands of tones before the first frame."""
+        return [band.start(n_items) for band in self.bands]
 
     def sound(self, noise: Tensor, tones: list[Tensor], n_codes: int) -> Tensor:
         """Left and right [B, 2, T] of spectra that begin `edge` codes before and end as far after."""
@@ -263,13 +292,16 @@ class Decoder(nn.Module):
         mid, side = total.chunk(2)
         return torch.stack([mid + side, mid - side], dim=1)
 
-    def forward(self, latents: Tensor, *, random_phases: bool = True) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """Sound [B, 2, T] of whole latents, and the controls of each band of tones without the edges."""
+    def forward(self, latents: Tensor, *, under_way: bool = True) -> tuple[Tensor, list[ToneControls]]:
+        """Sound [B, 2, T] of whole latents, and the controls of each band of tones without the edges.
+
+        under_way: the latents are from the middle of something, so tones start at random phases.
+        """
         padded = F.pad(latents, (self.edge, self.edge), mode="replicate")
         trunk, outlines = self.trunk(padded), self.outlines(padded)
         controls = [band.controls(trunk, outline) for band, outline in zip(self.bands, outlines[1:], strict=True)]
-        phases = self.start(len(latents), random=random_phases)
-        tones = [band.spectra(given, start)[0] for band, given, start in zip(self.bands, controls, phases, strict=True)]
+        states = [None] * len(self.bands) if under_way else self.start(len(latents))
+        tones = [band.spectra(given, state)[0] for band, given, state in zip(self.bands, controls, states, strict=True)]
         edge = self.edge * self.stack
-        inside = [tuple(value[:, edge:-edge] for value in given) for given in controls]
+        inside = [ToneControls(*(value[:, edge:-edge] for value in given)) for given in controls]
         return self.sound(self.noise.spectra(trunk, outlines[0]), tones, latents.shape[-1]), inside

@@ -13,7 +13,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,8 @@ def run_loop(
     """Train `module` in place, resuming from `run_dir/checkpoint.pt` if it is there.
 
     Args:
-        module: everything that learns (heads too); its state dict is the checkpoint.
+        module: everything that learns (heads too); its state dict is the checkpoint. A mapping `lr_scales` in it, from
+            starts of names of parameters to factors, gives those a learning rate of their own.
         make_loss: step number -> (loss scalar, metrics for the log); draws its own batch.
         config: length and pace.
         run_dir: folder of the checkpoint; made if missing.
@@ -191,17 +192,23 @@ def learning_rate_factor(step: int, config: LoopConfig) -> float:
 
 
 def _optimizer(module: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    learned = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learned if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in learned if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
+    scales: Mapping[str, float] = getattr(module, "lr_scales", {})
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {(1.0, config.weight_decay): [], (1.0, 0.0): []}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            scale = next((factor for start, factor in scales.items() if name.startswith(start)), 1.0)
+            decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((scale, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": params, "weight_decay": decay, "scale": scale} for (scale, decay), params in groups.items()],
+        lr=config.lr,
+        betas=(0.9, 0.98),
+    )
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("scale", 1.0)
 
 
 def _running_mean(means: dict[str, float], new: dict[str, float], keep: float = 0.98) -> dict[str, float]:

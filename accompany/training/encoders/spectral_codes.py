@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +15,10 @@ from accompany.training.encoders.spectral_losses import FeaturePredictor, true_t
 from accompany.training.encoders.stem_crops import StemCrops
 
 _SIDE_WEIGHT, _DEVIATION_WEIGHT = 0.5, 0.4
+_LINEAR_SCALE = 0.03
+"""Of the learning rate, for the projections: their weights are small and right from the start."""
+_DEAD_SHARE = 0.05
+"""Entries used less often than this share of the mean start anew; many more, and codebooks never settle."""
 _EVERYWHERE_LOW, _EVERYWHERE_MEL = 0.3, 0.6
 """What a bin of the long window and a mel band count where they are quiet; loud ones count more."""
 
@@ -20,11 +26,14 @@ _EVERYWHERE_LOW, _EVERYWHERE_MEL = 0.3, 0.6
 class CodesTraining(nn.Module):
     """Encoder and codebooks: features, latents, codes, features again."""
 
+    lr_scales: ClassVar = {"encoder.project": _LINEAR_SCALE, "predictor.project": _LINEAR_SCALE}
+
     def __init__(self, codec: SpectralCodec, config: SpectralCodecTrainingConfig, crops: StemCrops) -> None:
         from vector_quantize_pytorch import ResidualVQ
 
         super().__init__()
         self._config, self._crops, shape = config, crops, config.model
+        self._latents_a_batch = config.codes.batch_size * config.codes.frames // shape.stack
         self._codec = [codec]  # not a submodule: the decoder has no part in this
         self.encoder = codec.encoder
         self._n_shown = shape.analysis.n_features
@@ -37,8 +46,7 @@ class CodesTraining(nn.Module):
             decay=config.code_decay,
             kmeans_init=True,
             kmeans_iters=8,
-            threshold_ema_dead_code=0.2,
-            commitment_weight=1.0,
+            threshold_ema_dead_code=_DEAD_SHARE * self._latents_a_batch / shape.codebook_size,
         )
         sizes = shape.analysis.group_sizes
         self._groups = [*((size, 1.0) for size in sizes[:-1]), (sizes[-1], _SIDE_WEIGHT)]
@@ -79,14 +87,16 @@ class CodesTraining(nn.Module):
         """Latents of all codebooks or of the first few, with a straight-through gradient, and the commitment loss."""
         given = latents.transpose(1, 2)
         with torch.autocast("cpu", enabled=False):
-            quantized, codes, losses = self.quantizer(given)
+            quantized, codes, _ = self.quantizer(given)
+            # Of what all codebooks leave: counted after each of them, the latents shrink and the features suffer.
+            commitment = F.mse_loss(given, quantized.detach()) / given.detach().var().clamp_min(1e-6)
             most = self._config.model.n_codebooks
             used = int(torch.randint(1, most + 1, ())) if torch.rand(()) > self._config.full_depth_share else most
             if used < most:
                 with torch.no_grad():
                     coarse = self.quantizer.get_codes_from_indices(codes)[:used].sum(0)
                 quantized = given + (coarse - given).detach()
-        return quantized.transpose(1, 2), losses.sum()
+        return quantized.transpose(1, 2), commitment
 
     @torch.no_grad()
     def start(self) -> None:

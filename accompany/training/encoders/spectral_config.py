@@ -57,7 +57,8 @@ class SpectralCodecTrainingConfig:
         held_out: songs that are never trained on.
         full_depth_share: share of the steps with all codebooks; the others use a random number of the first.
         start_frames: frames whose principal components and k-means encoder and codebooks start from.
-        commitment: weight of what lies between a latent and its code; code_decay: of the codebooks' averages.
+        commitment: weight of what lies between latents and codes, as a share of the latents' variance.
+        code_decay: of the codebooks' averages.
         average_decay: of the averaged weights of the decoder, which are exported.
         adversarial: the third phase.
     """
@@ -73,8 +74,8 @@ class SpectralCodecTrainingConfig:
     decoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(6, 40, LoopConfig(steps=20_000)))
     full_depth_share: float = 0.6
     start_frames: int = 40_000
-    commitment: float = 0.3
-    code_decay: float = 0.98
+    commitment: float = 0.5
+    code_decay: float = 0.99
     average_decay: float = 0.998
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     seed: int = 0

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from accompany.common.config import check_range
 from accompany.encoders.spectral_analysis import ConvNeXtBlock, unstacked
-from accompany.encoders.spectral_synthesis import NoiseBand, ToneBand
+from accompany.encoders.spectral_synthesis import NoiseBand, ToneBand, ToneControls
 
 _MEL_FLOOR, _LINEAR_FLOOR = 1e-5, 1e-2
 _POWER_FLOOR = 1e-12
@@ -109,15 +109,15 @@ class SpectralLoss(nn.Module):
         return (torch.view_as_real(spectrum).square().sum(-1) + _POWER_FLOOR).sqrt()
 
 
-def tone_terms(band: ToneBand, controls: tuple[Tensor, ...], truth: Tensor) -> tuple[Tensor, Tensor]:
+def tone_terms(band: ToneBand, controls: ToneControls, truth: Tensor) -> tuple[Tensor, Tensor]:
     """What a band of tones says of the mid against the spectrum of the truth [B, 2, T].
 
     Returns:
         The error of its deviations of frequency, in bins, weighted by the magnitude; the error of its log magnitudes.
     """
     deviations, weights, magnitudes = true_tones(band, truth)
-    deviation = ((controls[1] - deviations).abs() * weights).mean()
-    magnitude = (controls[0].clamp_min(math.log(_TONE_FLOOR)) - magnitudes).abs().mean()
+    deviation = ((controls.deviations - deviations).abs() * weights).mean()
+    magnitude = (controls.magnitudes.clamp_min(math.log(_TONE_FLOOR)) - magnitudes).abs().mean()
     return deviation, magnitude
 
 
