@@ -113,19 +113,10 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 @pytest.mark.parametrize("words", commands())
 def test_command_lines_parse(words):
-    if "--save-clips" in words and not _saves_clips():
-        pytest.skip("evaluate has no --save-clips yet")
     args = parse(words)
     overrides = [word.partition("=")[0] for word in words if re.fullmatch(r"[a-z_.]+=.*", word)]
     if args.command in ("train", "tune"):
         assert set(overrides) <= config_keys()
-
-
-def _saves_clips() -> bool:
-    try:
-        return bool(parse("evaluate songs --report report --save-clips clips".split()))
-    except InputError:
-        return False
 
 
 def test_there_are_commands_and_snippets_to_check():
