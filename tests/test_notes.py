@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -408,3 +411,12 @@ def test_folders_without_notes_are_one_sentence(run, tmp_path):
     for folder in ("gone", "."):
         code, told = run("bench", "--notes", folder)
         assert code == 2 and "known" in told.err
+
+
+def test_the_pitch_tracker_reports_to_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime starts its telemetry where it is imported, with a session file in the temporary folder."""
+    program = "from accompany.encoders.notes import NoteTranscriber; NoteTranscriber()"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert not (tmp_path / ".ses").exists()

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from accompany.data.songs.make import make_song
-from accompany.data.songs.mix import draw_desk, mix_band
+from accompany.data.songs.mix import draw_mix_settings, mix_band
 from accompany.data.songs.score import Note, Part
 from accompany.data.songs.soundfont import find_soundfont
 from accompany.data.songs.sounds import Sounds, amplify, find_sounds, read_presets, read_response
@@ -119,18 +119,18 @@ def test_an_amplifier_clips_softly_and_sounds_of_its_cabinet() -> None:
     assert np.allclose(amplify(tone, delayed, 0.0)[:, 10:], tone[:, :-10], atol=1e-5)
 
 
-def test_a_recorded_room_is_at_the_level_of_the_desk() -> None:
-    desk = draw_desk(np.random.default_rng(3))
+def test_a_recorded_room_is_at_the_level_of_the_mix() -> None:
+    settings = draw_mix_settings(np.random.default_rng(3))
     click = np.zeros((2, RATE), np.float32)
     click[:, 100] = 0.5
     room = np.zeros((2, 400), np.float32)
     room[:, 50] = 7.0
     part = replace(GUITAR, pan=0.0, gain_db=0.0, reverb=1.0)
-    dry, _ = mix_band([replace(part, reverb=0.0)], [click], RATE, RATE, desk, stems=False, room_response=room)
-    wet, _ = mix_band([part], [click], RATE, RATE, desk, stems=False, room_response=room)
+    dry, _ = mix_band([replace(part, reverb=0.0)], [click], RATE, RATE, settings, stems=False, room_response=room)
+    wet, _ = mix_band([part], [click], RATE, RATE, settings, stems=False, room_response=room)
     added = np.abs(wet - dry)
     assert added.argmax(axis=1).tolist() == [150, 150]
-    assert added.max() / np.abs(dry).max() == pytest.approx(10 ** (desk.room_db / 20), rel=0.01)
+    assert added.max() / np.abs(dry).max() == pytest.approx(10 ** (settings.room_db / 20), rel=0.01)
 
 
 def _can_render() -> bool:

@@ -49,7 +49,7 @@ def test_the_command_loads_models_while_collection_rests(
     vocal = tmp_path / "voice.wav"
     command = ["generate", str(vocal), "--model", str(random_bundle_dir), "--device", "cpu"]
     soundfile.write(vocal, np.random.default_rng(0).normal(0, 0.1, 24000), 24000)
-    monkeypatch.setattr(accompany.Band, "generate", stopped)
+    monkeypatch.setattr(accompany.Band, "perform", stopped)
     assert cli.main(command, loading=watched) == 130
     assert rested == [True] and gc.isenabled()
     gc.unfreeze()

@@ -6,6 +6,7 @@ on the beat: the steepest rise of the spectrum near that start.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,6 +64,7 @@ class NoteTranscriber:
         Raises:
             ModuleNotFoundError: the package swift_f0 is not installed.
         """
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports its use to its makers otherwise.
         import swift_f0
 
         self._segment = swift_f0.segment_notes
