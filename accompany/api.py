@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from accompany.common.checks import check_whole
-from accompany.common.devices import choose_device
+from accompany.common.devices import choose_device, choose_precision
 from accompany.common.progress import Progress
 from accompany.errors import InputError
 from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
@@ -405,7 +405,6 @@ def load(
         InputError: no such model, weights or adapters that do not fit, or a device or precision that is not there.
     """
     from accompany.models.pretrained import find_bundle, lasting_name, load_bundle
-    from accompany.stages.precision import choose_precision, set_precision
 
     device = choose_device(device)
     chosen = choose_precision(precision, device)
@@ -415,6 +414,9 @@ def load(
 
         for folder in lora:
             _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
-    for stage in bundle.stages:
-        set_precision(stage, chosen)
+    if chosen != "float32":
+        from accompany.stages.precision import set_precision
+
+        for stage in bundle.stages:
+            set_precision(stage, chosen)
     return Band(bundle, precision, lasting_name(model))

@@ -12,7 +12,8 @@ import pytest
 import torch
 from small_parts import small_parts, write_songs
 
-from accompany.common.weights import load_module, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import load_module
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
 from accompany.data.songs.compose import compose
 from accompany.data.songs.make import make_song

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from accompany.errors import InputError
-from accompany.music.chord_decoding import decode_chords, decode_key, overlay
+from accompany.music.chord_decoding import decode_key, overlay
+from accompany.music.chord_path import decode_chords
 from accompany.music.harmony import NO_CHORD, key_index, majmin
 from accompany.music.tracking import BeatTrackingConfig, track_beats
 from accompany.stages.batch import Batch

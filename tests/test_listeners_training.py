@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from accompany.common.config import load_config
+from accompany.common.overrides import load_config
 from accompany.errors import InputError
 from accompany.training.encoders import captions_text, clap_text, filterbank, loop, mert, mert_data, probes
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 from torch import nn
 
-from accompany.common.weights import load_transformers, read_state, save_state
+from accompany.common.saving import save_state
+from accompany.common.weights import load_transformers, read_state
 from accompany.encoders.codec import Codec
 from accompany.errors import InputError
 from accompany.models import pretrained

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from accompany.commands import values
 from accompany.commands.controls import add_controls
 from accompany.errors import InputError
+from accompany.sound.options import check_format
 
 if TYPE_CHECKING:
     from accompany.commands.outputs import Output
@@ -51,14 +52,12 @@ def read_sound(args: argparse.Namespace, vocal: str) -> Sound:
 
 def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | None) -> None:
     """InputError where a file cannot be of the format and depth that are asked for."""
-    from accompany.sound.files import check
-
     for output, sound in zip(outputs, sounds, strict=True):
         suffix = output.accompaniment.suffix.lower()
         if kind is not None and suffix != f".{kind}":
             raise InputError(f"--format {kind} and the name {output.accompaniment} do not agree; leave one out.")
         if not sound.changes_nothing:
-            check(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)
+            check_format(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)
 
 
 def _start(text: str | None, vocal: str) -> float | None:

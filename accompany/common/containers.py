@@ -28,7 +28,6 @@ _TAIL_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b
 _TAIL = 1 << 16
 _MOST_CHUNKS = 10_000
 _STREAMINFO = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
-_FIRST_PAGE = b"OggS\0\x02"
 
 
 def find_layout(path: Path) -> Layout:
@@ -47,7 +46,9 @@ def find_layout(path: Path) -> Layout:
         if head[:4] == b".snd":
             return _au(data)
         if head[:4] == b"OggS":
-            return _joined(data, _ogg_starts(data))
+            from accompany.common.ogg import stream_starts
+
+            return _joined(data, stream_starts(data))
         if head[:4] == b"fLaC":
             return _joined(data, [match.start() for match in _STREAMINFO.finditer(data)])
         if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 > 0xE0):
@@ -219,15 +220,3 @@ def _joined(data: mmap.mmap, starts: list[int]) -> Layout:
         return Layout()
     edges = [0, *starts[1:], len(data)]
     return Layout(tuple(Piece(a, b) for a, b in itertools.pairwise(edges)))
-
-
-def _ogg_starts(data: mmap.mmap) -> list[int]:
-    """Starts of the links of a chain: each first page of a stream that does not follow such a page."""
-    starts, at, expected = [], data.find(_FIRST_PAGE), -1
-    while at >= 0:
-        if at != expected:
-            starts.append(at)
-        n_segments = data[at + 26] if at + 27 <= len(data) else 0
-        expected = at + 27 + n_segments + sum(data[at + 27 : at + 27 + n_segments])
-        at = data.find(_FIRST_PAGE, at + 1)
-    return starts

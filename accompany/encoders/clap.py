@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.common.files import original_file
+from accompany.common.saving import save_transformers
 from accompany.common.weights import (
     PathLike,
     check_fields,
@@ -19,7 +20,6 @@ from accompany.common.weights import (
     load_transformers,
     log_license,
     resolve_folder,
-    save_transformers,
 )
 from accompany.errors import InputError
 

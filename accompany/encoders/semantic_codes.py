@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from accompany.common.weights import PathLike, load_module, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import PathLike, load_module
 from accompany.errors import InputError
 
 _CHUNK_FRAMES = 8192

@@ -33,7 +33,7 @@ from accompany.generation.project_file import FORMAT, PROJECT_FILE, TAKE_FILE, i
 from accompany.generation.settings import Settings
 from accompany.generation.take import Edit, Source, Take
 from accompany.generation.vocals import read_vocal
-from accompany.music.plan import plan_from_dict
+from accompany.music.plan_files import plan_from_dict
 from accompany.sound import Sound
 
 _log = logging.getLogger(__name__)

@@ -20,15 +20,8 @@ from typing import Any
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json, write_json
 from accompany.common.files import part_beside, remove_part, require_writable, writing_into
-from accompany.common.weights import (
-    PathLike,
-    load_module,
-    make_folder,
-    refuse_unknown_fields,
-    resolve_folder,
-    save_half,
-    save_module,
-)
+from accompany.common.saving import make_folder, save_half, save_module
+from accompany.common.weights import PathLike, load_module, refuse_unknown_fields, resolve_folder
 from accompany.errors import InputError
 from accompany.models.bundles import KINDS, Bundle, LlambadaBundle
 from accompany.models.parts import (

@@ -11,8 +11,8 @@ import numpy as np
 
 from accompany import audio
 from accompany.api import read_vocal
-from accompany.common.decoding import decode as decode_file
 from accompany.common.decoding import try_open
+from accompany.common.ffmpeg import decode as decode_file
 from accompany.errors import InputError
 from accompany.serve.disk import DiskFullError, storing
 from accompany.serve.limits import Limits

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, conditions_of, stack
+from accompany.stages.batch import Batch, conditions_of
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, stack
 from accompany.stages.decoding import (
     Progress,
     Round,

@@ -12,14 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.music.beat_melody import beats_of_features
-from accompany.music.chord_decoding import (
-    Chord,
-    ChordDecodingConfig,
-    decode_chords,
-    decode_key,
-    harmonised,
-    overlay,
-)
+from accompany.music.chord_decoding import Chord, ChordDecodingConfig, decode_key, harmonised, overlay
 from accompany.music.harmony import N_CHORDS, N_KEYS, key_index, key_label, transpose_majmin
 from accompany.music.plan import Plan
 from accompany.music.tracking import BeatTrackingConfig, track_beats
@@ -238,6 +231,8 @@ class Listener(nn.Module):
         )
         known = None if key is None else key_index(key)
         if self.harmoniser is None or len(beats_s) < 2:
+            from accompany.music.chord_path import decode_chords
+
             tonic = decode_key(key_log) if known is None else known
             return tonic, *decode_chords(chord_log, rate, beats_s, downbeats_s, tonic, config.chords)
         melody = output.melody[item, :n_frames].float().cpu().numpy()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, stack
+from accompany.stages.batch import Batch, conditions_of
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, stack
 from accompany.stages.decoding import (
     Progress,
     Round,

@@ -13,8 +13,7 @@ from accompany.encoders.correlation import pearson, smooth
 from accompany.encoders.melody import Melody
 from accompany.models.bundles import Bundle
 from accompany.music.harmony import NO_CHORD
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import conditions_of
+from accompany.stages.batch import Batch, conditions_of
 from accompany.training.metrics import triads
 
 _SMOOTHING_S = 1.0

@@ -23,16 +23,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from accompany import audio
-from accompany.common.config import check_range, load_config, read_json, to_dict, write_json
-from accompany.common.weights import load_state, make_folder, read_state, save_module, save_state
+from accompany.common.config import check_range, read_json, to_dict, write_json
+from accompany.common.overrides import load_config
+from accompany.common.saving import make_folder, save_module, save_state
+from accompany.common.weights import load_state, read_state
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
 from accompany.data.loading.order import Draws, EndlessLoader, Order
 from accompany.data.tokens.store import read_manifest
 from accompany.errors import InputError
 from accompany.models.bundles import Bundle
 from accompany.models.pretrained import find_bundle, load_bundle
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import conditions_of
+from accompany.stages.batch import Batch, conditions_of
 from accompany.stages.semantic import SemanticStage
 from accompany.training.scoring import FIT, ScoreWeights, render, score, total
 from accompany.training.stages.checkpoints import LAST, averaged_state

@@ -28,7 +28,8 @@ from accompany.data.tokens.shards import CODES, TOKENS, Shard, labels_of
 from accompany.data.tokens.store import SHARDS, Labels, Manifest, open_version
 from accompany.errors import InputError
 from accompany.music import instrumentation
-from accompany.stages.batch import STEM_TAGS, Batch
+from accompany.stages.batch import Batch
+from accompany.stages.conditions import STEM_TAGS
 
 Item = dict[str, np.ndarray]
 

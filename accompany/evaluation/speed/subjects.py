@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from accompany.errors import InputError
 from accompany.stages.decoding import Progress, StreamDecoder, windows
 from accompany.stages.depth import DepthDecoder
-from accompany.stages.products import Int8Linear
+from accompany.stages.precision import Int8Linear
 
 if TYPE_CHECKING:
     from accompany.api import Band

@@ -19,7 +19,7 @@ from accompany.evaluation.rows import other_clip
 from accompany.evaluation.studies.setup import StudySetup, chosen, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip
-from accompany.generation.planning import lay_chords
+from accompany.generation.given import lay_chords
 from accompany.generation.scores import score
 from accompany.generation.take import Take
 from accompany.music.harmony import key_index, key_label

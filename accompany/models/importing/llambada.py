@@ -23,14 +23,8 @@ from typing import Any
 from accompany.common.config import write_json
 from accompany.common.files import original_file, part_beside, remove_part, require_writable, writing_into
 from accompany.common.pickles import read_kmeans, read_state
-from accompany.common.weights import (
-    PathLike,
-    load_state,
-    make_folder,
-    refuse_differences,
-    save_module,
-    save_transformers,
-)
+from accompany.common.saving import make_folder, save_module, save_transformers
+from accompany.common.weights import PathLike, load_state, refuse_differences
 from accompany.encoders.clap import Clap
 from accompany.encoders.codec import Codec
 from accompany.encoders.mert import Mert
