@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from accompany.generation.analysis import Analysis
     from accompany.generation.draft import Made
     from accompany.generation.streaming import Stream
-    from accompany.models.bundles import Bundle, LlambadaBundle
+    from accompany.models.llambada import LlambadaBundle
+    from accompany.models.pretrained import Bundle
     from accompany.music.sung_notes import SungNote
 
 _log = logging.getLogger(__name__)
@@ -325,13 +326,13 @@ class Band:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` takes."""
-        from accompany.models.pretrained import save_bundle
+        from accompany.models.writing import save_bundle
 
         save_bundle(self.bundle, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
-        from accompany.models.pretrained import push_to_hub
+        from accompany.models.writing import push_to_hub
 
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)
@@ -352,7 +353,7 @@ class Band:
 
     def _own(self) -> Bundle:
         """The parts of a model of this package's own kind; InputError for another kind."""
-        from accompany.models.bundles import Bundle
+        from accompany.models.pretrained import Bundle
 
         if not isinstance(self.bundle, Bundle):
             raise InputError(f"{self.name} plans nothing, so it can only generate; choose a model such as tiny.")

@@ -28,7 +28,7 @@ from accompany.music.plan_files import LONGEST_S, check_plan
 from accompany.music.sung_notes import SungNote, notes_within, read_notes
 
 if TYPE_CHECKING:
-    from accompany.models.bundles import Bundle
+    from accompany.models.pretrained import Bundle
 
 FORMAT = "accompany analysis 1"
 _DIGITS = 4

@@ -28,7 +28,7 @@ from accompany.generation.pipeline import (
 )
 from accompany.generation.settings import Settings
 from accompany.generation.take import Edit
-from accompany.models.bundles import Bundle
+from accompany.models.pretrained import Bundle
 from accompany.music.bars import longer_plan
 from accompany.music.plan import Plan, beat_positions
 from accompany.sound.level import PEAK, gain_for

@@ -32,7 +32,7 @@ from accompany.common.progress import Progress, Steps, part_of
 from accompany.errors import InputError
 from accompany.generation.draft import Made
 from accompany.generation.settings import Settings
-from accompany.models.bundles import LlambadaBundle
+from accompany.models.llambada import LlambadaBundle
 from accompany.music.plan import Plan
 from accompany.sound.level import set_level
 from accompany.stages.decoding import Window, windows

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,12 +22,15 @@ from accompany.common.progress import Progress, part_of, share_of
 from accompany.generation.draft import Draft, Made
 from accompany.generation.planning import make_plan
 from accompany.generation.settings import Settings
-from accompany.models.bundles import Bundle, LlambadaBundle
+from accompany.models.pretrained import Bundle
 from accompany.music.instrument_words import read_instrumentation
 from accompany.music.plan import Plan, control_track
 from accompany.sound.level import gain_for
 from accompany.stages.conditions import Conditions, make_conditions, stack
 from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig, seed_for
+
+if TYPE_CHECKING:
+    from accompany.models.llambada import LlambadaBundle
 
 _ANALYZED, _COMPOSED, _PLAYED = 0.1, 0.5, 0.9
 _DECODED_S = 5.0

@@ -20,7 +20,7 @@ from accompany.generation.draft import Draft
 from accompany.generation.pipeline import VocalAnalysis, build_conditions, extract_features
 from accompany.generation.prompts import is_timed
 from accompany.generation.settings import Settings
-from accompany.models.bundles import Bundle
+from accompany.models.pretrained import Bundle
 from accompany.music.plan import CHORD_SLICE, Plan, control_track
 
 if TYPE_CHECKING:

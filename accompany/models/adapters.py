@@ -21,7 +21,8 @@ from accompany.models.pretrained import find_bundle, read_bundle
 if TYPE_CHECKING:
     from torch import nn
 
-    from accompany.models.bundles import Bundle, LlambadaBundle
+    from accompany.models.llambada import LlambadaBundle
+    from accompany.models.pretrained import Bundle
     from accompany.stages.lora import LoraConfig
 
 PathLike = str | os.PathLike[str]

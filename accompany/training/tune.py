@@ -31,8 +31,7 @@ from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
 from accompany.data.loading.order import Draws, EndlessLoader, Order
 from accompany.data.tokens.store import read_manifest
 from accompany.errors import InputError
-from accompany.models.bundles import Bundle
-from accompany.models.pretrained import find_bundle, load_bundle
+from accompany.models.pretrained import Bundle, find_bundle, load_bundle
 from accompany.stages.batch import Batch, conditions_of
 from accompany.stages.semantic import SemanticStage
 from accompany.training.scoring import FIT, ScoreWeights, render, score, total

@@ -94,7 +94,7 @@ class BandSubject:
 
     def __init__(self, band: Band) -> None:
         """Time this one; InputError unless its stages are this package's own."""
-        from accompany.models.bundles import Bundle
+        from accompany.models.pretrained import Bundle
 
         if not isinstance(band.bundle, Bundle):
             raise InputError(f"bench times models of this package's own stages, and {band.name} is of another kind.")

@@ -31,7 +31,9 @@ from accompany.encoders.mert import Mert
 from accompany.encoders.semantic_codes import SemanticCodes, SemanticCodesConfig
 from accompany.errors import InputError
 from accompany.models.importing.token_stage import convert_token_stage
-from accompany.models.pretrained import PartInfo, load_bundle, write_bundle
+from accompany.models.parts import PartInfo
+from accompany.models.pretrained import load_bundle
+from accompany.models.writing import write_bundle
 
 _MERT, _MERT_ID = "MERT-v0", "m-a-p/MERT-v0"
 _CODEC, _CODEC_ID = "encodec_24khz", "facebook/encodec_24khz"
