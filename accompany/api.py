@@ -19,15 +19,15 @@ from accompany.errors import InputError
 from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
 from accompany.generation.take import Edit, Source, Take
 from accompany.generation.vocals import Vocals, read_vocal, source_of
-from accompany.sound import Sound
+from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
     from accompany.generation.analysis import Analysis
-    from accompany.generation.draft import Made
     from accompany.generation.streaming import Stream
+    from accompany.generation.take import Made
     from accompany.models.llambada import LlambadaBundle
     from accompany.models.pretrained import Bundle
     from accompany.music.sung_notes import SungNote
@@ -379,7 +379,7 @@ def check_takes(count: int, seed: int = 0) -> None:
 
 
 def _made(take: Take) -> Made:
-    from accompany.generation.draft import Made
+    from accompany.generation.take import Made
 
     return Made(take.samples, take.plan, take.draft)
 

@@ -18,8 +18,7 @@ from accompany.generation.prompts import Cue, is_timed, read_cues, texts_per_fra
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
 from accompany.music.chord_text import read_chords
-from accompany.music.instrument_words import read_instrumentation
-from accompany.music.instrumentation import Instrumentation
+from accompany.music.instrumentation import Instrumentation, read_instrumentation
 from accompany.music.plan import Plan
 
 SHORT = (sing(2.0, 24000), 24000)

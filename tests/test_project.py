@@ -18,7 +18,7 @@ from accompany.commands.settings_file import Recipe
 from accompany.common.config import read_json, write_json
 from accompany.generation import project as project_module
 from accompany.generation.project import Project
-from accompany.sound import Sound
+from accompany.sound.options import Sound
 
 RATE = 24000
 

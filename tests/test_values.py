@@ -31,7 +31,7 @@ from accompany.generation.edits import region_samples
 from accompany.generation.prompts import read_cues
 from accompany.generation.settings import Settings
 from accompany.music.plan import control_track
-from accompany.sound import Sound
+from accompany.sound.options import Sound
 
 PARSER = build_parser()
 PARSERS = next(a for a in PARSER._actions if a.choices and "generate" in a.choices).choices

@@ -24,9 +24,9 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make a take again from its settings file."""
+    from accompany.commands.controls import check_files
     from accompany.commands.outputs import plan_outputs
     from accompany.commands.settings_file import Recipe
-    from accompany.commands.sounds import check_files
 
     recipe = Recipe.load(args.file)
     stem = Path(args.file).name.removesuffix(".json").removesuffix(".settings")

@@ -17,7 +17,7 @@ from accompany.common.weights import resolve_folder
 from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.generation.take import Edit, Take
-from accompany.sound import Sound
+from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
     from accompany.api import Band

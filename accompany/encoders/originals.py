@@ -79,7 +79,7 @@ def read_laion_clap(path: PathLike) -> ClapModel:
 
 
 def load_laion_clap(path: Path, license: str | None) -> tuple[ClapModel, PreTrainedTokenizerBase, ClapFeatureExtractor]:
-    """The parts of a `Clap` from a `.pt` of the package laion-clap: network, RoBERTa's tokenizer, spectrogram settings."""
+    """The parts of a `Clap` from a `.pt` of laion-clap: network, RoBERTa's tokenizer, spectrogram settings."""
     from transformers import ClapFeatureExtractor, RobertaTokenizerFast
 
     from accompany.common.hub import pull_text_files

@@ -2,7 +2,8 @@
 
 K-means of states is the tokenizer of AudioLM and MERT-based systems (Borsos et al. 2022, arXiv 2209.03143). Bare
 states spend their codes on loudness and brightness; a projection learned towards harmony or rhythm makes a
-stream keep that instead (`accompany.encoders.code_fitting`). `residual` streams quantise what the streams before them left, in one space.
+stream keep that instead (`accompany.encoders.code_fitting`). `residual` streams quantise what the streams before
+them left, in one space.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ from torch import Tensor
 from accompany import audio
 from accompany.common.progress import Progress, Steps, part_of
 from accompany.errors import InputError
-from accompany.generation.draft import Made
 from accompany.generation.settings import Settings
+from accompany.generation.take import Made
 from accompany.models.llambada import LlambadaBundle
 from accompany.music.plan import Plan
 from accompany.sound.level import set_level

@@ -19,11 +19,11 @@ from torch.nn import functional
 from accompany import audio
 from accompany.common.devices import give_memory_back
 from accompany.common.progress import Progress, part_of, share_of
-from accompany.generation.draft import Draft, Made
 from accompany.generation.planning import make_plan
 from accompany.generation.settings import Settings
+from accompany.generation.take import Draft, Made
 from accompany.models.pretrained import Bundle
-from accompany.music.instrument_words import read_instrumentation
+from accompany.music.instrumentation import read_instrumentation
 from accompany.music.plan import Plan, control_track
 from accompany.sound.level import gain_for
 from accompany.stages.conditions import Conditions, make_conditions, stack
