@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import lightning.pytorch as lightning
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accompany.common.config import CONFIGS_DIR, changed, from_dict, load_config, read_json, to_dict, write_json
 from accompany.common.files import remove_half_files
@@ -162,11 +162,18 @@ def check_made_by(model: str, manifest: Manifest, encoders: Sequence[str]) -> No
 def _start(model: nn.Module, task: str, config: TrainConfig) -> None:
     if config.init:
         folder = resolve_folder(read_bundle(find_bundle(config.init)).part(task).source)
-        load_state(model, read_state(folder / WEIGHTS_NAME), folder)
+        load_state(model, _with_new_conditions(read_state(folder / WEIGHTS_NAME), model), folder)
     if config.lora.rank:
         add_lora(model, config.lora)
     if isinstance(model, AcousticStage) and isinstance(config, AcousticTraining) and config.codec:
         model.start_from(load_codec(config.codec).codebooks)
+
+
+def _with_new_conditions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Weights to start from, with zeros for a condition that their model has not: it changes nothing at first."""
+    missing = model.state_dict().keys() - state.keys()
+    new = {name for name in missing if name.startswith(("embedding.instruments.", "embedding.stem."))}
+    return state | {name: torch.zeros_like(model.state_dict()[name]) for name in new}
 
 
 class TokenData(lightning.LightningDataModule):
