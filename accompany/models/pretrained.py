@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json, write_json
+from accompany.common.fields import refuse_unknown_fields
 from accompany.common.files import part_beside, remove_part, require_writable, writing_into
 from accompany.common.weights import (
     PathLike,
     load_module,
     make_folder,
-    refuse_unknown_fields,
     resolve_folder,
     save_half,
     save_module,

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from accompany.common.config import CONFIGS_DIR, changed, from_dict, load_config, read_json, to_dict, write_json
+from accompany.common.fields import CONFIG_NAME
 from accompany.common.files import remove_half_files
 from accompany.common.processes import folder_lock
-from accompany.common.weights import CONFIG_NAME, WEIGHTS_NAME, config_type, load_state, read_state, resolve_folder
+from accompany.common.weights import WEIGHTS_NAME, config_type, load_state, read_state, resolve_folder
 from accompany.data.loading.crops import TokenDataset, train_loader, val_loader
 from accompany.data.tokens.store import Manifest, read_manifest
 from accompany.data.tokens.tokenize import load_parts
