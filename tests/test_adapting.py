@@ -18,7 +18,7 @@ from small_parts import write_songs
 import accompany
 from accompany.cli import main
 from accompany.common.saving import save_state
-from accompany.common.weights import read_state
+from accompany.common.weights import WEIGHTS_NAME, read_state
 from accompany.data.loading.crops import LoadingConfig
 from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
@@ -76,6 +76,18 @@ def test_fine_tuning_starts_from_the_model(tokens: Path, random_bundle_dir: Path
     # The run goes on when the model it started from has moved.
     moved = shutil.copytree(random_bundle_dir, tmp_path / "moved")
     assert run("semantic", tokens, moved, tmp_path, "model.decoder.dropout=0.1", "max_steps=3") == folder
+
+
+def test_a_condition_that_the_model_has_not_starts_at_zero(
+    tokens: Path, random_bundle_dir: Path, tmp_path: Path
+) -> None:
+    new = "model.conditions.instruments=true"
+    after = read_state(run("semantic", tokens, random_bundle_dir, tmp_path, "optimizer.lr=1e-9", new) / WEIGHTS_NAME)
+    before = read_state(random_bundle_dir / "semantic" / WEIGHTS_NAME)
+    names = {"embedding.instruments.weight", "embedding.instruments.bias"}
+    assert after.keys() - before.keys() == names
+    assert all(after[name].abs().max() < 1e-4 for name in names)
+    assert all(torch.allclose(before[name].float(), after[name].float(), atol=1e-3) for name in before)
 
 
 def test_an_adapter_is_small_and_changes_what_is_played(adapter: Path, random_bundle_dir: Path) -> None:

@@ -346,6 +346,28 @@ def test_fields_of_published_configs_are_known(random_bundle_dir: Path, tmp_path
     assert Mert.from_pretrained(folder).dim == 16
 
 
+@pytest.mark.parametrize("version", ["4.24.0", "99.0.0.dev0", None])
+@pytest.mark.parametrize("file", ["mert/config.json", "clap/config.json", "clap/preprocessor_config.json",
+                                  "codec/config.json"])  # fmt: skip
+def test_fields_of_other_releases_are_ignored_with_a_word_and_misspelt_ones_refused(
+    file: str, version: str | None, random_bundle_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As transformers ignores them; the installed release, which writes no such field, has not written them."""
+    folder, part = Path(shutil.copytree(random_bundle_dir, tmp_path / "model")), file.partition("/")[0]
+    edit_json(folder / part / "config.json", transformers_version=version)
+    edit_json(folder / file, mask_everything=True, xla_device=None)
+    if part == "clap":
+        edit_json(folder / part / "config.json", text_config={
+            **json.loads((folder / part / "config.json").read_text())["text_config"], "of_that_time": 1})  # fmt: skip
+    with caplog.at_level("INFO"):
+        load_part(folder, part)
+    assert f"{file} has fields that have no effect here: mask_everything" in caplog.text
+    known = {"mert": "hiden_size", "codec": "codebook_sise"}.get(part, "projection_dims")
+    edit_json(folder / file, **{"hop_lenght" if "preprocessor" in file else known: 1})
+    with pytest.raises(InputError, match="did you mean"):
+        load_part(folder, part)
+
+
 @pytest.mark.parametrize("content", ["[1]", "5", "null", "[" * 100_000, '{"a": ' * 100_000, "9" * 10_000, "\ud800"])
 @pytest.mark.parametrize("file", ["bundle.json", "mert/config.json", "semantic/config.json", "clap/tokenizer.json"])
 def test_json_of_another_kind_is_one_sentence(file: str, content: str, random_bundle_dir: Path, tmp_path: Path) -> None:

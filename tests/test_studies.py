@@ -1,6 +1,8 @@
 """Studies: what `accompany evaluate --study` measures, on a random model and on sounds whose answer is known."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +15,17 @@ from conftest import sing
 from accompany import InputError, audio
 from accompany.cli import main
 from accompany.common.config import write_json
+from accompany.data.songs.instruments import INSTRUMENTS
 from accompany.evaluation import chord_metrics, metrics
 from accompany.evaluation.arranger import arrange
+from accompany.evaluation.report import find_judge
 from accompany.evaluation.seams import edges
 from accompany.evaluation.studies.length import load_long
+from accompany.evaluation.studies.prompts import PROMPTS, prompts, true_renders
 from accompany.evaluation.studies.run import StudyConfig, study
+from accompany.evaluation.studies.setup import StudySetup
 from accompany.evaluation.studies.table import Study
+from accompany.evaluation.testset import load_clips
 
 RATE, SECONDS = 24000, 6.0
 CHORDS = ((0.0, 3.0, "C:maj"), (3.0, 6.0, "G:maj"))
@@ -80,6 +87,37 @@ def test_long_songs_and_recordings_sung_again_and_again(band, tmp_path):
     row = {name: values[0] for name, values in found.rows["predicted tempo"].items()}
     assert row["first sound"] > 0 and row["seam flux"] > 0 and row["peak MB"] > 50 and row["rests"] is not None
     assert row["beat F first 30 s"] is None
+
+
+def test_prompts_are_played_and_planned_for_taggers(band, songs, tmp_path):
+    setup = StudySetup(band, find_judge(""), load_clips([str(songs)], sample_rate=band.sample_rate, seconds=4.0))
+    found = prompts(setup, tmp_path, n_truth=0)
+    assert len(found.rows) == len(PROMPTS)
+    for row in found.rows.values():
+        assert len(row["obedience"]) == 2 and len(row["of other prompts"]) == 2 * (len(PROMPTS) - 1)
+    plan = json.loads((tmp_path / "study-prompts" / "takes.json").read_text())
+    for tag, files in plan.items():
+        assert files["yes"] and files["no"] and not set(files["yes"]) & set(files["no"]), tag
+        assert all(Path(file).is_file() for file in files["yes"] + files["no"])
+    assert not any("/jazz/" in file for file in plan["jamendo:piano"]["no"])  # a jazz trio has a piano too
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_true_renders_play_what_the_prompt_asks_for(name, monkeypatch):
+    rendered = []
+
+    def render(score, **options):
+        rendered.append(score)
+        return SimpleNamespace(accompaniment=np.zeros((2, 8), np.float32))
+
+    monkeypatch.setattr("accompany.data.songs.make.render_song", render)
+    prompt = PROMPTS[name]
+    assert len(list(true_renders(prompt, 2, 6.0, RATE))) == 2
+    for score in rendered:
+        families = {INSTRUMENTS[part.name].family for part in score.parts}
+        assert families >= set(prompt.named) and not families & set(prompt.forbidden)
+        assert families == set(prompt.named) or not prompt.alone
+        assert prompt.style in ("", score.style)
 
 
 def test_a_click_is_an_edge_and_its_surroundings_are_not():

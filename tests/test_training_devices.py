@@ -25,7 +25,8 @@ NOTHING_BY_CHANCE = [
 ]  # fmt: skip
 OPTIONS = [*NOTHING_BY_CHANCE, "max_steps=3", "checkpoint_every=3", "val_every=3", "optimizer.warmup_steps=0"]
 SEVERAL = """
-import os, signal, sys
+import atexit, os, pathlib, signal, sys
+from torch import distributed
 from accompany.training.stages.module import StageTraining
 from accompany.training.train import train
 whole_step, again = StageTraining.training_step, "AGAIN" in os.environ
@@ -37,6 +38,8 @@ def run(name, *more):
     train("semantic", None, [*items, *more, f"run_dir={root}/{name}"], progress=False)
 StageTraining.training_step = step
 root, *items = sys.argv[1:]
+left = pathlib.Path(root, "left" + os.environ["RANK"])
+atexit.register(lambda: left.write_text(str(distributed.is_initialized())))
 sharded = ["strategy=fsdp", "max_steps=6", "checkpoint_every=2", "val_every=6"]
 if not again:
     run("auto", *OPTIONS)
@@ -100,6 +103,10 @@ def test_a_sharded_run_that_was_killed_goes_on_exactly(several: Path) -> None:
 def test_two_processes_go_on_with_what_one_saved(several: Path, further: dict[int, float]) -> None:
     two = losses(several / "more")
     assert all(two[step] == pytest.approx(further[step], rel=2e-5) for step in range(5))
+
+
+def test_every_process_has_left_its_group_when_the_interpreter_ends(several: Path) -> None:
+    assert [(several / f"left{rank}").read_text() for rank in range(2)] == ["False", "False"]
 
 
 @pytest.mark.timeout(900)

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from accompany.common.config import to_dict, write_json
+from accompany.common.fields import CONFIG_NAME
 from accompany.common.files import complete
-from accompany.common.weights import CONFIG_NAME, WEIGHTS_NAME, PathLike, quiet_transformers
+from accompany.common.weights import WEIGHTS_NAME, PathLike, quiet_transformers
 from accompany.errors import InputError
 
 if TYPE_CHECKING:

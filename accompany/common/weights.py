@@ -13,7 +13,7 @@ import os
 import pickle
 import re
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +23,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from accompany.common.config import did_you_mean, from_dict, read_json
+from accompany.common.config import from_dict
+from accompany.common.fields import CONFIG_NAME, check_config, read_mapping
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 UNKNOWN_LICENSE = "unknown"
 
@@ -52,22 +52,6 @@ _KNOWN_LICENSES = {
 # Buffers that follow from the config, of which files hold some or others from release to release; and the averages
 # that EnCodec's codebooks are updated from, which nothing reads but its training.
 CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked", "codebook.embed_avg")
-# Fields of published configs that current transformers no longer lists, and those of MERT's own code, in which its
-# released networks are plain HuBERT.
-_OLD_FIELDS = """
-    _name_or_path add_cross_attention architectures attn_implementation auto_map bad_words_ids begin_suppress_tokens
-    bos_token_id chunk_size_feed_forward classifier_dropout cross_attention_hidden_size decoder_start_token_id
-    diversity_penalty do_sample dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
-    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id fusion_num_hidden_layers
-    gradient_checkpointing id2label is_decoder is_encoder_decoder label2id length_penalty max_length min_length
-    model_type no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions
-    output_hidden_states output_scores pad_token_id position_embedding_type prefix problem_type pruned_heads
-    remove_invalid_values repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens
-    task_specific_params temperature tf_legacy_loss tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p
-    torch_dtype torchscript transformers_version typical_p use_bfloat16 use_cache
-    attention_relax deepnorm feature_extractor_cqt feature_extractor_cqt_bins label_rate sample_rate
-    _commit_hash enable_patch_fusion fusion_hidden_size hidden_size num_attention_heads num_hidden_layers
-"""
 _BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
 
 
@@ -82,7 +66,7 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
     """
     folder = resolve_folder(path_or_id)
     try:
-        _check_config(cls.config_class, path_or_id)
+        check_config(cls.config_class, path_or_id)
         with quiet_transformers():
             loaded: Any = cls.from_pretrained(
                 folder,
@@ -101,48 +85,6 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
     refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
     log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
     return typing.cast(ModelT, model.float().eval().requires_grad_(False))
-
-
-def _check_config(schema: Any, path_or_id: PathLike) -> None:
-    """Refuse unknown fields of a `transformers` model, which keeps them silently."""
-    content = check_fields(path_or_id, CONFIG_NAME, _known_fields(schema))
-    for name, part in schema.sub_configs.items():
-        if isinstance(content.get(name), dict):
-            refuse_unknown_fields(Path(path_or_id) / CONFIG_NAME, content[name], _known_fields(part))
-
-
-def check_fields(path_or_id: PathLike, name: str, known: Iterable[str]) -> dict[str, Any]:
-    """The content of a folder's JSON file; empty without one, and for a hub id, whose files nobody has edited.
-
-    Raises:
-        InputError: the file is broken, or has a field that is not known (named).
-    """
-    path = Path(path_or_id).expanduser() / name
-    if not path.is_file():
-        return {}
-    content = read_mapping(path)
-    refuse_unknown_fields(path, content, known)
-    return content
-
-
-def _known_fields(schema: Any) -> set[str]:
-    return {*schema().to_dict(), *schema.attribute_map, *_OLD_FIELDS.split()}
-
-
-def read_mapping(path: PathLike) -> dict[str, Any]:
-    """The names and values of a JSON file; InputError names it when it is missing, broken or holds something else."""
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold names with values, as accompany wrote it; use a whole copy of the model.")
-    return content
-
-
-def refuse_unknown_fields(path: PathLike, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise InputError that names the first field of a file that is not known, and what it may have meant."""
-    known = sorted(known)
-    for field in given:
-        if field not in known:
-            raise InputError(f"{path} has an unknown field '{field}'{did_you_mean(field, known) or '; take it out.'}")
 
 
 def load_module(cls: type[ModuleT], folder: PathLike, *, license: str | None = None) -> ModuleT:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.common.fields import check_fields
 from accompany.common.files import original_file
 from accompany.common.weights import (
     PathLike,
-    check_fields,
     load_transformers,
     resolve_folder,
 )

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accompany.common.weights import CONFIG_NAME, PathLike
+from accompany.common.fields import CONFIG_NAME
+from accompany.common.weights import PathLike
 
 if TYPE_CHECKING:
     from accompany.encoders.codec import Codec

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from accompany.audio import frame_count
-from accompany.common.weights import PathLike, check_fields, load_transformers, read_mapping, resolve_folder
+from accompany.common.fields import check_fields, read_mapping
+from accompany.common.weights import PathLike, load_transformers, resolve_folder
 from accompany.encoders.spectral import padded_slice
 from accompany.errors import InputError
 

@@ -94,17 +94,22 @@ def features(audio: Tensor, first: int, count: int, sample_rate: int, hop: int, 
 
     parts = []
     for window, looks, n_mels in zip(config.windows, config.looks, config.mels, strict=True):
-        mels = spectra(mid, window, looks).abs() @ bank(window, n_mels)
+        mels = _powers(spectra(mid, window, looks)).sqrt() @ bank(window, n_mels)
         parts.append(_scaled(mels, _FLOOR).reshape(len(audio), count, -1))
     for window, n_bins in zip(config.low_windows, config.low_bins, strict=True):
-        parts.append(config.low_gain * _scaled(spectra(mid, window).abs()[..., 1 : n_bins + 1], _LOW_FLOOR))
+        parts.append(config.low_gain * _scaled(_powers(spectra(mid, window)[..., 1 : n_bins + 1]).sqrt(), _LOW_FLOOR))
     both = [spectra(samples, config.side_window) for samples in (mid, side)]
     mels = bank(config.side_window, config.side_mels)
-    parts.append(_scaled(both[1].abs() @ mels, _FLOOR))
-    powers = [torch.view_as_real(spectrum).square().sum(-1) @ mels for spectrum in both]
-    product = (torch.view_as_real(both[0]) * torch.view_as_real(both[1])).sum(-1) @ mels
-    parts.append(_CORRELATION_GAIN * product / (powers[0] + powers[1] + _FLOOR**2))
+    powers = [_powers(spectrum) for spectrum in both]
+    parts.append(_scaled(powers[1].sqrt() @ mels, _FLOOR))
+    product = (both[0].real * both[1].real).addcmul_(both[0].imag, both[1].imag) @ mels
+    parts.append(_CORRELATION_GAIN * product / ((powers[0] + powers[1]) @ mels + _FLOOR**2))
     return torch.cat(parts, dim=-1).transpose(1, 2)
+
+
+def _powers(spectra: Tensor) -> Tensor:
+    # A third of the time of abs(), whose care for overflow is not needed here.
+    return spectra.real.square().addcmul_(spectra.imag, spectra.imag)
 
 
 def _scaled(magnitudes: Tensor, floor: float) -> Tensor:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.common.config import did_you_mean
-from accompany.common.weights import PathLike, load_module, read_mapping, resolve_folder
+from accompany.common.fields import read_mapping
+from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.errors import InputError
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json
-from accompany.common.weights import PathLike, refuse_unknown_fields, resolve_folder
+from accompany.common.fields import refuse_unknown_fields
+from accompany.common.weights import PathLike, resolve_folder
 from accompany.errors import InputError
 from accompany.models.parts import (
     FROZEN_PARTS,

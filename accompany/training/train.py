@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import lightning.pytorch as lightning
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accompany.common.config import CONFIGS_DIR, from_dict, read_json, to_dict, write_json
+from accompany.common.fields import CONFIG_NAME
 from accompany.common.files import remove_half_files
 from accompany.common.overrides import changed, load_config
 from accompany.common.processes import folder_lock
-from accompany.common.weights import CONFIG_NAME, WEIGHTS_NAME, config_type, load_state, read_state, resolve_folder
+from accompany.common.weights import WEIGHTS_NAME, config_type, load_state, read_state, resolve_folder
 from accompany.data.loading.crops import TokenDataset, train_loader, val_loader
 from accompany.data.tokens.store import Manifest, read_manifest
 from accompany.data.tokens.tokenize import load_parts
@@ -163,11 +164,18 @@ def check_made_by(model: str, manifest: Manifest, encoders: Sequence[str]) -> No
 def _start(model: nn.Module, task: str, config: TrainConfig) -> None:
     if config.init:
         folder = resolve_folder(read_bundle(find_bundle(config.init)).part(task).source)
-        load_state(model, read_state(folder / WEIGHTS_NAME), folder)
+        load_state(model, _with_new_conditions(read_state(folder / WEIGHTS_NAME), model), folder)
     if config.lora.rank:
         add_lora(model, config.lora)
     if isinstance(model, AcousticStage) and isinstance(config, AcousticTraining) and config.codec:
         model.start_from(load_codec(config.codec).codebooks)
+
+
+def _with_new_conditions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Weights to start from, with zeros for a condition that their model has not: it changes nothing at first."""
+    missing = model.state_dict().keys() - state.keys()
+    new = {name for name in missing if name.startswith(("embedding.instruments.", "embedding.stem."))}
+    return state | {name: torch.zeros_like(model.state_dict()[name]) for name in new}
 
 
 class TokenData(lightning.LightningDataModule):

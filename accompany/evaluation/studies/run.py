@@ -24,6 +24,7 @@ STUDIES = {
     "controls": "each control of generate against its absence",
     "retakes": "the ends of regions that are made again",
     "length": "long songs from end to end",
+    "prompts": "very different prompts on the same vocals, against true renders",
 }
 _USUAL_S = {"length": 240.0}
 _LONGEST_END_S = 60.0
@@ -78,8 +79,8 @@ def study(band: Band, folders: Sequence[str], report_dir: str | os.PathLike[str]
     require_writable(out)
     setup = StudySetup(band, find_judge(config.judge), _clips(band, folders, config), config.seed)
     assert setup.bundle
-    found = _STUDIES[config.study](setup, config)
     out.mkdir(parents=True, exist_ok=True)
+    found = _STUDIES[config.study](setup, config, out)
     write_json(out / f"study-{config.study}.json", {"model": band.name, **found.as_dict()})
     with replacing(out / f"study-{config.study}.md") as part:
         part.write_text(found.as_table(), encoding="utf-8")
@@ -95,7 +96,7 @@ def _clips(band: Band, folders: Sequence[str], config: StudyConfig) -> list[Clip
     return load_clips(folders, sample_rate=band.sample_rate, seconds=config.length_s, limit=limit)
 
 
-def _controls(setup: StudySetup, config: StudyConfig) -> Study:
+def _controls(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
     from accompany.evaluation.studies.controls import control
 
     if len(setup.clips) < 2:
@@ -103,20 +104,27 @@ def _controls(setup: StudySetup, config: StudyConfig) -> Study:
     return control(setup, config.only)
 
 
-def _retakes(setup: StudySetup, config: StudyConfig) -> Study:
+def _retakes(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
     from accompany.evaluation.studies.retakes import retakes
 
     return retakes(setup)
 
 
-def _length(setup: StudySetup, config: StudyConfig) -> Study:
+def _length(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
     from accompany.evaluation.studies.length import lengths
 
     return lengths(setup)
 
 
-_STUDIES: dict[str, Callable[[StudySetup, StudyConfig], Study]] = {
+def _prompts(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
+    from accompany.evaluation.studies.prompts import prompts
+
+    return prompts(setup, out)
+
+
+_STUDIES: dict[str, Callable[[StudySetup, StudyConfig, Path], Study]] = {
     "controls": _controls,
     "retakes": _retakes,
     "length": _length,
+    "prompts": _prompts,
 }

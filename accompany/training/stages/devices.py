@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,20 @@ def check_shares(run: RunConfig, world_size: int) -> None:
             f"loading.batch_size={batch_size} cannot be shared by {world_size} devices with accumulate="
             f"{run.accumulate}; make it a multiple of {world_size * run.accumulate}."
         )
+
+
+def leave_group_at_exit() -> None:
+    """Take this process out of the group that it trains in before the interpreter ends.
+
+    Gloo's threads keep tensors of the last collectives for a moment. One that is let go while the interpreter ends
+    aborts the process; Lightning sees to that for NCCL alone.
+    """
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def ray_devices(training: StageTraining) -> DeviceSetup:

@@ -27,7 +27,7 @@ from accompany.training.stages.checkpoints import (
     tidy,
     usable_checkpoint,
 )
-from accompany.training.stages.devices import DeviceSetup, local_devices, ray_devices
+from accompany.training.stages.devices import DeviceSetup, leave_group_at_exit, local_devices, ray_devices
 from accompany.training.stages.module import PRECISIONS, RunConfig, StageTraining, Trainable
 from accompany.training.stages.stopping import Stopped, Stopping
 
@@ -70,6 +70,8 @@ def fit(
     check_space(training.model, run_dir)
     resumed = usable_checkpoint(run_dir)
     setup = ray_devices(training) if on_ray else local_devices(training)
+    if not on_ray:  # which ends its groups itself
+        leave_group_at_exit()
     stopping = Stopping(run_dir / STOP_REQUEST if on_ray else None)
     trainer = _trainer(
         training, run_dir, validate, [stopping, *callbacks, _Keep(run_dir, resumed, stopping)], progress, setup
