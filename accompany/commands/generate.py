@@ -166,13 +166,13 @@ def _one(
 
 
 def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespace, sound: Sound) -> dict[str, Any]:
-    """Write settings, picture, MIDI and stems where they are wanted; what was written, for the JSON."""
+    """Write settings, plot, MIDI and stems where they are wanted; what was written, for the JSON."""
     written: dict[str, Any] = {}
     for ending, path in output.beside:
         if ending == ".settings.json":
-            from accompany.commands.settings_file import Recipe
+            from accompany.commands.settings_file import TakeRecipe
 
-            Recipe.of(take, band, output.vocals, band.source, sound).save(path)
+            TakeRecipe.of(take, band, output.vocals, band.source, sound).save(path)
             written["settings"] = str(path)
         elif ending == ".mid":
             take.save_midi(path)

@@ -81,7 +81,7 @@ def cut_short(path: Path) -> InputError:
 
 
 @dataclass(frozen=True)
-class _Samples:
+class _SampleChunk:
     """The chunk of samples: where it begins, its length as declared and as the whole file's size field allows."""
 
     at: int
@@ -111,7 +111,7 @@ def _waves(data: mmap.mmap, path: Path) -> Layout:
     return Layout(tuple(pieces), note) if len(pieces) > 1 or note else Layout()
 
 
-def _wave_samples(data: mmap.mmap, start: int) -> _Samples | None:
+def _wave_samples(data: mmap.mmap, start: int) -> _SampleChunk | None:
     large = data[start : start + 4] != b"RIFF"
     outer = int.from_bytes(data[start + 4 : start + 8], "little")
     rate = 0
@@ -121,11 +121,11 @@ def _wave_samples(data: mmap.mmap, start: int) -> _Samples | None:
         if name == b"fmt ":
             rate = int.from_bytes(data[at + 8 : at + 12], "little")
         if name == b"data":
-            return _Samples(at, length, start + 8 + outer, rate, large, little=True)
+            return _SampleChunk(at, length, start + 8 + outer, rate, large, little=True)
     return None
 
 
-def _wave_header(data: mmap.mmap, start: int, found: _Samples, length: int) -> bytes:
+def _wave_header(data: mmap.mmap, start: int, found: _SampleChunk, length: int) -> bytes:
     """The header up to the samples, with the right lengths; in the 64-bit form where it has to be."""
     chunks = b"".join(
         data[at - 8 : at + size + size % 2]
@@ -149,7 +149,7 @@ def _aiff(data: mmap.mmap, path: Path) -> Layout:
         if name == b"COMM":
             rate = 2 * int.from_bytes(data[at + 8 : at + 10], "big") * 8000
         if name == b"SSND":
-            found = _Samples(at + 8, length, outer_end, rate, large=False, little=False)
+            found = _SampleChunk(at + 8, length, outer_end, rate, large=False, little=False)
             end = _true_end(data, found, path)
             if end is None:
                 return Layout()
@@ -159,7 +159,7 @@ def _aiff(data: mmap.mmap, path: Path) -> Layout:
     return Layout()
 
 
-def _true_end(data: mmap.mmap, found: _Samples, path: Path) -> int | None:
+def _true_end(data: mmap.mmap, found: _SampleChunk, path: Path) -> int | None:
     """The true end of the samples when their declared length is wrong; None when it is right."""
     available = len(data) - found.at
     placeholder = found.declared >= (1 << 63 if found.large else _PLACEHOLDER)
@@ -173,7 +173,7 @@ def _true_end(data: mmap.mmap, found: _Samples, path: Path) -> int | None:
     return stop - _tail_chunks(data, found, stop)
 
 
-def _is_more(data: mmap.mmap, end: int, found: _Samples) -> bool:
+def _is_more(data: mmap.mmap, end: int, found: _SampleChunk) -> bool:
     """Whether what follows the declared samples is more of them: no chunk, no other file, no padding, no stray byte."""
     left = len(data) - end
     if left < (_STRAY_S * found.bytes_per_s if found.declared else 4):
@@ -186,7 +186,7 @@ def _is_more(data: mmap.mmap, end: int, found: _Samples) -> bool:
     return any(data[end : end + (1 << 16)])
 
 
-def _tail_chunks(data: mmap.mmap, found: _Samples, stop: int) -> int:
+def _tail_chunks(data: mmap.mmap, found: _SampleChunk, stop: int) -> int:
     """Bytes of the known chunks just before `stop`, so that tags are not played."""
     cut, first = 0, max(found.at, stop - _TAIL)
     for name in _TAIL_CHUNKS:

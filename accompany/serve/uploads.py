@@ -38,7 +38,7 @@ class UnknownFormatError(InputError):
 
 
 @dataclass(frozen=True)
-class Sound:
+class UploadedVocal:
     """A vocal that was taken in: `samples` mono float32 [1, T] at `sample_rate` (Hz)."""
 
     samples: np.ndarray
@@ -86,7 +86,7 @@ async def receive(
     raise SlowUploadError
 
 
-def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
+def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> UploadedVocal:
     """The upload `path` as a vocal at `sample_rate`; `name` is what the visitor calls it, used in messages only.
 
     Raises:
@@ -107,7 +107,7 @@ def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
     except InputError as error:
         # The checks name the file that they read; a visitor knows it by his name for it.
         raise type(error)(str(error).replace(str(readable), name).replace(str(path), name)) from error
-    return Sound(samples, sample_rate)
+    return UploadedVocal(samples, sample_rate)
 
 
 def sniff(path: Path, name: str) -> str:

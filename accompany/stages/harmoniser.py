@@ -25,7 +25,7 @@ from accompany.stages.transformer import Transformer, TransformerConfig
 _MODES = 2
 _MOST_BEATS = 512
 _WINDOW, _CONTEXT = 256, 64
-_KEYS_HEARD_OUT = 3
+_KEYS_TRIED = 3
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Harmoniser(nn.Module):
         Returns:
             [T, 25] probabilities.
         """
-        likely = np.argsort(-keys)[:_KEYS_HEARD_OUT]
+        likely = np.argsort(-keys)[:_KEYS_TRIED]
         likely = likely[keys[likely] > 0]
         total = np.zeros((len(beats), N_CHORDS))
         for key in likely:

@@ -280,10 +280,10 @@ class PairData(lightning.LightningDataModule):
             )
         first = trainer.global_step * self.config.accumulate
         draws = Draws(size, first, trainer.global_rank, trainer.world_size)
-        return EndlessLoader(_Drawn(self.pairs, self.config.seed), draws, collate_fn=_as_it_is)
+        return EndlessLoader(_DrawnPairs(self.pairs, self.config.seed), draws, collate_fn=_as_it_is)
 
 
-class _Drawn(torch.utils.data.Dataset[Pairs]):
+class _DrawnPairs(torch.utils.data.Dataset[Pairs]):
     """Pairs by lists of draws, each pair once an epoch."""
 
     def __init__(self, pairs: Pairs, seed: int) -> None:
@@ -345,5 +345,5 @@ def _write_takes(folder: Path, bundle: Bundle, batches: list[Batch], takes: Tens
         first += batch.size
     if not (folder / CHOICES).is_file():
         write_json(folder / CHOICES, {str(vocal): {"better": -1, "worse": -1} for vocal in range(len(takes))})
-    _log.info("Compare the takes in %s by ear, fill in %s there, and run again with choices=...", folder, CHOICES)
+    _log.info("Listen to the takes in %s, fill in %s there, and run again with choices=...", folder, CHOICES)
     return folder
