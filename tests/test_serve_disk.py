@@ -69,8 +69,8 @@ def test_a_decoder_without_room(client, made, monkeypatch):
     def run(command: list[str], **_: Any) -> Any:
         return subprocess.CompletedProcess(command, 1, b"", f"{command[-1]}: No space left on device".encode())
 
-    monkeypatch.setattr("accompany.common.decoding.shutil.which", lambda name: name)
-    monkeypatch.setattr("accompany.common.decoding.subprocess.run", run)
+    monkeypatch.setattr("accompany.common.ffmpeg.shutil.which", lambda name: name)
+    monkeypatch.setattr("accompany.common.ffmpeg.subprocess.run", run)
     refused(client.post("/api/vocals", content=b"\x1a\x45\xdf\xa3" + bytes(500)), 507, FULL)
 
 
