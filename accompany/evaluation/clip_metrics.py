@@ -78,7 +78,7 @@ def measure(output: RowOutput, reference: ReferenceClip, judge: Judge | None) ->
     values = {
         "harmony": metrics.chroma_correlation(chroma, reference.truth_chroma),
         **chord_metrics.chord_scores(chroma, clip.chords),
-        "consonance": metrics.consonance_of(chroma, reference.pitch, reference.voiced),
+        "consonance": metrics.consonance(chroma, reference.pitch, reference.voiced),
         "voice_likeness": metrics.voice_likeness(sound, clip.vocal, rate),
         "chroma_cosine": metrics.mean_cosine(chroma, reference.truth_chroma),
         "onset_correlation": metrics.onset_correlation(sound, clip.truth, rate),

@@ -113,19 +113,15 @@ def beat_f(
     return float(mir_eval.beat.f_measure(np.sort(truth_s), np.sort(estimated_s), f_measure_threshold=tolerance_s))
 
 
-def consonance(accompaniment: Signal, sample_rate: int, pitch: Matrix, voiced: NDArray[np.bool_]) -> float:
+def consonance(energy: Matrix, pitch: Matrix, voiced: NDArray[np.bool_]) -> float:
     """log2 of the accompaniment's chroma energy at the sung pitch class over the mean of the twelve, over sung frames.
 
     0 when the band ignores the singer; a copy of the voice scores highest, so read it beside `voice_likeness`.
 
     Args:
+        energy: chroma `[12, frames]` of the accompaniment.
         pitch, voiced: of the vocal, by `sung_pitch`.
     """
-    return consonance_of(chroma(accompaniment, sample_rate), pitch, voiced)
-
-
-def consonance_of(energy: Matrix, pitch: Matrix, voiced: NDArray[np.bool_]) -> float:
-    """`consonance` on a chroma `[12, frames]` that is already computed."""
     n = min(energy.shape[1], len(pitch))
     energy, pitch, voiced = energy[:, :n], pitch[:n], voiced[:n]
     audible = voiced & (energy.sum(0) > 0.02 * max(float(energy.sum(0).max(initial=0.0)), _TINY))
