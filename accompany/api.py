@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from accompany.common.checks import check_whole
-from accompany.common.devices import choose_device
+from accompany.common.devices import choose_device, choose_precision
 from accompany.common.progress import Progress
 from accompany.errors import InputError
 from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
 from accompany.generation.take import Edit, Source, Take
 from accompany.generation.vocals import Vocals, read_vocal, source_of
-from accompany.sound import Sound
+from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
     from accompany.generation.analysis import Analysis
-    from accompany.generation.draft import Made
     from accompany.generation.streaming import Stream
-    from accompany.models.bundles import Bundle, LlambadaBundle
+    from accompany.generation.take import Made
+    from accompany.models.llambada import LlambadaBundle
+    from accompany.models.pretrained import Bundle
     from accompany.music.sung_notes import SungNote
 
 _log = logging.getLogger(__name__)
@@ -325,13 +326,13 @@ class Band:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the model as a folder that `load` takes."""
-        from accompany.models.pretrained import save_bundle
+        from accompany.models.writing import save_bundle
 
         save_bundle(self.bundle, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
-        from accompany.models.pretrained import push_to_hub
+        from accompany.models.writing import push_to_hub
 
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)
@@ -352,7 +353,7 @@ class Band:
 
     def _own(self) -> Bundle:
         """The parts of a model of this package's own kind; InputError for another kind."""
-        from accompany.models.bundles import Bundle
+        from accompany.models.pretrained import Bundle
 
         if not isinstance(self.bundle, Bundle):
             raise InputError(f"{self.name} plans nothing, so it can only generate; choose a model such as tiny.")
@@ -378,7 +379,7 @@ def check_takes(count: int, seed: int = 0) -> None:
 
 
 def _made(take: Take) -> Made:
-    from accompany.generation.draft import Made
+    from accompany.generation.take import Made
 
     return Made(take.samples, take.plan, take.draft)
 
@@ -405,7 +406,6 @@ def load(
         InputError: no such model, weights or adapters that do not fit, or a device or precision that is not there.
     """
     from accompany.models.pretrained import find_bundle, lasting_name, load_bundle
-    from accompany.stages.precision import choose_precision, set_precision
 
     device = choose_device(device)
     chosen = choose_precision(precision, device)
@@ -415,6 +415,9 @@ def load(
 
         for folder in lora:
             _log.info("The %s stage plays with the adapter %s.", add_adapter(bundle, folder, lora_scale), folder)
-    for stage in bundle.stages:
-        set_precision(stage, chosen)
+    if chosen != "float32":
+        from accompany.stages.precision import set_precision
+
+        for stage in bundle.stages:
+            set_precision(stage, chosen)
     return Band(bundle, precision, lasting_name(model))

@@ -143,27 +143,26 @@ def small_stages(melody_dim: int, mert_dim: int, text_dim: int, codec: Any) -> d
 
 def write_random_bundle(folder: Path, scratch: Path) -> Path:
     """Write a bundle of random parts into `folder`, by way of `scratch`, as published checkpoints are laid out."""
+    from accompany.common.saving import save_half, save_module
+    from accompany.encoders.code_fitting import fit_codes
     from accompany.encoders.melody import Melody
-    from accompany.encoders.semantic_codes import SemanticCodes
-    from accompany.models import pretrained
+    from accompany.models.parts import PARTS, PartInfo
+    from accompany.models.writing import write_bundle
 
     torch.manual_seed(0)
     mert, clap, codec = small_mert(), small_clap(), small_codec()
-    pretrained.save_half(mert.model, scratch / "mert")
+    save_half(mert.model, scratch / "mert")
     preprocessor = {"sampling_rate": mert.sample_rate, "do_normalize": False}
     (scratch / "mert" / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-    pretrained.save_half(clap.model, scratch / "clap")
+    save_half(clap.model, scratch / "clap")
     clap._tokenizer.save_pretrained(scratch / "clap")
     clap._extractor.save_pretrained(scratch / "clap")
-    pretrained.save_half(codec.model, scratch / "codec")
+    save_half(codec.model, scratch / "codec")
     states = torch.randn(400, mert.dim)
-    codes = SemanticCodes.fit(states, [states[:, :6], states[:, 6:12]], CODES, seed=0)
+    codes = fit_codes(states, [states[:, :6], states[:, 6:12]], CODES, seed=0)
     codes.save_pretrained(scratch / "semantic_codes")
     for name, stage in small_stages(Melody().dim, mert.dim, clap.dim, codec).items():
-        pretrained.save_module(stage, stage.config, scratch / name)
+        save_module(stage, stage.config, scratch / name)
     options = {"codec": {"n_codebooks": codec.n_codebooks}}
-    parts = {
-        name: pretrained.PartInfo(name, scratch / name, "Apache-2.0", options.get(name, {}))
-        for name in pretrained.PARTS
-    }
-    return pretrained.write_bundle(folder, name="random", license="Apache-2.0", parts=parts)
+    parts = {name: PartInfo(name, scratch / name, "Apache-2.0", options.get(name, {})) for name in PARTS}
+    return write_bundle(folder, name="random", license="Apache-2.0", parts=parts)

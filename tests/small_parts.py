@@ -11,6 +11,7 @@ import torch
 from accompany import audio
 from accompany.data.tokens.encode import TokenParts
 from accompany.encoders.clap import Clap
+from accompany.encoders.code_fitting import fit_codes
 from accompany.encoders.codec import Codec
 from accompany.encoders.melody import Melody
 from accompany.encoders.mert import Mert
@@ -75,7 +76,7 @@ def small_codes() -> SemanticCodes:
     """Streams of 24 and 8 values, 16 codes each."""
     generator = torch.Generator().manual_seed(4)
     states, harmony, rhythm = (torch.randn(200, width, generator=generator) for width in (16, 24, 8))
-    return SemanticCodes.fit(states, [harmony, rhythm], (16, 16))
+    return fit_codes(states, [harmony, rhythm], (16, 16))
 
 
 def small_parts(folder: Path) -> TokenParts:

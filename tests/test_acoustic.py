@@ -14,8 +14,8 @@ from accompany.common.config import from_dict, to_dict
 from accompany.music.instrumentation import Instrumentation
 from accompany.music.plan import CONTROL_DIM
 from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
-from accompany.stages.batch import STEM_TAGS, Batch
-from accompany.stages.conditions import ConditionConfig, Conditions, DropRates, join, make_conditions, stack
+from accompany.stages.batch import Batch
+from accompany.stages.conditions import STEM_TAGS, ConditionConfig, Conditions, DropRates, join, make_conditions, stack
 from accompany.stages.decoding import Guidance, windows
 from accompany.stages.depth import DepthConfig, DepthDecoder, _FrameWriter
 from accompany.stages.masked import MaskedDecoder, fill

@@ -17,7 +17,8 @@ from small_parts import write_songs
 
 import accompany
 from accompany.cli import main
-from accompany.common.weights import WEIGHTS_NAME, read_state, save_state
+from accompany.common.saving import save_state
+from accompany.common.weights import WEIGHTS_NAME, read_state
 from accompany.data.loading.crops import LoadingConfig
 from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError

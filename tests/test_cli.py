@@ -19,7 +19,8 @@ from accompany import audio
 from accompany.cli import main
 from accompany.commands.parser import build_parser
 from accompany.commands.train import RECIPES
-from accompany.common.config import CONFIGS_DIR, load_yaml
+from accompany.common.config import CONFIGS_DIR
+from accompany.common.overrides import load_yaml
 
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "

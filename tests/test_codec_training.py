@@ -12,7 +12,7 @@ import soundfile
 import torch
 from transformers import EncodecModel
 
-from accompany.common.config import load_config
+from accompany.common.overrides import load_config
 from accompany.errors import InputError
 from accompany.training.encoders.audio_dataset import RandomCrops, held_out_clips, song_folders, split_songs
 from accompany.training.encoders.codec import (

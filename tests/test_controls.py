@@ -12,14 +12,13 @@ from conftest import sing
 from accompany import InputError
 from accompany.common.config import read_json, write_json
 from accompany.generation.analysis import Analysis
-from accompany.generation.pipeline import VocalAnalysis, build_conditions, extract_features
-from accompany.generation.planning import key_of, lay_chords, tapped_grid
-from accompany.generation.prompts import Cue, embed_frames, is_timed, read_cues, texts_per_frame
+from accompany.generation.given import key_of, lay_chords, tapped_grid
+from accompany.generation.pipeline import VocalAnalysis, build_conditions, embed_frames, extract_features
+from accompany.generation.prompts import Cue, is_timed, read_cues, texts_per_frame
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
-from accompany.music.harmony import read_chords
-from accompany.music.instrument_words import read_instrumentation
-from accompany.music.instrumentation import Instrumentation
+from accompany.music.chord_text import read_chords
+from accompany.music.instrumentation import Instrumentation, read_instrumentation
 from accompany.music.plan import Plan
 
 SHORT = (sing(2.0, 24000), 24000)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from accompany.encoders.clap import Clap
+from accompany.encoders.code_fitting import fit_codes
 from accompany.encoders.codec import Codec
 from accompany.encoders.mert import Mert
 from accompany.encoders.semantic_codes import SemanticCodes, SemanticCodesConfig
@@ -409,7 +410,7 @@ def clusters(n: int = 400) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_semantic_streams_answer_their_own_question() -> None:
     pytest.importorskip("sklearn")
     states, first, second = clusters()
-    codes = SemanticCodes.fit(states, [first, second], (4, 4), seed=0)
+    codes = fit_codes(states, [first, second], (4, 4), seed=0)
     assert codes.sizes == (4, 4) and not codes.residual
     decoded = codes.decode(codes.encode(states[None]))[0]
     assert decoded.shape == (400, 8)
@@ -422,7 +423,7 @@ def test_residual_streams_come_nearer() -> None:
     states = noise(600, 6)
     errors = []
     for sizes in ((16,), (16, 16), (16, 16, 16)):
-        codes = SemanticCodes.fit(states, None, sizes, seed=0, residual=True)
+        codes = fit_codes(states, None, sizes, seed=0, residual=True)
         errors.append(float((codes.decode(codes.encode(states[None]))[0] - states).square().mean()))
     assert errors[2] < 0.7 * errors[1] and errors[1] < 0.7 * errors[0]
 
@@ -430,7 +431,7 @@ def test_residual_streams_come_nearer() -> None:
 def test_semantic_codes_survive_saving(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     states, first, second = clusters()
-    codes = SemanticCodes.fit(states, [first, second], (4, 8), seed=0, frame_rate=12.5)
+    codes = fit_codes(states, [first, second], (4, 8), seed=0, frame_rate=12.5)
     codes.save_pretrained(tmp_path / "codes")
     loaded = SemanticCodes.from_pretrained(tmp_path / "codes")
     assert loaded.frame_rate == 12.5 and loaded.sizes == (4, 8) and loaded.config == codes.config
@@ -442,9 +443,9 @@ def test_semantic_codes_refuse_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="residual"):
         SemanticCodesConfig(dim=8, sizes=(4, 4), widths=(3, 5), projected=True, residual=True)
     with pytest.raises(InputError, match="3 frames cannot fill 4"):
-        SemanticCodes.fit(noise(3, 8), None, (4,))
+        fit_codes(noise(3, 8), None, (4,))
     with pytest.raises(InputError, match="need 2 targets"):
-        SemanticCodes.fit(noise(30, 8), [noise(30, 2)], (4, 4))
+        fit_codes(noise(30, 8), [noise(30, 2)], (4, 4))
 
 
 # --- all of them ---

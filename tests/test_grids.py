@@ -10,7 +10,8 @@ import pytest
 import torch
 from small_parts import small_parts, write_songs
 
-from accompany.common.weights import load_module, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import load_module
 from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
 from accompany.music.tracking import beat_candidates, track_beats

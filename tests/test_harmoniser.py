@@ -12,7 +12,8 @@ import pytest
 import torch
 from small_parts import small_parts, write_songs
 
-from accompany.common.weights import load_module, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import load_module
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
 from accompany.data.songs.compose import compose
 from accompany.data.songs.make import make_song
@@ -31,8 +32,9 @@ from accompany.music.beat_melody import (
 )
 from accompany.music.chord_decoding import harmonised
 from accompany.music.harmony import N_CHORDS, NO_CHORD
-from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig, chain_loss, chain_marginals, relative
+from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig, chain_marginals
 from accompany.stages.listener import Listener, ListenerConfig
+from accompany.stages.losses import chain_loss, harmoniser_losses, relative
 from accompany.stages.transformer import TransformerConfig
 from accompany.training.encoders.loop import LoopConfig
 from accompany.training.harmoniser import HarmoniserTrainingConfig, Item, item_of_score, train_harmoniser, varied
@@ -179,7 +181,8 @@ def test_it_learns_from_symbolic_and_from_analysed_melodies(trained: tuple[Path,
         items = [melody(seed) for seed in range(200, 208)]
         with torch.no_grad():
             parts = [
-                each.loss(
+                harmoniser_losses(
+                    each,
                     torch.from_numpy(item.beats)[None],
                     torch.from_numpy(item.chords.astype(np.int64))[None],
                     torch.tensor([item.key]),
@@ -200,7 +203,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     shutil.copytree(folder.parent, tmp_path / "out", ignore=shutil.ignore_patterns("checkpoint.pt", "model"))
     monkeypatch.setattr("accompany.training.harmoniser._composed", None)
     monkeypatch.setattr("accompany.training.harmoniser._analyzed_crops", None)
-    real, steps = Harmoniser.loss, []
+    real, steps = harmoniser_losses, []
 
     def until_it_stops(*args: object) -> object:
         steps.append(args)
@@ -208,7 +211,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
             raise KeyboardInterrupt
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Harmoniser, "loss", until_it_stops)
+    monkeypatch.setattr("accompany.training.harmoniser.harmoniser_losses", until_it_stops)
     with pytest.raises(KeyboardInterrupt):
         train_harmoniser(config)
     made = train_harmoniser(config)

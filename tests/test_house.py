@@ -115,6 +115,15 @@ def test_functions_are_small():
                 assert length <= 65, f"{path}: {node.name} has {length} lines"
 
 
+def test_a_class_name_has_one_meaning():
+    homes: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.strip("_"), []).append(str(path))
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
+
+
 def test_every_dependency_is_pinned_to_a_known_version():
     # Out of the file: what is installed may be of an older one.
     project = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

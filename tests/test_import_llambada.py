@@ -107,9 +107,9 @@ def test_several_vocals_are_made_as_each_on_its_own(llambada: Any) -> None:
 
 
 def test_windows_that_go_on_from_equally_much_are_made_together() -> None:
-    from accompany.generation.llambada import Grid, cover, together
+    from accompany.generation.llambada import FrameGrid, cover, together
 
-    grid = Grid(25, 2, 3)
+    grid = FrameGrid(25, 2, 3)
     covers = [cover(grid, n_codes) for n_codes in (300, 900, 2000, 750, 2000)]
     assert [len(parts) for parts in covers] == [1, 2, 5, 1, 5]
     made = [(done, part.keep_from, items) for done, part, items in together(covers)]
@@ -119,12 +119,12 @@ def test_windows_that_go_on_from_equally_much_are_made_together() -> None:
 
 
 def test_the_stages_get_the_inputs_of_their_training(llambada: Any) -> None:
-    from accompany.generation.llambada import Grid, common_grid, prepare
+    from accompany.generation.llambada import FrameGrid, common_grid, prepare
     from accompany.generation.settings import Settings
 
     bundle = llambada.bundle
     grid = common_grid(bundle)
-    assert grid == Grid(25, 2, 3)
+    assert grid == FrameGrid(25, 2, 3)
     samples, _ = voice(2.0)
     song = prepare(bundle, samples[None], Settings("piano"), grid, 250, 150)
     assert song.for_mert.shape == (1, 160_000) and song.for_codec.shape == (1, 1, 240_000)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from accompany.data.songs.instruments import INSTRUMENTS
-from accompany.music.instrument_words import read_instrumentation
-from accompany.music.instrumentation import DENSITIES, DIM, FAMILIES, Instrumentation
+from accompany.music.instrumentation import DENSITIES, DIM, FAMILIES, Instrumentation, read_instrumentation
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from accompany.data.cluster import _Step
+from accompany.data.cluster import _StageProcess
 from accompany.data.jobs import run_stages
 from accompany.data.stage import WorkStage
 from accompany.errors import InputError
@@ -60,7 +60,7 @@ def test_a_stage_that_cannot_be_made_says_why() -> None:
 def test_a_process_of_a_cluster_sends_its_refusal_home() -> None:
     row = {"number": 7, "content": pickle.dumps(1)}
     for stage, wanted in ((WorkStage(_refuse), "There is no such model."), (WorkStage(_add, (2,)), 3)):
-        made = _Step(stage)(row)
+        made = _StageProcess(stage)(row)
         content = pickle.loads(made["content"])
         assert made["number"] == 7 and getattr(content, "sentence", content) == wanted
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from accompany.common.config import load_config
+from accompany.common.overrides import load_config
 from accompany.errors import InputError
 from accompany.training.encoders import captions_text, clap_text, filterbank, loop, mert, mert_data, probes
 
@@ -110,9 +110,9 @@ def test_train_mert_exports_what_the_public_door_loads(
 def test_a_codec_teaches_mert_and_one_that_does_not_fit_is_refused(
     songs: Path, small: mert.MertTrainingConfig, tmp_path: Path
 ) -> None:
+    from accompany.common.config import CHECKPOINTS_DIR
     from accompany.encoders.codec import Codec
     from accompany.encoders.mert import Mert
-    from accompany.models.pretrained import CHECKPOINTS_DIR
 
     folder = str(CHECKPOINTS_DIR / "tiny" / "codec")
     config = replace(small, codec=folder, n_codebooks=2, codebook_size=1024)

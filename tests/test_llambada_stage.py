@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from accompany.common.weights import load_module, read_state, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import load_module, read_state
 from accompany.errors import InputError
 from accompany.models.importing.token_stage import convert_token_stage
 from accompany.stages.llambada import TokenStage, TokenStageConfig, to_tokens

@@ -27,7 +27,8 @@ from accompany.encoders.melody import Melody
 from accompany.errors import InputError
 from accompany.music.instrumentation import DIM, FAMILIES, Instrumentation, thinned
 from accompany.music.plan import CHORD_SLICE, CONTROL_DIM
-from accompany.stages.batch import STEM_TAGS, Batch
+from accompany.stages.batch import Batch
+from accompany.stages.conditions import STEM_TAGS
 
 CONFIG = LoadingConfig(crop_s=2.0, batch_size=4)
 

@@ -323,8 +323,8 @@ def test_analyse_writes_the_notes(run, tmp_path):
     pytest.importorskip("swift_f0")
     from accompany.sound.midi_melody import read_melody
 
-    code, told = run("analyse", "song.wav", "--midi", "--no-picture")
-    assert code == 0, told.err
+    code, printed = run("analyse", "song.wav", "--midi", "--no-picture")
+    assert code == 0, printed.err
     heard = Analysis.load("song.analysis.json")
     assert (
         heard.notes
@@ -347,8 +347,8 @@ def test_analyse_writes_the_notes(run, tmp_path):
     ],
 )
 def test_wrong_melodies_are_one_sentence(run, words, says):
-    code, told = run("analyse", "song.wav", *words)
-    assert code == 2 and says in told.err and "Traceback" not in told.err and len(told.err.splitlines()) == 1
+    code, printed = run("analyse", "song.wav", *words)
+    assert code == 2 and says in printed.err and "Traceback" not in printed.err and len(printed.err.splitlines()) == 1
     assert not Path("song.analysis.json").exists()
 
 
@@ -356,8 +356,8 @@ def test_without_the_package_a_sentence_says_so(run, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "swift_f0", None)
-    code, told = run("analyse", "song.wav", "--no-picture")
-    assert code == 2 and "swift_f0" in told.err and 'pip install "accompany[eval]"' in told.err
+    code, printed = run("analyse", "song.wav", "--no-picture")
+    assert code == 2 and "swift_f0" in printed.err and 'pip install "accompany[eval]"' in printed.err
 
 
 def write_pair(folder, name, notes, shift_s=0.0):
@@ -375,12 +375,12 @@ def test_bench_of_pairs_and_songs(run, tmp_path):
     song.mkdir(parents=True)
     audio.write(song / "vocals.flac", render_notes(read_notes(other), round(3.5 * RATE), RATE), RATE)
     (song / "song.json").write_text(json.dumps({"sung": other, "notes": [[0, 1, 50, "la"]]}))
-    code, told = run("bench", "--notes", ".", "--json")
-    report = json.loads(told.out.splitlines()[-1])
+    code, printed = run("bench", "--notes", ".", "--json")
+    report = json.loads(printed.out.splitlines()[-1])
     assert code == 0 and report["songs"] == 2 and report["notes"] == 10
     rows = report["rows"]
     assert rows["voice onsets"]["note_f"] > 0.95 and rows["rounded truth"]["note_offset_f"] == pytest.approx(1.0)
-    assert rows["another song"]["note_f"] == 0 and "voice onsets" in told.err
+    assert rows["another song"]["note_f"] == 0 and "voice onsets" in printed.err
 
 
 def test_the_measure_sees_late_and_wrong_notes():
@@ -403,14 +403,14 @@ def test_broken_tables_are_one_sentence(run, tmp_path, table):
     pytest.importorskip("swift_f0")
     write_pair(tmp_path, "a", TUNE)
     (tmp_path / "a_notes.csv").write_text(table)
-    code, told = run("bench", "--notes", ".")
-    assert code == 2 and "a_notes.csv" in told.err and "Traceback" not in told.err
+    code, printed = run("bench", "--notes", ".")
+    assert code == 2 and "a_notes.csv" in printed.err and "Traceback" not in printed.err
 
 
 def test_folders_without_notes_are_one_sentence(run, tmp_path):
     for folder in ("gone", "."):
-        code, told = run("bench", "--notes", folder)
-        assert code == 2 and "known" in told.err
+        code, printed = run("bench", "--notes", folder)
+        assert code == 2 and "known" in printed.err
 
 
 def test_the_pitch_tracker_reports_to_nobody(tmp_path: Path) -> None:

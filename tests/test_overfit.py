@@ -13,7 +13,7 @@ from accompany import audio
 from accompany.common.weights import load_module
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
 from accompany.data.tokens.tokenize import tokenize
-from accompany.stages.conditions import conditions_of
+from accompany.stages.batch import conditions_of
 from accompany.training.metrics import token_accuracy
 from accompany.training.train import TASKS, train
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from accompany.errors import InputError
-from accompany.music import harmony
+from accompany.music import chord_path, chord_text, harmony
 from accompany.music.plan import (
     BEAT_SLICE,
     CHORD_SLICE,
@@ -89,15 +89,15 @@ def test_transposition_of_numbers_and_labels_agrees() -> None:
     labels = ["C:maj", "A:min", "Bb:maj", "N"]
     for semitones in (-7, 0, 3, 14):
         moved = harmony.transpose_majmin(torch.tensor([harmony.majmin(label) for label in labels]), semitones)
-        assert moved.tolist() == [harmony.majmin(harmony.transpose_label(label, semitones)) for label in labels]
+        assert moved.tolist() == [harmony.majmin(chord_text.transpose_label(label, semitones)) for label in labels]
     assert harmony.transpose_majmin(torch.tensor([-1, 24]), 5).tolist() == [-1, 24]
-    assert harmony.transpose_label("G:7/B", 2) == "A:7/C#"
-    assert harmony.transpose_label("G:7/b3", 2) == "A:7/b3"
+    assert chord_text.transpose_label("G:7/B", 2) == "A:7/C#"
+    assert chord_text.transpose_label("G:7/b3", 2) == "A:7/b3"
 
 
 def test_the_diatonic_chords_lie_in_the_key() -> None:
-    assert harmony.diatonic_chords(0) == {0, 14, 16, 5, 7, 21}
-    assert harmony.majmin("E:maj") in harmony.diatonic_chords(harmony.key_index("A:min"))
+    assert chord_path.diatonic_chords(0) == {0, 14, 16, 5, 7, 21}
+    assert harmony.majmin("E:maj") in chord_path.diatonic_chords(harmony.key_index("A:min"))
 
 
 def test_the_beat_group_tells_phases_and_tempo() -> None:

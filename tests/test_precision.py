@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import accompany
+from accompany.common.devices import choose_precision
 from accompany.errors import InputError
-from accompany.stages.precision import choose_precision, set_precision
-from accompany.stages.products import Dense, Int8Linear, product_of, products_of
+from accompany.stages.precision import Int8Linear, products_of, set_precision
+from accompany.stages.products import Dense, product_of
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 

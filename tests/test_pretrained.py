@@ -15,26 +15,22 @@ import pytest
 import torch
 from torch import nn
 
-from accompany.common.weights import load_transformers, read_state, save_state
+from accompany.common.saving import save_half, save_module, save_state
+from accompany.common.weights import load_module, load_transformers, read_state
 from accompany.encoders.codec import Codec
 from accompany.errors import InputError
 from accompany.models import pretrained
+from accompany.models.parts import PARTS, PartInfo
 from accompany.models.pretrained import (
-    PARTS,
-    PartInfo,
     find_bundle,
     lasting_name,
     list_bundles,
     load_bundle,
     load_frozen_parts,
-    load_module,
     load_part,
-    push_to_hub,
     read_bundle,
-    save_half,
-    save_module,
-    write_bundle,
 )
+from accompany.models.writing import push_to_hub, save_bundle, write_bundle
 
 transformers = pytest.importorskip("transformers")
 
@@ -259,10 +255,10 @@ def test_names_are_found_or_explained(codec_bundle: Path, tmp_path: Path, monkey
 
 def test_a_whole_bundle_loads_saves_and_loads(random_bundle_dir: Path, tmp_path: Path) -> None:
     bundle = load_bundle(random_bundle_dir)
-    assert [part.name for part in bundle.info.parts] == list(pretrained.PARTS)
-    again = load_bundle(pretrained.save_bundle(bundle, tmp_path / "copy"))
+    assert [part.name for part in bundle.info.parts] == list(PARTS)
+    again = load_bundle(save_bundle(bundle, tmp_path / "copy"))
     assert again.info.path == tmp_path / "copy" and again.info.bytes == bundle.info.bytes
-    for name in pretrained.PARTS:
+    for name in PARTS:
         own, theirs = getattr(bundle, name).state_dict(), getattr(again, name).state_dict()
         assert own.keys() == theirs.keys() and all(torch.equal(own[key], theirs[key]) for key in own)
 

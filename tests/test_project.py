@@ -14,11 +14,11 @@ from conftest import sing
 
 from accompany import InputError, audio
 from accompany.cli import main
-from accompany.commands.settings_file import Recipe
+from accompany.commands.settings_file import TakeRecipe
 from accompany.common.config import read_json, write_json
 from accompany.generation import project as project_module
 from accompany.generation.project import Project
-from accompany.sound import Sound
+from accompany.sound.options import Sound
 
 RATE = 24000
 
@@ -145,9 +145,9 @@ def test_a_settings_file_makes_the_same_files_again(band, vocal, tmp_path):
     sound = Sound(loudness_lufs=-18, bits=16, sample_rate=44100, reverb=0.2)
     (tmp_path / "deep").mkdir()
     path = tmp_path / "deep" / "song.settings.json"
-    Recipe.of(take, band, vocal, "random", sound).save(path)
+    TakeRecipe.of(take, band, vocal, "random", sound).save(path)
     assert read_json(path)["vocals"]["path"] == "../song.flac"
-    recipe = Recipe.load(path)
+    recipe = TakeRecipe.load(path)
     again = recipe.make(band)
     np.testing.assert_array_equal(again.samples, take.samples)
     for name, one in (("a.wav", take), ("b.wav", again)):
@@ -160,13 +160,13 @@ def test_a_model_with_an_adapter_is_not_written_down_by_its_name(band, vocal, tm
     take = band.generate(vocal)
     adapted = type(band)(dataclasses.replace(band.bundle, adapted={"semantic"}))
     with pytest.raises(InputError, match="adapters"):
-        Recipe.of(take, adapted, vocal, "random")
+        TakeRecipe.of(take, adapted, vocal, "random")
 
 
 def test_another_vocal_or_a_broken_file_is_refused(band, vocal, tmp_path):
     path = tmp_path / "s.json"
-    Recipe.of(band.generate(vocal), band, vocal, "random").save(path)
-    recipe = Recipe.load(path)
+    TakeRecipe.of(band.generate(vocal), band, vocal, "random").save(path)
+    recipe = TakeRecipe.load(path)
     audio.write(vocal, sing(3.0, 44100, 9), 44100)
     with pytest.raises(InputError, match="another recording"):
         recipe.make(band)
@@ -174,7 +174,7 @@ def test_another_vocal_or_a_broken_file_is_refused(band, vocal, tmp_path):
     for wrong in ({"format": "?"}, {"settings": {"seed": -1}}, {"edits": [{"kind": "x"}]}, {"sound": {"bits": 7}}):
         write_json(path, {**content, **wrong})
         with pytest.raises(InputError):
-            Recipe.load(path)
+            TakeRecipe.load(path)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from needs import need
 from accompany.cli import main
 from accompany.commands.recipe import REPORT, Step, choose, listing, load_recipe, run_recipe
 from accompany.commands.train import RECIPES
-from accompany.common.config import load_config
+from accompany.common.overrides import load_config
 from accompany.common.processes import folder_lock, run_as_process
 from accompany.errors import InputError
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from accompany.common.config import from_dict, load_config, to_dict
+from accompany.common.config import from_dict, to_dict
+from accompany.common.overrides import load_config
 from accompany.errors import InputError
 from accompany.music.plan import CONTROL_DIM
 from accompany.stages.batch import Batch

@@ -474,7 +474,7 @@ def test_files_go_when_their_owner_stays_away(serve):
 def test_files_of_an_upload_stay_until_it_is_answered(serve, monkeypatch):
     client = serve(keep_minutes=0.001)
     store = client.app.state.server.store
-    monkeypatch.setattr("accompany.serve.store.Store._sweep_on", lambda self: None)
+    monkeypatch.setattr("accompany.serve.store.VisitorStore._sweep_on", lambda self: None)
     real, swept = store.add_vocal, []
 
     def slow(visitor: Any, vocal: Any) -> None:

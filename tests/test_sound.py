@@ -9,11 +9,11 @@ from conftest import sing
 
 from accompany import InputError, audio
 from accompany.music.plan import Plan
-from accompany.sound import Sound
 from accompany.sound.effects import compress, equalise, reverberate
 from accompany.sound.files import start_of, write
 from accompany.sound.loudness import integrated_lufs, limit, normalise, true_peak_db
 from accompany.sound.midi import write_midi
+from accompany.sound.options import Sound
 
 pytest.importorskip("pyloudnorm")
 RATE = 48000

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from accompany.common.weights import save_module
+from accompany.common.saving import save_module
 from accompany.encoders.codecs import load_codec
 from accompany.encoders.spectral_analysis import AnalysisConfig
 from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig
@@ -295,7 +295,7 @@ def test_packed_stems_sum_to_the_mix_and_crops_follow_their_seed(tmp_path: Path)
 
 
 def test_the_shipped_config_is_complete() -> None:
-    from accompany.common.config import load_config
+    from accompany.common.overrides import load_config
     from accompany.training.encoders.spectral_config import SpectralCodecTrainingConfig
 
     config = load_config(SpectralCodecTrainingConfig, "spectral_codec", ["songs=[a]", "out=b"])

@@ -41,7 +41,7 @@ def test_the_command_loads_models_while_collection_rests(
     def watched() -> Iterator[None]:
         with collection_rests():
             yield
-            rested.append(not gc.isenabled() and "accompany.models.bundles" in sys.modules)
+            rested.append(not gc.isenabled() and "accompany.models.pretrained" in sys.modules)
 
     def stopped(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

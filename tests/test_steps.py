@@ -11,7 +11,7 @@ import torch
 from accompany.stages import steps, transformer
 from accompany.stages.llambada import token_profile
 from accompany.stages.precision import set_precision
-from accompany.stages.token_steps import TokenSteps, is_token_profile
+from accompany.stages.token_steps import ModuleSteps, TokenSteps, is_token_profile
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 
@@ -33,7 +33,7 @@ def of_tokens() -> Transformer:
     return model.eval()
 
 
-@pytest.mark.parametrize("kind", [steps.PackedSteps, steps.ModuleSteps])
+@pytest.mark.parametrize("kind", [steps.PackedSteps, ModuleSteps])
 @pytest.mark.parametrize("n_first", [1, 2, 64, 99, 130])
 @torch.inference_mode()
 def test_steps_give_what_the_whole_forward_gives(kind: type, n_first: int) -> None:
@@ -79,7 +79,7 @@ def test_only_the_whole_profile_runs_as_tokens() -> None:
         changed = dataclasses.replace(profile, **change)
         assert not is_token_profile(changed)
         torch.manual_seed(0)
-        assert isinstance(steps.start(Transformer(changed).eval(), 1, 4), steps.ModuleSteps)
+        assert isinstance(steps.start(Transformer(changed).eval(), 1, 4), ModuleSteps)
 
 
 @pytest.mark.parametrize("make", [lively, lambda: of_tokens()])

@@ -54,7 +54,7 @@ def test_generate_writes_everything_that_is_asked_for(run, tmp_path):
     assert (tmp_path / "again.flac").read_bytes() == (tmp_path / "song.accompaniment.flac").read_bytes()
 
 
-def test_a_picture_of_any_result(run, tmp_path):
+def test_a_plot_of_any_result(run, tmp_path):
     pytest.importorskip("matplotlib")
     code, stdout, stderr = run("generate", "song.wav", "--plot", "--json")
     assert code == 0, stderr
@@ -62,7 +62,7 @@ def test_a_picture_of_any_result(run, tmp_path):
     assert (tmp_path / "song.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_a_picture_of_what_is_heard(run, tmp_path):
+def test_a_plot_of_an_analysis(run, tmp_path):
     pytest.importorskip("matplotlib")
     code, _, stderr = run("analyse", "song.wav", "-o", "heard.json")
     assert code == 0, stderr

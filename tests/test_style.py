@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from accompany import audio
-from accompany.common.weights import load_module, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import load_module
 from accompany.data.songs.styles import STYLES
 from accompany.evaluation.judge import Judge, JudgeConfig
 from accompany.evaluation.style_obedience import PredictedStyles

@@ -12,7 +12,8 @@ from conftest import sing
 
 import accompany
 from accompany.encoders.targets import chroma
-from accompany.models.pretrained import PARTS, find_bundle, read_bundle
+from accompany.models.parts import PARTS
+from accompany.models.pretrained import find_bundle, read_bundle
 from accompany.music.harmony import chord_pitch_classes
 
 VOCADITO = Path(__file__).parent.parent.parent / "shared" / "vocals" / "vocadito_14.flac"

@@ -16,7 +16,8 @@ import pytest
 import torch
 from small_parts import save_bundle, small_parts, write_songs
 
-from accompany.common.config import CONFIGS_DIR, load_config, load_yaml, read_json
+from accompany.common.config import CONFIGS_DIR, read_json
+from accompany.common.overrides import load_config, load_yaml
 from accompany.common.weights import load_module
 from accompany.data.tokens.store import Manifest
 from accompany.data.tokens.tokenize import tokenize

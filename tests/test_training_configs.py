@@ -15,7 +15,8 @@ import pytest
 
 from accompany.cli import main
 from accompany.commands.train import RECIPES
-from accompany.common.config import _check_finite, changed, check_range, from_dict, load_config
+from accompany.common.config import _check_finite, check_range, from_dict
+from accompany.common.overrides import changed, load_config
 from accompany.errors import InputError
 from accompany.training.tasks import TASKS, SemanticTraining
 from accompany.training.tune import TuneConfig

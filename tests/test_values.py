@@ -22,16 +22,16 @@ from accompany import audio
 from accompany.cli import main
 from accompany.commands.parser import build_parser
 from accompany.commands.settings_file import FORMAT as SETTINGS_FORMAT
-from accompany.commands.settings_file import Recipe
-from accompany.commands.values import Name, Number, Place, Store, Whole
-from accompany.data.storage import Store as Storage
+from accompany.commands.settings_file import TakeRecipe
+from accompany.commands.values import FolderOrUrl, Name, Number, Place, Whole
+from accompany.data.storage import Store
 from accompany.errors import InputError
 from accompany.generation.analysis import FORMAT, Analysis
 from accompany.generation.edits import region_samples
 from accompany.generation.prompts import read_cues
 from accompany.generation.settings import Settings
 from accompany.music.plan import control_track
-from accompany.sound import Sound
+from accompany.sound.options import Sound
 
 PARSER = build_parser()
 PARSERS = next(a for a in PARSER._actions if a.choices and "generate" in a.choices).choices
@@ -93,9 +93,9 @@ def test_what_is_no_name_is_refused(action, tmp_path, monkeypatch):
     assert kind("~/x") == os.path.expanduser("~/x") == str(tmp_path / "x")
     if isinstance(kind, Place):
         assert "is a URL" in sentence(action, "nosuch://bucket/x")
-    if isinstance(kind, Store):
+    if isinstance(kind, FolderOrUrl):
         assert "no place to write" in sentence(action, "https://example.org/x") and kind("s3://bucket/x")
-    if isinstance(kind, Store) or getattr(kind, "folder", False):
+    if isinstance(kind, FolderOrUrl) or getattr(kind, "folder", False):
         (tmp_path / "file").touch()
         assert "is a file" in sentence(action, str(tmp_path / "file"))
 
@@ -360,14 +360,14 @@ def test_a_chord_file_that_cannot_be_played_is_refused(path, value, tmp_path):
 def test_a_settings_file_that_cannot_be_made_again_is_refused(path, value, tmp_path):
     (tmp_path / "s.json").write_text(json.dumps(changed(RECIPE, path, value)))
     with pytest.raises(InputError, match=r"s\.json"):
-        Recipe.load(tmp_path / "s.json")
+        TakeRecipe.load(tmp_path / "s.json")
 
 
 def test_a_settings_file_of_a_vocal_that_cannot_be_is_refused(tmp_path):
     for path in ("a\0b.wav", "x" * 300, "none.wav", "."):
         (tmp_path / "s.json").write_text(json.dumps(changed(RECIPE, "vocals.path", path)))
         with pytest.raises(InputError, match="Cannot read"):
-            Recipe.load(tmp_path / "s.json").check_vocal()
+            TakeRecipe.load(tmp_path / "s.json").check_vocal()
 
 
 @pytest.mark.parametrize(
@@ -390,14 +390,14 @@ def test_a_row_that_is_none_is_found_before_anything_is_played():
 
 def test_a_url_of_an_unknown_kind_is_no_place():
     with pytest.raises(InputError, match="nosuch://bucket"):
-        Storage.at("nosuch://bucket/pairs")
+        Store.at("nosuch://bucket/pairs")
 
 
 def test_the_good_files_are_read(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(ANALYSIS))
     assert Analysis.load(tmp_path / "a.json").as_dict() == ANALYSIS
     (tmp_path / "s.json").write_text(json.dumps(RECIPE))
-    assert Recipe.load(tmp_path / "s.json").settings.plan.key == "A:min"
+    assert TakeRecipe.load(tmp_path / "s.json").settings.plan.key == "A:min"
 
 
 def test_a_place_that_nobody_can_use_is_not_our_fault(monkeypatch, capsys, vocal_path, tmp_path):
@@ -475,7 +475,7 @@ def test_any_chord_file_is_playable_or_refused(tmp_path_factory, path, value):
 @given(st.sampled_from(leaves(RECIPE)), JSON)
 def test_any_settings_file_is_playable_or_refused(tmp_path_factory, path, value):
     try:
-        found = read(tmp_path_factory, Recipe.load, changed(RECIPE, path, value))
+        found = read(tmp_path_factory, TakeRecipe.load, changed(RECIPE, path, value))
         found.check_vocal()
     except InputError:
         return

@@ -14,7 +14,7 @@ from accompany.data.tokens.tokenize import tokenize
 from accompany.encoders.codec import Codec
 from accompany.encoders.melody import Melody
 from accompany.stages.acoustic import AcousticStage
-from accompany.stages.conditions import conditions_of
+from accompany.stages.batch import conditions_of
 from accompany.training.train import train
 
 SMALL = ["model.transformer.width=32", "model.transformer.heads=2", "model.transformer.depth=1"]

@@ -27,7 +27,7 @@ false is predicted again around it. Sections are guesses from form and level.
     parser.epilog = more + (parser.epilog or "")
     add = parser.add_argument
     add("vocals", type=values.RECORDING, metavar="VOCALS", help="a recording of singing")
-    help_ = "JSON file (default <stem>.analysis.json; the picture goes beside it)"
+    help_ = "JSON file (default <stem>.analysis.json; the plot goes beside it)"
     add("-o", "--out", type=values.OUTPUT, metavar="FILE", help=help_)
     add("--no-picture", action="store_true", help="only the JSON file")
     add("--midi", action="store_true", help="also write <stem>.notes.mid: tempo map, chords, beats, sung notes")
@@ -37,7 +37,7 @@ false is predicted again around it. Sections are guesses from form and level.
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the analysis of a vocal as JSON, and as a picture."""
+    """Write the analysis of a vocal as JSON, and as a plot."""
     from accompany.generation.analysis import shorten
 
     controls = read_controls(args)
@@ -80,7 +80,7 @@ def _checked_places(args: argparse.Namespace, controls: Controls) -> tuple[Path,
     controls.settings.check_melody(seconds, args.vocals)
     path = Path(os.path.expanduser(args.out)) if args.out else default_path(args.vocals)
     if path.suffix.lower() != ".json":
-        raise InputError(f"--out {path} must end in .json; the picture goes beside it.")
+        raise InputError(f"--out {path} must end in .json; the plot goes beside it.")
     if path.resolve() == Path(args.vocals).resolve():
         raise InputError(f"--out {path} is the vocal itself; choose another.")
     midi = path.with_name(f"{path.stem.removesuffix('.analysis')}.notes.mid") if args.midi else None

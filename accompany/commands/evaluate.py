@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     config = EvaluationConfig(**given, limit=args.clips or 0, against=(*args.against,))
     report = evaluate(load(args), args.songs, args.report, config)
     say(as_table(report))
-    say(f"The page with pictures and players: {Path(args.report) / 'report.html'}")
+    say(f"The page with plots and players: {Path(args.report) / 'report.html'}")
 
 
 def _study(args: argparse.Namespace) -> None:
@@ -71,4 +71,4 @@ def _study(args: argparse.Namespace) -> None:
     limit, judge = args.clips or 0, args.judge or ""
     config = StudyConfig(args.study, args.seconds, limit, args.seed, judge, (*args.only,))
     say(study(load(args), args.songs, args.report, config).as_table())
-    say(f"The figures of each clip: {Path(args.report) / f'study-{args.study}.json'}")
+    say(f"The metrics of each clip: {Path(args.report) / f'study-{args.study}.json'}")

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from accompany.commands import values
 from accompany.commands.console import bar, describe, describe_scores, print_json, say, summary_of
-from accompany.commands.controls import Controls, add_controls, read_controls
+from accompany.commands.controls import Controls, add_controls, add_sound, check_files, read_controls, read_sound
 from accompany.commands.parser import add_json, add_model, command, load
-from accompany.commands.sounds import add_sound, check_files, read_sound
 from accompany.errors import InputError
 from accompany.generation.settings import CONTROLS
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from accompany.commands.outputs import Output
     from accompany.generation.settings import Settings
     from accompany.generation.take import Take
-    from accompany.sound import Sound
+    from accompany.sound.options import Sound
 
 _EXAMPLES = """accompany generate vocals.wav -p "warm jazz trio, brushed drums, walking bass" --mix --seed 7
   accompany generate vocals.wav --chords "C G Am F" --bpm 92 --takes 4 --plot --midi
@@ -167,13 +166,13 @@ def _one(
 
 
 def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespace, sound: Sound) -> dict[str, Any]:
-    """Write settings, picture, MIDI and stems where they are wanted; what was written, for the JSON."""
+    """Write settings, plot, MIDI and stems where they are wanted; what was written, for the JSON."""
     written: dict[str, Any] = {}
     for ending, path in output.beside:
         if ending == ".settings.json":
-            from accompany.commands.settings_file import Recipe
+            from accompany.commands.settings_file import TakeRecipe
 
-            Recipe.of(take, band, output.vocals, band.source, sound).save(path)
+            TakeRecipe.of(take, band, output.vocals, band.source, sound).save(path)
             written["settings"] = str(path)
         elif ending == ".mid":
             take.save_midi(path)

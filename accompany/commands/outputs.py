@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accompany.common.files import check_name, checked_target, require_writable
 from accompany.errors import InputError
-from accompany.sound.files import SUFFIXES
+from accompany.sound.options import SUFFIXES
 
 VOCALS = ".vocals.wav"
 """Ending of the voice of a song."""

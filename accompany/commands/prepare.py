@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> None:
     dropped = sum(line["windows"] for line in report.dropped.values())
     say(
         f"{report.pairs} pairs, {report.hours:.2f} of {report.hours_in:.2f} hours, in {args.pairs_dir}; {dropped} "
-        f"windows dropped, {len(report.set_aside)} songs set aside: {args.pairs_dir.rstrip('/')}/report.html"
+        f"windows dropped, {len(report.set_aside)} songs skipped: {args.pairs_dir.rstrip('/')}/report.html"
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from accompany.api import Band
     from accompany.commands.covers import Voices
     from accompany.generation.take import Take
-    from accompany.sound import Sound
+    from accompany.sound.options import Sound
 
 
 def check_project(args: argparse.Namespace, suffix: str) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 from accompany.commands import values
 from accompany.commands.console import say
 from accompany.commands.parser import command
-from accompany.common.config import did_you_mean, load_config, read_json, write_json
+from accompany.common.config import did_you_mean, read_json, write_json
+from accompany.common.overrides import load_config
 from accompany.common.processes import folder_lock, run_as_process
 from accompany.errors import InputError
 
@@ -82,7 +83,7 @@ def run_recipe(steps: Sequence[Step], work: str | os.PathLike[str], execute: Exe
     Raises:
         InputError: a folder that cannot be written or in which another run works, or a command that refused its input.
     """
-    from accompany.common.weights import make_folder  # and with it torch, which the help does not need
+    from accompany.common.saving import make_folder  # and with it torch, which the help does not need
 
     folder = make_folder(Path(work))
     with folder_lock(folder, "accompany recipe"):

@@ -24,11 +24,11 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make a take again from its settings file."""
+    from accompany.commands.controls import check_files
     from accompany.commands.outputs import plan_outputs
-    from accompany.commands.settings_file import Recipe
-    from accompany.commands.sounds import check_files
+    from accompany.commands.settings_file import TakeRecipe
 
-    recipe = Recipe.load(args.file)
+    recipe = TakeRecipe.load(args.file)
     stem = Path(args.file).name.removesuffix(".json").removesuffix(".settings")
     (output,) = plan_outputs([recipe.vocals], args.out or f"{stem}.remade.wav", args.mix)
     check_files([output], [recipe.sound], None)

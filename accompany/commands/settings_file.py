@@ -17,7 +17,7 @@ from accompany.common.weights import resolve_folder
 from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.generation.take import Edit, Take
-from accompany.sound import Sound
+from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
     from accompany.api import Band
@@ -26,7 +26,7 @@ FORMAT = "accompany settings 1"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TakeRecipe:
     """What makes a take: the vocal, the model (with sums of both), settings with the plan, edits, and the sound.
 
     Attributes:
@@ -52,7 +52,7 @@ class Recipe:
     @classmethod
     def of(
         cls, take: Take, band: Band, vocals: str | os.PathLike[str], model: str, sound: Sound | None = None
-    ) -> Recipe:
+    ) -> TakeRecipe:
         """The recipe of a take that this band made of this file.
 
         Raises:
@@ -83,7 +83,7 @@ class Recipe:
         save_json(target, content)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Recipe:
+    def load(cls, path: str | os.PathLike[str]) -> TakeRecipe:
         """Read the JSON file. InputError names what is wrong with it."""
         content = read_json(path)
         if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     add("--variants", type=values.VARIANTS, default=3, metavar="N", help=help_)
     help_ = "of each band's codec tokens, all but the first moved by part of a codec frame (default 1)"
     add("--token-variants", type=values.VARIANTS, default=1, metavar="N", help=help_)
-    help_ = "copies of each pair, both sides higher and faster or lower and slower, 0 to 6 (default 0)"
+    help_ = "augmented copies of each pair: voice and band shifted alike in pitch and tempo, 0 to 6 (default 0)"
     add("--moves", type=values.MOVES, default=0, metavar="N", help=help_)
     help_ = "encode drums, bass and other one by one too, where a pair has its instruments (synth writes them)"
     add("--stems", action="store_true", help=help_)
@@ -57,5 +57,5 @@ def run(args: argparse.Namespace) -> None:
         args.pairs_dir, args.tokens_dir, None if args.melody_only else args.model, config=config, **options
     )
     counts = ", ".join(f"{side} {each.pairs} ({each.hours:.2f} hours)" for side, each in manifest.counts.items())
-    aside = f"; {len(manifest.set_aside)} set aside" if manifest.set_aside else ""
-    say(f"{manifest.pairs} pairs in {args.tokens_dir}, version {manifest.version}: {counts}{aside}")
+    skipped = f"; {len(manifest.set_aside)} skipped" if manifest.set_aside else ""
+    say(f"{manifest.pairs} pairs in {args.tokens_dir}, version {manifest.version}: {counts}{skipped}")

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     elif args.ray:
         raise InputError(f"--ray trains {', '.join(TASKS)}; leave it out for {args.task}.")
     else:
-        from accompany.common.config import load_config
+        from accompany.common.overrides import load_config
         from accompany.training.train import make_run_dir, run_lock
 
         module_name, function, schema = RECIPES[args.task]

@@ -125,7 +125,7 @@ class Place(Name):
 
 
 @dataclass(frozen=True)
-class Store(Name):
+class FolderOrUrl(Name):
     """A folder on this machine, or a URL of a place that holds files (`s3://bucket/name`)."""
 
     def __call__(self, text: str) -> str:
@@ -166,8 +166,6 @@ VAL_SHARE = Number("share", 0, 1, below=True)
 CLIP_S = Number("length", 2, 3600, "seconds")
 SCALE = Number("--scale", 0, 100, above=True)
 BENCH_S = Number("length", 0.5, 36_000, "seconds")
-PEAK_SHARE = Number("share", 0, 1, above=True)
-PRICE = Number("price", 0, 1e6)
 MAX_MINUTES = Number("--max-minutes", 0, 1e6, "minutes", above=True)
 JOB_MINUTES = Number("--job-minutes", 0, 1e6, "minutes", above=True)
 KEEP_MINUTES = Number("--keep-minutes", 0, 1e6, "minutes", above=True)
@@ -210,22 +208,19 @@ CAPTIONER = Name("captioner")
 PART = Name("part")
 SYSTEM = Name("system")
 ROW = Name("row")
-TOOL = Name("tool")
 STEP_LIST = Name("list of steps")
 STEP = Name("step")
-GPU = Name("GPU", 100)
 SOUNDS = Place("sounds")
 CARD = Place("model card")
 WORK = Place("work folder")
 RUN_DIR = Place("folder of a run")
 RECORDING = Place("recording")
 OUTPUT = Place("output")
-PICTURE = Place("picture")
 MELODY = Place("melody")
 SETTINGS = Place("settings file")
 NEW_PROJECT = Place("project", folder=True)
 PROJECT = Place("project")
 SONGS_DIR = Place("folder of songs")
 FOLDER = Place("folder", folder=True)
-PAIRS_DIR = Store("folder of pairs")
-TOKENS_DIR = Store("folder of tokens")
+PAIRS_DIR = FolderOrUrl("folder of pairs")
+TOKENS_DIR = FolderOrUrl("folder of tokens")

@@ -39,7 +39,6 @@ _W64_RIFF, _W64_FORMAT, _W64_DATA = (
 _W64_HEAD = 24
 _EXTENSIBLE = b"\xfe\xff"
 _STREAMINFO = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
-_FIRST_PAGE = b"OggS\0\x02"
 
 
 def find_layout(path: Path) -> Layout:
@@ -60,7 +59,9 @@ def find_layout(path: Path) -> Layout:
         if head[:4] == b".snd":
             return _au(data)
         if head[:4] == b"OggS":
-            return _joined(data, _ogg_starts(data))
+            from accompany.common.ogg import stream_starts
+
+            return _joined(data, stream_starts(data))
         if head[:4] == b"fLaC":
             return _joined(data, [match.start() for match in _STREAMINFO.finditer(data)])
         if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 > 0xE0):
@@ -93,7 +94,7 @@ def cut_short(path: Path) -> InputError:
 
 
 @dataclass(frozen=True)
-class _Samples:
+class _SampleChunk:
     """The chunk of samples: where it begins, its length as declared and as the whole file's size field allows."""
 
     at: int
@@ -123,7 +124,7 @@ def _waves(data: mmap.mmap, path: Path) -> Layout:
     return Layout(tuple(pieces), note) if len(pieces) > 1 or note else Layout()
 
 
-def _wave_samples(data: mmap.mmap, start: int) -> _Samples | None:
+def _wave_samples(data: mmap.mmap, start: int) -> _SampleChunk | None:
     large = data[start : start + 4] != b"RIFF"
     outer = int.from_bytes(data[start + 4 : start + 8], "little")
     rate = 0
@@ -133,11 +134,11 @@ def _wave_samples(data: mmap.mmap, start: int) -> _Samples | None:
         if name == b"fmt ":
             rate = int.from_bytes(data[at + 8 : at + 12], "little")
         if name == b"data":
-            return _Samples(at, length, start + 8 + outer, rate, large, little=True)
+            return _SampleChunk(at, length, start + 8 + outer, rate, large, little=True)
     return None
 
 
-def _wave_header(data: mmap.mmap, start: int, found: _Samples, length: int) -> bytes:
+def _wave_header(data: mmap.mmap, start: int, found: _SampleChunk, length: int) -> bytes:
     """The header up to the samples, with the right lengths; in the 64-bit form where it has to be."""
     chunks = b"".join(
         data[at - 8 : at + size + size % 2]
@@ -191,7 +192,7 @@ def _aiff(data: mmap.mmap, path: Path) -> Layout:
         if name == b"COMM":
             rate = 2 * int.from_bytes(data[at + 8 : at + 10], "big") * 8000
         if name == b"SSND":
-            found = _Samples(at + 8, length, outer_end, rate, large=False, little=False)
+            found = _SampleChunk(at + 8, length, outer_end, rate, large=False, little=False)
             end = _true_end(data, found, path)
             if end is None:
                 return Layout()
@@ -201,7 +202,7 @@ def _aiff(data: mmap.mmap, path: Path) -> Layout:
     return Layout()
 
 
-def _true_end(data: mmap.mmap, found: _Samples, path: Path) -> int | None:
+def _true_end(data: mmap.mmap, found: _SampleChunk, path: Path) -> int | None:
     """The true end of the samples when their declared length is wrong; None when it is right."""
     available = len(data) - found.at
     placeholder = found.declared >= (_LARGE_PLACEHOLDER if found.large else _PLACEHOLDER)
@@ -215,7 +216,7 @@ def _true_end(data: mmap.mmap, found: _Samples, path: Path) -> int | None:
     return stop - _tail_chunks(data, found, stop)
 
 
-def _is_more(data: mmap.mmap, end: int, found: _Samples) -> bool:
+def _is_more(data: mmap.mmap, end: int, found: _SampleChunk) -> bool:
     """Whether what follows the declared samples is more of them: no chunk, no other file, no padding, no stray byte."""
     left = len(data) - end
     if left < (_STRAY_S * found.bytes_per_s if found.declared else 4):
@@ -228,7 +229,7 @@ def _is_more(data: mmap.mmap, end: int, found: _Samples) -> bool:
     return any(data[end : end + (1 << 16)])
 
 
-def _tail_chunks(data: mmap.mmap, found: _Samples, stop: int) -> int:
+def _tail_chunks(data: mmap.mmap, found: _SampleChunk, stop: int) -> int:
     """Bytes of the known chunks just before `stop`, so that tags are not played."""
     cut, first = 0, max(found.at, stop - _TAIL)
     for name in _TAIL_CHUNKS:
@@ -262,15 +263,3 @@ def _joined(data: mmap.mmap, starts: list[int]) -> Layout:
         return Layout()
     edges = [0, *starts[1:], len(data)]
     return Layout(tuple(Piece(a, b) for a, b in itertools.pairwise(edges)))
-
-
-def _ogg_starts(data: mmap.mmap) -> list[int]:
-    """Starts of the links of a chain: each first page of a stream that does not follow such a page."""
-    starts, at, expected = [], data.find(_FIRST_PAGE), -1
-    while at >= 0:
-        if at != expected:
-            starts.append(at)
-        n_segments = data[at + 26] if at + 27 <= len(data) else 0
-        expected = at + 27 + n_segments + sum(data[at + 27 : at + 27 + n_segments])
-        at = data.find(_FIRST_PAGE, at + 1)
-    return starts

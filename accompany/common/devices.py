@@ -1,4 +1,4 @@
-"""Device selection, and release of memory that is no longer needed."""
+"""Selection of device and precision, and release of memory that is no longer needed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ctypes
 from contextlib import suppress
 
 from accompany.errors import InputError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 def choose_device(name: str) -> str:
@@ -28,3 +30,24 @@ def give_memory_back() -> None:
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def choose_precision(name: str, device: str) -> str:
+    """The precision for `name` on a device; "auto" halves on a CUDA GPU, which is bound by memory, and nowhere else.
+
+    Raises:
+        InputError: no such precision, or not on this device.
+    """
+    if name not in PRECISIONS:
+        raise InputError(f"There is no precision '{name}'; use one of {', '.join(PRECISIONS)}.")
+    if name == "int8" and device != "cpu":
+        raise InputError(
+            f"The precision int8 runs on the CPU only, not on {device}; leave it out, or use --device cpu."
+        )
+    if name != "auto":
+        return name
+    if device != "cuda":
+        return "float32"
+    import torch
+
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"

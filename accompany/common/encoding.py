@@ -6,7 +6,6 @@ libsndfile ignores what fails while its encoders are closed, and puts the time a
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,6 @@ from accompany.common.files import is_full
 from accompany.errors import InputError
 
 _FLOATS = ("FLOAT", "DOUBLE")
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_OGG_SERIAL, _OGG_SUM, _OGG_HEAD = 14, 22, 27
 
 
 @contextmanager
@@ -135,32 +132,12 @@ def _open(path: Path) -> io.FileIO:
 def _make_repeatable(path: Path, kind: str, subtype: str | None) -> None:
     """Remove the time stamp from a float file, and the random serial number from an Ogg file."""
     if kind == "OGG":
-        _set_serial(path)
+        from accompany.common.ogg import set_serial
+
+        set_serial(path)
     elif kind in ("WAV", "WAVEX", "AIFF", "RF64") and subtype in _FLOATS:
         with path.open("r+b") as file:
             at = file.read(1 << 12).find(b"PEAK")
             if at >= 0:  # name, length and version, four bytes each
                 file.seek(at + 12)
                 file.write(bytes(4))
-
-
-def _set_serial(path: Path) -> None:
-    """Give the pages of an Ogg file the serial number 1, and the sums that go with it."""
-    with path.open("r+b") as file:
-        at = 0
-        while len(head := file.read(_OGG_HEAD)) == _OGG_HEAD and head[:4] == b"OggS":
-            table = file.read(head[26])
-            page = bytearray(head + table + file.read(sum(table)))
-            page[_OGG_SERIAL : _OGG_SERIAL + 4] = (1).to_bytes(4, "little")
-            page[_OGG_SUM : _OGG_SUM + 4] = bytes(4)
-            page[_OGG_SUM : _OGG_SUM + 4] = _ogg_sum(bytes(page)).to_bytes(4, "little")
-            file.seek(at)
-            file.write(page)
-            at += len(page)
-            file.seek(at)
-
-
-def _ogg_sum(page: bytes) -> int:
-    """The CRC of Ogg (polynomial 0x04c11db7, from 0, not reflected), by way of zlib's, whose bits are reversed."""
-    reflected = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{reflected:032b}"[::-1], 2)

@@ -1,7 +1,7 @@
-"""Strict reading and writing of weights: safetensors beside a config, every key and shape checked.
+"""Strict reading of weights (`accompany.common.saving` writes them): safetensors beside a config.
 
-Half precision on disk becomes float32 in memory. No pickle of classes and no remote code: published `.bin`
-files are read as plain tensors only. The licence of every part is logged when it loads.
+Every key and shape is checked. Half precision on disk becomes float32 in memory. No pickle of classes and no remote
+code: published `.bin` files are read as plain tensors only. The licence of every part is logged when it loads.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from accompany.common.config import from_dict, to_dict, write_json
+from accompany.common.config import from_dict
 from accompany.common.fields import CONFIG_NAME, check_config, read_mapping
-from accompany.common.files import complete
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
     folder = resolve_folder(path_or_id)
     try:
         check_config(cls.config_class, path_or_id)
-        with _quiet_transformers():
+        with quiet_transformers():
             loaded: Any = cls.from_pretrained(
                 folder,
                 output_loading_info=True,
@@ -86,41 +85,6 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
     refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
     log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
     return typing.cast(ModelT, model.float().eval().requires_grad_(False))
-
-
-def save_half(model: PreTrainedModel, folder: PathLike) -> None:
-    """Write a `transformers` model in the published format, in half precision.
-
-    A tensor with values beyond half precision's range stays float32.
-    """
-    save_transformers(model, folder, half_state(model.state_dict()))
-
-
-def save_transformers(model: PreTrainedModel, folder: PathLike, state: Mapping[str, Tensor] | None = None) -> None:
-    """Write a `transformers` model in the published format, with another state than its own where one is given."""
-    with _quiet_transformers(), _errors_of_the_system(folder):
-        model.save_pretrained(folder, state_dict=None if state is None else dict(state))
-    for path in Path(folder).glob("*.safetensors"):
-        path.chmod(0o644)  # transformers writes them for the owner alone
-
-
-def half_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state with floating tensors in half precision, except where that would overflow."""
-
-    def shrink(tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point() or (tensor.numel() and float(tensor.abs().max()) > 65_000):
-            return tensor.detach().cpu().contiguous()
-        return tensor.detach().cpu().half().contiguous()
-
-    return {name: shrink(tensor) for name, tensor in state.items()}
-
-
-def save_module(module: nn.Module, config: Any, folder: PathLike, *, half: bool = True) -> None:
-    """Write one of our own modules: `config.json` (a dataclass) and `model.safetensors`."""
-    folder = make_folder(folder)
-    state = module.state_dict()
-    save_state(half_state(state) if half else dict(state), folder / WEIGHTS_NAME)
-    write_json(folder / CONFIG_NAME, to_dict(config))
 
 
 def load_module(cls: type[ModuleT], folder: PathLike, *, license: str | None = None) -> ModuleT:
@@ -213,36 +177,6 @@ def _refuse_non_finite_model(model: nn.Module, folder: Path) -> None:
         raise
 
 
-def save_state(state: Mapping[str, Tensor], path: PathLike, metadata: dict[str, str] | None = None) -> None:
-    """Write safetensors; no half file is ever seen under the name."""
-    with complete(Path(path)) as temporary:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        with _errors_of_the_system(path):
-            save_file(tensors, temporary, metadata)
-
-
-@contextlib.contextmanager
-def _errors_of_the_system(path: PathLike) -> Iterator[None]:
-    """Safetensors' own error for a full disk and the like, as the OSError that it stands for."""
-    try:
-        yield
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(path)) from error
-
-
-def make_folder(folder: PathLike) -> Path:
-    """Create the folder and its parents; InputError when that is impossible."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Cannot make the folder {folder} ({error.strerror}); choose another place.") from error
-    return folder
-
-
 def resolve_folder(path_or_id: PathLike) -> Path:
     """A folder as it is, a hub id (`owner/name`) downloaded or found in the hub's cache.
 
@@ -302,7 +236,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Without transformers' progress bars and load reports: what they say is checked and raised here."""
     from transformers.utils import logging as transformers_logging
 

@@ -46,7 +46,7 @@ def run_on_cluster(
     # A block for each job: the unit that is waited for, and made again when a node dies.
     data: Any = ray.data.from_items(rows, override_num_blocks=len(rows))
     for stage in stages:
-        data = data.map(_Step, fn_constructor_args=(stage,), **_resources(stage, workers))
+        data = data.map(_StageProcess, fn_constructor_args=(stage,), **_resources(stage, workers))
     for row in data.iter_rows():
         result = pickle.loads(row["content"])
         if isinstance(result, _Refused):
@@ -77,7 +77,7 @@ class _Refused:
         self.sentence = sentence
 
 
-class _Step:
+class _StageProcess:
     """A stage in one of its processes."""
 
     def __init__(self, stage: WorkStage) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,11 +14,8 @@ from accompany.common.fields import check_fields
 from accompany.common.files import original_file
 from accompany.common.weights import (
     PathLike,
-    find_license,
     load_transformers,
-    log_license,
     resolve_folder,
-    save_transformers,
 )
 from accompany.errors import InputError
 
@@ -29,9 +25,6 @@ if TYPE_CHECKING:
 _BATCH = 32
 _PUBLISHED_FIELDS = ("chunk_length_s", "feature_extractor_type", "n_fft", "processor_class")
 _CHARACTERS_PER_TOKEN = 40
-_TOKENIZER = "roberta-base"
-_TOKENIZER_ID = "FacebookAI/roberta-base"
-_ORIGINAL_TOKENS = 77  # what laion-clap reads of a text
 
 
 class Clap(nn.Module):
@@ -55,7 +48,9 @@ class Clap(nn.Module):
 
         original = original_file(path_or_id, ".pt")
         if original is not None:
-            return cls._from_original(original, license)
+            from accompany.encoders.originals import load_laion_clap
+
+            return cls(*load_laion_clap(original, license))
         folder = resolve_folder(path_or_id)
         model = load_transformers(ClapModel, path_or_id, license=license)
         check_fields(path_or_id, "preprocessor_config.json", {*ClapFeatureExtractor().to_dict(), *_PUBLISHED_FIELDS})
@@ -69,29 +64,10 @@ class Clap(nn.Module):
             ) from error
         return cls(model, tokenizer, extractor)
 
-    @classmethod
-    def _from_original(cls, path: Path, license: str | None) -> Clap:
-        from transformers import ClapFeatureExtractor, RobertaTokenizerFast
-
-        from accompany.common.hub import pull_text_files
-        from accompany.encoders.originals import read_laion_clap
-
-        model = read_laion_clap(path)
-        folders = [folder for folder in (path.parent, path.parent / _TOKENIZER) if _has_tokenizer(folder)]
-        source = folders[0] if folders else pull_text_files(_TOKENIZER_ID)
-        try:
-            tokenizer = RobertaTokenizerFast.from_pretrained(source, local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"Cannot load RoBERTa's tokenizer from {source}; copy its files again.") from error
-        if len(tokenizer) > model.text_model.config.vocab_size:
-            raise InputError(f"The tokenizer in {source} has more words than {path}; copy that of roberta-base.")
-        tokenizer.model_max_length = _ORIGINAL_TOKENS
-        extractor = ClapFeatureExtractor(frequency_min=50, frequency_max=14_000, truncation="rand_trunc")
-        log_license("ClapModel", path, license or find_license(path.name, path.parent))
-        return cls(model, tokenizer, extractor)
-
     def save_pretrained(self, folder: PathLike) -> None:
         """Write the network, the tokenizer and the spectrogram settings as `from_pretrained` reads them, in float32."""
+        from accompany.common.saving import save_transformers
+
         save_transformers(self.model, folder)
         self._tokenizer.save_pretrained(folder)
         self._extractor.save_pretrained(folder)
@@ -173,10 +149,6 @@ class Clap(nn.Module):
         return functional.normalize(
             _pooled(self.model.get_audio_features(input_features=mels, is_longer=longer)), dim=-1
         )
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
 
 
 def _windows(audio: Tensor, window: int) -> Iterator[Tensor]:

@@ -9,21 +9,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from accompany.common.pickles import read_state
-from accompany.common.weights import CONSTANTS, PathLike, refuse_differences
+from accompany.common.weights import CONSTANTS, PathLike, find_license, log_license, refuse_differences
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import ClapModel, EncodecModel
+    from transformers import ClapFeatureExtractor, ClapModel, EncodecModel, PreTrainedTokenizerBase
 
 Origin = tuple[str, int | None]
 """Position of a tensor in the original file: its key, and the third of it (None: all of it)."""
 
+_TOKENIZER = "roberta-base"
+_TOKENIZER_ID = "FacebookAI/roberta-base"
+_ORIGINAL_TOKENS = 77  # what laion-clap reads of a text
 _HEAD_WIDTH = 64  # of RoBERTa in all its sizes
 _CLAP_UNUSED = re.compile(
     # The AudioSet classifier, the spectrogram's fixed filters, and layers of the loss in training.
@@ -72,6 +76,31 @@ def read_laion_clap(path: PathLike) -> ClapModel:
     model = ClapModel(ClapConfig(text_config=text, audio_config=audio, projection_dim=width))
     _fill(model, state, path, _clap_origin)
     return model.eval().requires_grad_(False)
+
+
+def load_laion_clap(path: Path, license: str | None) -> tuple[ClapModel, PreTrainedTokenizerBase, ClapFeatureExtractor]:
+    """The parts of a `Clap` from a `.pt` of laion-clap: network, RoBERTa's tokenizer, spectrogram settings."""
+    from transformers import ClapFeatureExtractor, RobertaTokenizerFast
+
+    from accompany.common.hub import pull_text_files
+
+    model = read_laion_clap(path)
+    folders = [folder for folder in (path.parent, path.parent / _TOKENIZER) if _has_tokenizer(folder)]
+    source = folders[0] if folders else pull_text_files(_TOKENIZER_ID)
+    try:
+        tokenizer = RobertaTokenizerFast.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"Cannot load RoBERTa's tokenizer from {source}; copy its files again.") from error
+    if len(tokenizer) > model.text_model.config.vocab_size:
+        raise InputError(f"The tokenizer in {source} has more words than {path}; copy that of roberta-base.")
+    tokenizer.model_max_length = _ORIGINAL_TOKENS
+    extractor = ClapFeatureExtractor(frequency_min=50, frequency_max=14_000, truncation="rand_trunc")
+    log_license("ClapModel", path, license or find_license(path.name, path.parent))
+    return model, tokenizer, extractor
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
 
 
 class _Sizes:

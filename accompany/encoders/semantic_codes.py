@@ -2,21 +2,19 @@
 
 K-means of states is the tokenizer of AudioLM and MERT-based systems (Borsos et al. 2022, arXiv 2209.03143). Bare
 states spend their codes on loudness and brightness; a projection learned towards harmony or rhythm makes a
-stream keep that instead. `residual` streams quantise what the streams before them left, in one space.
+stream keep that instead (`accompany.encoders.code_fitting`). `residual` streams quantise what the streams before
+them left, in one space.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from accompany.common.weights import PathLike, load_module, save_module
-from accompany.errors import InputError
+from accompany.common.weights import PathLike, load_module
 
 _CHUNK_FRAMES = 8192
 
@@ -60,13 +58,14 @@ class SemanticCodes(nn.Module):
         super().__init__()
         self.config = config
         self.streams = nn.ModuleList(
-            _Stream(config.dim, size, width, projected=config.projected and (k == 0 or not config.residual))
+            CodeStream(config.dim, size, width, projected=config.projected and (k == 0 or not config.residual))
             for k, (size, width) in enumerate(zip(config.sizes, config.widths, strict=True))
         )
 
     @property
-    def _streams(self) -> list[_Stream]:
-        return cast("list[_Stream]", list(self.streams))
+    def code_streams(self) -> list[CodeStream]:
+        """The streams, typed."""
+        return cast("list[CodeStream]", list(self.streams))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -97,11 +96,13 @@ class SemanticCodes(nn.Module):
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Centroids of codes [B, K, F]: [B, F, d_1 + ... + d_K], or [B, F, d] for residual streams."""
-        values = [stream.centroids[codes[:, k]] for k, stream in enumerate(self._streams)]
+        values = [stream.centroids[codes[:, k]] for k, stream in enumerate(self.code_streams)]
         return torch.stack(values).sum(0) if self.residual else torch.cat(values, dim=-1)
 
     def save_pretrained(self, folder: PathLike) -> None:
         """Write `config.json` and `model.safetensors`."""
+        from accompany.common.saving import save_module
+
         save_module(self, self.config, folder, half=False)
 
     @classmethod
@@ -109,66 +110,13 @@ class SemanticCodes(nn.Module):
         """Load what `save_pretrained` wrote; InputError where it does not fit."""
         return load_module(cls, folder, license=license)
 
-    @classmethod
-    def fit(
-        cls,
-        states: Tensor,
-        targets: Sequence[Tensor] | None,
-        sizes: Sequence[int],
-        seed: int = 0,
-        *,
-        frame_rate: float = 25.0,
-        residual: bool = False,
-    ) -> SemanticCodes:
-        """Learn projections and centroids (needs scikit-learn).
-
-        Args:
-            states: [N, D].
-            targets: what each stream should keep, [N, d] each (one only for residual streams); None: the states.
-            sizes: codes of each stream.
-            residual: fit stream k on what stream k - 1 left.
-
-        Raises:
-            InputError: fewer frames than codes, or targets that do not belong to the streams.
-        """
-        wanted = 1 if residual else len(sizes)
-        if targets is not None and len(targets) != wanted:
-            raise InputError(f"{len(sizes)} streams need {wanted} targets, not {len(targets)}.")
-        if len(states) < max(sizes):
-            raise InputError(f"{len(states)} frames cannot fill {max(sizes)} codes; give more songs or fewer codes.")
-        width = [target.shape[-1] for target in targets] if targets is not None else [states.shape[-1]] * wanted
-        codes = cls(
-            SemanticCodesConfig(
-                dim=states.shape[-1],
-                sizes=tuple(sizes),
-                widths=tuple(width * len(sizes) if residual else width),
-                projected=targets is not None,
-                residual=residual,
-                frame_rate=frame_rate,
-            )
-        )
-        codes._fit(states.float(), targets, seed)
-        return codes.eval()
-
-    @torch.no_grad()
-    def _fit(self, states: Tensor, targets: Sequence[Tensor] | None, seed: int) -> None:
-        left = states
-        for k, stream in enumerate(self._streams):
-            if stream.projected:
-                assert targets is not None
-                stream.fit_projection(states, targets[k].float())
-            values = left if self.residual and k else stream.project(states)
-            stream.fit_centroids(values, seed + k)
-            if self.residual:
-                left = values - stream.centroids[stream.nearest(values)]
-
     def _encode_piece(self, states: Tensor) -> Tensor:
         codes: list[Tensor] = []
         if self.config.normalized:
             centred = states - states.mean(-1, keepdim=True)
             states = centred / (centred.var(-1, keepdim=True) + 1e-7).sqrt()
         left = states
-        for k, stream in enumerate(self._streams):
+        for k, stream in enumerate(self.code_streams):
             values = left if self.residual and k else stream.project(states)
             codes.append(stream.nearest(values))
             if self.residual:
@@ -176,7 +124,9 @@ class SemanticCodes(nn.Module):
         return torch.stack(codes, dim=1)
 
 
-class _Stream(nn.Module):
+class CodeStream(nn.Module):
+    """One stream: an optional projection, and centroids [V, d]."""
+
     mean: Tensor
     matrix: Tensor
     offset: Tensor
@@ -199,21 +149,3 @@ class _Stream(nn.Module):
         """Index [...] of the centroid nearest to values [..., d]."""
         distances = self.centroids.square().sum(-1) - 2 * values @ self.centroids.T
         return distances.argmin(-1)
-
-    def fit_projection(self, states: Tensor, targets: Tensor, ridge: float = 1e-3) -> None:
-        """Ridge regression from states [N, D] to targets [N, d]."""
-        self.mean.copy_(states.mean(0))
-        self.offset.copy_(targets.mean(0))
-        centred = (states - self.mean).double()
-        gram = centred.T @ centred
-        gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-        solved = torch.linalg.solve(gram, centred.T @ (targets - self.offset).double())
-        self.matrix.copy_(solved.float())
-
-    def fit_centroids(self, values: Tensor, seed: int) -> None:
-        """K-means of values [N, d]."""
-        from sklearn.cluster import MiniBatchKMeans
-
-        means = MiniBatchKMeans(len(self.centroids), batch_size=4096, n_init=3, max_iter=60, random_state=seed)
-        means.fit(values.numpy().astype(np.float32))
-        self.centroids.copy_(torch.from_numpy(means.cluster_centers_))

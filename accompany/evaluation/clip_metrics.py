@@ -20,7 +20,8 @@ from accompany.evaluation.testset import Clip
 from accompany.music.tracking import track_beats
 
 if TYPE_CHECKING:
-    from accompany.models.bundles import Bundle, LlambadaBundle
+    from accompany.models.llambada import LlambadaBundle
+    from accompany.models.pretrained import Bundle
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def measure(output: RowOutput, reference: ReferenceClip, judge: Judge | None) ->
 
 def seam_metrics(sound: metrics.Signal, sample_rate: int, bundle: Bundle | LlambadaBundle) -> dict[str, float]:
     """`seam_flux` and `seam_level` at the borders of the stages' windows; empty of a sound that fits into one."""
-    from accompany.models.bundles import Bundle
+    from accompany.models.pretrained import Bundle
 
     if not isinstance(bundle, Bundle):
         return {}

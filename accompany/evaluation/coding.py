@@ -38,7 +38,7 @@ _WINDOW = 4096
 _FIRST_HZ, _OCTAVES = 200.0, 6
 _SILENT = 1e-4
 _NARROWEST_DB = -30.0
-"""A side below this cannot be told from none."""
+"""A side channel below this counts as silent."""
 _SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 
 

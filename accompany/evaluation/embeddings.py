@@ -17,7 +17,8 @@ from accompany.errors import InputError
 from accompany.evaluation.metrics import Matrix, Signal
 
 if TYPE_CHECKING:
-    from accompany.models.bundles import Bundle, LlambadaBundle
+    from accompany.models.llambada import LlambadaBundle
+    from accompany.models.pretrained import Bundle
     from accompany.sound.separation import VocalSeparator
 
 logger = logging.getLogger(__name__)

@@ -49,7 +49,7 @@ class Judge(nn.Module):
         self.config = config
         width = config.width
         self.inlet = nn.Conv1d(config.n_mels, width, 5, padding=2)
-        self.blocks = nn.ModuleList(_Block(width, 2 ** (i % 6)) for i in range(config.depth))
+        self.blocks = nn.ModuleList(_DilatedBlock(width, 2 ** (i % 6)) for i in range(config.depth))
         self.tags = nn.Linear(2 * width, len(config.families))
         self.beats = nn.Conv1d(width, 1, 1)
         n_features = 3 * width + 2 * config.n_mels
@@ -127,7 +127,7 @@ class StyleHead(nn.Module):
         return logits
 
 
-class _Block(nn.Module):
+class _DilatedBlock(nn.Module):
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(1, width)

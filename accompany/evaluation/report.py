@@ -131,7 +131,7 @@ def evaluate(
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
     contest = Contest(band, clips, played, against, nearest_clips(clips))
-    measured = _Measured(contest, judge)
+    measured = _CollectedMetrics(contest, judge)
     for i in tqdm(range(len(clips)), desc="Measuring", unit="clip"):
         measured.add(i, list(contest.rows()))
     out.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def evaluate(
     return _written(measured, config, out)
 
 
-def _written(measured: _Measured, config: EvaluationConfig, out: Path) -> dict[str, Any]:
+def _written(measured: _CollectedMetrics, config: EvaluationConfig, out: Path) -> dict[str, Any]:
     """The content of the report, written into `out` as JSON, table and page."""
     report, contest = _report(measured, config), measured.contest
     write_json(out / "report.json", report)
@@ -151,7 +151,7 @@ def _written(measured: _Measured, config: EvaluationConfig, out: Path) -> dict[s
     return report
 
 
-def _report(measured: _Measured, config: EvaluationConfig) -> dict[str, Any]:
+def _report(measured: _CollectedMetrics, config: EvaluationConfig) -> dict[str, Any]:
     contest, judge = measured.contest, measured.judge
     clips, names = contest.clips, contest.rows()
     rows = {name: summarise(measured.values[name], config.seed) for name in names}
@@ -212,7 +212,7 @@ def with_beats(clip: Clip, judge: Judge | None) -> Clip:
     return dataclasses.replace(clip, beats_s=tuple(found.tolist()), beats_by=by if len(found) else "")
 
 
-class _Measured:
+class _CollectedMetrics:
     """Metrics collected so far, by row."""
 
     def __init__(self, contest: Contest, judge: Judge | None) -> None:

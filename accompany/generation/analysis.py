@@ -23,11 +23,12 @@ from accompany.generation.prompts import Section
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
 from accompany.music.harmony import key_index, key_label
-from accompany.music.plan import LONGEST_S, Plan, check_plan
+from accompany.music.plan import Plan
+from accompany.music.plan_files import LONGEST_S, check_plan
 from accompany.music.sung_notes import SungNote, notes_within, read_notes
 
 if TYPE_CHECKING:
-    from accompany.models.bundles import Bundle
+    from accompany.models.pretrained import Bundle
 
 FORMAT = "accompany analysis 1"
 _DIGITS = 4

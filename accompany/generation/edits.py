@@ -17,7 +17,6 @@ from torch import Tensor
 from accompany.audio import fit_length
 from accompany.common.progress import Progress, part_of
 from accompany.errors import InputError
-from accompany.generation.draft import Draft, Made
 from accompany.generation.pipeline import (
     VocalAnalysis,
     acoustic_sampling,
@@ -27,8 +26,8 @@ from accompany.generation.pipeline import (
     sampling_for,
 )
 from accompany.generation.settings import Settings
-from accompany.generation.take import Edit
-from accompany.models.bundles import Bundle
+from accompany.generation.take import Draft, Edit, Made
+from accompany.models.pretrained import Bundle
 from accompany.music.bars import longer_plan
 from accompany.music.plan import Plan, beat_positions
 from accompany.sound.level import PEAK, gain_for

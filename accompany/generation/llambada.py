@@ -30,9 +30,9 @@ from torch import Tensor
 from accompany import audio
 from accompany.common.progress import Progress, Steps, part_of
 from accompany.errors import InputError
-from accompany.generation.draft import Made
 from accompany.generation.settings import Settings
-from accompany.models.bundles import LlambadaBundle
+from accompany.generation.take import Made
+from accompany.models.llambada import LlambadaBundle
 from accompany.music.plan import Plan
 from accompany.sound.level import set_level
 from accompany.stages.decoding import Window, windows
@@ -58,7 +58,7 @@ _WITHOUT = {
 
 
 @dataclass(frozen=True)
-class Grid:
+class FrameGrid:
     """Units of time in which semantic and codec frames begin together: `rate` a second, with so many frames in each."""
 
     rate: int
@@ -154,7 +154,7 @@ def together(covers: Sequence[Sequence[Window]]) -> list[tuple[int, Window, tupl
     return made
 
 
-def common_grid(bundle: LlambadaBundle) -> Grid:
+def common_grid(bundle: LlambadaBundle) -> FrameGrid:
     """The finest grid on which both kinds of frames begin together (25 Hz for 50 and 75 Hz).
 
     Raises:
@@ -165,17 +165,17 @@ def common_grid(bundle: LlambadaBundle) -> Grid:
         raise InputError(f"{bundle.path} has {rates[0]:g} semantic and {rates[1]:g} codec frames a second; "
                          "use parts with whole numbers of frames a second.")  # fmt: skip
     common = math.gcd(round(rates[0]), round(rates[1]))
-    return Grid(common, round(rates[0]) // common, round(rates[1]) // common)
+    return FrameGrid(common, round(rates[0]) // common, round(rates[1]) // common)
 
 
-def cover(grid: Grid, n_codes: int) -> list[Window]:
+def cover(grid: FrameGrid, n_codes: int) -> list[Window]:
     """Windows, in units, over so many codec frames; the last may end in silence."""
     window = round(WINDOW_S * grid.rate)
     return windows(max(math.ceil(n_codes / grid.codec), window), window, round(_CONTEXT_S * grid.rate), 0)
 
 
 def prepare(
-    bundle: LlambadaBundle, vocal: np.ndarray, settings: Settings, grid: Grid, n_units: int, n_codes: int
+    bundle: LlambadaBundle, vocal: np.ndarray, settings: Settings, grid: FrameGrid, n_units: int, n_codes: int
 ) -> WindowState:
     """The vocal [1, T] as both encoders take it, silence behind it, the prompt's codes, and room for the band's."""
     rate, device = bundle.codec.sample_rate, bundle.device
@@ -200,7 +200,7 @@ def prepare(
 
 def compose(
     bundle: LlambadaBundle,
-    grid: Grid,
+    grid: FrameGrid,
     part: Window,
     states: Sequence[WindowState],
     temperature: float | None,
@@ -229,7 +229,7 @@ def compose(
         state.semantic[..., start:stop] = made[row]
 
 
-def play(bundle: LlambadaBundle, grid: Grid, part: Window, states: Sequence[WindowState], progress: Steps) -> None:
+def play(bundle: LlambadaBundle, grid: FrameGrid, part: Window, states: Sequence[WindowState], progress: Steps) -> None:
     """Write the codec tokens of a window of each song, from the first frame that is not there to its end, or that of
     the longest vocal."""
     per_unit = bundle.codec.sample_rate // grid.rate

@@ -7,8 +7,9 @@ A codec frames, K streams of codes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,16 +19,18 @@ from torch.nn import functional
 from accompany import audio
 from accompany.common.devices import give_memory_back
 from accompany.common.progress import Progress, part_of, share_of
-from accompany.generation.draft import Draft, Made
 from accompany.generation.planning import make_plan
-from accompany.generation.prompts import embed_frames, names_sections, texts_per_frame
 from accompany.generation.settings import Settings
-from accompany.models.bundles import Bundle, LlambadaBundle
-from accompany.music.instrument_words import read_instrumentation
+from accompany.generation.take import Draft, Made
+from accompany.models.pretrained import Bundle
+from accompany.music.instrumentation import read_instrumentation
 from accompany.music.plan import Plan, control_track
 from accompany.sound.level import gain_for
 from accompany.stages.conditions import Conditions, make_conditions, stack
 from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig, seed_for
+
+if TYPE_CHECKING:
+    from accompany.models.llambada import LlambadaBundle
 
 _ANALYZED, _COMPOSED, _PLAYED = 0.1, 0.5, 0.9
 _DECODED_S = 5.0
@@ -205,11 +208,23 @@ def _texts_per_frame(bundle: Bundle, analysis: VocalAnalysis, settings: Settings
     n_frames, frame_rate = analysis.features.shape[1], bundle.melody.frame_rate
     if not settings.is_timed:
         return [settings.prompt] * n_frames
-    from accompany.generation.sections import find_sections  # few prompts have sections
+    from accompany.generation.prompts import names_sections, texts_per_frame  # few prompts change
+    from accompany.generation.sections import find_sections
 
     melody = analysis.features[0, :, : bundle.melody.dim].float().cpu().numpy()
     sections = find_sections(melody, frame_rate, analysis.plan) if names_sections(settings.prompt) else ()
     return texts_per_frame(settings.prompt, sections, n_frames, frame_rate)
+
+
+def embed_frames(texts: Sequence[str], embed: Callable[[Sequence[str]], Tensor]) -> tuple[Tensor, Tensor]:
+    """Embeddings [1, F, D] of the text of each frame, and where there is any, [1, F] bool."""
+    # Where no frame is asked for anything, a vector that is masked everywhere still says how wide it would be.
+    different = [text for text in dict.fromkeys(texts) if text] or [""]
+    vectors = embed(different)
+    position = {text: index for index, text in enumerate(different)}
+    index = torch.tensor([position.get(text, 0) for text in texts], device=vectors.device)
+    mask = torch.tensor([bool(text) for text in texts], device=vectors.device)
+    return (vectors[index] * mask[:, None])[None], mask[None]
 
 
 def instrumentation_vectors(texts: Sequence[str]) -> Tensor:

@@ -33,8 +33,8 @@ from accompany.generation.project_file import FORMAT, PROJECT_FILE, TAKE_FILE, i
 from accompany.generation.settings import Settings
 from accompany.generation.take import Edit, Source, Take
 from accompany.generation.vocals import read_vocal
-from accompany.music.plan import plan_from_dict
-from accompany.sound import Sound
+from accompany.music.plan_files import plan_from_dict
+from accompany.sound.options import Sound
 
 _log = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ class Project:
     def _draft(self, name: str, gain: float | None) -> Any:
         from safetensors.numpy import load_file
 
-        from accompany.generation.draft import Draft
+        from accompany.generation.take import Draft
 
         path = self.folder / _TAKES / name / _DRAFT
         if gain is None or not path.is_file():

@@ -11,8 +11,7 @@ from typing import Any
 
 from accompany.common.config import did_you_mean, read_json
 from accompany.errors import InputError
-from accompany.sound import Sound
-from accompany.sound.files import SUFFIXES
+from accompany.sound.options import SUFFIXES, Sound
 
 FORMAT = "accompany project 1"
 PROJECT_FILE, TAKE_FILE = "project.json", "take.json"

@@ -11,11 +11,8 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from accompany.errors import InputError
 
@@ -118,14 +115,3 @@ def texts_per_frame(prompt: str, sections: Sequence[Section], n_frames: int, fra
             first, last = (min(round(edge * frame_rate), n_frames) for edge in (start_s, end_s))
             texts[first:last] = [cue.text] * (last - first)
     return texts
-
-
-def embed_frames(texts: Sequence[str], embed: Callable[[Sequence[str]], Tensor]) -> tuple[Tensor, Tensor]:
-    """Embeddings [1, F, D] of the text of each frame, and where there is any, [1, F] bool."""
-    # Where no frame is asked for anything, a vector that is masked everywhere still says how wide it would be.
-    different = [text for text in dict.fromkeys(texts) if text] or [""]
-    vectors = embed(different)
-    position = {text: index for index, text in enumerate(different)}
-    index = torch.tensor([position.get(text, 0) for text in texts], device=vectors.device)
-    mask = torch.tensor([bool(text) for text in texts], device=vectors.device)
-    return (vectors[index] * mask[:, None])[None], mask[None]

@@ -16,11 +16,11 @@ from accompany.audio import resample
 from accompany.encoders import targets
 from accompany.encoders.correlation import pearson, smooth
 from accompany.encoders.melody import Melody
-from accompany.generation.draft import Draft
 from accompany.generation.pipeline import VocalAnalysis, build_conditions, extract_features
 from accompany.generation.prompts import is_timed
 from accompany.generation.settings import Settings
-from accompany.models.bundles import Bundle
+from accompany.generation.take import Draft
+from accompany.models.pretrained import Bundle
 from accompany.music.plan import CHORD_SLICE, Plan, control_track
 
 if TYPE_CHECKING:

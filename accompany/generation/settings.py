@@ -127,7 +127,7 @@ class Settings:
 
             read_cues(self.prompt)
         if self.chords is not None:
-            from accompany.music.harmony import read_chords
+            from accompany.music.chord_text import read_chords
 
             check_text("line of chords", self.chords)
 
@@ -208,7 +208,7 @@ class Settings:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """The settings in what `as_dict` gave, by way of JSON. InputError for what cannot be one."""
-        from accompany.music.plan import plan_from_dict
+        from accompany.music.plan_files import plan_from_dict
 
         try:
             given = {str(name): value for name, value in values.items()}

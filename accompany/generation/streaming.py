@@ -17,7 +17,7 @@ from torch import Tensor
 
 from accompany.generation.pipeline import acoustic_sampling, analyze, build_conditions, sampling_for
 from accompany.generation.settings import Settings
-from accompany.models.bundles import Bundle
+from accompany.models.pretrained import Bundle
 from accompany.music.plan import Plan
 from accompany.sound.level import PEAK, gain_for
 from accompany.stages.conditions import Conditions

@@ -14,15 +14,38 @@ from accompany import audio
 from accompany.common.channels import corrected
 from accompany.errors import InputError
 from accompany.generation.settings import Settings
-from accompany.sound import Sound
+from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
-    from accompany.generation.draft import Draft
     from accompany.music.plan import Plan
     from accompany.sound.separation import SongSeparator
 
 
 _GUESS_S = 0.1
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Codes and tokens of one song, from which parts of it can be regenerated.
+
+    Attributes:
+        codes: semantic codes int32 [K, F].
+        tokens: codec tokens int32 [Kc, A].
+        gain: what the decoded sound was multiplied with.
+    """
+
+    codes: np.ndarray
+    tokens: np.ndarray
+    gain: float
+
+
+@dataclass(frozen=True)
+class Made:
+    """An accompaniment: `samples` float32 [C, T] with peaks below 1, the plan that was played, and its draft."""
+
+    samples: np.ndarray
+    plan: Plan
+    draft: Draft | None = None
 
 
 @dataclass(frozen=True)

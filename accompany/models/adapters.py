@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from accompany.common.config import read_json, write_json
 from accompany.common.files import sha256
-from accompany.common.weights import WEIGHTS_NAME, make_folder, resolve_folder
+from accompany.common.saving import make_folder
+from accompany.common.weights import WEIGHTS_NAME, resolve_folder
 from accompany.errors import InputError
 from accompany.models.parts import STAGE_PARTS
 from accompany.models.pretrained import find_bundle, read_bundle
@@ -20,7 +21,8 @@ from accompany.models.pretrained import find_bundle, read_bundle
 if TYPE_CHECKING:
     from torch import nn
 
-    from accompany.models.bundles import Bundle, LlambadaBundle
+    from accompany.models.llambada import LlambadaBundle
+    from accompany.models.pretrained import Bundle
     from accompany.stages.lora import LoraConfig
 
 PathLike = str | os.PathLike[str]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from accompany.common.config import did_you_mean
 from accompany.errors import InputError
-from accompany.models.bundles import KINDS, OWN_KIND
-from accompany.models.parts import load_part_of
-from accompany.models.pretrained import PARTS, PartInfo, find_bundle, read_bundle, write_bundle
+from accompany.models.parts import OWN_KIND, PARTS, PartInfo, load_part_of
+from accompany.models.pretrained import class_of, find_bundle, read_bundle
+from accompany.models.writing import write_bundle
 
 PathLike = str | os.PathLike[str]
 
@@ -45,7 +45,7 @@ def assemble(
         parts = {part.name: part for part in info.parts}
         whole, kind = info.license, info.kind
     for part, folder in folders.items():
-        parts[part] = _checked(part, folder, KINDS[kind].PARTS, license)
+        parts[part] = _checked(part, folder, class_of(kind).PARTS, license)
     if not parts:
         raise InputError(f"A model needs parts; give some as part=DIR (parts: {', '.join(PARTS)}), or --from a model.")
     if card is not None and not Path(card).is_file():

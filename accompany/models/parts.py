@@ -7,18 +7,24 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accompany.common.config import did_you_mean
 from accompany.common.fields import read_mapping
 from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.errors import InputError
 
+if TYPE_CHECKING:
+    from accompany.encoders.mert import Mert
+    from accompany.encoders.semantic_codes import SemanticCodes
+
 FROZEN_PARTS = ("mert", "clap", "codec", "semantic_codes")
 STAGE_PARTS = ("listener", "semantic", "acoustic")
 PARTS = FROZEN_PARTS + STAGE_PARTS
 OWN_KIND = "accompany"
-"""The kind of model that this package trains; `accompany.models.bundles.KINDS` has them all."""
+"""The kind of model that this package trains; a bundle that says no kind is of it."""
+KINDS = (OWN_KIND, "llambada")
+"""Architectures by the name that `bundle.json` gives."""
 TOKEN_PARTS = ("clap_codes", "token_semantic", "token_coarse")
 
 
@@ -151,3 +157,12 @@ def _loaders() -> dict[str, Callable[..., Any]]:
     loaders = (mert, clap, codec, semantic_codes, listener, semantic, acoustic)
     tokens = {"clap_codes": semantic_codes, "token_semantic": token_stage, "token_coarse": token_stage}
     return {loader.__name__: loader for loader in loaders} | tokens
+
+
+def check_states(info: BundleInfo, mert: Mert, codes: SemanticCodes) -> None:
+    """InputError unless the codes of a model are of states such as its MERT gives."""
+    if (mert.dim, mert.frame_rate) != (codes.dim, codes.frame_rate):
+        raise InputError(
+            f"In the model {info.name} MERT gives {mert.dim} values {mert.frame_rate:g} times a second, but the "
+            f"semantic codes want {codes.dim} values {codes.frame_rate:g} times; use parts that were made together."
+        )

@@ -6,66 +6,85 @@
 
 The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_part` and
 `load_frozen_parts` take what is there, `load_bundle` needs all of them. The kind says of which architecture the model
-is, and with it which parts it has (`accompany.models.bundles`).
+is, and with it which parts it has (`class_of`).
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json, write_json
+from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json
 from accompany.common.fields import refuse_unknown_fields
-from accompany.common.files import part_beside, remove_part, require_writable, writing_into
-from accompany.common.weights import (
-    PathLike,
-    load_module,
-    make_folder,
-    resolve_folder,
-    save_half,
-    save_module,
-)
+from accompany.common.weights import PathLike, resolve_folder
 from accompany.errors import InputError
-from accompany.models.bundles import KINDS, Bundle, LlambadaBundle
 from accompany.models.parts import (
     FROZEN_PARTS,
+    KINDS,
     OWN_KIND,
     PARTS,
     TOKEN_PARTS,
     BundleInfo,
     PartInfo,
+    check_states,
     load_part_of,
     part_order,
     rates,
 )
 
-__all__ = [
-    "CHECKPOINTS_DIR",
-    "PARTS",
-    "Bundle",
-    "BundleInfo",
-    "PartInfo",
-    "describe_models",
-    "find_bundle",
-    "list_bundles",
-    "load_bundle",
-    "load_frozen_parts",
-    "load_module",
-    "load_part",
-    "push_to_hub",
-    "read_bundle",
-    "save_bundle",
-    "save_half",
-    "save_module",
-    "write_bundle",
-]
+if TYPE_CHECKING:
+    from accompany.encoders.clap import Clap
+    from accompany.encoders.codec import Codec
+    from accompany.encoders.melody import Melody
+    from accompany.encoders.mert import Mert
+    from accompany.encoders.semantic_codes import SemanticCodes
+    from accompany.models.llambada import LlambadaBundle
+    from accompany.stages.acoustic import AcousticStage
+    from accompany.stages.listener import Listener
+    from accompany.stages.semantic import SemanticStage
 
 BUNDLE_NAME = "bundle.json"
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded model: every part built, in evaluation mode, on `device` (the codec on the CPU for "mps").
+
+    `adapted` names the parts whose weights an adapter has changed since they were loaded.
+    """
+
+    PARTS: ClassVar[tuple[str, ...]] = PARTS
+    plans: ClassVar[bool] = True
+
+    name: str
+    path: Path
+    device: str
+    info: BundleInfo
+    melody: Melody
+    mert: Mert
+    clap: Clap
+    codec: Codec
+    semantic_codes: SemanticCodes
+    listener: Listener
+    semantic: SemanticStage
+    acoustic: AcousticStage
+    adapted: set[str] = field(default_factory=set)
+
+    @property
+    def stages(self) -> tuple[SemanticStage, AcousticStage]:
+        """The networks that write codes."""
+        return self.semantic, self.acoustic
+
+    @classmethod
+    def load(cls, info: BundleInfo, device: str) -> Bundle:
+        """Build every part; InputError when one is missing, broken, or does not fit the others."""
+        from accompany.encoders.melody import Melody
+
+        parts = {name: load_part_of(info.part(name), device) for name in cls.PARTS}
+        check_states(info, parts["mert"], parts["semantic_codes"])
+        return cls(info.name, info.path, device, info, Melody().to(device), **parts)
 
 
 def list_bundles() -> list[str]:
@@ -136,7 +155,16 @@ def load_bundle(path: PathLike, device: str = "cpu") -> Bundle | LlambadaBundle:
         InputError: a part is missing, broken, or does not fit the others.
     """
     info = read_bundle(path)
-    return KINDS[info.kind].load(info, device)
+    return class_of(info.kind).load(info, device)
+
+
+def class_of(kind: str) -> type[Bundle] | type[LlambadaBundle]:
+    """The class of a model of one of `accompany.models.parts.KINDS`."""
+    if kind == OWN_KIND:
+        return Bundle
+    from accompany.models.llambada import LlambadaBundle
+
+    return LlambadaBundle
 
 
 def load_part(path: PathLike, name: str, device: str = "cpu") -> Any:
@@ -162,78 +190,6 @@ def load_frozen_parts(model: PathLike, device: str = "cpu") -> dict[str, Any]:
     return {"melody": Melody().to(device), **{part.name: load_part_of(part, device) for part in there}}
 
 
-def write_bundle(
-    folder: PathLike,
-    *,
-    name: str,
-    license: str,
-    parts: Mapping[str, PartInfo],
-    card: PathLike | None = None,
-    kind: str = OWN_KIND,
-) -> Path:
-    """Make a bundle from part folders (copied) and hub ids (kept as references), all of it or nothing.
-
-    Args:
-        folder: where; a bundle that is there is replaced, any other content is left alone.
-        parts: by name; `source`, `license` and `options` of each are used.
-        card: a README.md to go with it.
-        kind: its architecture, of `accompany.models.bundles.KINDS`.
-
-    Raises:
-        InputError: the folder holds something else, or cannot be written.
-    """
-    folder = Path(folder)
-    if folder.exists() and not (folder / BUNDLE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is no model of accompany; name a new or empty folder.")
-    for each in (folder, folder.parent):
-        require_writable(each)
-    make_folder(folder.parent)
-    partial, before = part_beside(folder), part_beside(folder)
-    try:
-        with writing_into(folder):
-            partial.mkdir()
-            _fill(partial, {"format": FORMAT, "kind": kind, "name": name, "license": license, "parts": {}}, parts, card)
-        if folder.exists():
-            folder.replace(before)
-        partial.replace(folder)
-    finally:
-        remove_part(partial)
-        remove_part(before)
-    return folder
-
-
-def save_bundle(bundle: Bundle | LlambadaBundle, folder: PathLike) -> Path:
-    """Write a loaded bundle as a folder of its own; what was loaded from a folder is copied, unless it was adapted."""
-    info = bundle.info
-    card = info.path / "README.md"
-    with tempfile.TemporaryDirectory() as scratch:
-        parts = {part.name: part for part in info.parts}
-        for name in bundle.adapted:
-            stage = getattr(bundle, name)
-            save_module(stage, stage.config, Path(scratch) / name)
-            parts[name] = replace(parts[name], source=Path(scratch) / name)
-        return write_bundle(
-            folder,
-            name=info.name,
-            license=info.license,
-            parts=parts,
-            card=card if card.is_file() else None,
-            kind=info.kind,
-        )
-
-
-def push_to_hub(folder: PathLike, repo_id: str, *, private: bool = False) -> str:
-    """Upload a bundle to the hub as `owner/name`; returns its address. Needs a login (`hf auth login`).
-
-    Raises:
-        InputError: no bundle there, no such name, not logged in, or no network.
-    """
-    from accompany.common.hub import push
-
-    read_bundle(folder)
-    return push(Path(folder), repo_id, private=private)
-
-
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
@@ -244,22 +200,6 @@ def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
         return PartInfo(name, stated, str(content["license"]), options)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return PartInfo(name, folder, str(content["license"]), options, size, rates(name, folder, options))
-
-
-def _fill(folder: Path, content: dict[str, Any], parts: Mapping[str, PartInfo], card: PathLike | None) -> None:
-    for part in sorted(parts, key=part_order):
-        source = parts[part].source
-        local = Path(source).is_dir()
-        if local:
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.part", ".*"))
-        content["parts"][part] = {
-            "path": part if local else str(source),
-            "license": parts[part].license,
-            "options": dict(parts[part].options),
-        }
-    if card is not None:
-        shutil.copyfile(card, folder / "README.md")
-    write_json(folder / BUNDLE_NAME, content)
 
 
 def _describe_separator() -> list[dict[str, Any]]:

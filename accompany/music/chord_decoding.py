@@ -1,6 +1,6 @@
 """Chord and key decoding: frame-wise likelihoods to chords that change on beats. Numpy only.
 
-Viterbi at beat resolution with a prior on the key and on the metric position of changes.
+`accompany.music.chord_path` does without a harmoniser.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accompany.music.harmony import N_CHORDS, NO_CHORD, diatonic_chords, label_of
+from accompany.music.harmony import N_CHORDS, NO_CHORD, label_of
 
 Chord = tuple[float, float, str]
 
@@ -41,37 +41,6 @@ def decode_key(log_posteriors: np.ndarray) -> int:
     return int(log_posteriors.mean(axis=0).argmax())
 
 
-def decode_chords(
-    log_posteriors: np.ndarray,
-    frame_rate: float,
-    beats_s: np.ndarray,
-    downbeats_s: np.ndarray,
-    key: int,
-    config: ChordDecodingConfig | None = None,
-) -> tuple[tuple[Chord, ...], float]:
-    """Decode majmin chords that change on beats.
-
-    Args:
-        log_posteriors: [F, 25].
-        frame_rate: frames a second.
-        beats_s, downbeats_s: the grid.
-        key: 0..23, makes its own chords likelier.
-        config: what is believed beforehand.
-
-    Returns:
-        (start_s, end_s, label) that cover the clip, and the mean posterior of what was chosen.
-    """
-    config = config or ChordDecodingConfig()
-    duration_s = len(log_posteriors) / frame_rate
-    edges_s = np.concatenate([[0.0], beats_s[(beats_s > 0.5 / frame_rate) & (beats_s < duration_s)], [duration_s]])
-    unary, posterior = _segment_scores(log_posteriors, edges_s * frame_rate)
-    unary = unary * config.evidence / frame_rate
-    unary[:, NO_CHORD] -= config.silence_cost
-    path = _chord_path(unary, _change_costs(edges_s[:-1], beats_s, downbeats_s, config), _transition_costs(key, config))
-    confidence = float(np.mean(posterior[np.arange(len(path)), path]))
-    return _merged(edges_s, path), confidence
-
-
 def harmonised(
     chances: np.ndarray,
     log_posteriors: np.ndarray,
@@ -95,16 +64,16 @@ def harmonised(
     duration_s = len(log_posteriors) / frame_rate
     inside = (beats_s > 0.5 / frame_rate) & (beats_s < duration_s)
     edges_s = np.concatenate([[0.0], beats_s[inside], [duration_s]])
-    posterior = _segment_scores(log_posteriors, edges_s * frame_rate)[1]
+    posterior = segment_scores(log_posteriors, edges_s * frame_rate)[1]
     numbers = np.maximum(np.searchsorted(beats_s, edges_s[:-1] + 1e-9, side="right") - 1, 0)
     scores = np.log(chances[numbers] + 1e-6) + config.heard * np.log(posterior + 1e-4)
     scores[:, NO_CHORD] -= config.silence_cost
     path = scores.argmax(axis=1)
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return _merged(edges_s, path), float(np.mean(1.0 / shares.sum(axis=1)))
+    return merged(edges_s, path), float(np.mean(1.0 / shares.sum(axis=1)))
 
 
-def _segment_scores(log_posteriors: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def segment_scores(log_posteriors: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sums of the log posteriors between `edges` (in frames, fractions count), and mean posteriors, [S, 25] each."""
 
     def integral(values: np.ndarray) -> np.ndarray:
@@ -116,46 +85,8 @@ def _segment_scores(log_posteriors: np.ndarray, edges: np.ndarray) -> tuple[np.n
     return integral(np.maximum(log_posteriors, -8.0)), integral(np.exp(log_posteriors)) / lengths
 
 
-def _change_costs(
-    starts_s: np.ndarray, beats_s: np.ndarray, downbeats_s: np.ndarray, config: ChordDecodingConfig
-) -> np.ndarray:
-    at_downbeat = np.isin(starts_s, downbeats_s)
-    since = np.zeros(len(starts_s), int)
-    for segment in range(1, len(starts_s)):
-        since[segment] = 0 if at_downbeat[segment] else since[segment - 1] + 1
-    first, middle, other = config.change_cost
-    return np.where(at_downbeat, first, np.where(since == 2, middle, other))
-
-
-def _transition_costs(key: int, config: ChordDecodingConfig) -> np.ndarray:
-    """[25, 25] cost of going from chord to chord, 0 for staying."""
-    index = np.arange(N_CHORDS - 1)
-    relative_major = np.where(index < 12, index, index + 3) % 12
-    on_circle = relative_major * 7 % 12
-    apart = np.abs(on_circle[:, None] - on_circle)
-    cost = np.zeros((N_CHORDS, N_CHORDS))
-    cost[:NO_CHORD, :NO_CHORD] = config.fifth_cost * np.minimum(apart, 12 - apart)
-    chromatic = [chord for chord in index if chord not in diatonic_chords(key)]
-    cost[:, chromatic] += config.chromatic_cost
-    np.fill_diagonal(cost, 0.0)
-    return cost
-
-
-def _chord_path(unary: np.ndarray, change_costs: np.ndarray, transitions: np.ndarray) -> np.ndarray:
-    change = 1.0 - np.eye(N_CHORDS)
-    score, came = unary[0].copy(), np.zeros(unary.shape, int)
-    for segment in range(1, len(unary)):
-        ways = score[:, None] - transitions - change_costs[segment] * change
-        came[segment] = ways.argmax(axis=0)
-        score = ways.max(axis=0) + unary[segment]
-    path = np.zeros(len(unary), int)
-    path[-1] = score.argmax()
-    for segment in range(len(unary) - 1, 0, -1):
-        path[segment - 1] = came[segment, path[segment]]
-    return path
-
-
-def _merged(edges_s: np.ndarray, path: np.ndarray) -> tuple[Chord, ...]:
+def merged(edges_s: np.ndarray, path: np.ndarray) -> tuple[Chord, ...]:
+    """Chords of a path [S] of numbers between edges [S + 1] in seconds, equal neighbours as one."""
     starts = np.concatenate([[0], np.flatnonzero(np.diff(path)) + 1])
     ends = np.concatenate([starts[1:], [len(path)]])
     return tuple(

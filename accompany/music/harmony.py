@@ -7,7 +7,7 @@ Pitch classes are 0..11 from C. A majmin chord or a key is 0..11 for major on C.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +22,7 @@ NO_CHORD = 24
 N_CHORDS = 25
 N_KEYS = 24
 
-_NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _DEGREES = (0, 2, 4, 5, 7, 9, 11)
 _QUALITIES: dict[str, tuple[int, ...]] = {
     "maj": (0, 4, 7),
@@ -78,12 +78,12 @@ def chord_pitch_classes(label: str) -> tuple[int | None, frozenset[int], int | N
         return None, frozenset(), None
     match = _CHORD.fullmatch(label)
     if match is None:
-        raise InputError(_bad_chord(label))
+        raise InputError(bad_chord(label))
     root = pitch_class(match["root"])
     intervals = _intervals(label, match["quality"], match["extra"])
     bass = root
     if match["bass"]:
-        named = match["bass"][0] in _NATURALS
+        named = match["bass"][0] in NATURALS
         bass = pitch_class(match["bass"]) if named else (root + _degree(label, match["bass"])) % 12
     return root, frozenset((root + interval) % 12 for interval in intervals) | {bass}, bass
 
@@ -140,33 +140,13 @@ def key_fits(chroma: np.ndarray, major: Sequence[float], minor: Sequence[float])
 
 def pitch_class(name: str) -> int:
     """0..11 of a note name with any number of sharps or flats (`Bb`, `C##`)."""
-    return (_NATURALS[name[0]] + name.count("#") - name.count("b")) % 12
+    return (NATURALS[name[0]] + name.count("#") - name.count("b")) % 12
 
 
 def transpose_majmin(index: Tensor, semitones: Tensor | int) -> Tensor:
     """Transpose majmin chords or keys (any shape, int64); `NO_CHORD` and -1 (unknown) stay as they are."""
     transposed = (index % 12 + semitones) % 12 + torch.div(index, 12, rounding_mode="floor") * 12
     return torch.where((index >= 0) & (index < NO_CHORD), transposed, index)
-
-
-def transpose_label(label: str, semitones: int) -> str:
-    """Transpose a chord or key label; the quality is kept as written, a named bass is transposed too."""
-    if label.strip() in ("N", "X"):
-        return label.strip()
-    head, slash, bass = label.strip().partition("/")
-    root = _transpose_note(head, semitones)
-    if slash and bass[:1] in _NATURALS:
-        bass = _transpose_note(bass, semitones)
-    return root + slash + bass
-
-
-def diatonic_chords(key: int) -> frozenset[int]:
-    """Majmin chords built on a key's scale (with the major dominant in minor)."""
-    tonic, minor = key % 12, key >= 12
-    degrees: Iterable[tuple[int, int]] = ((0, 0), (2, 12), (4, 12), (5, 0), (7, 0), (9, 12))
-    if minor:
-        degrees = ((0, 12), (3, 0), (5, 12), (7, 12), (7, 0), (8, 0), (10, 0))
-    return frozenset((tonic + degree) % 12 + quality for degree, quality in degrees)
 
 
 def _intervals(label: str, quality: str, extra: str | None) -> set[int]:
@@ -181,7 +161,7 @@ def _intervals(label: str, quality: str, extra: str | None) -> set[int]:
     elif quality in _QUALITIES:
         intervals = set(_QUALITIES[quality])
     else:
-        raise InputError(_bad_chord(label, quality))
+        raise InputError(bad_chord(label, quality))
     for degree in filter(None, (extra or "").replace(" ", "").split(",")):
         interval = _degree(label, degree.lstrip("*"))
         intervals = intervals - {interval} if degree.startswith("*") else intervals | {interval}
@@ -191,40 +171,11 @@ def _intervals(label: str, quality: str, extra: str | None) -> set[int]:
 def _degree(label: str, degree: str) -> int:
     number = degree.lstrip("#b")
     if not number.isdigit() or int(number) < 1:
-        raise InputError(_bad_chord(label))
+        raise InputError(bad_chord(label))
     return (_DEGREES[(int(number) - 1) % 7] + degree.count("#") - degree.count("b")) % 12
 
 
-def _bad_chord(label: str, quality: str | None = None) -> str:
+def bad_chord(label: str, quality: str | None = None) -> str:
+    """The sentence for a label that is no chord, perhaps by its quality."""
     hint = did_you_mean(quality, _QUALITIES) if quality else ""
     return f"'{label}' is no chord{hint or ';'} write Harte labels such as C:maj, A:min7, G:7/3 or N."
-
-
-def _transpose_note(text: str, semitones: int) -> str:
-    match = re.match(r"[A-G][#b]*", text)
-    if match is None:
-        raise InputError(_bad_chord(text))
-    return PITCH_CLASSES[(pitch_class(match[0]) + semitones) % 12] + text[match.end() :]
-
-
-def read_chords(text: str) -> list[list[str]]:
-    """Bars of chord labels.
-
-    Args:
-        text: `C G Am F` has one chord a bar; with bar lines, `C | Dm G | Am`, the chords of a bar share it evenly. `%`
-            repeats the bar or chord before.
-
-    Raises:
-        InputError: nothing there, or a label that is no chord.
-    """
-    bars = [bar.split() for bar in text.split("|") if bar.strip()] if "|" in text else [[word] for word in text.split()]
-    if not bars:
-        raise InputError("The chords are empty; write them as in 'C G Am F', one a bar.")
-    last: str | None = None
-    for bar in bars:
-        for place, label in enumerate(bar):
-            if label == "%" and last is not None:
-                bar[place] = last
-            chord_pitch_classes(bar[place])
-            last = bar[place]
-    return bars

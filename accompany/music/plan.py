@@ -23,31 +23,23 @@ Fields of a control frame (the centre of the frame counts):
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from accompany.common.checks import check_number, check_text, check_whole
-from accompany.errors import InputError
 from accompany.music.harmony import chord_pitch_classes, key_index
 
 BEAT_GROUP, CHORD_GROUP, KEY_GROUP = 0, 1, 2
 BEAT_SLICE, CHORD_SLICE, KEY_SLICE = slice(0, 7), slice(7, 45), slice(45, 59)
 BEAT_PHASE, BAR_PHASE = [0, 1, 4], [2, 3, 5]
 CONTROL_DIM = 59
+BEATS_PER_BAR = 4
 GROUP_SLICES = (BEAT_SLICE, CHORD_SLICE, KEY_SLICE)
 
-LONGEST_S = 7 * 24 * 3600.0
-"""No time of a song lies beyond."""
 
 _REFERENCE_BPM = 120.0
-_SHORTEST_BEAT_S = 0.05
-_MOST_BEATS_PER_BAR = 64
-_TEMPI_BPM = (10, 1000)
 _PULSE_S = 0.08
 _TEMPO_BEATS = 4
 _SLACK = 1e-6  # of a beat or bar: a frame that rounding puts just before a beat is on it
@@ -73,7 +65,7 @@ class Plan:
     chords: tuple[tuple[float, float, str], ...] = ()
     key: str | None = None
     tempo_bpm: float | None = None
-    beats_per_bar: int = 4
+    beats_per_bar: int = BEATS_PER_BAR
     beat_confidence: float | None = None
     chord_confidence: float | None = None
 
@@ -213,43 +205,3 @@ def _write_key(out: np.ndarray, plan: Plan) -> bool:
     out[:, key % 12] = 1.0
     out[:, 12 + key // 12] = 1.0
     return True
-
-
-def plan_from_dict(values: Mapping[str, Any]) -> Plan:
-    """A plan from `dataclasses.asdict` by way of JSON.
-
-    Raises:
-        InputError: a plan that no band can play (`check_plan`).
-        TypeError, ValueError: what is no plan.
-    """
-    given = dict(values)
-    for name in ("beats_s", "downbeats_s"):
-        given[name] = tuple(map(float, given.get(name, ())))
-    given["chords"] = tuple((float(start), float(end), str(label)) for start, end, label in given.get("chords", ()))
-    check_plan(plan := Plan(**given))
-    return plan
-
-
-def check_plan(plan: Plan) -> None:
-    """InputError for a plan from elsewhere that no band can play: what `Plan` allows may still take all memory."""
-    beats, downbeats = (np.asarray(times) for times in (plan.beats_s, plan.downbeats_s))
-    for name, times in (("beats", beats), ("downbeats", downbeats)):
-        if len(times) > 1 and np.diff(times).min() < _SHORTEST_BEAT_S:
-            raise InputError(f"The {name} must be at least {_SHORTEST_BEAT_S:g} s apart.")
-        if len(times) and not -LONGEST_S <= times[0] <= times[-1] <= LONGEST_S:
-            raise InputError(f"The {name} must lie within {LONGEST_S:g} s.")
-    if len(downbeats) and not len(beats):
-        raise InputError("The downbeats need beats; give both, or neither.")
-    for start, end, label in plan.chords:
-        chord_pitch_classes(label)
-        if not -LONGEST_S <= start < end <= LONGEST_S:
-            raise InputError(f"The chord {label} at {start:g} s must end after it starts, within {LONGEST_S:g} s.")
-    if plan.key is not None:
-        check_text("key", plan.key)
-        key_index(plan.key)
-    check_whole("number of beats_per_bar", plan.beats_per_bar, 1, _MOST_BEATS_PER_BAR)
-    if plan.tempo_bpm is not None:
-        check_number("tempo_bpm", plan.tempo_bpm, *_TEMPI_BPM)
-    for name in ("beat_confidence", "chord_confidence"):
-        if getattr(plan, name) is not None:
-            check_number(name, getattr(plan, name), 0, 1)

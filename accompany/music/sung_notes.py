@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from accompany.common.checks import shown
 from accompany.errors import InputError
-from accompany.music.plan import LONGEST_S
+from accompany.music.plan_files import LONGEST_S
 
 MOST_NOTES = 200_000
 _DIGITS = 4

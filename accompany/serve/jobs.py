@@ -30,7 +30,7 @@ class BusyError(Exception):
         self.retry_s = max(1, round(retry_s))
 
 
-class _Stopped(Exception):
+class _Cancelled(Exception):
     """Raised inside a job, by its own progress report, to end it."""
 
 
@@ -159,16 +159,18 @@ class JobQueue:
         def report(share: float) -> None:
             job.share = min(max(share, job.share), 1.0)
             if job.stop.is_set():
-                raise _Stopped("cancelled", "Cancelled.")
+                raise _Cancelled("cancelled", "Cancelled.")
             if time.monotonic() - job.started_s > self.limit_s:
                 limit = f"{self.limit_s / 60:g} minutes" if self.limit_s >= 60 else f"{self.limit_s:g} s"
-                raise _Stopped("failed", f"The job ran into the server's time limit of {limit}; ask for less at once.")
+                raise _Cancelled(
+                    "failed", f"The job ran into the server's time limit of {limit}; ask for less at once."
+                )
 
         try:
             report(0.0)
             with storing():
                 job.work(report)
-        except _Stopped as stopped:
+        except _Cancelled as stopped:
             return stopped.args
         except Exception as error:
             # A vocal that is deleted under a job fails it in some way or other; the word for that is cancelled.

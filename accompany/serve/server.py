@@ -23,8 +23,8 @@ from accompany.serve.limits import Limits
 from accompany.serve.pitch import outline
 from accompany.serve.reception import Reception, Upload
 from accompany.serve.schemas import RetakeRequest, TakeRequest, settings_of
-from accompany.serve.store import Store, StoredTake, Visitor, Vocal
-from accompany.serve.uploads import Sound, decode, display_name
+from accompany.serve.store import StoredTake, Visitor, VisitorStore, Vocal
+from accompany.serve.uploads import UploadedVocal, decode, display_name
 
 if TYPE_CHECKING:
     from accompany.sound.separation import VocalSeparator
@@ -43,7 +43,7 @@ class Server:
         self.reception = Reception(limits.max_uploads)
         self._separating = threading.Lock()
         self._separator: VocalSeparator | None = None
-        self.store = Store(limits, root)
+        self.store = VisitorStore(limits, root)
         self.making = JobQueue("band", limits.max_queue, limits.job_minutes * 60)
         self.analyzing = JobQueue("analysis", 2 * limits.max_queue, limits.job_minutes * 60)
 
@@ -120,7 +120,7 @@ class Server:
         """Forget a vocal, its files and its jobs."""
         self.store.delete_vocal(visitor, vocal_id, self.cancel)
 
-    def _separated(self, song: Sound, name: str) -> Sound:
+    def _separated(self, song: UploadedVocal, name: str) -> UploadedVocal:
         """The voice of a song, one song at a time. InputError where Demucs is not installed, or for silence."""
         from accompany.sound.covers import vocal_of
         from accompany.sound.separation import BUNDLED, VocalSeparator
@@ -128,7 +128,7 @@ class Server:
         with self._separating:
             if self._separator is None:
                 self._separator = VocalSeparator(BUNDLED)
-            return Sound(vocal_of(song.samples, song.sample_rate, self._separator, name), song.sample_rate)
+            return UploadedVocal(vocal_of(song.samples, song.sample_rate, self._separator, name), song.sample_rate)
 
     def _submit(self, visitor: Visitor, job: Job) -> Job:
         active = [old for old in list(visitor.jobs.values()) if old.active and old.kind != "listen"]
@@ -144,7 +144,7 @@ class Server:
                 f"This vocal has {len(vocal.takes)} takes, and the limit is {self.limits.max_takes}; delete some first."
             )
 
-    def _store_vocal(self, visitor: Visitor, sound: Sound, name: str) -> Vocal:
+    def _store_vocal(self, visitor: Visitor, sound: UploadedVocal, name: str) -> Vocal:
         folder = Path(tempfile.mkdtemp(dir=visitor.folder))
         try:
             path = folder / "vocal.wav"

@@ -77,7 +77,7 @@ class Visitor:
     n_requests: int = 0
 
 
-class Store:
+class VisitorStore:
     """All visitors. Methods may be called from any thread."""
 
     def __init__(self, limits: Limits, root: Path | None = None) -> None:

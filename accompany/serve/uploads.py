@@ -11,8 +11,8 @@ import numpy as np
 
 from accompany import audio
 from accompany.api import read_vocal
-from accompany.common.decoding import decode as decode_file
 from accompany.common.decoding import try_open
+from accompany.common.ffmpeg import decode as decode_file
 from accompany.errors import InputError
 from accompany.serve.disk import DiskFullError, storing
 from accompany.serve.limits import Limits
@@ -38,7 +38,7 @@ class UnknownFormatError(InputError):
 
 
 @dataclass(frozen=True)
-class Sound:
+class UploadedVocal:
     """A vocal that was taken in: `samples` mono float32 [1, T] at `sample_rate` (Hz)."""
 
     samples: np.ndarray
@@ -86,7 +86,7 @@ async def receive(
     raise SlowUploadError
 
 
-def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
+def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> UploadedVocal:
     """The upload `path` as a vocal at `sample_rate`; `name` is what the visitor calls it, used in messages only.
 
     Raises:
@@ -107,7 +107,7 @@ def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> Sound:
     except InputError as error:
         # The checks name the file that they read; a visitor knows it by his name for it.
         raise type(error)(str(error).replace(str(readable), name).replace(str(path), name)) from error
-    return Sound(samples, sample_rate)
+    return UploadedVocal(samples, sample_rate)
 
 
 def sniff(path: Path, name: str) -> str:

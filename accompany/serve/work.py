@@ -17,7 +17,7 @@ from accompany.generation.settings import Settings
 from accompany.generation.take import Take
 from accompany.serve import disk
 from accompany.serve.pitch import outline, track_pitch
-from accompany.serve.store import Store, StoredTake, Vocal
+from accompany.serve.store import StoredTake, VisitorStore, Vocal
 
 OUTLINE_POINTS = 3000
 MOST_TAKES = 8
@@ -66,7 +66,7 @@ def analyze(band: Band, vocal: Vocal, report: Progress) -> None:
 
 
 def make_takes(
-    band: Band, store: Store, vocal: Vocal, settings: Settings, n_takes: int, made: list[str], report: Progress
+    band: Band, store: VisitorStore, vocal: Vocal, settings: Settings, n_takes: int, made: list[str], report: Progress
 ) -> None:
     """Make takes with one seed after the other; each is kept, and its id put into `made`, as soon as it is complete."""
     sung = disk.read(vocal.path)
@@ -76,7 +76,7 @@ def make_takes(
 
 def make_retake(
     band: Band,
-    store: Store,
+    store: VisitorStore,
     vocal: Vocal,
     parent: StoredTake,
     region: Region,
@@ -107,7 +107,7 @@ def plan_as_json(plan: Any) -> dict[str, Any]:
     return values
 
 
-def _keep(store: Store, vocal: Vocal, take: Take, more: dict[str, Any]) -> str:
+def _keep(store: VisitorStore, vocal: Vocal, take: Take, more: dict[str, Any]) -> str:
     """Write a take beside its vocal and add it to the store; returns its id."""
     path = vocal.path.with_name(f"{secrets.token_hex(8)}.wav")
     with disk.storing():

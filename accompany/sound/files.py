@@ -15,11 +15,10 @@ from accompany.common.containers import riff_chunks
 from accompany.common.decoding import check_is_file
 from accompany.common.encoding import sound_file
 from accompany.errors import InputError
+from accompany.sound.options import DEPTHS, check_format
 
 DITHERED_BITS = (16, 24)
 _SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
-_DEPTHS = {".wav": (16, 24, 32), ".flac": (16, 24), ".aiff": (16, 24, 32), ".mp3": (), ".ogg": ()}
-_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _FLAC_HIGHEST_RATE = 655350
 _BLOCK = 1 << 18
 _BEXT_FIXED = 602
@@ -27,24 +26,6 @@ _TIME_REFERENCE = 338
 _COPIED_AT_ONCE = 1 << 22
 _LARGEST = (1 << 32) - (1 << 16)
 """Bytes of samples in a WAV or AIFF file, whose header counts them with 32 bits; the rest is for other chunks."""
-
-SUFFIXES = tuple(_DEPTHS)
-
-
-def check(path: str | os.PathLike[str], sample_rate: int, bits: int | None, start_s: float | None) -> None:
-    """InputError when a file of this suffix cannot be of this rate and depth, or hold a time stamp."""
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _DEPTHS:
-        raise InputError(f"Cannot write {path}: give it one of the suffixes {', '.join(SUFFIXES)}.")
-    if bits is not None and bits not in _DEPTHS[suffix]:
-        allowed = " or ".join(map(str, _DEPTHS[suffix]))
-        instead = f"give {allowed}" if allowed else "leave bits out, its encoder has none"
-        raise InputError(f"A {suffix[1:]} file cannot have {bits} bits; {instead}.")
-    if suffix == ".mp3" and sample_rate not in _MP3_RATES:
-        raise InputError(f"An mp3 file cannot have {sample_rate} Hz; give one of {', '.join(map(str, _MP3_RATES))}.")
-    if start_s is not None and suffix != ".wav":
-        raise InputError(f"Only a .wav file holds a time stamp, not {path.name}; leave the start out, or write .wav.")
 
 
 def write(
@@ -70,9 +51,9 @@ def write(
             missing or not writable.
     """
     path = Path(path)
-    check(path, sample_rate, bits, start_s)
+    check_format(path, sample_rate, bits, start_s)
     suffix = path.suffix.lower()
-    depth = bits or (24 if 24 in _DEPTHS[suffix] else None)
+    depth = bits or (24 if 24 in DEPTHS[suffix] else None)
     subtype = _SUBTYPES[depth] if depth else None
     if suffix in (".wav", ".aiff") and samples.size * int(depth or 0) // 8 > _LARGEST:
         raise InputError(f"{path} would be larger than 4 GB, which {suffix[1:]} cannot be; write .flac, or fewer bits.")

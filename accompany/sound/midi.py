@@ -45,7 +45,7 @@ def write_midi(
         raise InputError(f"Cannot write {path}: end the name in .mid.")
     if not plan.beats_s:
         raise InputError("There are no beats to write as MIDI: this model plans nothing.")
-    grid = _Grid(plan, seconds)
+    grid = _BeatTicks(plan, seconds)
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS)
     file.tracks.extend([_tempo_track(plan, grid), _chord_track(plan, grid, seconds), _beat_track(plan, grid, seconds)])
     if notes is not None:
@@ -54,7 +54,7 @@ def write_midi(
         file.save(temporary)
 
 
-class _Grid:
+class _BeatTicks:
     """Beats that cover the song from its first sample; what lies before the first beat is whole beats too."""
 
     def __init__(self, plan: Plan, seconds: float) -> None:
@@ -80,7 +80,7 @@ def _beyond(plan: Plan, steps: np.ndarray) -> np.ndarray:
     return beats[-1] + interval * (steps - len(beats) + 1)
 
 
-def _tempo_track(plan: Plan, grid: _Grid) -> Any:
+def _tempo_track(plan: Plan, grid: _BeatTicks) -> Any:
     import mido
 
     messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="tempo"))]
@@ -96,7 +96,7 @@ def _tempo_track(plan: Plan, grid: _Grid) -> Any:
     return _track(messages)
 
 
-def _chord_track(plan: Plan, grid: _Grid, seconds: float) -> Any:
+def _chord_track(plan: Plan, grid: _BeatTicks, seconds: float) -> Any:
     import mido
 
     messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="chords"))]
@@ -112,7 +112,7 @@ def _chord_track(plan: Plan, grid: _Grid, seconds: float) -> Any:
     return _track(messages)
 
 
-def _beat_track(plan: Plan, grid: _Grid, seconds: float) -> Any:
+def _beat_track(plan: Plan, grid: _BeatTicks, seconds: float) -> Any:
     import mido
 
     strong = {round(time, 3) for time in plan.downbeats_s}
@@ -128,7 +128,7 @@ def _beat_track(plan: Plan, grid: _Grid, seconds: float) -> Any:
     return _track(messages)
 
 
-def _note_track(notes: Sequence[SungNote], grid: _Grid) -> Any:
+def _note_track(notes: Sequence[SungNote], grid: _BeatTicks) -> Any:
     import mido
 
     messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="sung notes"))]

@@ -21,7 +21,7 @@ _STANDARD_US = 500_000
 
 
 @dataclass(frozen=True)
-class _Part:
+class _ChannelNotes:
     """The notes (start_s, end_s, pitch) of one channel of a track, in order."""
 
     name: str
@@ -67,7 +67,7 @@ def read_melody(path: str | os.PathLike[str], track: str | None = None) -> tuple
     return _legato(max(single, key=lambda part: part.height), path)
 
 
-def _legato(part: _Part, path: Path) -> tuple[SungNote, ...]:
+def _legato(part: _ChannelNotes, path: Path) -> tuple[SungNote, ...]:
     """The notes, each cut where the next begins."""
     ends = [min(before[1], later[0]) for before, later in part.pairs] + [part.notes[-1][1]]
     rows = [(start, end, pitch) for (start, _, pitch), end in zip(part.notes, ends, strict=True) if end > start]
@@ -77,7 +77,7 @@ def _legato(part: _Part, path: Path) -> tuple[SungNote, ...]:
         raise InputError(f"{path}: {error}.") from error
 
 
-def _parts(path: Path) -> list[_Part]:
+def _parts(path: Path) -> list[_ChannelNotes]:
     import mido
 
     try:
@@ -97,7 +97,7 @@ def _parts(path: Path) -> list[_Part]:
         raise InputError(f"{path} is no readable MIDI file ({type(error).__name__}: {error}).") from error
 
 
-def _read_tracks(file: Any) -> Iterator[_Part]:
+def _read_tracks(file: Any) -> Iterator[_ChannelNotes]:
     seconds = _Seconds(file)
     for track in file.tracks:
         for channel, notes in sorted(_read_notes(track).items()):
@@ -105,7 +105,7 @@ def _read_tracks(file: Any) -> Iterator[_Part]:
                 continue
             times = seconds(np.array([(start, end) for start, end, _ in notes], dtype=float).reshape(-1, 2))
             rows = [(a, b, pitch) for (a, b), (_, _, pitch) in zip(times.tolist(), notes, strict=True) if b > a]
-            yield _Part(track.name.strip(), sorted(rows))
+            yield _ChannelNotes(track.name.strip(), sorted(rows))
 
 
 def _read_notes(track: Any) -> dict[int, list[tuple[int, int, float]]]:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, conditions_of, stack
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, DropRates, stack
 from accompany.stages.decoding import (
     Progress,
     Round,
@@ -25,7 +24,6 @@ from accompany.stages.decoding import (
     gather,
     guide,
     rounds,
-    stream_losses,
     windows,
 )
 from accompany.stages.depth import DepthConfig, DepthDecoder
@@ -34,6 +32,7 @@ from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import TransformerConfig, init_weights
 
 if TYPE_CHECKING:
+    from accompany.stages.batch import Batch
     from accompany.stages.masked import MaskedDecoder
 
 MODES = ("masked", "delay", "depth")
@@ -126,34 +125,10 @@ class AcousticStage(nn.Module):
         return (frames * conditions.frame_mask[..., None, None]).flatten(1, 2)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Cross entropy of the tokens; in training mode conditions are dropped at random.
+        """Losses of a training batch (`accompany.stages.losses`)."""
+        from accompany.stages.losses import acoustic_losses
 
-        Args:
-            batch: `tokens` (its first `codebooks` streams count), `codes`, and what other conditions there are.
-            generator: of the drops, codebooks and masks, on the CPU.
-
-        Returns:
-            `loss` and parts by codebook: `level_0`, `level_1`, ... (in masked mode those that chance picked).
-        """
-        batch = batch.float()
-        tokens, codes = batch.need("tokens")[:, : self.config.codebooks], batch.need("codes")
-        self._check_grid(tokens, codes)
-        conditions = conditions_of(self.config.conditions, batch, codes.shape[-1]).with_known(codes)
-        rates = self.config.conditions.drop
-        if self.training:
-            from accompany.stages.dropping import draw_splice, drop
-
-            if rates.splice:
-                splice = draw_splice(conditions.frame_mask, rates.splice, generator)
-                conditions, tokens = splice.conditions(conditions), splice.streams(tokens)
-            conditions = drop(conditions, rates, generator, gaps=False)
-        condition = self.encode(conditions)
-        if self.config.mode == "masked":
-            return cast("MaskedDecoder", self.decoder).loss(tokens, condition, generator)
-        depth = isinstance(self.decoder, DepthDecoder)
-        logits = self.decoder(tokens, condition, generator) if depth else self.decoder(tokens, condition)
-        parts = stream_losses(logits, tokens)
-        return {"loss": torch.stack(parts).mean(), **{f"level_{k}": part.detach() for k, part in enumerate(parts)}}
+        return acoustic_losses(self, batch, generator)
 
     @torch.inference_mode()
     def generate(
@@ -275,11 +250,3 @@ class AcousticStage(nn.Module):
         if self.config.mode != "masked":
             return self.config.codebooks
         return 2 * sum(sampling.steps_of(level) for level in range(self.config.codebooks))
-
-    def _check_grid(self, tokens: Tensor, codes: Tensor) -> None:
-        wanted = self.config.ratio * codes.shape[-1]
-        if tokens.shape[-1] != wanted or tokens.shape[1] != self.config.codebooks:
-            raise ValueError(
-                f"tokens have shape {list(tokens.shape)}; with codes {list(codes.shape)} this model takes "
-                f"[B, {self.config.codebooks}, {wanted}]"
-            )

@@ -1,4 +1,4 @@
-"""Training batches: one dataclass with every tensor that a training step may need."""
+"""Training batches: one dataclass with every tensor that a training step may need, and the conditions in it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-STEMS = ("drums", "bass", "other")
-"""Stems of a band; their sum is the mix."""
-
-STEM_TAGS = ("mix", *STEMS)
-"""Names of the values of `Batch.stem`."""
+from accompany.stages.conditions import ConditionConfig, Conditions, make_conditions
 
 
 @dataclass(frozen=True)
@@ -89,3 +85,19 @@ def _widen(value: Tensor) -> Tensor:
     if value.is_floating_point():
         return value.float()
     return value if value.dtype == torch.bool else value.long()
+
+
+def conditions_of(config: ConditionConfig, batch: Batch, n_frames: int) -> Conditions:
+    """The conditions in a training batch, with nothing dropped and no codes known."""
+    return make_conditions(
+        config,
+        n_frames,
+        batch.size,
+        vocal=batch.vocal,
+        vocal_mask=batch.vocal_mask,
+        text=batch.text,
+        instruments=batch.instruments,
+        stem=batch.stem,
+        control=batch.control,
+        control_mask=batch.control_mask,
+    )

@@ -1,4 +1,4 @@
-"""Key-value caches for decoding.
+"""Key-value caches for decoding, and the blocks that only AudioLM's open implementations have.
 
 Shape letters: B batch, F frames, D width, H heads, Hkv heads of keys and values, N cache frames, E inner width of the
 feed-forward.
@@ -6,10 +6,12 @@ feed-forward.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from accompany.stages.transformer_config import TransformerConfig
 
@@ -82,3 +84,38 @@ def bias_by_distance(bias: Tensor, positions: Tensor, slots: Tensor) -> Tensor:
     """Biases [H, F, S] of frames at `positions` [F] on `slots` [S], from [H, N] by distance; minus infinity ahead."""
     distances = positions[:, None] - slots
     return bias[:, distances.clamp_min(0)].masked_fill(distances < 0, -torch.inf)
+
+
+class PastConvolution(nn.Module):
+    """A convolution of each channel over a frame and those before it; at first it passes the frame on."""
+
+    def __init__(self, channels: int, taps: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, taps))
+        nn.init.ones_(self.weight[:, -1])
+
+    def forward(self, x: Tensor, cached: CacheView | None) -> Tensor:
+        """[B, F, C] to [B, F, C]; before the first frame, and before the cache, there are zeros."""
+        frames, taps = x.shape[1], self.weight.shape[1]
+        behind = functional.pad(x, (0, 0, taps - 1, 0)) if cached is None else cached.extend(x)
+        mixed = behind[:, :frames] * self.weight[:, 0]
+        for tap in range(1, taps):
+            mixed = mixed + behind[:, tap : tap + frames] * self.weight[:, tap]
+        return mixed
+
+
+class DistanceBias(nn.Module):
+    """Attention biases for each distance, from a small network (after Swin V2, Liu et al., 2022)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        hidden = config.width // 2
+        sizes = (1, hidden, hidden, hidden, config.heads)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+
+    def forward(self, n_frames: int) -> Tensor:
+        """Biases [H, N] of the distances 0 to N - 1 frames."""
+        x = torch.arange(n_frames, device=next(self.parameters()).device, dtype=torch.float32)[:, None]
+        for layer in self.layers[:-1]:
+            x = functional.silu(layer(x))
+        return self.layers[-1](x).T

@@ -16,8 +16,12 @@ from torch.nn import functional
 
 from accompany.music.instrumentation import DIM as INSTRUMENTS_DIM
 from accompany.music.plan import CONTROL_DIM, GROUP_SLICES
-from accompany.stages.batch import STEM_TAGS, Batch
 from accompany.stages.transformer import init_weights
+
+STEMS = ("drums", "bass", "other")
+"""Stems of a band; their sum is the mix."""
+STEM_TAGS = ("mix", *STEMS)
+"""Names of the values of `Conditions.stem`."""
 
 
 @dataclass(frozen=True)
@@ -249,22 +253,6 @@ def make_conditions(
     )
     _check_shapes(made, config)
     return made
-
-
-def conditions_of(config: ConditionConfig, batch: Batch, n_frames: int) -> Conditions:
-    """The conditions in a training batch, with nothing dropped and no codes known."""
-    return make_conditions(
-        config,
-        n_frames,
-        batch.size,
-        vocal=batch.vocal,
-        vocal_mask=batch.vocal_mask,
-        text=batch.text,
-        instruments=batch.instruments,
-        stem=batch.stem,
-        control=batch.control,
-        control_mask=batch.control_mask,
-    )
 
 
 class ConditionEmbedding(nn.Module):

@@ -280,14 +280,6 @@ class StreamDecoder(nn.Module):
         return functional.pad(condition, (0, 0, 0, len(self.sizes) - 1))
 
 
-def stream_losses(logits: Tensor, codes: Tensor) -> list[Tensor]:
-    """Cross entropy of each stream, from logits [B, K, F, V] and codes [B, K, F] (-1 counts not)."""
-    return [
-        functional.cross_entropy(logits[:, k].flatten(0, 1).float(), codes[:, k].flatten(), ignore_index=-1)
-        for k in range(codes.shape[1])
-    ]
-
-
 def check_seeds(seeds: Sequence[int], batch_size: int) -> None:
     """ValueError unless there is one seed for each item."""
     if len(seeds) != batch_size:

@@ -19,13 +19,13 @@ from torch.nn import functional
 
 from accompany.common.config import check_range
 from accompany.music.beat_melody import BEAT_DIM, turned
-from accompany.music.harmony import N_CHORDS, N_KEYS, NO_CHORD
+from accompany.music.harmony import N_CHORDS, N_KEYS
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 _MODES = 2
 _MOST_BEATS = 512
 _WINDOW, _CONTEXT = 256, 64
-_KEYS_HEARD_OUT = 3
+_KEYS_TRIED = 3
 
 
 @dataclass(frozen=True)
@@ -100,21 +100,6 @@ class Harmoniser(nn.Module):
         same = torch.eye(N_CHORDS, device=stay.device)
         return self.moves * (1 - same) + stay[..., None, None] * same
 
-    def loss(self, beats: Tensor, chords: Tensor, keys: Tensor, known: Tensor) -> dict[str, Tensor]:
-        """Negative log likelihoods of the chords (a beat) and of the key: `chord`, `key` and their sum `loss`.
-
-        Args:
-            beats: [B, T, BEAT_DIM] as they sound.
-            chords: [B, T] majmin, 0 to 24.
-            keys: [B] 0 to 23.
-            known: [B, T] bool.
-        """
-        tonics = keys % 12
-        scores, stay = self.chord_scores(_turned_back(beats, tonics), keys // 12, known)
-        chord = chain_loss(scores.float(), self.steps(stay.float()), relative(chords, tonics[:, None]), known)
-        key = functional.cross_entropy(self.key_scores(beats, known).float(), keys)
-        return {"loss": chord + key, "chord": chord.detach(), "key": key.detach()}
-
     @torch.inference_mode()
     def key_log_probabilities(self, beats: np.ndarray) -> np.ndarray:
         """Log probabilities [24] of the keys of a melody [T, BEAT_DIM]; of a long one, the mean of its windows."""
@@ -133,7 +118,7 @@ class Harmoniser(nn.Module):
         Returns:
             [T, 25] probabilities.
         """
-        likely = np.argsort(-keys)[:_KEYS_HEARD_OUT]
+        likely = np.argsort(-keys)[:_KEYS_TRIED]
         likely = likely[keys[likely] > 0]
         total = np.zeros((len(beats), N_CHORDS))
         for key in likely:
@@ -157,27 +142,6 @@ class Harmoniser(nn.Module):
         return torch.from_numpy(beats).to(device)[None], torch.ones(1, len(beats), dtype=torch.bool, device=device)
 
 
-def chain_loss(scores: Tensor, steps: Tensor, chords: Tensor, known: Tensor) -> Tensor:
-    """Negative log likelihood of chains, a beat.
-
-    Args:
-        scores: [B, T, 25].
-        steps: [B, T, 25, 25] from the chord of the beat before to that of the beat.
-        chords: [B, T] the true ones.
-        known: [B, T] bool, True up to each chain's end.
-    """
-    chosen = scores.gather(-1, chords[..., None])[..., 0]
-    ahead, total = scores[:, 0], chosen[:, 0]
-    rows = torch.arange(len(chords), device=chords.device)
-    for beat in range(1, scores.shape[1]):
-        now = known[:, beat]
-        further = torch.logsumexp(ahead[:, :, None] + steps[:, beat], dim=1) + scores[:, beat]
-        ahead = torch.where(now[:, None], further, ahead)
-        step = steps[rows, beat, chords[:, beat - 1], chords[:, beat]]
-        total = total + torch.where(now, step + chosen[:, beat], 0.0)
-    return ((torch.logsumexp(ahead, dim=1) - total) / known.sum(dim=1)).mean()
-
-
 def chain_marginals(scores: Tensor, steps: Tensor) -> Tensor:
     """Probability of each chord in each beat, [T, 25], from scores [T, 25] and steps [T, 25, 25]: forward-backward."""
     forward, backward = [scores[0]], [torch.zeros_like(scores[0])]
@@ -188,21 +152,10 @@ def chain_marginals(scores: Tensor, steps: Tensor) -> Tensor:
     return (torch.stack(forward) + torch.stack(backward[::-1])).softmax(dim=-1)
 
 
-def relative(chords: Tensor, tonic: Tensor) -> Tensor:
-    """Majmin chords seen from a tonic 0 to 11."""
-    return torch.where(chords == NO_CHORD, chords, chords // 12 * 12 + (chords % 12 - tonic) % 12)
-
-
 def absolute(marginals: np.ndarray, tonic: int) -> np.ndarray:
     """Probabilities [T, 25] of chords seen from a tonic, as those of chords seen from C."""
     major, minor, none = np.split(marginals, [12, 24], axis=1)
     return np.concatenate([np.roll(major, tonic, axis=1), np.roll(minor, tonic, axis=1), none], axis=1)
-
-
-def _turned_back(beats: Tensor, tonics: Tensor) -> Tensor:
-    """Each melody of a batch so that its tonic is C."""
-    turned_items = [turned(item, -int(tonic)) for item, tonic in zip(beats.cpu().numpy(), tonics, strict=True)]
-    return torch.from_numpy(np.stack(turned_items)).to(beats)
 
 
 def _sizes(width: int, depth: int, dropout: float) -> TransformerConfig:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,22 +12,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.music.beat_melody import beats_of_features
-from accompany.music.chord_decoding import (
-    Chord,
-    ChordDecodingConfig,
-    decode_chords,
-    decode_key,
-    harmonised,
-    overlay,
-)
-from accompany.music.harmony import N_CHORDS, N_KEYS, key_index, key_label, transpose_majmin
+from accompany.music.chord_decoding import Chord, ChordDecodingConfig, decode_key, harmonised, overlay
+from accompany.music.harmony import N_CHORDS, N_KEYS, key_index, key_label
 from accompany.music.plan import Plan
 from accompany.music.tracking import BeatTrackingConfig, track_beats
-from accompany.stages.batch import Batch
 from accompany.stages.decoding import windows
 from accompany.stages.grids import GridReranker
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
+
+if TYPE_CHECKING:
+    from accompany.stages.batch import Batch
 
 BEATS_PER_FRAME = 2
 
@@ -238,6 +233,8 @@ class Listener(nn.Module):
         )
         known = None if key is None else key_index(key)
         if self.harmoniser is None or len(beats_s) < 2:
+            from accompany.music.chord_path import decode_chords
+
             tonic = decode_key(key_log) if known is None else known
             return tonic, *decode_chords(chord_log, rate, beats_s, downbeats_s, tonic, config.chords)
         melody = output.melody[item, :n_frames].float().cpu().numpy()
@@ -248,65 +245,10 @@ class Listener(nn.Module):
         return int(keys.argmax()), *harmonised(chances, chord_log, rate, beats_s, config.chords)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Losses on beats, downbeats, chords and key; in training mode the features are augmented.
+        """Losses of a training batch (`accompany.stages.losses`)."""
+        from accompany.stages.losses import listener_losses
 
-        Args:
-            batch: `vocal` and any of the four targets.
-            generator: of the augmentation, on the CPU.
-
-        Returns:
-            `loss` and its parts `beat`, `downbeat`, `chord`, `key` as far as there are targets.
-        """
-        batch = batch.float()
-        mert_mask = None
-        if self.training:
-            batch, mert_mask = self.augment(batch, generator)
-        output = self(batch.need("vocal"), batch.vocal_mask, mert_mask)
-        parts: dict[str, Tensor] = {}
-        if batch.beat_target is not None:
-            parts["beat"] = pulse_loss(output.beat, batch.beat_target)
-        if batch.downbeat_target is not None:
-            parts["downbeat"] = pulse_loss(output.downbeat, batch.downbeat_target)
-        if batch.chord_target is not None:
-            parts["chord"] = functional.cross_entropy(
-                output.chord.flatten(0, 1).float(),
-                batch.chord_target.flatten(),
-                ignore_index=-1,
-                label_smoothing=0.05,
-            )
-        if batch.key_target is not None:
-            target = batch.key_target[:, None].expand(output.key.shape[:2])
-            parts["key"] = functional.cross_entropy(output.key.flatten(0, 1).float(), target.flatten(), ignore_index=-1)
-        weights = {"beat": 6.0, "downbeat": 6.0, "chord": 1.0, "key": 0.3}
-        total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-        return {"loss": total, **{name: part.detach() for name, part in parts.items()}}
-
-    def augment(self, batch: Batch, generator: torch.Generator | None = None) -> tuple[Batch, Tensor]:
-        """Transpose items (features and targets alike), silence stretches, hide MERT states.
-
-        Returns:
-            The changed batch, and where MERT states stay known, [B, F].
-        """
-        vocal = batch.need("vocal")
-        draws = torch.rand(4, len(vocal), generator=generator)
-        shifts = torch.randint(-5, 7, (len(vocal),), generator=generator) * (draws[0] < self.config.transpose)
-        keeps_mert = (shifts == 0) & (draws[1] >= self.config.mert_drop)
-        shifts = shifts.to(vocal.device)
-        turned = transpose_vocal(vocal, shifts, self.config.salience_bins)
-        frames = torch.arange(vocal.shape[1]) / vocal.shape[1]
-        length = 0.3 * draws[3]
-        start = draws[2] * (1 + length) - length
-        visible = (frames < start[:, None]) | (frames >= (start + length)[:, None])
-        visible |= (torch.rand(len(vocal), generator=generator) >= self.config.mask_drop)[:, None]
-        transposed = {
-            name: transpose_majmin(target, shifts.view(-1, *(1 for _ in target.shape[1:])))
-            for name, target in (("chord_target", batch.chord_target), ("key_target", batch.key_target))
-            if target is not None
-        }
-        turned = turned * visible[..., None].to(vocal)
-        return dataclasses.replace(batch, vocal=turned, **transposed), keeps_mert[:, None].to(vocal.device).expand(
-            visible.shape
-        )
+        return listener_losses(self, batch, generator)
 
     def _embed(self, vocal: Tensor, vocal_mask: Tensor | None, mert_mask: Tensor | None) -> Tensor:
         known = torch.ones_like(vocal[..., 0], dtype=torch.bool) if vocal_mask is None else vocal_mask
@@ -318,24 +260,6 @@ class Listener(nn.Module):
             return x + self.absent.weight[1]
         known = known if mert_mask is None else known & mert_mask
         return x + torch.where(known[..., None], self.mert(self.mert_norm(mert)).float(), self.absent.weight[1])
-
-
-def transpose_vocal(vocal: Tensor, semitones: Tensor, salience_bins: int) -> Tensor:
-    """Turn the pitch classes of vocal features [B, F, Dv] up by [B] semitones; the rest stays as it is."""
-    bins = torch.arange(salience_bins, device=vocal.device)
-    source = (bins - semitones[:, None] * (salience_bins // 12)) % salience_bins
-    turned = vocal[..., :salience_bins].gather(-1, source[:, None].expand(-1, vocal.shape[1], -1))
-    return torch.cat([turned, vocal[..., salience_bins:]], dim=-1)
-
-
-def pulse_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross entropy of pulses [B, N]; the neighbours of a pulse count as half a pulse, -1 as unknown."""
-    known = target >= 0
-    pulses = target.float().clamp(min=0.0)
-    beside = functional.max_pool1d(pulses[:, None], 3, stride=1, padding=1)[:, 0]
-    soft = torch.maximum(pulses, 0.5 * beside)
-    losses = functional.binary_cross_entropy_with_logits(logits.float(), soft, reduction="none")
-    return (losses * known).sum() / known.sum().clamp(min=1)
 
 
 def _parts(output: ListenerOutput) -> tuple[Tensor, ...]:

@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from accompany.common.config import check_range, from_dict, read_json
-from accompany.common.weights import read_state, save_state
+from accompany.common.saving import save_state
+from accompany.common.weights import read_state
 from accompany.errors import InputError
 
 _NAME = "default"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, conditions_of, stack
+from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, stack
 from accompany.stages.decoding import (
     Progress,
     Round,
@@ -23,12 +23,14 @@ from accompany.stages.decoding import (
     gather,
     guide,
     rounds,
-    stream_losses,
     windows,
 )
 from accompany.stages.sampling import SamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads
 from accompany.stages.transformer import Transformer, TransformerConfig
+
+if TYPE_CHECKING:
+    from accompany.stages.batch import Batch
 
 
 @dataclass(frozen=True)
@@ -88,32 +90,10 @@ class SemanticStage(nn.Module):
         return encoded * conditions.frame_mask[..., None]
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Cross entropy of the codes; in training mode conditions are dropped at random.
+        """Losses of a training batch (`accompany.stages.losses`)."""
+        from accompany.stages.losses import semantic_losses
 
-        Args:
-            batch: `codes`, and what conditions there are.
-            generator: of the drops, on the CPU.
-
-        Returns:
-            `loss`, its parts `stream_0`, `stream_1`, ... and `accuracy` (share of codes that come first).
-        """
-        batch = batch.float()
-        codes = batch.need("codes")
-        conditions = conditions_of(self.config.conditions, batch, codes.shape[-1])
-        rates, history = self.config.conditions.drop, codes
-        if self.training:
-            from accompany.stages.dropping import draw_splice, drop, drop_history
-
-            if rates.splice:
-                splice = draw_splice(conditions.frame_mask, rates.splice, generator)
-                conditions, codes = splice.conditions(conditions), splice.streams(codes)
-            conditions = drop(conditions.with_known(codes), rates, generator)
-            history = drop_history(codes, rates.history, generator)
-        logits = self(history, conditions)
-        parts = stream_losses(logits, codes)
-        hits = (logits.argmax(dim=-1) == codes)[codes >= 0].float().mean()
-        named = {f"stream_{k}": part.detach() for k, part in enumerate(parts)}
-        return {"loss": torch.stack(parts).mean(), **named, "accuracy": hits}
+        return semantic_losses(self, batch, generator)
 
     def log_likelihood(self, codes: Tensor, conditions: Conditions) -> Tensor:
         """Log of the probability [B, K, F] (nats) of each code of [B, K, F], given the conditions and those before."""

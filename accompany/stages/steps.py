@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from accompany.stages.products import Product, product_of
-from accompany.stages.token_steps import TokenSteps, is_token_profile
 from accompany.stages.transformer import Block, Transformer, TransformerConfig
 
 _SIZES = ("width", "depth", "heads", "ff_mult", "dropout", "max_frames", "rope_base")
@@ -52,8 +51,9 @@ def start(transformer: Transformer, batch_size: int, n_frames: int) -> Steps:
         raise ValueError(f"{n_frames} frames are more than max_frames={longest}; work in windows")
     if is_plain(transformer.config):
         return PackedSteps(transformer, batch_size, n_frames)
-    steps = TokenSteps if is_token_profile(transformer.config) else ModuleSteps
-    return steps(transformer, batch_size, n_frames)
+    from accompany.stages.token_steps import start_other
+
+    return start_other(transformer, batch_size, n_frames)
 
 
 def is_plain(config: TransformerConfig) -> bool:
@@ -77,23 +77,6 @@ def suited_threads(transformer: Transformer, rows: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class ModuleSteps:
-    """Frame by frame through the transformer's own modules: any transformer, any speed."""
-
-    def __init__(self, transformer: Transformer, batch_size: int, n_frames: int) -> None:
-        """Begin with an empty cache."""
-        self._transformer = transformer
-        self._cache = transformer.new_cache(batch_size, n_frames)
-        self._filled = 0
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """See `Steps`."""
-        first, self._filled = self._filled, self._filled + x.shape[1]
-        if first == 0:
-            return self._transformer.prefill_long(x, self._cache)
-        return self._transformer.decode_one(x, self._cache.slots[first : first + 1], self._cache, self._filled)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from accompany.stages.cache import KVCache
-from accompany.stages.products import Product, product_of, products_of
+from accompany.stages.precision import products_of
+from accompany.stages.products import Product, product_of
 from accompany.stages.transformer import Block, Transformer, TransformerConfig
 
 _SHORTEST = 1e-12
 """Least length that a vector is divided by, as in `torch.nn.functional.normalize`."""
+
+
+def start_other(transformer: Transformer, batch_size: int, n_frames: int) -> TokenSteps | ModuleSteps:
+    """Begin sequences of a transformer that is not plain: the fast way of its profile, or its own modules."""
+    steps = TokenSteps if is_token_profile(transformer.config) else ModuleSteps
+    return steps(transformer, batch_size, n_frames)
 
 
 def is_token_profile(config: TransformerConfig) -> bool:
@@ -136,3 +143,20 @@ class TokenSteps:
 
 def _unit(x: Tensor) -> Tensor:
     return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(_SHORTEST)
+
+
+class ModuleSteps:
+    """Frame by frame through the transformer's own modules: any transformer, any speed."""
+
+    def __init__(self, transformer: Transformer, batch_size: int, n_frames: int) -> None:
+        """Begin with an empty cache."""
+        self._transformer = transformer
+        self._cache = transformer.new_cache(batch_size, n_frames)
+        self._filled = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The next frames, as in `TokenSteps`."""
+        first, self._filled = self._filled, self._filled + x.shape[1]
+        if first == 0:
+            return self._transformer.prefill_long(x, self._cache)
+        return self._transformer.decode_one(x, self._cache.slots[first : first + 1], self._cache, self._filled)

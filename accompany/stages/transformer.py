@@ -11,15 +11,16 @@ Shape letters: B batch, F frames, D width, H heads, N cache frames, E inner widt
 
 from __future__ import annotations
 
-import itertools
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.stages.cache import CacheView, KVCache, bias_by_distance, round_up
-from accompany.stages.products import Int8Linear
 from accompany.stages.transformer_config import TransformerConfig
+
+if TYPE_CHECKING:
+    from accompany.stages.cache import CacheView, KVCache
 
 _PREFILL = 512
 """Frames that go into the cache at once: bounds the memory for biases, which grows with their square."""
@@ -93,27 +94,9 @@ class Attention(nn.Module):
 
     def _project_apart(self, x: Tensor, stream: Tensor) -> Tensor:
         project = self.project
-        weight = project.widened() if isinstance(project, Int8Linear) else project.weight
+        weight = project.weight if isinstance(project, nn.Linear) else project.widened()  # of 8 bits
         queries, others = weight.split([self.heads * self.head_width, 2 * self.kv_heads * self.head_width])
         return torch.cat([functional.linear(x, queries), functional.linear(stream, others)], dim=-1)
-
-
-class PastConvolution(nn.Module):
-    """A convolution of each channel over a frame and those before it; at first it passes the frame on."""
-
-    def __init__(self, channels: int, taps: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(channels, taps))
-        nn.init.ones_(self.weight[:, -1])
-
-    def forward(self, x: Tensor, cached: CacheView | None) -> Tensor:
-        """[B, F, C] to [B, F, C]; before the first frame, and before the cache, there are zeros."""
-        frames, taps = x.shape[1], self.weight.shape[1]
-        behind = functional.pad(x, (0, 0, taps - 1, 0)) if cached is None else cached.extend(x)
-        mixed = behind[:, :frames] * self.weight[:, 0]
-        for tap in range(1, taps):
-            mixed = mixed + behind[:, tap : tap + frames] * self.weight[:, tap]
-        return mixed
 
 
 class Block(nn.Module):
@@ -127,7 +110,11 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.norm_feed = Norm(config.width, config.norm_eps)
         self.feed_in = nn.Linear(config.width, 2 * hidden, bias=False)
-        self.feed_conv = PastConvolution(2 * hidden, config.ff_conv) if config.ff_conv else None
+        self.feed_conv = None
+        if config.ff_conv:
+            from accompany.stages.cache import PastConvolution
+
+            self.feed_conv = PastConvolution(2 * hidden, config.ff_conv)
         self.activation = functional.silu if config.gate == "silu" else functional.gelu
         self.feed_norm = Norm(hidden, config.norm_eps) if config.ff_norm else None
         self.feed_out = nn.Linear(hidden, config.width, bias=False)
@@ -154,23 +141,6 @@ class Block(nn.Module):
         return x + self.dropout(self.feed_out(fed))
 
 
-class DistanceBias(nn.Module):
-    """Attention biases for each distance, from a small network (after Swin V2, Liu et al., 2022)."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        hidden = config.width // 2
-        sizes = (1, hidden, hidden, hidden, config.heads)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-
-    def forward(self, n_frames: int) -> Tensor:
-        """Biases [H, N] of the distances 0 to N - 1 frames."""
-        x = torch.arange(n_frames, device=next(self.parameters()).device, dtype=torch.float32)[:, None]
-        for layer in self.layers[:-1]:
-            x = functional.silu(layer(x))
-        return self.layers[-1](x).T
-
-
 class Transformer(nn.Module):
     """A stack of blocks over embedded frames, with a final norm."""
 
@@ -183,7 +153,11 @@ class Transformer(nn.Module):
         self.config = config
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = Norm(config.width, config.norm_eps)
-        self.bias = DistanceBias(config) if config.positions == "bias" else None
+        self.bias = None
+        if config.positions == "bias":
+            from accompany.stages.cache import DistanceBias
+
+            self.bias = DistanceBias(config)
         cos, sin = rotary_table(config.max_frames, config.width_of_head, config.rope_base)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -209,6 +183,8 @@ class Transformer(nn.Module):
         if not self.config.causal and frame_mask is not None:
             mask = (frame_mask | ~frame_mask.any(dim=1, keepdim=True))[:, None, None, :]
         if self.bias is not None:
+            from accompany.stages.cache import bias_by_distance
+
             positions = torch.arange(frames, device=x.device)
             mask = bias_by_distance(self.bias(frames).to(x.dtype), positions, positions)
         rotation, causal = self._rotation(slice(frames)), self.config.causal and mask is None
@@ -218,6 +194,8 @@ class Transformer(nn.Module):
 
     def new_cache(self, batch_size: int, n_frames: int) -> KVCache:
         """An empty cache for sequences of up to `n_frames` frames."""
+        from accompany.stages.cache import KVCache, round_up
+
         self._check_length(n_frames)
         n_frames = round_up(n_frames)
         bias = None if self.bias is None else self.bias(n_frames).to(self.norm.weight.dtype)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from accompany.common.config import load_config
+from accompany.common.overrides import load_config
 from accompany.data.cluster import connect
 from accompany.data.tokens.store import read_manifest
 from accompany.errors import InputError

@@ -12,7 +12,8 @@ from torch import nn
 
 from accompany.common.config import from_dict, read_json
 from accompany.common.files import require_writable
-from accompany.common.weights import config_type, load_state, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import config_type, load_state
 from accompany.errors import InputError
 from accompany.models.adapters import save_adapter
 from accompany.models.assemble import assemble

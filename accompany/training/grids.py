@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from accompany.common.config import MOST_SEED, check_range, to_dict
 from accompany.common.files import complete
-from accompany.common.weights import load_module, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import load_module
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_loader, val_loader
 from accompany.errors import InputError
 from accompany.music.tracking import beat_candidates

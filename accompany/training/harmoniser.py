@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from accompany.common.config import MOST_PROCESSES, MOST_SEED, check_range, to_dict
 from accompany.common.files import complete
-from accompany.common.weights import load_module, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import load_module
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_loader, val_loader
 from accompany.data.songs.compose import compose
 from accompany.data.songs.score import Score
@@ -32,6 +33,7 @@ from accompany.music.harmony import NO_CHORD, key_index, majmin
 from accompany.stages.batch import Batch
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig
 from accompany.stages.listener import Listener
+from accompany.stages.losses import harmoniser_losses
 from accompany.training.encoders.loop import LoopConfig, fingerprint, run_loop
 from accompany.training.stages.analysis_scores import score_analysis
 
@@ -260,7 +262,7 @@ def _fit(harmoniser: Harmoniser, symbolic: list[Item], predicted: list[Item], co
     def make_loss(step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([config.seed, step])
         items = [varied(pool[rng.integers(len(pool))], config.crop_s, rng) for pool, n in picks for _ in range(n)]
-        losses = harmoniser.loss(*_padded(items))
+        losses = harmoniser_losses(harmoniser, *_padded(items))
         return losses["loss"], {name: float(losses[name].detach()) for name in ("chord", "key")}
 
     learnt = (each for item in (*symbolic, *predicted) for each in (item.beats, item.chords, np.array(item.key)))

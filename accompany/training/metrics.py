@@ -20,8 +20,7 @@ from accompany.errors import InputError
 from accompany.evaluation.chord_metrics import triad_templates
 from accompany.music.harmony import NO_CHORD
 from accompany.stages.acoustic import AcousticStage
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import conditions_of
+from accompany.stages.batch import Batch, conditions_of
 from accompany.stages.listener import Listener
 from accompany.stages.masked import MaskedDecoder
 from accompany.stages.semantic import SemanticStage

@@ -15,8 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from accompany import audio
 from accompany.api import Band, Take
 from accompany.errors import InputError
-from accompany.models.bundles import Bundle
-from accompany.models.pretrained import find_bundle, load_bundle, read_bundle
+from accompany.models.pretrained import Bundle, find_bundle, load_bundle, read_bundle
 
 if TYPE_CHECKING:
     from accompany.evaluation.clip_metrics import ReferenceClip

@@ -11,10 +11,9 @@ from accompany.common.config import check_range
 from accompany.encoders import targets
 from accompany.encoders.correlation import pearson, smooth
 from accompany.encoders.melody import Melody
-from accompany.models.bundles import Bundle
+from accompany.models.pretrained import Bundle
 from accompany.music.harmony import NO_CHORD
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import conditions_of
+from accompany.stages.batch import Batch, conditions_of
 from accompany.training.metrics import triads
 
 _SMOOTHING_S = 1.0

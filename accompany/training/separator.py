@@ -73,8 +73,8 @@ class SeparatorTrainingConfig:
         held_out: songs at the beginning of the sorted list that are never trained on and give the metrics.
         clip_s: seconds of each held-out song that the metrics are of.
         batch: mixes in a step, each of `model.segment` seconds.
-        gain_db: lowest and highest gain of each side, drawn apart.
-        silent_share: share of the mixes that lack one side, so that silence is learned too.
+        gain_db: lowest and highest gain of each stem, drawn apart.
+        silent_share: share of the mixes that lack one stem, so that silence is learned too.
         seed: of the weights and the draws.
     """
 
@@ -120,8 +120,8 @@ def train_separator(config: SeparatorTrainingConfig) -> Path:
     _log.info("separator: %d weights", sum(weight.numel() for weight in model.parameters()))
 
     def make_loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        sides = draw_sides(training, np.random.default_rng((config.seed, step)), config)
-        return separation_loss(model(sides.sum(1, keepdim=True))[:, :, 0], sides), {}
+        stems = draw_stems(training, np.random.default_rng((config.seed, step)), config)
+        return separation_loss(model(stems.sum(1, keepdim=True))[:, :, 0], stems), {}
 
     run_loop(model, make_loss, config.loop, Path(config.out))
     folder = export_separator(model, config.model, Path(config.out) / "export")
@@ -138,15 +138,15 @@ def build_separator(config: SeparatorModelConfig) -> nn.Module:
     return model
 
 
-def draw_sides(songs: Sequence[Path], rng: np.random.Generator, config: SeparatorTrainingConfig) -> Tensor:
+def draw_stems(songs: Sequence[Path], rng: np.random.Generator, config: SeparatorTrainingConfig) -> Tensor:
     """Random (vocals, accompaniment) of different songs, float32 [batch, 2, T] at the model's rate."""
     items = []
     for _ in range(config.batch):
         chosen = rng.choice(len(songs), size=2, replace=False)
-        sides = [_crop(songs[i] / f"{name}.flac", rng, config) for i, name in zip(chosen, SOURCES, strict=True)]
+        stems = [_crop(songs[i] / f"{name}.flac", rng, config) for i, name in zip(chosen, SOURCES, strict=True)]
         if rng.uniform() < config.silent_share:
-            sides[rng.integers(2)][:] = 0
-        items.append(np.stack(sides))
+            stems[rng.integers(2)][:] = 0
+        items.append(np.stack(stems))
     return torch.from_numpy(np.stack(items))
 
 
@@ -162,7 +162,7 @@ def _crop(path: Path, rng: np.random.Generator, config: SeparatorTrainingConfig)
 def separation_loss(made: Tensor, true: Tensor) -> Tensor:
     """Energy of the error against the energy of the mix in dB, no lower than -30: a mean over [B, 2, T].
 
-    Against the mix, so that a side that is silent counts like any other.
+    Against the mix, so that a stem that is silent counts like any other.
     """
     error = (made - true).square().mean(-1)
     mix = true.sum(1, keepdim=True).square().mean(-1) + 1e-8
@@ -189,7 +189,7 @@ def bench_separator(
     """`separation_metrics` of a separator by its name, on the song folders (as `accompany synth` writes them) of one.
 
     Raises:
-        InputError: no such separator, no songs, or none with both sides.
+        InputError: no such separator, no songs, or none with both stems.
     """
     separator = VocalSeparator(name, device)
     metrics = separation_metrics(separator, song_folders([songs_dir]), clip_s=clip_s, progress=progress)
@@ -199,7 +199,7 @@ def bench_separator(
 def separation_metrics(
     separator: VocalSeparator, songs: Sequence[Path], *, clip_s: float, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Mean SI-SDR (dB) of both sides on the songs' own mixes, and the gain over the mix itself.
+    """Mean SI-SDR (dB) of both stems on the songs' own mixes, and the gain over the mix itself.
 
     Songs that do not sing or play in the clip's middle `clip_s` seconds count not at all.
     """
@@ -209,7 +209,7 @@ def separation_metrics(
         if progress is not None:
             progress((done + 1) / len(songs))
     if not rows:
-        raise InputError("None of the held-out songs has both sides in its clip; hold out more songs.")
+        raise InputError("None of the held-out songs has both stems in its clip; hold out more songs.")
     means = {name: round(float(np.mean([row[name] for row in rows])), 3) for name in rows[0]}
     return {"clips": len(rows), **means}
 
@@ -218,13 +218,13 @@ def _song_metrics(separator: VocalSeparator, song: Path, clip_s: float) -> dict[
     rate = separator.sample_rate
     start_s = max(0.0, (soundfile.info(song / "vocals.flac").duration - clip_s) / 2)
     true = [read_mono(song / f"{name}.flac", rate, start_s=start_s, length_s=clip_s)[None] for name in SOURCES]
-    if min(float(np.abs(side).max(initial=0.0)) for side in true) < 1e-3:
+    if min(float(np.abs(stem).max(initial=0.0)) for stem in true) < 1e-3:
         return None
     mix = true[0] + true[1]
     made = separator.split(audio.Audio(mix, rate))
     row = {}
-    for name, side, estimate in zip(SOURCES, true, made, strict=True):
-        target = torch.from_numpy(side)
+    for name, stem, estimate in zip(SOURCES, true, made, strict=True):
+        target = torch.from_numpy(stem)
         row[f"{name}_si_sdr_db"] = float(si_sdr_db(torch.from_numpy(audio.to_mono(estimate)), target))
         row[f"{name}_gain_db"] = row[f"{name}_si_sdr_db"] - float(si_sdr_db(torch.from_numpy(mix), target))
     return row

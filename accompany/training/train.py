@@ -14,9 +14,10 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
-from accompany.common.config import CONFIGS_DIR, changed, from_dict, load_config, read_json, to_dict, write_json
+from accompany.common.config import CONFIGS_DIR, from_dict, read_json, to_dict, write_json
 from accompany.common.fields import CONFIG_NAME
 from accompany.common.files import remove_half_files
+from accompany.common.overrides import changed, load_config
 from accompany.common.processes import folder_lock
 from accompany.common.weights import WEIGHTS_NAME, config_type, load_state, read_state, resolve_folder
 from accompany.data.loading.crops import TokenDataset, train_loader, val_loader

@@ -23,16 +23,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from accompany import audio
-from accompany.common.config import check_range, load_config, read_json, to_dict, write_json
-from accompany.common.weights import load_state, make_folder, read_state, save_module, save_state
+from accompany.common.config import check_range, read_json, to_dict, write_json
+from accompany.common.overrides import load_config
+from accompany.common.saving import make_folder, save_module, save_state
+from accompany.common.weights import load_state, read_state
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
 from accompany.data.loading.order import Draws, EndlessLoader, Order
 from accompany.data.tokens.store import read_manifest
 from accompany.errors import InputError
-from accompany.models.bundles import Bundle
-from accompany.models.pretrained import find_bundle, load_bundle
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import conditions_of
+from accompany.models.pretrained import Bundle, find_bundle, load_bundle
+from accompany.stages.batch import Batch, conditions_of
 from accompany.stages.semantic import SemanticStage
 from accompany.training.scoring import FIT, ScoreWeights, render, score, total
 from accompany.training.stages.checkpoints import LAST, averaged_state
@@ -280,10 +280,10 @@ class PairData(lightning.LightningDataModule):
             )
         first = trainer.global_step * self.config.accumulate
         draws = Draws(size, first, trainer.global_rank, trainer.world_size)
-        return EndlessLoader(_Drawn(self.pairs, self.config.seed), draws, collate_fn=_as_it_is)
+        return EndlessLoader(_DrawnPairs(self.pairs, self.config.seed), draws, collate_fn=_as_it_is)
 
 
-class _Drawn(torch.utils.data.Dataset[Pairs]):
+class _DrawnPairs(torch.utils.data.Dataset[Pairs]):
     """Pairs by lists of draws, each pair once an epoch."""
 
     def __init__(self, pairs: Pairs, seed: int) -> None:
@@ -345,5 +345,5 @@ def _write_takes(folder: Path, bundle: Bundle, batches: list[Batch], takes: Tens
         first += batch.size
     if not (folder / CHOICES).is_file():
         write_json(folder / CHOICES, {str(vocal): {"better": -1, "worse": -1} for vocal in range(len(takes))})
-    _log.info("Compare the takes in %s by ear, fill in %s there, and run again with choices=...", folder, CHOICES)
+    _log.info("Listen to the takes in %s, fill in %s there, and run again with choices=...", folder, CHOICES)
     return folder

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from accompany.common.config import CHECKPOINTS_DIR
 from accompany.data.captions.pseudo import ClapTagger
 from accompany.data.captions.tags import SongNotes
 from accompany.data.captions.wording import Facts, word_captions
 from accompany.data.prepare.measured import Measured
 from accompany.data.tokens.encode import DEFAULT_CAPTION
 from accompany.errors import InputError
-from accompany.models.pretrained import CHECKPOINTS_DIR, list_bundles
+from accompany.models.pretrained import list_bundles
 
 Captioner = Callable[[np.ndarray, int, Mapping[str, Any]], Any]
 

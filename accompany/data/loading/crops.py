@@ -28,7 +28,8 @@ from accompany.data.tokens.shards import CODES, TOKENS, Shard, labels_of
 from accompany.data.tokens.store import SHARDS, Labels, Manifest, open_version
 from accompany.errors import InputError
 from accompany.music import instrumentation
-from accompany.stages.batch import STEM_TAGS, Batch
+from accompany.stages.batch import Batch
+from accompany.stages.conditions import STEM_TAGS
 
 Item = dict[str, np.ndarray]
 
@@ -187,7 +188,7 @@ class TokenDataset(Dataset[Item]):
             return "audio_clap"
         return "text" if "text" in names else None
 
-    def _instruments(self, song: _Song, rng: np.random.Generator) -> np.ndarray:
+    def _instruments(self, song: _PairLabels, rng: np.random.Generator) -> np.ndarray:
         """The instrumentation [Di]: in training mostly a part of it, as prompts state it; zeros where it is unknown."""
         known = targets.instrumentation(song.labels)
         if known is None:
@@ -292,7 +293,7 @@ class _Rows:
         for piece in range(start // size, (max(stop, 1) - 1) // size + 1):
             row = shard.read(first + piece, columns)
             if "labels" in row:
-                self._remember(place, _Song(labels_of(row)))
+                self._remember(place, _PairLabels(labels_of(row)))
                 del row["labels"]
             low, high = max(start - piece * size, 0), min(stop - piece * size, size)
             pieces.append({name: self._cut(name, value, low, high) for name, value in row.items()})
@@ -300,11 +301,11 @@ class _Rows:
             return pieces[0]
         return {name: self._joined(name, [piece[name] for piece in pieces]) for name in pieces[0]}
 
-    def song(self, place: tuple[int, int]) -> _Song:
+    def song(self, place: tuple[int, int]) -> _PairLabels:
         """The labels of the pair at (shard, row group), which was read last."""
         return self._songs[place]
 
-    def _remember(self, place: tuple[int, int], song: _Song) -> None:
+    def _remember(self, place: tuple[int, int], song: _PairLabels) -> None:
         self._songs[place] = song
         if len(self._songs) > _KNOWN_SONGS:
             del self._songs[next(iter(self._songs))]
@@ -319,7 +320,7 @@ class _Rows:
             self._shards = lru_cache(maxsize=self._n_open)(
                 lambda number: Shard(self._store, self._manifest.shards[number], self._manifest)
             )
-            self._songs: dict[tuple[int, int], _Song] = {}
+            self._songs: dict[tuple[int, int], _PairLabels] = {}
         return self._shards(number)
 
     def _cut(self, name: str, value: np.ndarray, low: int, high: int) -> np.ndarray:
@@ -338,7 +339,7 @@ class _Rows:
         return pieces[0]
 
 
-class _Song:
+class _PairLabels:
     """Label tracks of a pair, made once."""
 
     def __init__(self, labels: Labels) -> None:

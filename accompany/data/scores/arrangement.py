@@ -18,7 +18,7 @@ from accompany.data.songs.compose import draw_voice, perform
 from accompany.data.songs.form import INTENSITY, Form
 from accompany.data.songs.grid import Section, TimeMap
 from accompany.data.songs.groove import Event
-from accompany.data.songs.melody import SungNote, Tune
+from accompany.data.songs.melody import Tune, TuneNote
 from accompany.data.songs.rng import Rng
 from accompany.data.songs.score import Score, VoiceSpec
 from accompany.data.songs.styles import Style, fitting_styles
@@ -102,10 +102,10 @@ def _turns(passage: Passage) -> list[_Turn]:
     return [_Turn(start, end, passage.first_beat + turn * length) for turn in range(passage.repeats)]
 
 
-def _sung(passage: Passage, shift: int) -> list[tuple[SungNote, str | None]]:
+def _sung(passage: Passage, shift: int) -> list[tuple[TuneNote, str | None]]:
     """The melody in beats, transposed, with its syllables (None on tied notes); one note at a time."""
     sheet = passage.sheet
-    found: list[tuple[SungNote, str | None]] = []
+    found: list[tuple[TuneNote, str | None]] = []
     for turn in _turns(passage):
         first = turn.start_q - _upbeat(passage)
         last = turn.end_q - _upbeat_behind(passage)
@@ -116,15 +116,15 @@ def _sung(passage: Passage, shift: int) -> list[tuple[SungNote, str | None]]:
             length = (min(note.end_q, turn.end_q) - note.start_q) / passage.beat_q
             text = sung_syllable(note.syllable) if note.syllable else None
             tied = note.tied and bool(found)
-            found.append((SungNote(at, length, note.pitch + shift, tied), text or (None if tied else "la")))
+            found.append((TuneNote(at, length, note.pitch + shift, tied), text or (None if tied else "la")))
     if not any(note.syllable for note in sheet.notes):
         found = [(note, None) for note, _ in found]
     return _apart(sorted(found, key=lambda pair: pair[0].start))
 
 
-def _apart(sung: list[tuple[SungNote, str | None]]) -> list[tuple[SungNote, str | None]]:
+def _apart(sung: list[tuple[TuneNote, str | None]]) -> list[tuple[TuneNote, str | None]]:
     """Each note cut where the next begins; an upbeat wins over the end of what is repeated."""
-    tidy: list[tuple[SungNote, str | None]] = []
+    tidy: list[tuple[TuneNote, str | None]] = []
     for note, text in sung:
         if tidy and tidy[-1][0].start + tidy[-1][0].length > note.start:
             length = note.start - tidy[-1][0].start
@@ -146,7 +146,7 @@ def _upbeat_behind(passage: Passage) -> float:
     return upbeat_q(passage.sheet, following) if following < len(passage.sheet.bars) else 0.0
 
 
-def _extent(sung: Sequence[tuple[SungNote, str | None]]) -> tuple[int, int]:
+def _extent(sung: Sequence[tuple[TuneNote, str | None]]) -> tuple[int, int]:
     pitches = [note.pitch for note, _ in sung]
     return min(pitches), max(pitches)
 

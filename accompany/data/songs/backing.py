@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from accompany.data.songs.form import Form
-from accompany.data.songs.melody import SungNote, Tune
+from accompany.data.songs.melody import Tune, TuneNote
 from accompany.data.songs.pitches import sung_scale
 from accompany.data.songs.rng import Rng
 
 _ABOVE, _BELOW = (3, 4, 5, 7), (-3, -4, -5, -8, -9)
 
 
-def write_backing(form: Form, tune: Tune, rng: Rng) -> dict[int, SungNote]:
+def write_backing(form: Form, tune: Tune, rng: Rng) -> dict[int, TuneNote]:
     """The second voice of a song by index of the tune's note: mostly nothing, else in choruses or throughout."""
     if not rng.chance(0.25):
         return {}
     everywhere = rng.chance(0.3)
     steps = _ABOVE if rng.chance(0.7) else _BELOW
-    voice: dict[int, SungNote] = {}
+    voice: dict[int, TuneNote] = {}
     last = tune.notes[0].pitch + steps[0] if tune.notes else 0
     for index, note in enumerate(tune.notes):
         if not everywhere and form.section_at(note.start).name not in ("chorus", "prechorus"):
@@ -28,7 +28,7 @@ def write_backing(form: Form, tune: Tune, rng: Rng) -> dict[int, SungNote]:
     return voice
 
 
-def _partner(form: Form, note: SungNote, steps: tuple[int, ...], last: int) -> int:
+def _partner(form: Form, note: TuneNote, steps: tuple[int, ...], last: int) -> int:
     """The pitch beside a note: in the scale, of the chord where the note is long, near the one before."""
     chord = form.harmony.at(note.start + 0.3 * min(note.length, 1.0)).pitch_classes
     scale = sung_scale(form, note.start)

@@ -13,7 +13,7 @@ from accompany.data.songs.singing_styles import SINGING_STYLES, SingingStyle
 
 
 @dataclass(frozen=True)
-class SungNote:
+class TuneNote:
     """A note on the beat grid; `tied` means that it carries on the syllable of the note before."""
 
     start: float
@@ -26,7 +26,7 @@ class SungNote:
 class Tune:
     """The melody of a song; `singing` names its `SingingStyle`, `most_lag` bounds the lag behind the beat, in beats."""
 
-    notes: tuple[SungNote, ...]
+    notes: tuple[TuneNote, ...]
     singing: str
     low: int
     high: int
@@ -34,7 +34,7 @@ class Tune:
 
 
 @dataclass(frozen=True)
-class _Phrase:
+class _Material:
     """Remembered material: slots with pitches, the tonic they stood on."""
 
     slots: tuple[Slot, ...]
@@ -54,7 +54,7 @@ def write_tune(form: Form, voice_range: tuple[int, int], rng: Rng) -> Tune:
     """Compose the melody of a song for a voice."""
     name = rng.choose(form.style.melody)
     writer = _TuneWriter(form, SINGING_STYLES[name], voice_range, rng)
-    notes: list[SungNote] = []
+    notes: list[TuneNote] = []
     for section in form.sections:
         if section.sung:
             notes += writer.section(section)
@@ -72,7 +72,7 @@ class _TuneWriter:
         self._form, self._singing, self._rng = form, singing, rng
         self.limits = _song_range(singing, voice_range, rng)
         self._chooser = PitchChooser(form, singing, rng, rng.choose(singing.scale))
-        self._memory: dict[tuple[str, str, float], _Phrase] = {}
+        self._memory: dict[tuple[str, str, float], _Material] = {}
         self._bars = rng.choose(singing.phrase_bars)
         self._density = rng.between(1.05, 1.5)
         self._skip = 0.06 if rng.chance(0.5) else 0.0
@@ -80,13 +80,13 @@ class _TuneWriter:
         self._detached = rng.chance(0.15)
         self._straight = form.time.swing == 0.5 or form.time.unit == 0.5
 
-    def section(self, section: Section) -> list[SungNote]:
+    def section(self, section: Section) -> list[TuneNote]:
         """All phrases of one section."""
         bars = min(self._bars, section.bars)
         count = -(-section.bars // bars)
         if (section.name, count) not in self._scheme:
             self._scheme[section.name, count] = self._rng.pick(_SCHEMES.get(count, ("ABAC" * 8,)))
-        notes: list[SungNote] = []
+        notes: list[TuneNote] = []
         for index, letter in enumerate(self._scheme[section.name, count][:count]):
             if index and self._rng.chance(self._skip):
                 continue
@@ -94,7 +94,7 @@ class _TuneWriter:
             notes += self._phrase(section, letter, section.start_bar + index * bars, length, final=index % 2 == 1)
         return notes
 
-    def _phrase(self, section: Section, letter: str, bar: int, bars: int, *, final: bool) -> list[SungNote]:
+    def _phrase(self, section: Section, letter: str, bar: int, bars: int, *, final: bool) -> list[TuneNote]:
         rng, metre = self._rng, self._form.metre
         beats = float(bars * metre.beats)
         key = (section.name, letter, beats)
@@ -106,7 +106,7 @@ class _TuneWriter:
         origin = float(bar * metre.beats)
         pitches = self._chooser.phrase(slots, origin, limits, guide, final=final)
         if known is None:
-            self._memory[key] = _Phrase(tuple(slots), tuple(pitches), section.tonic)
+            self._memory[key] = _Material(tuple(slots), tuple(pitches), section.tonic)
         return self._ornament(slots, pitches, origin)
 
     def _rhythm(self, section: Section, beats: float) -> list[Slot]:
@@ -131,7 +131,7 @@ class _TuneWriter:
                 varied[index : index + 2] = [merged]
         return varied
 
-    def _guide(self, known: _Phrase, section: Section, slots: list[Slot]) -> list[float]:
+    def _guide(self, known: _Material, section: Section, slots: list[Slot]) -> list[float]:
         """Pitches to follow: those of the phrase before, in the section's key, sometimes transposed as a sequence."""
         shift = (section.tonic - known.tonic + 6) % 12 - 6
         if self._rng.chance(0.15):
@@ -148,10 +148,10 @@ class _TuneWriter:
         centre = (low + high) / 2 + _SECTION_LIFT.get(section.name, 0.0) * (high - low)
         return Range(low, high, centre)
 
-    def _ornament(self, slots: list[Slot], pitches: list[int], origin: float) -> list[SungNote]:
-        notes: list[SungNote] = []
+    def _ornament(self, slots: list[Slot], pitches: list[int], origin: float) -> list[TuneNote]:
+        notes: list[TuneNote] = []
         for index, (slot, pitch) in enumerate(zip(slots, pitches, strict=True)):
-            note = SungNote(origin + slot.start, slot.length, pitch)
+            note = TuneNote(origin + slot.start, slot.length, pitch)
             if slot.length >= 0.9 and self._rng.chance(self._singing.melisma):
                 notes += self._run(note, pitches[index + 1] if index + 1 < len(pitches) else pitch)
             else:
@@ -162,7 +162,7 @@ class _TuneWriter:
                 notes.append(replace(note, tied=slurred))
         return notes
 
-    def _run(self, note: SungNote, following: int) -> list[SungNote]:
+    def _run(self, note: TuneNote, following: int) -> list[TuneNote]:
         """A held note that ends in a turn or a run of short notes on the same syllable."""
         step = 0.25 if not self._form.metre.compound else 1 / 6
         count = self._rng.pick((1, 2, 2, 3))
@@ -177,11 +177,11 @@ class _TuneWriter:
             turn = direction if index < 2 else -direction
             stepped = _next_in_scale(pitch, turn, scale)
             pitch = stepped if self.limits[0] <= stepped <= self.limits[1] else _next_in_scale(pitch, -turn, scale)
-            notes.append(SungNote(note.start + held + index * step, step, pitch, tied=True))
+            notes.append(TuneNote(note.start + held + index * step, step, pitch, tied=True))
         return notes
 
 
-def _close(notes: list[SungNote], end: float, tonic: int, low: int, high: int) -> list[SungNote]:
+def _close(notes: list[TuneNote], end: float, tonic: int, low: int, high: int) -> list[TuneNote]:
     """The tune up to the end of the song, its last note on the tonic."""
     kept = [note for note in notes if note.start < end - 0.4]
     if not kept or end - kept[-1].start > 6:
@@ -190,7 +190,7 @@ def _close(notes: list[SungNote], end: float, tonic: int, low: int, high: int) -
     last = near + (tonic - near + 6) % 12 - 6
     last += 12 if last < low - 1 else -12 if last > high + 1 else 0
     kept[-1] = replace(kept[-1], length=min(kept[-1].length, end - kept[-1].start))
-    return [*kept, SungNote(end, 3.0, last)]
+    return [*kept, TuneNote(end, 3.0, last)]
 
 
 def _next_in_scale(pitch: int, direction: int, scale: frozenset[int]) -> int:
@@ -208,10 +208,10 @@ def _song_range(singing: SingingStyle, voice_range: tuple[int, int], rng: Rng) -
     return start, start + span
 
 
-def _without_overlap(notes: list[SungNote]) -> list[SungNote]:
+def _without_overlap(notes: list[TuneNote]) -> list[TuneNote]:
     """Sorted notes, each cut where the next begins; a pickup wins over the tail of the phrase before."""
     ordered = sorted(notes, key=lambda note: note.start)
-    tidy: list[SungNote] = []
+    tidy: list[TuneNote] = []
     for note in ordered:
         if tidy and note.start - tidy[-1].start < 0.12:
             continue

@@ -58,7 +58,7 @@ class SynthReport:
 
 
 @dataclass(frozen=True)
-class _Order:
+class _SongOrder:
     """One song to make: arrangement `variant` of song `index` of the run."""
 
     index: int
@@ -123,7 +123,7 @@ def synthesise(
     choice, library = _choice(scores, split), find_sounds(sounds) if sounds else None
     root, skipped = Path(out_dir), {}
     orders = [
-        _Order(n // variants, n % variants, seed, song_seed(seed, n // variants), root / f"{n:06d}", seconds,
+        _SongOrder(n // variants, n % variants, seed, song_seed(seed, n // variants), root / f"{n:06d}", seconds,
                sample_rate, voice_only, stems, library, choice, variants)
         for n in range(n_songs * variants)
     ]  # fmt: skip
@@ -173,7 +173,7 @@ def _remove_unfinished(root: Path) -> None:
         remove_part(left)
 
 
-def _is_finished(order: _Order) -> bool:
+def _is_finished(order: _SongOrder) -> bool:
     """Whether the song is there; a song of another seed or form in its place is an error, never overwritten."""
     if not order.folder.exists():
         return False
@@ -198,7 +198,7 @@ def _is_finished(order: _Order) -> bool:
     return True
 
 
-def _make_all(root: Path, orders: list[_Order], workers: int) -> Iterator[tuple[str, str]]:
+def _make_all(root: Path, orders: list[_SongOrder], workers: int) -> Iterator[tuple[str, str]]:
     """Make the songs; yields (name, why) of scores that could not be used."""
     from tqdm import tqdm
 
@@ -221,7 +221,7 @@ def _append(stream: FileIO, line: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), stream.name)
 
 
-def _lines(orders: list[_Order], workers: int) -> Generator[dict[str, Any]]:
+def _lines(orders: list[_SongOrder], workers: int) -> Generator[dict[str, Any]]:
     """Manifest lines as songs get done."""
     if workers <= 1:
         yield from map(_make_one, orders)
@@ -251,7 +251,7 @@ def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
         ) from error
 
 
-def _make_one(order: _Order) -> dict[str, Any]:
+def _make_one(order: _SongOrder) -> dict[str, Any]:
     drawn = draw_song(
         order.scores, order.run_seed, order.index, order.seed, seconds=order.seconds, variant=order.variant,
         n_variants=order.n_variants,

@@ -26,7 +26,7 @@ from accompany.data.tokens.shards import Encoded
 from accompany.data.tokens.stems import read_stems
 from accompany.data.tokens.store import Labels
 from accompany.errors import InputError
-from accompany.stages.batch import STEMS
+from accompany.stages.conditions import STEMS
 
 __all__ = [
     "DEFAULT_CAPTION",

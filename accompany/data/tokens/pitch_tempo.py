@@ -13,7 +13,7 @@ import numpy as np
 
 from accompany.audio import Audio
 from accompany.data.tokens.store import Labels
-from accompany.music.harmony import transpose_label
+from accompany.music.chord_text import transpose_label
 
 
 def semitones_of(copy: int, most: int, seed: Sequence[int]) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from accompany import audio
 from accompany.data.songs.instruments import INSTRUMENTS
 from accompany.errors import InputError
-from accompany.stages.batch import STEMS
+from accompany.stages.conditions import STEMS
 
 FOLDER = "stems"
 _DRUMS = ("drums", "percussion")

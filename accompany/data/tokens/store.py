@@ -22,7 +22,7 @@ from typing import Any
 
 from accompany.data.storage import Store
 from accompany.errors import InputError
-from accompany.stages.batch import STEMS
+from accompany.stages.conditions import STEMS
 
 SCHEMA = 2
 MANIFEST = "manifest.json"

@@ -42,7 +42,7 @@ PartsSource = TokenParts | str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)
-class _Job:
+class _EncodeJob:
     """Pairs to encode together, each with the band that bleeds into its vocal and its copies: plain data."""
 
     pairs: tuple[tuple[PairSource, PairSource | None, tuple[int, ...]], ...]
@@ -53,10 +53,10 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Sounds:
+class _JobAudio:
     """The sounds of a job's pairs, and the pairs that cannot be used."""
 
-    job: _Job
+    job: _EncodeJob
     pairs: tuple[PairSounds, ...]
     skipped: dict[str, str]
 
@@ -226,7 +226,7 @@ class _Group:
     """Pairs that make a shard, and the jobs that are left of them; `retried` were skipped before."""
 
     ids: tuple[str, ...]
-    jobs: list[_Job]
+    jobs: list[_EncodeJob]
     retried: bool
     left: int = 0
 
@@ -247,7 +247,7 @@ def _groups(
             for pairs in _chunks(left, batch):
                 # Augmented copies are for training only; validation takes pairs as they are.
                 copies = [range(1 + config.moves if splits[source.song] == "train" else 1) for source in pairs]
-                jobs.append(_Job(tuple((s, bleeds.of(s), tuple(c)) for s, c in zip(pairs, copies, strict=True))))
+                jobs.append(_EncodeJob(tuple((s, bleeds.of(s), tuple(c)) for s, c in zip(pairs, copies, strict=True))))
             groups.append(_Group(tuple(source.id for source in some), jobs, retried, len(jobs)))
     return groups
 
@@ -256,8 +256,8 @@ def _chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _reader(wanted: InputFormat, config: EncodeConfig) -> Callable[[_Job], _Sounds]:
-    def work(job: _Job) -> _Sounds:
+def _reader(wanted: InputFormat, config: EncodeConfig) -> Callable[[_EncodeJob], _JobAudio]:
+    def work(job: _EncodeJob) -> _JobAudio:
         """Read and augment a job's pairs."""
         pairs: list[PairSounds] = []
         skipped: dict[str, str] = {}
@@ -266,17 +266,17 @@ def _reader(wanted: InputFormat, config: EncodeConfig) -> Callable[[_Job], _Soun
                 pairs += [read_pair(source, wanted, config, copy=copy, bleed_from=bleed) for copy in copies]
             except InputError as error:
                 skipped[source.id] = str(error)
-        return _Sounds(job, tuple(pairs), skipped)
+        return _JobAudio(job, tuple(pairs), skipped)
 
     return work
 
 
-def _encoder(parts: PartsSource, device: str, store: Store, manifest: Manifest) -> Callable[[_Sounds], _Done]:
+def _encoder(parts: PartsSource, device: str, store: Store, manifest: Manifest) -> Callable[[_JobAudio], _Done]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = _loaded(parts, device)
 
-    def work(sounds: _Sounds) -> _Done:
+    def work(sounds: _JobAudio) -> _Done:
         """Encode a job's pairs and write their file."""
         writer = ShardWriter(manifest, sounds.skipped)
         for pair in encode(sounds.pairs, loaded):
@@ -292,7 +292,7 @@ def _file_name(ids: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(ids).encode("utf-8", "surrogateescape")).hexdigest()[:16] + SUFFIX
 
 
-def _collect(groups: Sequence[_Group], results: Iterator[tuple[_Job, _Done]], folder: _Folder) -> dict[str, str]:
+def _collect(groups: Sequence[_Group], results: Iterator[tuple[_EncodeJob, _Done]], folder: _Folder) -> dict[str, str]:
     """Make a shard of each group when its last job is done; returns the skipped pairs with their reasons."""
     owner = {pair_id: group for group in groups for pair_id in group.ids}
     for group in groups:

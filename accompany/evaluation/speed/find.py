@@ -29,8 +29,7 @@ def find_subject(name: str, device: str, precision: str = "auto") -> Subject:
     Raises:
         InputError: there is none, or no such device or precision.
     """
-    from accompany.common.devices import choose_device
-    from accompany.stages.precision import choose_precision
+    from accompany.common.devices import choose_device, choose_precision
 
     build, device = SUBJECTS.get(name, partial(_band, name)), choose_device(device)
     return build(device, choose_precision(precision, device))

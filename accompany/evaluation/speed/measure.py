@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from accompany.common.processes import peak_memory_mb
 from accompany.evaluation.speed.subjects import Loop
-from accompany.stages.products import Int8Linear
+from accompany.stages.precision import Int8Linear
 
 _FLOOR_S = 0.2
 _ROUNDS = 5

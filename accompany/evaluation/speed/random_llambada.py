@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from accompany.evaluation.speed.subjects import Loop, TimedPart, matrices_of
-from accompany.generation.llambada import Grid, cover
+from accompany.generation.llambada import FrameGrid, cover
 from accompany.stages.decoding import Progress, Window
 from accompany.stages.llambada import TokenStage, TokenStageConfig, published_stages
 from accompany.stages.precision import set_precision
 
-_GRID = Grid(rate=25, semantic=2, codec=3)
+_GRID = FrameGrid(rate=25, semantic=2, codec=3)
 """MERT-v0's 50 frames a second, and the 75 of EnCodec at 24 kHz."""
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from accompany.errors import InputError
 from accompany.stages.decoding import Progress, StreamDecoder, windows
 from accompany.stages.depth import DepthDecoder
-from accompany.stages.products import Int8Linear
+from accompany.stages.precision import Int8Linear
 
 if TYPE_CHECKING:
     from accompany.api import Band
@@ -94,7 +94,7 @@ class BandSubject:
 
     def __init__(self, band: Band) -> None:
         """Time this one; InputError unless its stages are this package's own."""
-        from accompany.models.bundles import Bundle
+        from accompany.models.pretrained import Bundle
 
         if not isinstance(band.bundle, Bundle):
             raise InputError(f"bench times models of this package's own stages, and {band.name} is of another kind.")

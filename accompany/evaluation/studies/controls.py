@@ -19,7 +19,7 @@ from accompany.evaluation.rows import other_clip
 from accompany.evaluation.studies.setup import StudySetup, chosen, mono
 from accompany.evaluation.studies.table import Study
 from accompany.evaluation.testset import Clip
-from accompany.generation.planning import lay_chords
+from accompany.generation.given import lay_chords
 from accompany.generation.scores import score
 from accompany.generation.take import Take
 from accompany.music.harmony import key_index, key_label
@@ -61,7 +61,7 @@ class Trial:
     truth: Sequence[float | None] = field(default_factory=tuple)
 
 
-class Controls:
+class ControlTrials:
     """The trials of a set of clips, each made when it is asked for."""
 
     def __init__(self, setup: StudySetup) -> None:
@@ -281,7 +281,7 @@ class Controls:
 
 def control(setup: StudySetup, only: Sequence[str] = ()) -> Study:
     """All trials as a table, or only those of some controls. InputError for a control that there is not."""
-    played = Controls(setup)
+    played = ControlTrials(setup)
     trials = chosen(played.trials(), only)
     beside = _beside(played, played.base)
     rows: dict[str, dict[str, Sequence[float | None]]] = {}
@@ -299,7 +299,7 @@ def control(setup: StudySetup, only: Sequence[str] = ()) -> Study:
     return Study(f"Each control against its absence: {len(setup.clips)} vocals", rows, definitions)
 
 
-def _beside(played: Controls, takes: Sequence[Take]) -> dict[str, list[float | None]]:
+def _beside(played: ControlTrials, takes: Sequence[Take]) -> dict[str, list[float | None]]:
     """Metrics of each take that a control should leave unchanged."""
     scores = [
         score(played.setup.bundle, take.samples, take.vocals, take.plan, prompt)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from accompany.api import Band
     from accompany.evaluation.judge import Judge
     from accompany.generation.take import Take
-    from accompany.models.bundles import Bundle
+    from accompany.models.pretrained import Bundle
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class StudySetup:
     @property
     def bundle(self) -> Bundle:
         """The parts of the model; InputError for one that plans nothing."""
-        from accompany.models.bundles import Bundle
+        from accompany.models.pretrained import Bundle
 
         if not isinstance(self.band.bundle, Bundle):
             raise InputError(

@@ -23,21 +23,17 @@ from typing import Any
 from accompany.common.config import write_json
 from accompany.common.files import original_file, part_beside, remove_part, require_writable, writing_into
 from accompany.common.pickles import read_kmeans, read_state
-from accompany.common.weights import (
-    PathLike,
-    load_state,
-    make_folder,
-    refuse_differences,
-    save_module,
-    save_transformers,
-)
+from accompany.common.saving import make_folder, save_module, save_transformers
+from accompany.common.weights import PathLike, load_state, refuse_differences
 from accompany.encoders.clap import Clap
 from accompany.encoders.codec import Codec
 from accompany.encoders.mert import Mert
 from accompany.encoders.semantic_codes import SemanticCodes, SemanticCodesConfig
 from accompany.errors import InputError
 from accompany.models.importing.token_stage import convert_token_stage
-from accompany.models.pretrained import PartInfo, load_bundle, write_bundle
+from accompany.models.parts import PartInfo
+from accompany.models.pretrained import load_bundle
+from accompany.models.writing import write_bundle
 
 _MERT, _MERT_ID = "MERT-v0", "m-a-p/MERT-v0"
 _CODEC, _CODEC_ID = "encodec_24khz", "facebook/encodec_24khz"

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from accompany.common.config import MOST_SEED, check_range, read_json, write_json
 from accompany.common.files import complete
-from accompany.common.weights import save_half
+from accompany.common.saving import save_half
 from accompany.errors import InputError
 from accompany.training.encoders.clap_data import CaptionedSongs, mel_extractor, song_captions
 from accompany.training.encoders.clap_text import (

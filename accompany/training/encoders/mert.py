@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from accompany.common.config import MOST_SEED, check_range, write_json
 from accompany.common.files import save_array
-from accompany.common.weights import save_half
+from accompany.common.saving import save_half
 from accompany.encoders.codec import Codec
 from accompany.errors import InputError
 from accompany.training.encoders.audio_dataset import song_folders, split_songs

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from accompany.common.config import MOST_SEED, check_range, read_json, write_json
 from accompany.encoders import targets
+from accompany.encoders.code_fitting import fit_codes
 from accompany.encoders.mert import Mert
 from accompany.encoders.semantic_codes import SemanticCodes
 from accompany.errors import InputError
@@ -159,7 +160,7 @@ def fit_streams(encoded: Sequence[EncodedSong], config: SemanticCodesTrainingCon
     states = torch.cat([song.states for song in encoded])
     questions = [torch.cat(parts) for parts in zip(*(song.targets for song in encoded), strict=True)]
     log.info("clustering %d frames of %d songs", len(states), len(encoded))
-    return SemanticCodes.fit(states, questions, config.sizes, config.seed, frame_rate=config.frame_rate)
+    return fit_codes(states, questions, config.sizes, config.seed, frame_rate=config.frame_rate)
 
 
 def probe_streams(codes: SemanticCodes, songs: Sequence[EncodedSong], n_test: int) -> dict[str, dict[str, float]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from accompany.common.config import to_dict, write_json
-from accompany.common.weights import save_module
+from accompany.common.saving import save_module
 from accompany.encoders.spectral_codec import SpectralCodec
 from accompany.errors import InputError
 from accompany.training.encoders.audio_dataset import song_folders, split_songs

@@ -18,7 +18,8 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from accompany.common.config import read_json, write_json
-from accompany.common.weights import load_module, save_module
+from accompany.common.saving import save_module
+from accompany.common.weights import load_module
 from accompany.errors import InputError
 from accompany.evaluation.judge import Judge, JudgeConfig, best_thresholds
 from accompany.training.judge.config import JudgeTrainingConfig

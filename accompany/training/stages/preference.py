@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.stages.batch import Batch
-from accompany.stages.conditions import conditions_of
+from accompany.stages.batch import Batch, conditions_of
 from accompany.stages.semantic import SemanticStage
 
 

@@ -1,4 +1,4 @@
-"""Loaded models: one class for each architecture of a bundle; `KINDS` names them."""
+"""The loaded LLambada model."""
 
 from __future__ import annotations
 
@@ -7,57 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from accompany.errors import InputError
-from accompany.models.parts import FROZEN_PARTS, OWN_KIND, PARTS, TOKEN_PARTS, BundleInfo, load_part_of
+from accompany.models.parts import FROZEN_PARTS, TOKEN_PARTS, BundleInfo, check_states, load_part_of
 
 if TYPE_CHECKING:
     from accompany.encoders.clap import Clap
     from accompany.encoders.codec import Codec
-    from accompany.encoders.melody import Melody
     from accompany.encoders.mert import Mert
     from accompany.encoders.semantic_codes import SemanticCodes
-    from accompany.stages.acoustic import AcousticStage
-    from accompany.stages.listener import Listener
     from accompany.stages.llambada import TokenStage
-    from accompany.stages.semantic import SemanticStage
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A loaded model: every part built, in evaluation mode, on `device` (the codec on the CPU for "mps").
-
-    `adapted` names the parts whose weights an adapter has changed since they were loaded.
-    """
-
-    PARTS: ClassVar[tuple[str, ...]] = PARTS
-    plans: ClassVar[bool] = True
-
-    name: str
-    path: Path
-    device: str
-    info: BundleInfo
-    melody: Melody
-    mert: Mert
-    clap: Clap
-    codec: Codec
-    semantic_codes: SemanticCodes
-    listener: Listener
-    semantic: SemanticStage
-    acoustic: AcousticStage
-    adapted: set[str] = field(default_factory=set)
-
-    @property
-    def stages(self) -> tuple[SemanticStage, AcousticStage]:
-        """The networks that write codes."""
-        return self.semantic, self.acoustic
-
-    @classmethod
-    def load(cls, info: BundleInfo, device: str) -> Bundle:
-        """Build every part; InputError when one is missing, broken, or does not fit the others."""
-        from accompany.encoders.melody import Melody
-
-        parts = {name: load_part_of(info.part(name), device) for name in cls.PARTS}
-        _check_states(info, parts["mert"], parts["semantic_codes"])
-        return cls(info.name, info.path, device, info, Melody().to(device), **parts)
 
 
 @dataclass(frozen=True)
@@ -94,7 +51,7 @@ class LlambadaBundle:
         """Build every part; InputError when one is missing, broken, or does not fit the others."""
         parts = {name: load_part_of(info.part(name), device) for name in cls.PARTS}
         bundle = cls(info.name, info.path, device, info, **parts)
-        _check_states(info, bundle.mert, bundle.semantic_codes)
+        check_states(info, bundle.mert, bundle.semantic_codes)
         bundle._check_tokens()
         return bundle
 
@@ -117,15 +74,3 @@ class LlambadaBundle:
                 f"In the model {self.name} CLAP gives {self.clap.dim} values, but its codes want "
                 f"{self.clap_codes.dim}; use parts that were made together."
             )
-
-
-def _check_states(info: BundleInfo, mert: Mert, codes: SemanticCodes) -> None:
-    if (mert.dim, mert.frame_rate) != (codes.dim, codes.frame_rate):
-        raise InputError(
-            f"In the model {info.name} MERT gives {mert.dim} values {mert.frame_rate:g} times a second, but the "
-            f"semantic codes want {codes.dim} values {codes.frame_rate:g} times; use parts that were made together."
-        )
-
-
-KINDS: dict[str, type[Bundle] | type[LlambadaBundle]] = {OWN_KIND: Bundle, "llambada": LlambadaBundle}
-"""Architectures by the name that `bundle.json` gives; one without a name is of `OWN_KIND`."""
