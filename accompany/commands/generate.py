@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from accompany.commands import values
 from accompany.commands.console import bar, describe, describe_scores, print_json, say, summary_of
 from accompany.commands.controls import Controls, add_controls, read_controls
+from accompany.commands.hints import next_step
 from accompany.commands.parser import add_json, add_model, command, load
 from accompany.commands.sounds import add_sound, check_files, read_sound
+from accompany.common.extras import require
 from accompany.errors import InputError
 from accompany.generation.settings import CONTROLS
 
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
         outputs = []
     else:
         outputs = _plan_outputs(args, sounds, suffix)
-    _check_extras(args)
+    _check_extras(args, sounds)
     voices = _load_voices(args)
     if args.stems:
         from accompany.sound.stems import load_splitter
@@ -163,6 +164,8 @@ def _one(
             for take, (accompaniment, _) in zip(takes, names, strict=True)
         ]
     say(f"{' and '.join(str(file) for file in output.files)}: {describe(best)}")
+    if len(args.vocals) == 1 and not args.json and (hint := next_step(args, best)):
+        say(hint)
     return {**summary_of(output.vocals, output.accompaniment, output.mix, best, wall_s), **more}
 
 
@@ -216,16 +219,19 @@ def _check_adapters(args: argparse.Namespace) -> None:
         check_scale(args.lora_scale)
 
 
-def _check_extras(args: argparse.Namespace) -> None:
-    """Packages of other extras that will be needed at the end are looked for at the beginning."""
-    demucs = args.stems or args.separate
-    for wanted, names, extra in ((args.plot, ("matplotlib", "librosa"), "eval"), (demucs, ("demucs",), "data")):
-        for name in names if wanted else ():
-            try:
-                importlib.import_module(name)
-            except ModuleNotFoundError as error:
-                line = f'pip install "accompany[{extra}]"'
-                raise InputError(f"This option needs the package {name}, which is not installed: {line}") from error
+def _check_extras(args: argparse.Namespace, sounds: Sequence[Sound]) -> None:
+    """Packages of extras that will be needed at the end are looked for at the beginning."""
+    for option, wanted, extra, packages in (
+        ("--plot", args.plot, "eval", ("matplotlib", "librosa")),
+        ("--stems", args.stems, "data", ("demucs",)),
+        ("--separate", args.separate, "data", ("demucs",)),
+        ("--midi", args.midi, "sound", ("mido",)),
+        ("--lufs", args.lufs is not None, "sound", ("pyloudnorm",)),
+    ):
+        if wanted:
+            require(extra, *packages, what=option)
+    if any(sound.changes_sound or (args.mix and not sound.changes_nothing) for sound in sounds):
+        require("sound", "scipy", what="The sound of these files")
 
 
 def _load_voices(args: argparse.Namespace) -> Any:

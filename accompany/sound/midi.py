@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from accompany import audio
+from accompany.common.extras import require
 from accompany.errors import InputError
 from accompany.music.harmony import chord_pitch_classes, key_index
 from accompany.music.plan import Plan, beat_positions
@@ -38,6 +39,7 @@ def write_midi(
     Raises:
         InputError: the plan has no beats, or the path cannot be written.
     """
+    require("sound", "mido", what="MIDI")
     import mido
 
     path = Path(path)
