@@ -63,6 +63,8 @@ def _add_takes(parser: argparse.ArgumentParser) -> None:
     add("--project", type=values.NEW_PROJECT, metavar="DIR", help=help_)
     add("--settings", action="store_true", help="also write <stem>.settings.json, which accompany remake takes")
     add("--plot", action="store_true", help="also write <stem>.png: voice and band with the beat grid")
+    help_ = "also write <stem>.daw: a REAPER project with voice, band, tempo map and markers, MIDI and Audacity labels"
+    add("--daw", action="store_true", help=help_)
     add("--midi", action="store_true", help="also write <stem>.mid: tempo map, chords, beats")
     help_ = "VOCALS are songs: take the voice out of each, as <stem>.vocals.wav, and make it a new band (a cover)"
     add("--separate", action="store_true", help=help_)
@@ -189,6 +191,10 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
     if args.stems:
         stems = take.save_stems(output.accompaniment, args.stems, sound)
         written["stems"] = [str(path) for path in stems]
+    if output.session:
+        sections = band.analyse(output.vocals, plan=take.plan).sections if take.plan.beats_s else ()
+        take.save_session(output.session, sections=sections, stems=args.stems, sound=sound)
+        written["daw"] = str(output.session)
     return written
 
 
@@ -199,6 +205,10 @@ def _plan_outputs(args: argparse.Namespace, sounds: Sequence[Sound], suffix: str
     wanted = {VOCALS: args.separate, ".settings.json": args.settings, ".png": args.plot, ".mid": args.midi}
     beside = [ending for ending, is_wanted in wanted.items() if is_wanted]
     outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, takes=args.takes, beside=beside)
+    if args.daw:
+        from accompany.commands.outputs import with_sessions
+
+        outputs = with_sessions(outputs)
     check_files(outputs, sounds, args.format)
     if args.stems:
         check_stems(outputs)
@@ -226,6 +236,7 @@ def _check_extras(args: argparse.Namespace, sounds: Sequence[Sound]) -> None:
         ("--stems", args.stems, "data", ("demucs",)),
         ("--separate", args.separate, "data", ("demucs",)),
         ("--midi", args.midi, "sound", ("mido",)),
+        ("--daw", args.daw, "sound", ("mido",)),
         ("--lufs", args.lufs is not None, "sound", ("pyloudnorm",)),
     ):
         if wanted:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def check_project(args: argparse.Namespace, suffix: str) -> None:
     """InputError for options that do not go with a project, or a place where none can be."""
     taken = {"--out": args.out, "--settings": args.settings, "--plot": args.plot, "--midi": args.midi,
-             "--stems": args.stems}  # fmt: skip
+             "--stems": args.stems, "--daw": args.daw}  # fmt: skip
     for option, value in taken.items():
         if value:
             raise InputError(f"{option} does not go with --project, which keeps everything; leave one out.")
