@@ -170,7 +170,7 @@ def _w64(data: mmap.mmap, path: Path) -> Layout:
         if name == _W64_DATA:
             rate, outer = int.from_bytes(form[8:12], "little"), int.from_bytes(data[16:24], "little")
             begin, declared = at + _W64_HEAD, max(size - _W64_HEAD, 0)
-            end = _true_end(data, _Samples(begin, declared, outer, rate, large=True, little=True), path)
+            end = _true_end(data, _SampleChunk(begin, declared, outer, rate, large=True, little=True), path)
             if end is None and form[:2] != _EXTENSIBLE:
                 return Layout()
             length = (begin + declared if end is None else end) - begin
