@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.commands import values
-from accompany.commands.console import bar, describe, describe_scores, print_json, say, summary_of
+from accompany.commands.console import bar, describe, describe_scores, next_step, print_json, say, summary_of
 from accompany.commands.controls import Controls, add_controls, add_sound, check_files, read_controls, read_sound
-from accompany.commands.hints import next_step
 from accompany.commands.parser import add_json, add_model, command, load
-from accompany.common.extras import require
 from accompany.errors import InputError
 from accompany.generation.settings import CONTROLS
 
@@ -191,8 +189,10 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
         stems = take.save_stems(output.accompaniment, args.stems, sound)
         written["stems"] = [str(path) for path in stems]
     if output.session:
+        from accompany.generation.session import save_session
+
         sections = band.analyse(output.vocals, plan=take.plan).sections if take.plan.beats_s else ()
-        take.save_session(output.session, sections=sections, stems=args.stems, sound=sound)
+        save_session(take, output.session, sections=sections, stems=args.stems, sound=sound)
         written["daw"] = str(output.session)
     return written
 
@@ -230,18 +230,25 @@ def _check_adapters(args: argparse.Namespace) -> None:
 
 def _check_extras(args: argparse.Namespace, sounds: Sequence[Sound]) -> None:
     """Packages of extras that will be needed at the end are looked for at the beginning."""
-    for option, wanted, extra, packages in (
-        ("--plot", args.plot, "eval", ("matplotlib", "librosa")),
-        ("--stems", args.stems, "data", ("demucs",)),
-        ("--separate", args.separate, "data", ("demucs",)),
-        ("--midi", args.midi, "sound", ("mido",)),
-        ("--daw", args.daw, "sound", ("mido",)),
-        ("--lufs", args.lufs is not None, "sound", ("pyloudnorm",)),
-    ):
-        if wanted:
-            require(extra, *packages, what=option)
+    needed = [
+        (extra, option, packages)
+        for option, wanted, extra, packages in (
+            ("--plot", args.plot, "eval", ("matplotlib", "librosa")),
+            ("--stems", args.stems, "data", ("demucs",)),
+            ("--separate", args.separate, "data", ("demucs",)),
+            ("--midi", args.midi, "sound", ("mido",)),
+            ("--daw", args.daw, "sound", ("mido",)),
+            ("--lufs", args.lufs is not None, "sound", ("pyloudnorm",)),
+        )
+        if wanted
+    ]
     if any(sound.changes_sound or (args.mix and not sound.changes_nothing) for sound in sounds):
-        require("sound", "scipy", what="The sound of these files")
+        needed.append(("sound", "The sound of these files", ("scipy",)))
+    if needed:
+        from accompany.common.extras import require
+
+        for extra, option, packages in needed:
+            require(extra, *packages, what=option)
 
 
 def _load_voices(args: argparse.Namespace) -> Any:

@@ -11,8 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands.console import describe, describe_scores, say, summary_of
-from accompany.commands.hints import next_edit
+from accompany.commands.console import describe, describe_scores, next_edit, say, summary_of
 from accompany.common.files import check_name, require_writable
 from accompany.errors import InputError
 from accompany.generation.project import Project

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,10 @@ from accompany.common.files import check_name, part_beside, remove_part, require
 from accompany.errors import InputError
 from accompany.sound.daw import SessionTrack, Span, beat_labels, write_labels, write_reaper
 from accompany.sound.midi import write_midi
+from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
     from accompany.generation.take import Take
-    from accompany.sound import Sound
     from accompany.sound.separation import SongSeparator
 
 _RATES = range(16_000, 192_001)
@@ -28,10 +29,30 @@ def check_session(folder: Path) -> None:
     require_writable(folder)
 
 
-def write_session(
-    take: Take, folder: Path, sections: Sequence[Span], stems: str | SongSeparator | None, sound: Sound
+def save_session(
+    take: Take,
+    folder: str | os.PathLike[str],
+    *,
+    sections: Sequence[Span] = (),
+    stems: str | SongSeparator | None = None,
+    sound: Sound | None = None,
 ) -> Path:
-    """Write the session of a take; see `Take.save_session`."""
+    """Write a folder for an audio workstation; all of its files begin with the vocal.
+
+    It holds `<name>.rpp` (a REAPER project: tracks, tempo map, chords as markers, sections as regions),
+    `vocals.wav` and `band.wav` or its stems, `<name>.mid` (tempo map, metre, key, chords, beats, sections), and
+    label tracks of Audacity: `chords.txt`, `beats.txt` and `sections.txt`.
+
+    Args:
+        folder: a new or empty one, whose stem is the name.
+        sections: (start_s, end_s, name), such as those of `Band.analyse`.
+        stems: a Demucs model that splits the band, as in `Take.save_stems`; None keeps it whole.
+        sound: depth and effects of the sounds, and their rate where it is not to be that of the recording.
+
+    Raises:
+        InputError: there is something in the folder, it cannot be written, or as `Take.save_stems`.
+    """
+    folder, sound = Path(folder), sound or Sound()
     check_session(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = part_beside(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,33 +203,6 @@ class Take:
         from accompany.sound.midi import write_midi
 
         write_midi(path, self.plan, self.seconds)
-
-    def save_session(
-        self,
-        folder: str | os.PathLike[str],
-        *,
-        sections: Sequence[tuple[float, float, str]] = (),
-        stems: str | SongSeparator | None = None,
-        sound: Sound | None = None,
-    ) -> Path:
-        """Write a folder for an audio workstation; all of its files begin with the vocal.
-
-        It holds `<name>.rpp` (a REAPER project: tracks, tempo map, chords as markers, sections as regions),
-        `vocals.wav` and `band.wav` or its stems, `<name>.mid` (tempo map, metre, key, chords, beats, sections), and
-        label tracks of Audacity: `chords.txt`, `beats.txt` and `sections.txt`.
-
-        Args:
-            folder: a new or empty one, whose stem is the name.
-            sections: (start_s, end_s, name), such as those of `Band.analyse`.
-            stems: a Demucs model that splits the band, as in `save_stems`; None keeps it whole.
-            sound: depth and effects of the sounds, and their rate where it is not to be that of the recording.
-
-        Raises:
-            InputError: there is something in the folder, it cannot be written, or as `save_stems`.
-        """
-        from accompany.generation.session import write_session
-
-        return write_session(self, Path(folder), sections, stems, sound or Sound())
 
     def rendered(self, sound: Sound) -> np.ndarray:
         """The accompaniment [C, T'] as `sound` asks, at its rate or the model's."""

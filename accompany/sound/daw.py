@@ -116,7 +116,7 @@ def _envelope(points: Sequence[tuple[float, float, int | None]]) -> Iterator[str
 
 def _track(track: SessionTrack) -> Iterator[str]:
     yield _values(["NAME", track.name])
-    item = [["POSITION", 0], ["LENGTH", track.seconds], ["LOOP", 0], ["NAME", track.name]]
+    item: list[list[Any]] = [["POSITION", 0], ["LENGTH", track.seconds], ["LOOP", 0], ["NAME", track.name]]
     source = _block(["SOURCE WAVE"], [_values(["FILE", track.file])])
     yield from _block(["ITEM"], [*map(_values, item), *source])
 
