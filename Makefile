@@ -10,12 +10,7 @@ JOBS ?= 2
 .PHONY: demo docs test test-cluster test-originals lint fluidsynth
 
 demo: $(VENV)/.accompany-demo
-	mkdir -p demo
-	$(VENV)/bin/python -c "from accompany.data.songs.write import sung_sample; sung_sample('demo/vocals.wav')"
-	$(VENV)/bin/accompany generate demo/vocals.wav -p "$(PROMPT)" --mix --out demo/accompaniment.wav
-	@echo "The voice:          demo/vocals.wav"
-	@echo "The band:           demo/accompaniment.wav"
-	@echo "Both together:      demo/accompaniment.mix.wav"
+	$(VENV)/bin/accompany demo --no-page -p "$(PROMPT)"
 
 # The picture and the sounds that the README opens with.
 docs: $(VENV)/.accompany-test

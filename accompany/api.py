@@ -232,13 +232,11 @@ class Band:
         Raises:
             InputError: an unusable vocal, as in `generate`, or the package swift_f0 is not installed.
         """
+        from accompany.common.extras import require
         from accompany.encoders.notes import transcribe
 
-        try:
-            return transcribe(read_vocal(vocals, self.sample_rate), self.sample_rate)
-        except ModuleNotFoundError as error:
-            line = 'pip install "accompany[eval]"'
-            raise InputError(f"Sung notes need the package {error.name}, which is not installed: {line}") from error
+        require("eval", "swift_f0", what="The transcription of sung notes")
+        return transcribe(read_vocal(vocals, self.sample_rate), self.sample_rate)
 
     def stream(self, vocals: Vocals, prompt: str = "", **options: Unpack[Options]) -> Stream:
         """Play while the song is being made: an iterable of pieces, float32 [C, t] (`accompany.generation.streaming`).

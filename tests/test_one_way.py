@@ -87,9 +87,10 @@ def test_the_way_of_one_generate_is_short(tmp_path):
         "ogg",
     )
     assert not [name for name in lines if name.endswith(tuple(f".{each}" for each in unneeded))]
-    model, band = [line for line in done.stderr.splitlines() if "%|" not in line]
+    model, band, hint = [line for line in done.stderr.splitlines() if "%|" not in line]
     assert model.startswith("tiny: ") and " MB" in model and "Apache-2.0" in model
     assert band.startswith(f"{tmp_path / 'band.wav'}: 1.0 s in ") and "beats a minute" in band and "% sure" in band
+    assert hint.startswith("Next: ")
 
 
 def test_the_options_of_python_are_the_fields_of_the_settings():

@@ -74,6 +74,90 @@ def test_what_ffmpeg_hands_over_is_the_sound(tmp_path, name, rate, channels):
     assert alike > 0.95 and abs(level_db) < 1.0
 
 
+WRITTEN = {
+    "x.wma": (2, "-c:a", "wmav2"),
+    "v1.wma": (2, "-c:a", "wmav1"),
+    "x.asf": (2, "-c:a", "wmav2"),
+    "x.amr": (1, "-c:a", "libopencore_amrnb"),
+    "amr.3gp": (1, "-c:a", "libopencore_amrnb"),
+    "aac.3gp": (6, "-c:a", "aac"),
+    "x.aac": (6,),
+    "x.ac3": (6,),
+    "x.eac3": (6,),
+    "x.dts": (6, "-strict", "-2"),
+    "x.mp2": (2,),
+    "mp3.avi": (2, "-c:a", "libmp3lame"),
+    "aac.ts": (6, "-c:a", "aac"),
+    "aac.flv": (6, "-c:a", "aac"),
+    "x.wv": (6,),
+    "x.tta": (6,),
+    "x.voc": (2,),
+    "x.caf": (6,),
+    "float.caf": (6, "-c:a", "pcm_f32be"),
+    "alac.caf": (6, "-c:a", "alac"),
+    "x.au": (6,),
+    "float.au": (6, "-c:a", "pcm_f32be"),
+    "mulaw.au": (6, "-c:a", "pcm_mulaw"),
+    "x.w64": (6,),
+    "float.w64": (6, "-c:a", "pcm_f32le"),
+    "int.w64": (6, "-c:a", "pcm_s32le"),
+    "float.aifc": (6, "-c:a", "pcm_f32be", "-f", "aiff"),
+    "sowt.aifc": (6, "-c:a", "pcm_s16le", "-f", "aiff"),
+    "alaw.aifc": (6, "-c:a", "pcm_alaw", "-f", "aiff"),
+    "bytes.wav": (6, "-c:a", "pcm_u8"),
+    "int.wav": (6, "-c:a", "pcm_s32le"),
+    "double.wav": (6, "-c:a", "pcm_f64le"),
+    "alaw.wav": (6, "-c:a", "pcm_alaw"),
+    "ima.wav": (2, "-c:a", "adpcm_ima_wav"),
+    "mp3.wav": (2, "-c:a", "libmp3lame"),
+    "rf64.wav": (6, "-rf64", "always"),
+    "flac.ogg": (6, "-c:a", "flac"),
+    "flac.mp4": (6, "-c:a", "flac", "-strict", "-2"),
+}
+"""Most channels of a format, and how ffmpeg is asked for it."""
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2), (48000, 6)])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_other_programs_write_is_the_sound(tmp_path, name, rate, channels):
+    most, *options = WRITTEN[name]
+    if channels > most or ("amr" in name and rate != 8000):
+        pytest.skip(f"no {name[-4:]} of {channels} channels at {rate} Hz")
+    sound = np.stack([0.25 * sing(0.8, rate) * (1 - 0.1 * channel) for channel in range(channels)], 1)
+    sound[:, 3:4] = 0  # many coders keep the lowest bass only of this channel
+    soundfile.write(tmp_path / "voice.wav", sound, rate, subtype="PCM_24")
+    back = audio.read(convert(tmp_path / "voice.wav", tmp_path / name, *options))
+    assert len(back.samples) == channels
+    for channel in np.flatnonzero(sound.any(axis=0)):
+        found = audio.resample(back.samples[channel : channel + 1], back.sample_rate, rate)[0]
+        alike, level_db = correlation(found, sound[:, channel])
+        assert alike > (0.8 if "amr" in name else 0.96) and abs(level_db) < 0.6
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("coding", ["pcm_s16le", "pcm_f32le"])
+@pytest.mark.parametrize("kind", ["w64", "wav", "au", "aiff", "caf", "flac", "matroska"])
+def test_what_is_written_to_a_pipe_is_the_sound(tmp_path, kind, coding):
+    voice = 0.25 * sing(1.0, 44100)
+    soundfile.write(tmp_path / "voice.wav", voice, 44100, subtype="PCM_24")
+    options = [] if kind == "flac" else ["-c:a", coding.replace("le", "be") if kind in ("au", "aiff") else coding]
+    command = ["ffmpeg", "-v", "error", "-i", tmp_path / "voice.wav", *options, "-f", kind, "-"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this ffmpeg cannot write {kind} to a pipe: {done.stderr[-200:]!r}")
+    (tmp_path / "x").write_bytes(done.stdout)
+    np.testing.assert_allclose(audio.read(tmp_path / "x").samples[0], voice, atol=2**-14)
+
+
+@needs_ffmpeg
+def test_a_voc_file_needs_ffmpeg(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "x.voc", sing(1.0, RATE), RATE)
+    monkeypatch.setattr(decoding.shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match=r"x\.voc as audio \(VOC files are not read without ffmpeg\); convert"):
+        audio.read(tmp_path / "x.voc")
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize("name", ["aac.m4a", "opus.webm"])
 def test_the_server_reads_the_same_sound(tmp_path, name):

@@ -171,6 +171,7 @@ def test_midi_keeps_the_time_of_beats_and_chords(tmp_path):
     second = {note.pitch % 12 for note in chords.notes if abs(note.start - beats[4]) < 0.002}
     assert second == {9, 0, 4, 7} and max(note.end for note in chords.notes) == pytest.approx(beats[8], abs=0.002)
     assert midi.key_signature_changes[0].key_number == 12 + 10
-    assert midi.time_signature_changes[0].numerator == 4
+    assert [change.numerator for change in midi.time_signature_changes] == [2, 4]  # two beats before the first bar
+    np.testing.assert_allclose(midi.get_downbeats()[1:6], plan.downbeats_s, atol=0.002)
     with pytest.raises(InputError, match="beats"):
         write_midi(tmp_path / "no.mid", Plan(), 1.0)

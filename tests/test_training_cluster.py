@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_training import losses, run, tokens  # noqa: F401
-from test_training_devices import NOTHING_BY_CHANCE, environment, items
+from test_training_devices import NOTHING_BY_CHANCE, environment, items, wait_for
+from test_training_stops import STOP_S, gone, load_of
 
 from accompany.cli import main
 from accompany.errors import InputError
@@ -49,7 +51,7 @@ def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def start(cluster: Any, tokens: Path, run_dir: Path, *more: str) -> subprocess.Popen[str]:  # noqa: F811
     words = ["train", "semantic", "--ray", cluster.address, f"run_dir={run_dir}", *items(tokens, *OPTIONS, *more)]
     command = [sys.executable, "-m", "accompany", *words]
-    return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def workers(cluster: Any) -> list[int]:
@@ -91,6 +93,40 @@ def test_a_killed_worker_leaves_no_trace(cluster: Any, tokens: Path, tmp_path: P
     assert set(range(STEPS // 2, STEPS)) <= there.keys() and 0 in there
     assert all(value == pytest.approx(here[step], rel=2e-5) for step, value in there.items())
     assert (tmp_path / "there" / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("strategy", "signum", "to"),
+    [("auto", signal.SIGTERM, "main"), ("fsdp", signal.SIGTERM, "group"), ("auto", signal.SIGINT, "group")],
+)
+def test_a_stop_saves_and_ends_the_workers(
+    cluster: Any,
+    tokens: Path,  # noqa: F811
+    tmp_path: Path,
+    strategy: str,
+    signum: int,
+    to: str,
+) -> None:
+    began = time.monotonic()
+    process = start(cluster, tokens, tmp_path, "devices=1", "nodes=2", f"strategy={strategy}", "max_steps=100000")
+    try:
+        wait_for(tmp_path / "checkpoints" / "last.ckpt", process)
+        pids = [process.pid, *workers(cluster)]
+        allowed_s = STOP_S * load_of(time.monotonic() - began, pids)
+        asked = time.monotonic()
+        (os.killpg if to == "group" else os.kill)(process.pid, signum)
+        _, words = process.communicate(timeout=allowed_s)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signum, words[-3000:]
+    assert len(pids) == 3 and gone(pids, allowed_s - (time.monotonic() - asked))
+    name = "SIGTERM" if signum == signal.SIGTERM else "Ctrl-C"
+    assert words.count(f"Stopped by {name}; the workers have saved their step: run it again to go on.") == 1
+    assert "Traceback" not in words and not (tmp_path / ".stop").exists()
+    step = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    assert step == max(losses(tmp_path)) + 1
 
 
 CPUS, GPUS = {"CPU": 8.0}, {"CPU": 16.0, "GPU": 4.0}

@@ -12,6 +12,7 @@ from accompany.commands import values
 from accompany.commands.console import print_json, say
 from accompany.commands.controls import PLAN_CONTROLS, Controls, add_controls, read_controls
 from accompany.commands.parser import add_model, command, load
+from accompany.common.extras import require
 from accompany.errors import InputError
 
 
@@ -67,6 +68,16 @@ def run(args: argparse.Namespace) -> None:
         print_json(analysis.as_dict())
 
 
+def _check_extras(args: argparse.Namespace, controls: Controls) -> None:
+    """Packages that will be needed at the end are looked for at the beginning."""
+    if "melody" not in controls.options and not (controls.analysis and controls.analysis.notes):
+        require("eval", "swift_f0", what="The transcription of sung notes")
+    if not args.no_picture:
+        require("eval", "matplotlib", "librosa", what="The picture")
+    if args.midi:
+        require("eval", "mido", what="--midi")
+
+
 def _checked_places(args: argparse.Namespace, controls: Controls) -> tuple[Path, Path | None]:
     """Where the JSON goes, and the MIDI file. InputError for what can be refused before the model loads."""
     from accompany.audio import info
@@ -75,6 +86,7 @@ def _checked_places(args: argparse.Namespace, controls: Controls) -> tuple[Path,
 
     if controls.analysis is not None and controls.options:
         raise InputError("The chord file says tempo and key already; unlock them there, or leave --bpm and --key out.")
+    _check_extras(args, controls)
     seconds = info(args.vocals).seconds
     controls.settings.check_taps(seconds, args.vocals)
     controls.settings.check_melody(seconds, args.vocals)

@@ -1,8 +1,10 @@
-"""Words for people on stderr, JSON for programs on stdout, a bar while they wait."""
+"""Words for people on stderr, with a next thing to try, JSON for programs on stdout, a bar while they wait."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +16,9 @@ from accompany.common.config import finite
 if TYPE_CHECKING:
     from accompany.generation.take import Take
 
-
 _MOST_CHORDS = 8
+_UNSURE = 0.5
+"""Below this confidence the tempo or the chords are worth giving."""
 
 
 def say(message: str) -> None:
@@ -79,3 +82,35 @@ def summary_of(vocals: Path, accompaniment: Path, mix: Path | None, take: Take, 
 
 def _confidence(share: float | None) -> str:
     return "" if share is None else f" ({share:.0%} sure)"
+
+
+def next_step(args: argparse.Namespace, take: Take) -> str:
+    """What to try next, of the options of `accompany generate` that were left out; empty where none is left.
+
+    Args:
+        args: of the command.
+        take: that it made, the best of several.
+    """
+    vocal, plan = shlex.quote(str(args.vocals[0])), take.plan
+    again = f"accompany generate {vocal}"
+    unknown_beats = not (args.bpm or args.taps or args.chords or args.melody)
+    steps = (
+        (
+            unknown_beats and plan.tempo_bpm and (plan.beat_confidence or 1.0) < _UNSURE,
+            f"the tempo is a guess; if you know it, give it: {again} --bpm X",
+        ),
+        (
+            not (args.chords or args.key) and plan.chords and (plan.chord_confidence or 1.0) < _UNSURE,
+            f'the chords are a guess; if you know them, give them: {again} --chords "C G Am F"',
+        ),
+        (not (args.mix or args.project), f"voice and band together: {again} --mix"),
+        (args.takes == 1, f"more takes, the best fit first: {again} --takes 4"),
+        (not args.project, f"keep the takes and make single bars again: {again} --project song"),
+    )
+    return next((f"Next: {words}" for applies, words in steps if applies), "")
+
+
+def next_edit(project: str, take: Take) -> str:
+    """What to try next with a new project."""
+    region = "--bars 1 4" if len(take.plan.downbeats_s) >= 4 else f"--from 0 --to {min(take.seconds, 8):g}"
+    return f"Next: make a region again: accompany retake {shlex.quote(project)} {region} -p 'drums alone'"

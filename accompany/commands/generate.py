@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.commands import values
-from accompany.commands.console import bar, describe, describe_scores, print_json, say, summary_of
+from accompany.commands.console import bar, describe, describe_scores, next_step, print_json, say, summary_of
 from accompany.commands.controls import Controls, add_controls, add_sound, check_files, read_controls, read_sound
 from accompany.commands.parser import add_json, add_model, command, load
 from accompany.errors import InputError
@@ -61,6 +60,8 @@ def _add_takes(parser: argparse.ArgumentParser) -> None:
     add("--project", type=values.NEW_PROJECT, metavar="DIR", help=help_)
     add("--settings", action="store_true", help="also write <stem>.settings.json, which accompany remake takes")
     add("--plot", action="store_true", help="also write <stem>.png: voice and band with the beat grid")
+    help_ = "also write <stem>.daw: a REAPER project with voice, band, tempo map and markers, MIDI and Audacity labels"
+    add("--daw", action="store_true", help=help_)
     add("--midi", action="store_true", help="also write <stem>.mid: tempo map, chords, beats")
     help_ = "VOCALS are songs: take the voice out of each, as <stem>.vocals.wav, and make it a new band (a cover)"
     add("--separate", action="store_true", help=help_)
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         outputs = []
     else:
         outputs = _plan_outputs(args, sounds, suffix)
-    _check_extras(args)
+    _check_extras(args, sounds)
     voices = _load_voices(args)
     if args.stems:
         from accompany.sound.stems import load_splitter
@@ -162,6 +163,8 @@ def _one(
             for take, (accompaniment, _) in zip(takes, names, strict=True)
         ]
     say(f"{' and '.join(str(file) for file in output.files)}: {describe(best)}")
+    if len(args.vocals) == 1 and not args.json and (hint := next_step(args, best)):
+        say(hint)
     return {**summary_of(output.vocals, output.accompaniment, output.mix, best, wall_s), **more}
 
 
@@ -185,6 +188,12 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
     if args.stems:
         stems = take.save_stems(output.accompaniment, args.stems, sound)
         written["stems"] = [str(path) for path in stems]
+    if output.session:
+        from accompany.generation.session import save_session
+
+        sections = band.analyse(output.vocals, plan=take.plan).sections if take.plan.beats_s else ()
+        save_session(take, output.session, sections=sections, stems=args.stems, sound=sound)
+        written["daw"] = str(output.session)
     return written
 
 
@@ -195,6 +204,10 @@ def _plan_outputs(args: argparse.Namespace, sounds: Sequence[Sound], suffix: str
     wanted = {VOCALS: args.separate, ".settings.json": args.settings, ".png": args.plot, ".mid": args.midi}
     beside = [ending for ending, is_wanted in wanted.items() if is_wanted]
     outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, takes=args.takes, beside=beside)
+    if args.daw:
+        from accompany.commands.outputs import with_sessions
+
+        outputs = with_sessions(outputs)
     check_files(outputs, sounds, args.format)
     if args.stems:
         check_stems(outputs)
@@ -215,16 +228,27 @@ def _check_adapters(args: argparse.Namespace) -> None:
         check_scale(args.lora_scale)
 
 
-def _check_extras(args: argparse.Namespace) -> None:
-    """Packages of other extras that will be needed at the end are looked for at the beginning."""
-    demucs = args.stems or args.separate
-    for wanted, names, extra in ((args.plot, ("matplotlib", "librosa"), "eval"), (demucs, ("demucs",), "data")):
-        for name in names if wanted else ():
-            try:
-                importlib.import_module(name)
-            except ModuleNotFoundError as error:
-                line = f'pip install "accompany[{extra}]"'
-                raise InputError(f"This option needs the package {name}, which is not installed: {line}") from error
+def _check_extras(args: argparse.Namespace, sounds: Sequence[Sound]) -> None:
+    """Packages of extras that will be needed at the end are looked for at the beginning."""
+    needed = [
+        (extra, option, packages)
+        for option, wanted, extra, packages in (
+            ("--plot", args.plot, "eval", ("matplotlib", "librosa")),
+            ("--stems", args.stems, "data", ("demucs",)),
+            ("--separate", args.separate, "data", ("demucs",)),
+            ("--midi", args.midi, "sound", ("mido",)),
+            ("--daw", args.daw, "sound", ("mido",)),
+            ("--lufs", args.lufs is not None, "sound", ("pyloudnorm",)),
+        )
+        if wanted
+    ]
+    if any(sound.changes_sound or (args.mix and not sound.changes_nothing) for sound in sounds):
+        needed.append(("sound", "The sound of these files", ("scipy",)))
+    if needed:
+        from accompany.common.extras import require
+
+        for extra, option, packages in needed:
+            require(extra, *packages, what=option)
 
 
 def _load_voices(args: argparse.Namespace) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from accompany.common.files import check_name, checked_target, require_writable
@@ -24,6 +24,7 @@ class Output:
         accompaniment, mix: of the best take.
         others: accompaniments (and mixes) of further takes.
         beside: files of other kinds by their ending, such as `.mid`.
+        session: folder for an audio workstation.
     """
 
     vocals: Path
@@ -31,6 +32,7 @@ class Output:
     mix: Path | None
     others: tuple[tuple[Path, Path | None], ...] = ()
     beside: tuple[tuple[str, Path], ...] = ()
+    session: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -93,6 +95,19 @@ def check_stems(outputs: Sequence[Output]) -> None:
     for output in outputs:
         for name in STEMS:
             check_name(output.accompaniment.with_name(f"{output.accompaniment.stem}.{name}.wav"))
+
+
+def with_sessions(outputs: Sequence[Output]) -> list[Output]:
+    """The outputs, each with a session `<stem>.daw`. InputError where one cannot be written."""
+    from accompany.generation.session import check_session
+
+    named = [
+        replace(each, session=each.accompaniment.with_name(f"{_base(each.accompaniment)}.daw")) for each in outputs
+    ]
+    for output in named:
+        assert output.session is not None
+        check_session(output.session)
+    return named
 
 
 def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str]) -> Output:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import accompany
 from accompany.commands import values
 from accompany.commands.console import say
+from accompany.common import extras
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "generate": "generate",
+    "demo": "demo",
     "analyse": "analyse",
     **dict.fromkeys(("retake", "vary", "extend", "undo", "takes"), "edits"),
     "remake": "remake",
@@ -132,6 +134,4 @@ def needs_extra(name: str) -> Iterator[None]:
         missing = (error.name or "").split(".")[0]
         if not name or missing in ("accompany", ""):
             raise
-        raise InputError(
-            f'This command needs the package {missing}, which is not installed: pip install "accompany[{name}]"'
-        ) from error
+        raise extras.missing(missing, name, "This command") from error

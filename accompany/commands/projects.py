@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands.console import describe, describe_scores, say, summary_of
+from accompany.commands.console import describe, describe_scores, next_edit, say, summary_of
 from accompany.common.files import check_name, require_writable
 from accompany.errors import InputError
 from accompany.generation.project import Project
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def check_project(args: argparse.Namespace, suffix: str) -> None:
     """InputError for options that do not go with a project, or a place where none can be."""
     taken = {"--out": args.out, "--settings": args.settings, "--plot": args.plot, "--midi": args.midi,
-             "--stems": args.stems}  # fmt: skip
+             "--stems": args.stems, "--daw": args.daw}  # fmt: skip
     for option, value in taken.items():
         if value:
             raise InputError(f"{option} does not go with --project, which keeps everything; leave one out.")
@@ -60,6 +60,8 @@ def make_project(
     for name, take in zip(names, takes, strict=True):
         say(f"take {name}: seed {take.seed}{', ' + describe_scores(take) if take.scores else ''}")
     say(f"{project.folder}: {describe(takes[0])}")
+    if not args.json:
+        say(next_edit(args.project, takes[0]))
     wall_s = time.perf_counter() - started
     scores = [
         {"name": name, "seed": take.seed, "scores": dict(take.scores)} for name, take in zip(names, takes, strict=True)

@@ -20,6 +20,7 @@ from accompany.errors import InputError
 
 _PLACEHOLDER = 0x7FFF0000
 """No recorder knows lengths of 2 GB and more beforehand: such a number stands for "not known yet"."""
+_LARGE_PLACEHOLDER = 1 << 60
 _RIFF_LARGEST = (1 << 32) - (1 << 16)
 _STRAY_S = 0.5
 """Bytes behind the samples count as more of them from so many seconds on; fewer are strays of some program."""
@@ -27,6 +28,16 @@ _CHUNK_NAME = re.compile(rb"[A-Za-z0-9_(][\x20-\x7e]{3}")
 _TAIL_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"cue ", b"smpl", b"_PMX", b"afsp", b"PEAK", b"NAME")
 _TAIL = 1 << 16
 _MOST_CHUNKS = 10_000
+_W64_RIFF, _W64_FORMAT, _W64_DATA = (
+    name + bytes.fromhex(rest)
+    for name, rest in (
+        (b"riff", "2E91CF11A5D628DB04C10000"),
+        (b"fmt ", "F3ACD3118CD100C04F8EDB8A"),
+        (b"data", "F3ACD3118CD100C04F8EDB8A"),
+    )
+)
+_W64_HEAD = 24
+_EXTENSIBLE = b"\xfe\xff"
 _STREAMINFO = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 
 
@@ -41,6 +52,8 @@ def find_layout(path: Path) -> Layout:
         head = data[:12]
         if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:] == b"WAVE":
             return _waves(data, path)
+        if data[:16] == _W64_RIFF:
+            return _w64(data, path)
         if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
             return _aiff(data, path)
         if head[:4] == b".snd":
@@ -132,11 +145,41 @@ def _wave_header(data: mmap.mmap, start: int, found: _SampleChunk, length: int) 
         for name, at, size in itertools.takewhile(lambda chunk: chunk[1] < found.at, riff_chunks(data, start))
         if name in (b"fmt ", b"fact")
     )
+    return _riff_header(chunks, length)
+
+
+def _riff_header(chunks: bytes, length: int) -> bytes:
+    """A WAV header of some chunks, up to samples of so many bytes."""
     if length < _RIFF_LARGEST:
         body = b"WAVE" + chunks + b"data" + struct.pack("<I", length)
         return b"RIFF" + struct.pack("<I", len(body) + length) + body
     large = struct.pack("<4sIQQQI", b"ds64", 28, length + 100, length, 0, 0)
     return b"RF64\xff\xff\xff\xffWAVE" + large + chunks + b"data\xff\xff\xff\xff"
+
+
+def _w64(data: mmap.mmap, path: Path) -> Layout:
+    """A Wave64 file as WAV where libsndfile would misread it: with an extensible format, whose floats it takes for
+    integers, or with a wrong length."""
+    at, form = 40, b""
+    for _ in range(_MOST_CHUNKS):
+        if at + _W64_HEAD > len(data):
+            break
+        name, size = data[at : at + 16], int.from_bytes(data[at + 16 : at + _W64_HEAD], "little")
+        if name == _W64_FORMAT:
+            form = data[at + _W64_HEAD : at + min(size, 1 << 12)]
+        if name == _W64_DATA:
+            rate, outer = int.from_bytes(form[8:12], "little"), int.from_bytes(data[16:24], "little")
+            begin, declared = at + _W64_HEAD, max(size - _W64_HEAD, 0)
+            end = _true_end(data, _SampleChunk(begin, declared, outer, rate, large=True, little=True), path)
+            if end is None and form[:2] != _EXTENSIBLE:
+                return Layout()
+            length = (begin + declared if end is None else end) - begin
+            header = _riff_header(b"fmt " + struct.pack("<I", len(form)) + form, length)
+            return Layout((Piece(begin, begin + length, header),), "" if end is None else _lying(length))
+        if size < _W64_HEAD:
+            break
+        at += size + -size % 8
+    return Layout()
 
 
 def _aiff(data: mmap.mmap, path: Path) -> Layout:
@@ -162,7 +205,7 @@ def _aiff(data: mmap.mmap, path: Path) -> Layout:
 def _true_end(data: mmap.mmap, found: _SampleChunk, path: Path) -> int | None:
     """The true end of the samples when their declared length is wrong; None when it is right."""
     available = len(data) - found.at
-    placeholder = found.declared >= (1 << 63 if found.large else _PLACEHOLDER)
+    placeholder = found.declared >= (_LARGE_PLACEHOLDER if found.large else _PLACEHOLDER)
     end = found.at + found.declared
     if found.declared > available:
         if not placeholder and found.outer_end >= end:

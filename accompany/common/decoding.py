@@ -22,7 +22,9 @@ MOST_CHANNELS = 64
 
 _log = logging.getLogger(__name__)
 
-_GUESSED_LENGTH = ("MP3", "MPEG")  # many good files announce a few frames too many
+_MPEG = ("MP3", "MPEG")
+_DISTRUSTED = ("VOC",)
+"""Formats that libsndfile misreads: of a VOC file with several blocks it plays the heads of the blocks."""
 _MOST_PIECES = 10_000
 _UNKNOWN = 1 << 50
 _LONGEST_S = 24 * 3600
@@ -36,6 +38,7 @@ class Recording:
         sample_rate: Hz, LOWEST_RATE to HIGHEST_RATE.
         channels: 1 to MOST_CHANNELS.
         n_samples: per channel, as far as the headers say; counted where they do not.
+        format: of the file, as libsndfile calls it.
         is_float: whether samples may lie beyond full scale without being clipped.
         length_is_guess: whether it may hold a little less than that.
     """
@@ -61,8 +64,10 @@ class Recording:
             with self._opened(piece) as file:
                 kinds.append((file.samplerate, file.channels))
                 self.n_samples += file.frames if file.frames < _UNKNOWN else self._count(file)
-                self.length_is_guess = file.format in _GUESSED_LENGTH
-                self.is_float = file.subtype in ("FLOAT", "DOUBLE") or file.format in ("OGG", *_GUESSED_LENGTH)
+                # Many good files announce a few frames too many.
+                self.length_is_guess = file.format in _MPEG or file.subtype.startswith("MPEG")
+                self.is_float = file.subtype in ("FLOAT", "DOUBLE") or file.format == "OGG" or self.length_is_guess
+                self.format = file.format
         self.sample_rate, self.channels = kinds[0]
         check_rate(self.sample_rate, str(self.path))
         if len(set(kinds)) > 1:
@@ -174,6 +179,8 @@ def try_open(path: Path) -> Recording | str:
         return str(error.error_string).strip().rstrip(".").replace("\n", " ")
     except (OSError, ValueError) as error:
         raise InputError(f"Cannot read {path} ({error}); check the name and its permissions.") from error
+    if recording.format in _DISTRUSTED:
+        return f"{recording.format} files are not read without ffmpeg"
     return recording
 
 

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from accompany.common.extras import require
 from accompany.data.stage import WorkStage
 from accompany.errors import InputError
 
@@ -109,12 +110,8 @@ def connect(address: str) -> None:
     Raises:
         InputError: Ray is missing, or there is no such cluster.
     """
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise InputError(
-            '--ray needs the package ray, which is not installed: pip install "accompany[cluster]"'
-        ) from error
+    require("cluster", "ray", what="--ray")
+    import ray
 
     if ray.is_initialized():
         return

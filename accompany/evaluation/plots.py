@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accompany.common.extras import require
 from accompany.common.files import replacing
 from accompany.evaluation.metrics import CHROMA_HOP, CHROMA_RATE, Signal, chroma
 
@@ -138,6 +139,7 @@ def plot_analysis(path: str | os.PathLike[str], vocal: Signal, sample_rate: int,
 
 def _figure(size: tuple[float, float]) -> Figure:
     """A figure of its own, in inches: `pyplot` would keep it, and change what a notebook draws with."""
+    require("eval", "matplotlib", "librosa", what="A plot")
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, layout="constrained")

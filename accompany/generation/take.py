@@ -173,6 +173,11 @@ class Take:
         else:
             self._write(path, self.rendered_mix(sound), sound)
 
+    def save_vocals(self, path: str | os.PathLike[str], sound: Sound | None = None) -> None:
+        """Write the voice as the mix has it: the recording in full quality, at the rate of `sound` or the model's."""
+        sound = sound or Sound()
+        self._write(path, self._voice(sound.sample_rate or self.sample_rate), sound)
+
     def save_stems(
         self, path: str | os.PathLike[str], model: str | SongSeparator, sound: Sound | None = None
     ) -> list[Path]:

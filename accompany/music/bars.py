@@ -1,4 +1,4 @@
-"""Bar grids: bars of a plan in seconds, and plans extended before and after their song."""
+"""Bar grids: bars of a plan in seconds, grids of whole songs, and plans extended before and after their song."""
 
 from __future__ import annotations
 
@@ -28,6 +28,49 @@ def bars_as_seconds(plan: Plan, first_bar: float, last_bar: float) -> tuple[floa
     starts = np.append(downbeats, 2 * downbeats[-1] - downbeats[-2])
     first, last = np.interp([first_bar - 1, last_bar], np.arange(count + 1), starts)
     return float(first), float(last)
+
+
+class BeatGrid:
+    """The beats of a song from its first sample to its end; what lies before the first beat is whole beats too.
+
+    Attributes:
+        beats_s: times of the beats in seconds, the first 0.
+        pickup: beats before the first downbeat, in the bar that it cuts short; 0 where the song begins with a bar.
+    """
+
+    def __init__(self, plan: Plan, seconds: float) -> None:
+        """Cover `seconds` with the beats of a plan, which has some; those before the song do not count."""
+        inside = tuple(beat for beat in plan.beats_s if beat >= 0)
+        plan = dataclasses.replace(plan, beats_s=inside or (0.0,))
+        last = int(np.ceil(beat_positions(plan, np.array([seconds]))[0])) + 1
+        first_s = plan.beats_s[0]
+        steps = np.arange(max(last, 1))
+        beats = np.concatenate([np.asarray(plan.beats_s), _beyond(plan, steps[len(plan.beats_s) :])])
+        interval = beats[1] - first_s if len(beats) > 1 else 60 / (plan.tempo_bpm or 120)
+        lead = max(round(first_s / interval), 1) if first_s > 1e-6 else 0
+        self.beats_s = np.concatenate([np.arange(lead) * (first_s / max(lead, 1)), beats])
+        downbeats = [time for time in plan.downbeats_s if time >= 0]
+        first = int(np.abs(self.beats_s - downbeats[0]).argmin()) if downbeats else 0
+        self.pickup = first % plan.beats_per_bar
+        self._beats_per_bar = plan.beats_per_bar
+
+    @property
+    def metres(self) -> list[tuple[int, int]]:
+        """(beat, beats of a bar from there on): a short first bar, then the metre of the plan."""
+        return [(0, self.pickup)] * bool(self.pickup) + [(self.pickup, self._beats_per_bar)]
+
+    def position(self, time_s: float) -> float:
+        """The time in beats since the first sample."""
+        return float(np.interp(time_s, self.beats_s, np.arange(len(self.beats_s))))
+
+
+def _beyond(plan: Plan, steps: np.ndarray) -> np.ndarray:
+    """Times of beats behind the last one of the plan, steadily on."""
+    beats = plan.beats_s
+    interval = (beats[-1] - beats[max(len(beats) - 5, 0)]) / max(min(len(beats) - 1, 4), 1)
+    if interval <= 0:
+        interval = 60 / (plan.tempo_bpm or 120)
+    return beats[-1] + interval * (steps - len(beats) + 1)
 
 
 def longer_plan(plan: Plan, seconds: float, before_s: float, after_s: float) -> Plan:

@@ -39,7 +39,13 @@ def open_port(address: Address) -> tuple[socket.socket, Address]:
     return listener, dataclasses.replace(address, port=listener.getsockname()[1])
 
 
-def serve(load: Callable[[], Band], limits: Limits, address: Address, say: Callable[[str], None]) -> None:
+def serve(
+    load: Callable[[], Band],
+    limits: Limits,
+    address: Address,
+    say: Callable[[str], None],
+    visit: Callable[[str], object] = lambda url: None,
+) -> None:
     """Serve until the process is asked to stop; then cancel the jobs and delete the files.
 
     Args:
@@ -47,6 +53,7 @@ def serve(load: Callable[[], Band], limits: Limits, address: Address, say: Calla
         limits: what visitors may ask for.
         address: where to listen, and the token.
         say: shows a person where the page is.
+        visit: called with the address of the page, such as `webbrowser.open`.
 
     Raises:
         InputError: the port cannot be opened, or the model cannot be loaded.
@@ -59,6 +66,7 @@ def serve(load: Callable[[], Band], limits: Limits, address: Address, say: Calla
             "Files are deleted when you stop it (Ctrl-C), "
             + f"or {limits.keep_minutes:g} minutes after their last use."
         )
+        visit(page_url(address))
         uvicorn.Server(server_config(app)).run(sockets=[listener])
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from accompany.common.extras import require
+
 _STEP_S = 0.005
 _ATTACK_S, _RELEASE_S = 0.01, 0.15
 _BELOW_LOUD_DB = 12.0
@@ -23,11 +25,12 @@ _DARKEST_HZ = 4500.0
 def equalise(samples: np.ndarray, sample_rate: int, bands: Sequence[tuple[float, float, float]]) -> np.ndarray:
     """Peaking filters, (Hz, dB, Q) each, as in R. Bristow-Johnson's Audio EQ Cookbook; bands above half the rate do
     nothing."""
-    from scipy.signal import sosfilt
-
     sections = [_peaking(hz, db, q, sample_rate) for hz, db, q in bands if db and hz < 0.49 * sample_rate]
     if not sections:
         return samples
+    require("sound", "scipy", what="An equaliser")
+    from scipy.signal import sosfilt
+
     return np.asarray(sosfilt(np.array(sections), samples, axis=-1), np.float32)
 
 
@@ -58,10 +61,11 @@ def reverberate(samples: np.ndarray, sample_rate: int, amount: float) -> np.ndar
 
     `amount` 1 makes the room as loud as the sound. Channels get rooms of their own.
     """
-    from scipy.signal import oaconvolve
-
     if amount == 0 or not samples.any():
         return samples
+    require("sound", "scipy", what="Reverb")
+    from scipy.signal import oaconvolve
+
     wet = np.stack(
         [
             oaconvolve(channel, _room(sample_rate, index))[: samples.shape[-1]]

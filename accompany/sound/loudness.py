@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from accompany.common.extras import require
+
 _log = logging.getLogger(__name__)
 
 _OVERSAMPLING = 4
@@ -24,6 +26,7 @@ def integrated_lufs(samples: np.ndarray, sample_rate: int) -> float:
 
     What is shorter than a measuring block of 0.4 s is repeated to fill one.
     """
+    require("sound", "pyloudnorm", what="Loudness")
     import pyloudnorm
 
     shortest = int(np.ceil(_SHORTEST_S * sample_rate))
@@ -45,6 +48,7 @@ def limit(samples: np.ndarray, sample_rate: int, ceiling_db: float) -> np.ndarra
     A look-ahead limiter: the gain that each sample needs, the least of it within 5 ms around it, smoothed over as
     long, so that it is there before the peak is. All channels get the same gain.
     """
+    require("sound", "scipy", what="A limit of peaks")
     from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
     ceiling = 10 ** (ceiling_db / 20)
@@ -83,6 +87,7 @@ def normalise(samples: np.ndarray, sample_rate: int, loudness_lufs: float, ceili
 
 def _peaks(samples: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Blocks of the peak level [t] around each sample of [C, T], between the samples too, and where they begin."""
+    require("sound", "scipy", what="A measurement of peaks")
     from scipy.signal import resample_poly
 
     n_samples = samples.shape[-1]

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from accompany import audio
+from accompany.common.extras import require
 from accompany.errors import InputError
+from accompany.music.bars import BeatGrid
 from accompany.music.harmony import chord_pitch_classes, key_index
-from accompany.music.plan import Plan, beat_positions
+from accompany.music.plan import Plan
 from accompany.music.sung_notes import SungNote
 
 TICKS = 480
@@ -25,19 +27,27 @@ _SLOWEST_US = 2**24 - 1
 
 
 def write_midi(
-    path: str | os.PathLike[str], plan: Plan, seconds: float, notes: Sequence[SungNote] | None = None
+    path: str | os.PathLike[str],
+    plan: Plan,
+    seconds: float,
+    notes: Sequence[SungNote] | None = None,
+    sections: Sequence[tuple[float, float, str]] = (),
 ) -> None:
     """Write a plan as a MIDI file of type 1: tempo and metre, chords (with their names), clicks on the beats.
+
+    Bar lines are where the plan has them: a first bar that is shorter gets a metre of its own.
 
     Args:
         path: .mid.
         plan: with beats.
         seconds: length of the song.
         notes: also write these as the track `sung notes`, their pitches rounded to semitones.
+        sections: (start_s, end_s, name), written as markers.
 
     Raises:
         InputError: the plan has no beats, or the path cannot be written.
     """
+    require("sound", "mido", what="MIDI")
     import mido
 
     path = Path(path)
@@ -45,46 +55,30 @@ def write_midi(
         raise InputError(f"Cannot write {path}: end the name in .mid.")
     if not plan.beats_s:
         raise InputError("There are no beats to write as MIDI: this model plans nothing.")
-    grid = _BeatTicks(plan, seconds)
+    grid = BeatGrid(plan, seconds)
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS)
-    file.tracks.extend([_tempo_track(plan, grid), _chord_track(plan, grid, seconds), _beat_track(plan, grid, seconds)])
+    file.tracks.extend(
+        [_tempo_track(plan, grid, sections), _chord_track(plan, grid, seconds), _beat_track(plan, grid, seconds)]
+    )
     if notes is not None:
         file.tracks.append(_note_track(notes, grid))
     with audio.replacing(path) as temporary:
         file.save(temporary)
 
 
-class _BeatTicks:
-    """Beats that cover the song from its first sample; what lies before the first beat is whole beats too."""
-
-    def __init__(self, plan: Plan, seconds: float) -> None:
-        last = int(np.ceil(beat_positions(plan, np.array([seconds]))[0])) + 1
-        first_s = plan.beats_s[0]
-        steps = np.arange(max(last, 1))
-        self.beats_s = np.concatenate([np.asarray(plan.beats_s), _beyond(plan, steps[len(plan.beats_s) :])])
-        interval = self.beats_s[1] - first_s if len(self.beats_s) > 1 else 60 / (plan.tempo_bpm or 120)
-        lead = max(round(first_s / interval), 1) if first_s > 1e-6 else 0
-        self.beats_s = np.concatenate([np.arange(lead) * (first_s / max(lead, 1)), self.beats_s])
-
-    def tick(self, time_s: float) -> int:
-        """The tick at which a time falls."""
-        return round(TICKS * float(np.interp(time_s, self.beats_s, np.arange(len(self.beats_s)))))
+def _tick(grid: BeatGrid, time_s: float) -> int:
+    """The tick at which a time falls."""
+    return round(TICKS * grid.position(time_s))
 
 
-def _beyond(plan: Plan, steps: np.ndarray) -> np.ndarray:
-    """Times of beats behind the last one of the plan, steadily on."""
-    beats = plan.beats_s
-    interval = (beats[-1] - beats[max(len(beats) - 5, 0)]) / max(min(len(beats) - 1, 4), 1)
-    if interval <= 0:
-        interval = 60 / (plan.tempo_bpm or 120)
-    return beats[-1] + interval * (steps - len(beats) + 1)
-
-
-def _tempo_track(plan: Plan, grid: _BeatTicks) -> Any:
+def _tempo_track(plan: Plan, grid: BeatGrid, sections: Sequence[tuple[float, float, str]]) -> Any:
     import mido
 
     messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="tempo"))]
-    messages.append((0, mido.MetaMessage("time_signature", numerator=plan.beats_per_bar, denominator=4)))
+    for beat, beats_per_bar in grid.metres:
+        metre = mido.MetaMessage("time_signature", numerator=beats_per_bar, denominator=4)
+        messages.append((TICKS * beat, metre))
+    messages += [(_tick(grid, start_s), mido.MetaMessage("marker", text=name)) for start_s, _, name in sections]
     if plan.key is not None:
         key = key_index(plan.key)
         name = _MINOR[key % 12] if key >= 12 else _MAJOR[key]
@@ -96,13 +90,13 @@ def _tempo_track(plan: Plan, grid: _BeatTicks) -> Any:
     return _track(messages)
 
 
-def _chord_track(plan: Plan, grid: _BeatTicks, seconds: float) -> Any:
+def _chord_track(plan: Plan, grid: BeatGrid, seconds: float) -> Any:
     import mido
 
     messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="chords"))]
     for start_s, end_s, label in plan.chords:
         root, tones, bass = chord_pitch_classes(label)
-        first, last = grid.tick(max(start_s, 0.0)), grid.tick(min(end_s, seconds))
+        first, last = _tick(grid, max(start_s, 0.0)), _tick(grid, min(end_s, seconds))
         if first >= last:
             continue
         messages.append((first, mido.MetaMessage("text", text=label)))
@@ -112,7 +106,7 @@ def _chord_track(plan: Plan, grid: _BeatTicks, seconds: float) -> Any:
     return _track(messages)
 
 
-def _beat_track(plan: Plan, grid: _BeatTicks, seconds: float) -> Any:
+def _beat_track(plan: Plan, grid: BeatGrid, seconds: float) -> Any:
     import mido
 
     strong = {round(time, 3) for time in plan.downbeats_s}
@@ -121,19 +115,19 @@ def _beat_track(plan: Plan, grid: _BeatTicks, seconds: float) -> Any:
         if not 0 <= time_s < seconds:
             continue
         note = _FIRST_BEAT_NOTE if round(time_s, 3) in strong else _BEAT_NOTE
-        tick = grid.tick(time_s)
+        tick = _tick(grid, time_s)
         on = mido.Message("note_on", channel=_DRUM_CHANNEL, note=note, velocity=100)
         off = mido.Message("note_off", channel=_DRUM_CHANNEL, note=note, velocity=0)
         messages += [(tick, on), (tick + TICKS // 8, off)]
     return _track(messages)
 
 
-def _note_track(notes: Sequence[SungNote], grid: _BeatTicks) -> Any:
+def _note_track(notes: Sequence[SungNote], grid: BeatGrid) -> Any:
     import mido
 
     messages: list[tuple[int, Any]] = [(0, mido.MetaMessage("track_name", name="sung notes"))]
     for note in notes:
-        pitch, first, last = round(note.pitch), grid.tick(note.start_s), grid.tick(note.end_s)
+        pitch, first, last = round(note.pitch), _tick(grid, note.start_s), _tick(grid, note.end_s)
         on = mido.Message("note_on", channel=_NOTE_CHANNEL, note=pitch, velocity=1 + round(126 * note.confidence))
         off = mido.Message("note_off", channel=_NOTE_CHANNEL, note=pitch, velocity=0)
         messages += [(first, on), (max(last, first + 1), off)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from accompany.common.extras import require
 from accompany.errors import InputError
 from accompany.music.sung_notes import MOST_NOTES, SungNote, read_notes
 
@@ -78,6 +79,7 @@ def _legato(part: _ChannelNotes, path: Path) -> tuple[SungNote, ...]:
 
 
 def _parts(path: Path) -> list[_ChannelNotes]:
+    require("sound", "mido", what="MIDI")
     import mido
 
     try:

@@ -11,6 +11,7 @@ import numpy as np
 
 from accompany import audio
 from accompany.common.config import CHECKPOINTS_DIR
+from accompany.common.extras import require
 from accompany.errors import InputError
 from accompany.sound.separator_files import read_networks
 
@@ -206,12 +207,11 @@ def _with_channels(samples: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _load(name: str, device: str) -> Any:
+    require("data", "demucs", what="Separation")
     try:
         from demucs.api import LoadModelError, Separator
     except ImportError as error:
-        raise InputError(
-            f"Separation needs Demucs ({error}); install it with pip install 'accompany[data]'."
-        ) from error
+        raise InputError(f"Demucs is installed but broken ({error}); accompany doctor says what to do.") from error
     try:
         bag = read_networks(name)
         # No random shift: the same song gives the same pair.

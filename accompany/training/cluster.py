@@ -81,7 +81,11 @@ def train_on_cluster(
         with _repeating(lines), _asking_to_stop(request) as asked:
             result: Any = trainer.fit()
         if asked and not result.return_value:
-            _log.warning("Stopped by SIGTERM; the workers have saved their step: run it again to go on.")
+            name = "Ctrl-C" if asked[0] == signal.SIGINT else "SIGTERM"
+            sentence = f"Stopped by {name}; the workers have saved their step: run it again to go on."
+            if asked[0] == signal.SIGINT:
+                raise KeyboardInterrupt(sentence)
+            _log.warning("%s", sentence)
             raise SystemExit(128 + asked[0])
         return Path(result.return_value)
     except ray.train.ControllerError as error:
@@ -92,7 +96,7 @@ def train_on_cluster(
 
 @contextmanager
 def _asking_to_stop(request: Path) -> Iterator[list[int]]:
-    """Turn SIGTERM into a file that the workers look for after each batch: no signal of this process reaches them.
+    """Turn SIGTERM and Ctrl-C into a file that the workers look for after each batch: no signal reaches them.
 
     Gives the list that the signal is put into. The second one ends this process at once.
     """
@@ -104,15 +108,16 @@ def _asking_to_stop(request: Path) -> Iterator[list[int]]:
 
     def ask(signum: int, frame: Any) -> None:
         if asked:
-            raise SystemExit(128 + signum)
+            raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
         asked.append(signum)
         request.touch()
 
-    before = signal.signal(signal.SIGTERM, ask)
+    before = {signum: signal.signal(signum, ask) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
         request.unlink(missing_ok=True)
 
 

@@ -377,7 +377,7 @@ def sung_sample(out_path: str | os.PathLike[str], seconds: float = 12.0, seed: i
     lead = score.melody[0].start_s - 0.6
     melody = [replace(note, start_s=note.start_s - lead, end_s=note.end_s - lead) for note in score.melody]
     kept = tuple(note for note in melody if note.end_s < seconds - 0.2)
-    path = Path(out_path)
+    path, samples = Path(out_path), sing(kept, score.voice, seconds, 44_100)
     path.parent.mkdir(parents=True, exist_ok=True)
-    audio.write(path, sing(kept, score.voice, seconds, 44_100), 44_100, "PCM_16")
+    audio.write(path, samples, 44_100, "PCM_16")
     return path

@@ -84,7 +84,8 @@ def fit(
             if trainer.global_step % run.checkpoint_every:
                 trainer.save_checkpoint(run_dir / CHECKPOINTS / f"{LAST}.ckpt")
     except Stopped as stop:
-        if stop.agreed and trainer.is_global_zero and stop.signum != signal.SIGINT:  # KeyboardInterrupt carries it
+        # KeyboardInterrupt carries it; on a cluster the process that started the workers says it.
+        if stop.agreed and trainer.is_global_zero and stop.signum != signal.SIGINT and not on_ray:
             _log.warning("%s", stop.at(trainer.global_step))
         raise stop.end(trainer.global_step) from stop
     except torch.OutOfMemoryError as error:
