@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import accompany
 from accompany.commands import values
 from accompany.commands.console import say
-from accompany.common import extras
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -134,4 +133,6 @@ def needs_extra(name: str) -> Iterator[None]:
         missing = (error.name or "").split(".")[0]
         if not name or missing in ("accompany", ""):
             raise
+        from accompany.common import extras
+
         raise extras.missing(missing, name, "This command") from error
