@@ -17,7 +17,7 @@ import soundfile
 from conftest import sing
 
 from accompany import audio
-from accompany.common import decoding, encoding
+from accompany.common import decoding, encoding, ffmpeg
 from accompany.data.prepare.sources import find_songs
 from accompany.errors import InputError
 from accompany.generation.vocals import read_vocal, source_of
@@ -153,7 +153,7 @@ def test_what_is_written_to_a_pipe_is_the_sound(tmp_path, kind, coding):
 @needs_ffmpeg
 def test_a_voc_file_needs_ffmpeg(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "x.voc", sing(1.0, RATE), RATE)
-    monkeypatch.setattr(decoding.shutil, "which", lambda name: None)
+    monkeypatch.setattr(ffmpeg.shutil, "which", lambda name: None)
     with pytest.raises(InputError, match=r"x\.voc as audio \(VOC files are not read without ffmpeg\); convert"):
         audio.read(tmp_path / "x.voc")
 
