@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -304,3 +305,22 @@ def test_the_shipped_config_is_complete() -> None:
     assert bits <= 4000
     with pytest.raises(InputError, match="multiple of stack"):
         load_config(SpectralCodecTrainingConfig, "spectral_codec", ["songs=[a]", "out=b", "codes.frames=61"])
+
+
+def test_samples_while_training_are_at_its_rate(codec: SpectralCodec, random_bundle_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    from small_parts import write_songs
+
+    from accompany.training.samples import Samples
+    from accompany.training.tasks import AcousticTraining
+
+    bundle = shutil.copytree(random_bundle_dir, tmp_path / "bundle")
+    shutil.rmtree(bundle / "codec")
+    save_module(codec, SMALL, bundle / "codec")
+    content = json.loads((bundle / "bundle.json").read_text())
+    content["parts"]["codec"]["options"] = {}
+    (bundle / "bundle.json").write_text(json.dumps(content))
+    songs = write_songs(tmp_path / "songs", 1, seconds=11.0)
+    config = AcousticTraining(bundle=str(bundle), sample_songs=str(songs))
+    (clip,) = Samples("acoustic", config, tmp_path).clips
+    assert clip.sample_rate == RATE and len(clip.vocal) == 10 * RATE

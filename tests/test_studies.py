@@ -91,6 +91,9 @@ def test_long_songs_and_recordings_sung_again_and_again(band, tmp_path):
 
 def test_prompts_are_played_and_planned_for_taggers(band, songs, tmp_path):
     setup = StudySetup(band, find_judge(""), load_clips([str(songs)], sample_rate=band.sample_rate, seconds=4.0))
+    earlier = tmp_path / "study-prompts" / "takes" / "piano" / "of other songs.wav"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"")
     found = prompts(setup, tmp_path, n_truth=0)
     assert len(found.rows) == len(PROMPTS)
     for row in found.rows.values():
@@ -100,6 +103,21 @@ def test_prompts_are_played_and_planned_for_taggers(band, songs, tmp_path):
         assert files["yes"] and files["no"] and not set(files["yes"]) & set(files["no"]), tag
         assert all(Path(file).is_file() for file in files["yes"] + files["no"])
     assert not any("/jazz/" in file for file in plan["jamendo:piano"]["no"])  # a jazz trio has a piano too
+    assert len(plan["jamendo:piano"]["yes"]) == 2  # not what an earlier study left there
+
+
+def test_true_renders_that_cannot_be_made_are_refused_before_takes_are_played(band, songs, tmp_path, monkeypatch):
+    clips = load_clips([str(songs)], sample_rate=band.sample_rate, seconds=4.0)
+    setup = StudySetup(band, find_judge(""), clips)
+
+    def missing(score, **options):
+        raise InputError("FluidSynth is missing.")
+
+    monkeypatch.setattr("accompany.data.songs.make.render_song", missing)
+    monkeypatch.setattr(StudySetup, "play", lambda *args: pytest.fail("takes were played first"))
+    with pytest.raises(InputError, match="FluidSynth"):
+        prompts(setup, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", PROMPTS)

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from accompany import audio
 from accompany.api import Band, Take
 from accompany.errors import InputError
+from accompany.models.parts import load_part_of
 from accompany.models.pretrained import Bundle, find_bundle, load_bundle, read_bundle
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class Samples(Callback):
         missing = [name for name in Bundle.PARTS if name not in there]
         if missing:
             raise InputError(f"sample_songs needs a whole model, but {config.bundle} has no {', '.join(missing)}.")
-        rate = _codec_rate(config.bundle)
+        codec = load_part_of(info.part("codec"), "cpu")
         self.clips: list[Clip] = load_clips(
-            [config.sample_songs], sample_rate=rate, seconds=_SECONDS, limit=config.sample_items
+            [config.sample_songs], sample_rate=codec.sample_rate, seconds=_SECONDS, limit=config.sample_items
         )
         self._references: list[ReferenceClip] = []
         self._parts: dict[str, Any] = {}
@@ -115,14 +116,6 @@ def _without(info: Any, task: str, device: str) -> Bundle:
 
     parts = {name: load_part_of(info.part(name), device) for name in Bundle.PARTS if name != task}
     return Bundle(info.name, info.path, device, info, Melody().to(device), **{**parts, task: None})
-
-
-def _codec_rate(model: str) -> int:
-    from accompany.common.config import read_json
-    from accompany.common.weights import resolve_folder
-
-    folder = resolve_folder(read_bundle(find_bundle(model)).part("codec").source)
-    return int(read_json(folder / "config.json")["sampling_rate"])
 
 
 def _show(trainer: lightning.Trainer, name: str, take: Take, plot: Path, step: int) -> None:

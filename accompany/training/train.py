@@ -173,9 +173,9 @@ def _start(model: nn.Module, task: str, config: TrainConfig) -> None:
 
 def _with_new_conditions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Weights to start from, with zeros for a condition that their model has not: it changes nothing at first."""
-    missing = model.state_dict().keys() - state.keys()
-    new = {name for name in missing if name.startswith(("embedding.instruments.", "embedding.stem."))}
-    return state | {name: torch.zeros_like(model.state_dict()[name]) for name in new}
+    conditions = ("embedding.instruments.", "embedding.stem.")
+    new = {name: torch.zeros_like(own) for name, own in model.state_dict().items() if name.startswith(conditions)}
+    return new | state
 
 
 class TokenData(lightning.LightningDataModule):

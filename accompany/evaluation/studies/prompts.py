@@ -7,7 +7,7 @@ it and those whose prompt does not. The area under the ROC curve between the two
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,19 +102,17 @@ def prompts(setup: StudySetup, out: Path, n_truth: int = 4) -> Study:
     if setup.judge is None:
         raise InputError("A study of prompts needs a judge; give its folder with --judge.")
     rate, folder = setup.band.sample_rate, out / SOUNDS
+    seconds = max(clip.seconds for clip in setup.clips)
+    # The renders first: they need packages that may be missing, which should show before the takes are played.
+    truth = {name: list(true_renders(prompt, n_truth, seconds, rate)) for name, prompt in PROMPTS.items()}
     played: dict[str, list[np.ndarray]] = {}
     for name, prompt in PROMPTS.items():
         takes = setup.play([prompt.text] * len(setup.clips), [{}] * len(setup.clips))
         played[name] = [np.asarray(take.samples, np.float32) for take in takes]
-        for clip, samples in zip(setup.clips, played[name], strict=True):
-            audio.write(_below(folder, "takes", name, clip.name.replace("/", "-")), samples, rate)
-    seconds = max(clip.seconds for clip in setup.clips)
-    truth = {name: list(true_renders(prompt, n_truth, seconds, rate)) for name, prompt in PROMPTS.items()}
-    for name, sounds in truth.items():
-        for number, samples in enumerate(sounds):
-            audio.write(_below(folder, "truth", name, str(number)), samples, rate)
-    for kind in ("takes", "truth"):
-        write_json(folder / f"{kind}.json", tag_plan(folder / kind))
+    clips = [clip.name.replace("/", "-") for clip in setup.clips]
+    for kind, sounds, stems in (("takes", played, clips), ("truth", truth, [str(n) for n in range(n_truth)])):
+        files = {name: _write(folder / kind / name, sounds[name], stems, rate) for name in PROMPTS}
+        write_json(folder / f"{kind}.json", tag_plan(files))
     rows = {
         PROMPTS[name].text: {
             "obedience": _met(played[name], PROMPTS[name], rate, setup.judge),
@@ -150,9 +148,8 @@ def true_renders(prompt: TrialPrompt, count: int, seconds: float, sample_rate: i
         yield band
 
 
-def tag_plan(folder: Path) -> dict[str, dict[str, list[str]]]:
-    """For each tag the files of a folder (a folder a prompt) whose prompt names it ("yes") or does not ("no")."""
-    files = {name: sorted(str(path.resolve()) for path in (folder / name).glob("*.wav")) for name in PROMPTS}
+def tag_plan(files: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[str]]]:
+    """For each tag the files whose prompt names it ("yes") or does not ("no"), from the files of each prompt."""
     plan = {}
     for tag in dict.fromkeys(tag for prompt in PROMPTS.values() for tag in prompt.tags):
         named = [name for name, prompt in PROMPTS.items() if tag in prompt.tags]
@@ -164,10 +161,13 @@ def tag_plan(folder: Path) -> dict[str, dict[str, list[str]]]:
     return plan
 
 
-def _below(folder: Path, kind: str, name: str, stem: str) -> Path:
-    made = folder / kind / name
-    made.mkdir(parents=True, exist_ok=True)
-    return made / f"{stem}.wav"
+def _write(folder: Path, sounds: Sequence[np.ndarray], stems: Sequence[str], rate: int) -> list[str]:
+    """Write sounds [2, T] or [1, T] under these names; the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder.resolve() / f"{stem}.wav" for stem in stems]
+    for path, samples in zip(paths, sounds, strict=True):
+        audio.write(path, samples, rate)
+    return [str(path) for path in paths]
 
 
 def _met(sounds: Sequence[np.ndarray], prompt: TrialPrompt, rate: int, judge: Judge) -> list[float | None]:
