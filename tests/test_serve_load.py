@@ -22,5 +22,6 @@ def test_fifty_visitors_at_once(random_bundle_dir, tmp_path):
         assert server.stop() == 130
     assert report.lost == [] and report.mixed_up == []
     assert report.told_busy > 0, "a queue of 20 must tell some of 50 that it is full"
-    assert len(report.status_ms) > 50 and grown_mb < 300, grown_mb
+    assert len(report.status_ms) >= 50, "each visitor asks at least once, however fast the takes are"
+    assert grown_mb < 300, grown_mb
     assert not list(tmp_path.iterdir())
