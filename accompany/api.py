@@ -306,6 +306,7 @@ class Band:
             take,
             samples=made.samples,
             plan=made.plan,
+            stems=made.stems,
             draft=made.draft,
             edits=(*take.edits, edit),
             vocals=voice,
@@ -347,7 +348,8 @@ class Band:
         return voice
 
     def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:
-        return Take(made.samples, self.sample_rate, voice, made.plan, settings, wall_s, source, made.draft)
+        rate, stems = self.sample_rate, made.stems
+        return Take(made.samples, rate, voice, made.plan, settings, wall_s, source, made.draft, stems=stems)
 
     def _own(self) -> Bundle:
         """The parts of a model of this package's own kind; InputError for another kind."""
@@ -379,7 +381,7 @@ def check_takes(count: int, seed: int = 0) -> None:
 def _made(take: Take) -> Made:
     from accompany.generation.take import Made
 
-    return Made(take.samples, take.plan, take.draft)
+    return Made(take.samples, take.plan, take.draft, take.stems)
 
 
 def load(

@@ -30,7 +30,8 @@ class Draft:
 
     Attributes:
         codes: semantic codes int32 [K, F].
-        tokens: codec tokens int32 [Kc, A].
+        tokens: codec tokens int32 [Kc, A]; of a model with stems [3 * Kc, A], those of drums, bass and other one after
+            the other, -1 for what was never played.
         gain: what the decoded sound was multiplied with.
     """
 
@@ -41,11 +42,12 @@ class Draft:
 
 @dataclass(frozen=True)
 class Made:
-    """An accompaniment: `samples` float32 [C, T] with peaks below 1, the plan that was played, and its draft."""
+    """An accompaniment: `samples` float32 [C, T] with peaks below 1, the plan that was played, its draft and stems."""
 
     samples: np.ndarray
     plan: Plan
     draft: Draft | None = None
+    stems: Mapping[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class Take:
         draft: what the stages wrote, from which parts can be made again; None for a model of another kind.
         edits: what was done to it since, first things first.
         scores: how well it fits, by name (`accompany.generation.scores`), where it was measured.
+        stems: of drums, bass and other those that play, float32 [C, T] each, whose sum are the samples; None of a model
+            that plays the band as one.
     """
 
     samples: np.ndarray
@@ -133,6 +137,7 @@ class Take:
     draft: Draft | None = field(default=None, compare=False, repr=False)
     edits: tuple[Edit, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict, compare=False)
+    stems: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     @property
     def seed(self) -> int:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accompany.audio import fit_length, resample, to_channels
+from accompany.music.instrumentation import STEMS
 
 if TYPE_CHECKING:
     from accompany.sound.separation import SongSeparator
-
-STEMS = ("drums", "bass", "other")
 
 
 @dataclass(frozen=True)
