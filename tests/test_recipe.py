@@ -158,11 +158,12 @@ def test_listing_the_shipped_recipe_does_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_setting_of_the_shipped_recipe_is_one() -> None:
+@pytest.mark.parametrize("recipe_name", ["tiny", "gpu"])
+def test_every_setting_of_the_shipped_recipes_is_one(recipe_name: str) -> None:
     pytest.importorskip("lightning")
     from accompany.training.train import TASKS
 
-    for step in load_recipe("tiny"):
+    for step in load_recipe(recipe_name):
         command, task, *rest = shlex.split(step.run)
         if command == "train":
             overrides = [word for word in rest if "=" in word]
