@@ -114,6 +114,7 @@ class Band:
                 seed: the same seed, arguments and model give the same take (default 0).
                 bpm, key, chords, taps, melody: what is known of the song.
                 temperature, guidance, follow, level_db: how it is played.
+                mute: stems to leave out, such as "drums, bass", of a model that has them (`Take.stems`).
                 like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
                 plan: beats, bars, chords and key in place of those predicted, such as the `plan` of another take with
                     some chords changed (`dataclasses.replace`).
@@ -131,6 +132,11 @@ class Band:
         settings += [replace(settings[0], prompt=each) for each in prompts[1:]]
         takes = self.perform(several, settings, progress)
         return takes if isinstance(vocals, list) else takes[0]
+
+    def check_mute(self, settings: Settings) -> None:
+        """InputError where stems are muted of a model that has none."""
+        if settings.mute and not self.bundle.has_stems:
+            raise InputError(f"{self.name} plays the band as one, so no stem of it can be muted; leave mute out.")
 
     def settings(self, prompt: str = "", **options: Unpack[Options]) -> Settings:
         """The options of `generate` as one value; a recording to be like becomes its embedding. InputError as there."""
@@ -300,6 +306,7 @@ class Band:
         """Do to a take what an edit says, as it was done before to another or the same; errors as in its method."""
         from accompany.generation.edits import apply
 
+        self.check_mute(edit.settings)
         started = time.perf_counter()
         made, voice, lead_s = apply(self._own(), take.vocals, _made(take), edit, progress)
         return replace(
@@ -341,6 +348,7 @@ class Band:
 
     def _read(self, vocals: Vocals, settings: Settings) -> np.ndarray:
         """A vocal [1, T] that goes on as long as the taps of the settings."""
+        self.check_mute(settings)
         voice = read_vocal(vocals, self.sample_rate)
         name = "the vocal" if isinstance(vocals, tuple) else str(vocals)
         settings.check_taps(voice.shape[-1] / self.sample_rate, name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ import torch
 from conftest import sing
 
 import accompany
-from accompany import InputError
+from accompany import InputError, audio
+from accompany.cli import main
+from accompany.generation.project import Project
 from accompany.generation.settings import Settings
 from accompany.music.instrumentation import STEMS, read_instrumentation, rests
 from accompany.stages.acoustic import AcousticStage
@@ -35,6 +39,11 @@ def take(band: accompany.Band) -> accompany.Take:
 def total(stems: Any) -> np.ndarray:
     made: np.ndarray = sum(stems.values())
     return made
+
+
+def heard(take: accompany.Take) -> set[str]:
+    assert tuple(take.stems) == STEMS
+    return {name for name, sound in take.stems.items() if sound.any()}
 
 
 def test_the_stems_sum_to_the_band(band: accompany.Band, take: accompany.Take) -> None:
@@ -70,15 +79,15 @@ def test_mute_leaves_stems_out_and_the_others_alone(
     band: accompany.Band, take: accompany.Take, muted: tuple[str, ...]
 ) -> None:
     less = band.generate(VOCAL, "warm", seed=3, mute=",".join(muted))
-    assert less.settings.mute == muted and set(less.stems) == set(STEMS) - set(muted)
+    assert less.settings.mute == muted == less.muted and heard(less) == set(STEMS) - set(muted)
     np.testing.assert_array_equal(total(less.stems), less.samples)
-    for name, sound in less.stems.items():
-        alike = np.corrcoef(sound.ravel(), take.stems[name].ravel())[0, 1]
+    for name in heard(less):
+        alike = np.corrcoef(less.stems[name].ravel(), take.stems[name].ravel())[0, 1]
         assert alike > 0.99, "the same but for the level"
 
 
 @pytest.mark.parametrize(
-    ("prompt", "mute", "heard"),
+    ("prompt", "mute", "playing"),
     [
         ("warm piano, no drums", None, {"bass", "other"}),
         ("solo piano", None, {"other"}),
@@ -88,9 +97,11 @@ def test_mute_leaves_stems_out_and_the_others_alone(
         ("no drums", ("bass",), {"other"}),
     ],
 )
-def test_a_prompt_that_excludes_a_stem_mutes_it(band: accompany.Band, prompt: str, mute: Any, heard: set[str]) -> None:
+def test_a_prompt_that_excludes_a_stem_mutes_it(
+    band: accompany.Band, prompt: str, mute: Any, playing: set[str]
+) -> None:
     made = band.generate((VOCAL[0][:16000], 16000), prompt, mute=mute)
-    assert set(made.stems) == heard
+    assert heard(made) == playing
 
 
 def test_a_prompt_mutes_where_it_holds(band: accompany.Band) -> None:
@@ -151,7 +162,7 @@ def test_a_stream_plays_the_stems(band: accompany.Band, take: accompany.Take) ->
 def test_vocals_together_have_their_own_stems(band: accompany.Band) -> None:
     prompts = ["warm", "solo piano"]
     both = band.generate([VOCAL, (VOCAL[0][:30000], 16000)], prompts, seed=2)
-    assert set(both[0].stems) == set(STEMS) and set(both[1].stems) == {"other"}
+    assert heard(both[0]) == set(STEMS) and heard(both[1]) == {"other"}
     alone = band.generate((VOCAL[0][:30000], 16000), prompts[1], seed=2)
     assert np.corrcoef(alone.samples[0], both[1].samples[0])[0, 1] > 0.99
 
@@ -171,3 +182,72 @@ def test_what_rests() -> None:
     assert silent("no drums") == {"drums"} and silent("no percussion") == set()
     assert silent("solo guitar") == {"drums", "bass"} and silent("without bass or drums") == {"drums", "bass"}
     assert silent("no piano") == set() and silent("just congas") == {"bass", "other"}
+
+
+@pytest.fixture
+def generate(stem_bundle_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any, tmp_path: Path) -> Any:
+    """Run a command in a folder with `song.wav`; returns exit code, the JSON where there is any, and stderr."""
+    monkeypatch.chdir(tmp_path)
+    audio.write("song.wav", VOCAL[0][:24000], VOCAL[1])
+
+    def run(*args: str, command: str = "generate") -> tuple[int, Any, str]:
+        model = ["song.wav", "--model", str(stem_bundle_dir)] if command == "generate" else []
+        code = main([command, *model, *args])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out.strip() else None, err
+
+    return run
+
+
+def test_files_of_stems_sum_to_the_band(generate: Any) -> None:
+    code, made, stderr = generate("--stems", "--mute", "bass", "--mix", "--daw", "--settings", "--json", "-o", "b.flac")
+    assert code == 0, stderr
+    (entry,) = made["files"]
+    assert entry["stems"] == ["b.drums.flac", "b.bass.flac", "b.other.flac"] and entry["mute"] == ["bass"]
+    assert "without bass" in stderr
+    whole, *stems = (audio.read(name).samples for name in ("b.flac", *entry["stems"]))
+    np.testing.assert_allclose(sum(stems), whole, atol=3e-6)
+    assert stems[0].any() and np.abs(stems[1]).max() < 3e-7 and stems[2].any(), "silence is dithered"
+    session = {path.name for path in Path("b.daw").iterdir()}
+    assert {"vocals.wav", "band.drums.wav", "band.other.wav"} <= session
+    assert not session & {"band.wav", "band.bass.wav"} and "band.drums.wav" in Path("b.daw/b.rpp").read_text()
+    code, _, stderr = generate("b.settings.json", "-o", "again.flac", command="remake")
+    assert code == 0, stderr
+    np.testing.assert_array_equal(audio.read("again.flac").samples, whole)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--mute", "piano"], "stems to mute 'piano' must be some of drums, bass, other"),
+        (["--mute", "drums,bass,other"], "leave one to be played"),
+        (["-p", "solo piano", "--mute", "other"], "nothing to play"),
+        (["--stems", "--separator", "tiny"], "nothing to split"),
+        (["--separator", "tiny"], "--separate or --stems"),
+        (["--stems", "-o", "song.vocals/"], "would overwrite"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_written(generate: Any, args: list[str], words: str) -> None:
+    if args[0] == "--stems" and "-o" in args:
+        Path("song.vocals").mkdir()
+        audio.write("song.vocals/song.drums.wav", VOCAL[0], VOCAL[1])
+        args = ["song.vocals/song.drums.wav", *args]
+    before = sorted(Path().rglob("*"))
+    code, _, stderr = generate(*args)
+    assert (
+        code == 2 and words in stderr and len(stderr.strip().splitlines()) <= 2 and sorted(Path().rglob("*")) == before
+    )
+
+
+def test_a_project_keeps_stems_and_mute(generate: Any, band: accompany.Band) -> None:
+    code, _, stderr = generate("--project", "p", "--mute", "bass", "-p", "warm", "--seed", "5")
+    assert code == 0, stderr
+    first = Project.open("p").take()
+    assert first.settings.mute == ("bass",) and first.muted == ("bass",) and not Path("p/takes/0001/bass.wav").exists()
+    np.testing.assert_array_equal(total(first.stems), first.samples)
+    code, _, stderr = generate("p", "--from", "0.5", "--to", "1", "--mute", "none", command="retake")
+    assert code == 0, stderr
+    second = Project.open("p").take()
+    assert not second.muted and not second.stems["bass"][:, : RATE // 2].any()
+    np.testing.assert_array_equal(second.samples[:, RATE:], first.samples[:, RATE:])
+    np.testing.assert_array_equal(second.samples, band.retake(first, 0.5, 1.0, mute="none").samples)

@@ -8,7 +8,6 @@ import numpy as np
 
 from accompany.generation.stems import Sounds, add_up
 from accompany.generation.take import Made
-from accompany.stages.conditions import STEM_TAGS
 
 _FADE_IN_S, FADE_OUT_S = 0.02, 0.06
 
@@ -26,8 +25,7 @@ def edited(
     if old.stems is None:
         return change(old.samples, *(part and add_up(part) for part in parts)), None
     made = {}
-    for name in (tag for tag in STEM_TAGS if any(tag in (each or ()) for each in (old.stems, *parts))):
-        track = old.stems.get(name, np.zeros_like(old.samples))
+    for name, track in old.stems.items():
         made[name] = change(track, *(part and part.get(name, np.zeros_like(add_up(part))) for part in parts))
     return add_up(made), made
 

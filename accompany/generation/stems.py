@@ -32,12 +32,9 @@ _FADE_S = 0.02
 def find_tracks(bundle: Bundle, conditions: Conditions, settings: Settings) -> dict[str, np.ndarray]:
     """The tracks of a song, and where each is heard, [F] bool: those that neither mute nor the prompt leaves out.
 
-    Raises:
-        InputError: stems are muted of a model that has none, or nothing is left to play.
+    InputError when nothing is left to play.
     """
-    if not bundle.acoustic.config.conditions.stems:
-        if settings.mute:
-            raise InputError(f"{bundle.name} plays the band as one, so no stem of it can be muted; leave mute out.")
+    if not bundle.has_stems:
         return {MIX: np.ones(conditions.n_frames, bool)}
     stated = (conditions.instruments * conditions.instruments_mask[..., None])[0].float().cpu().numpy()
     silent = {stem: rests(stated, stem) & (settings.mute != ()) for stem in STEMS if stem not in (settings.mute or ())}
@@ -64,7 +61,7 @@ def rows_of(tracks: Iterable[str]) -> list[int]:
 
 def n_tracks(bundle: Bundle) -> int:
     """R."""
-    return len(STEMS) if bundle.acoustic.config.conditions.stems else 1
+    return len(STEMS) if bundle.has_stems else 1
 
 
 def all_tokens(bundle: Bundle, tracks: Iterable[str], tokens: Tensor) -> Tensor:
@@ -111,5 +108,8 @@ def set_levels(sounds: Sounds, voice: np.ndarray, sample_rate: int, level_db: fl
 
 
 def stems_of(sounds: Sounds) -> Sounds | None:
-    """The tracks as `Take.stems` has them: None for a mix."""
-    return None if MIX in sounds else sounds
+    """The tracks as `Take.stems` has them: with silence for those that do not play, and None for a mix."""
+    if MIX in sounds:
+        return None
+    silence = np.zeros_like(next(iter(sounds.values())))
+    return {name: sounds.get(name, silence) for name in STEMS}
