@@ -114,6 +114,7 @@ class Band:
                 seed: the same seed, arguments and model give the same take (default 0).
                 bpm, key, chords, taps, melody: what is known of the song.
                 temperature, guidance, follow, level_db: how it is played.
+                mute: stems to leave out, such as "drums, bass", of a model that has them (`Take.stems`).
                 like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
                 plan: beats, bars, chords and key in place of those predicted, such as the `plan` of another take with
                     some chords changed (`dataclasses.replace`).
@@ -131,6 +132,11 @@ class Band:
         settings += [replace(settings[0], prompt=each) for each in prompts[1:]]
         takes = self.perform(several, settings, progress)
         return takes if isinstance(vocals, list) else takes[0]
+
+    def check_mute(self, settings: Settings) -> None:
+        """InputError where stems are muted of a model that has none."""
+        if settings.mute and not self.bundle.has_stems:
+            raise InputError(f"{self.name} plays the band as one, so no stem of it can be muted; leave mute out.")
 
     def settings(self, prompt: str = "", **options: Unpack[Options]) -> Settings:
         """The options of `generate` as one value; a recording to be like becomes its embedding. InputError as there."""
@@ -300,12 +306,14 @@ class Band:
         """Do to a take what an edit says, as it was done before to another or the same; errors as in its method."""
         from accompany.generation.edits import apply
 
+        self.check_mute(edit.settings)
         started = time.perf_counter()
         made, voice, lead_s = apply(self._own(), take.vocals, _made(take), edit, progress)
         return replace(
             take,
             samples=made.samples,
             plan=made.plan,
+            stems=made.stems,
             draft=made.draft,
             edits=(*take.edits, edit),
             vocals=voice,
@@ -340,6 +348,7 @@ class Band:
 
     def _read(self, vocals: Vocals, settings: Settings) -> np.ndarray:
         """A vocal [1, T] that goes on as long as the taps of the settings."""
+        self.check_mute(settings)
         voice = read_vocal(vocals, self.sample_rate)
         name = "the vocal" if isinstance(vocals, tuple) else str(vocals)
         settings.check_taps(voice.shape[-1] / self.sample_rate, name)
@@ -347,7 +356,8 @@ class Band:
         return voice
 
     def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:
-        return Take(made.samples, self.sample_rate, voice, made.plan, settings, wall_s, source, made.draft)
+        rate, stems = self.sample_rate, made.stems
+        return Take(made.samples, rate, voice, made.plan, settings, wall_s, source, made.draft, stems=stems)
 
     def _own(self) -> Bundle:
         """The parts of a model of this package's own kind; InputError for another kind."""
@@ -379,7 +389,7 @@ def check_takes(count: int, seed: int = 0) -> None:
 def _made(take: Take) -> Made:
     from accompany.generation.take import Made
 
-    return Made(take.samples, take.plan, take.draft)
+    return Made(take.samples, take.plan, take.draft, take.stems)
 
 
 def load(

@@ -8,12 +8,13 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
 from accompany.common.checks import check_number, check_text, check_whole, plain, shown
 from accompany.errors import InputError
+from accompany.music.instrumentation import STEMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,6 +110,11 @@ class Settings:
         shown=False,
         metavar="FILE",
     )
+    mute: tuple[str, ...] | None = _control(
+        None,
+        "stems to leave out (drums, bass, other), or 'none' to keep even those that the prompt excludes",
+        metavar="STEMS",
+    )
     plan: Plan | None = dataclasses.field(default=None, repr=False)
     """Beats, bars, chords and key to play in place of those predicted. `like` is the CLAP embedding of a recording,
     `melody` the sung notes (start_s, end_s, MIDI pitch)."""
@@ -139,6 +145,8 @@ class Settings:
             object.__setattr__(self, "like", _numbers("like", self.like))
         if self.melody is not None:
             object.__setattr__(self, "melody", _melody(self.melody))
+        if self.mute is not None:
+            object.__setattr__(self, "mute", _stems(self.mute))
         self._check_together()
 
     def _check_numbers(self) -> None:
@@ -240,6 +248,7 @@ class Options(TypedDict, total=False):
     like: Union[str, os.PathLike[str], tuple[np.ndarray, int], None]  # noqa: UP007
     like_strength: float | None
     melody: tuple[tuple[float, float, float], ...] | None
+    mute: str | Sequence[str] | None
     plan: Plan | None
 
 
@@ -262,6 +271,17 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
         given = ()
     _check(bool(given) and all(map(math.isfinite, given)), f"The {name} {shown(values)}", "must be finite numbers")
     return given
+
+
+def _stems(names: Any) -> tuple[str, ...]:
+    """Stems to mute, in their order, from names or a text of them; empty for 'none'."""
+    given = names.lower().replace(",", " ").split() if isinstance(names, str) else names
+    if (isinstance(names, (list, tuple)) and not names) or given == ["none"]:
+        return ()
+    are_stems = isinstance(given, (list, tuple)) and given and all(name in STEMS for name in given)
+    _check(bool(are_stems), f"The stems to mute {shown(names)}", f"must be some of {', '.join(STEMS)}, or 'none'")
+    _check(set(given) < set(STEMS), f"The stems to mute {shown(names)}", "are all there are; leave one to be played")
+    return tuple(stem for stem in STEMS if stem in given)
 
 
 def _melody(rows: Any) -> tuple[tuple[float, float, float], ...]:

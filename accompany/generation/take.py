@@ -30,7 +30,8 @@ class Draft:
 
     Attributes:
         codes: semantic codes int32 [K, F].
-        tokens: codec tokens int32 [Kc, A].
+        tokens: codec tokens int32 [Kc, A]; of a model with stems [3 * Kc, A], those of drums, bass and other one after
+            the other, -1 for what was never played.
         gain: what the decoded sound was multiplied with.
     """
 
@@ -41,11 +42,12 @@ class Draft:
 
 @dataclass(frozen=True)
 class Made:
-    """An accompaniment: `samples` float32 [C, T] with peaks below 1, the plan that was played, and its draft."""
+    """An accompaniment: `samples` float32 [C, T] with peaks below 1, the plan that was played, its draft and stems."""
 
     samples: np.ndarray
     plan: Plan
     draft: Draft | None = None
+    stems: Mapping[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class Take:
         draft: what the stages wrote, from which parts can be made again; None for a model of another kind.
         edits: what was done to it since, first things first.
         scores: how well it fits, by name (`accompany.generation.scores`), where it was measured.
+        stems: drums, bass and other, float32 [C, T] each, which sum to the samples, silent where muted; None of a model
+            that plays the band as one.
     """
 
     samples: np.ndarray
@@ -133,6 +137,7 @@ class Take:
     draft: Draft | None = field(default=None, compare=False, repr=False)
     edits: tuple[Edit, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict, compare=False)
+    stems: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     @property
     def seed(self) -> int:
@@ -143,6 +148,11 @@ class Take:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.samples.shape[-1] / self.sample_rate
+
+    @property
+    def muted(self) -> tuple[str, ...]:
+        """The stems that are silent throughout."""
+        return tuple(name for name, sound in (self.stems or {}).items() if not sound.any())
 
     @property
     def mix(self) -> np.ndarray:
@@ -179,18 +189,21 @@ class Take:
         self._write(path, self._voice(sound.sample_rate or self.sample_rate), sound)
 
     def save_stems(
-        self, path: str | os.PathLike[str], model: str | SongSeparator, sound: Sound | None = None
+        self, path: str | os.PathLike[str], model: str | SongSeparator | None = None, sound: Sound | None = None
     ) -> list[Path]:
-        """Write drums, bass and other, separated by a Demucs model, beside `path` as `<stem>.drums.wav` and so on.
+        """Write drums, bass and other, which sum to the band, beside `path` as `<stem>.drums.wav` and so on.
+
+        A take without stems is separated by `model`, a Demucs model. The rate and depth are those of `sound`.
 
         Raises:
-            InputError: as `save`, or no such Demucs model.
+            InputError: as `save`, no such Demucs model, or neither stems nor a model.
         """
         from accompany.sound.stems import split_stems
 
         path, sound = Path(path), sound or Sound()
+        stems = self.stems or split_stems(self.samples, self.sample_rate, model).sounds
         written = []
-        for name, samples in split_stems(self.samples, self.sample_rate, model).sounds.items():
+        for name, samples in stems.items():
             target = path.with_name(f"{path.stem}.{name}{path.suffix}")
             rate = sound.sample_rate or self.sample_rate
             resampled = audio.fit_length(audio.resample(samples, self.sample_rate, rate), self._length_at(rate))
