@@ -159,6 +159,25 @@ def test_a_voc_file_needs_ffmpeg(tmp_path, monkeypatch):
         audio.read(tmp_path / "x.voc")
 
 
+PLAYLISTS = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile other.ts\n",
+    "sdp": "v=0\nm=audio 5004 RTP/AVP 0\nc=IN IP4 127.0.0.1\n",
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("suffix", ["wav", "m4a", "m3u8", "ffconcat", "mka"])
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_a_playlist_reads_no_other_file(tmp_path, kind, suffix):
+    soundfile.write(tmp_path / "voice.wav", sing(1.0, RATE), RATE)
+    convert(tmp_path / "voice.wav", tmp_path / "other.ts", "-c:a", "aac")
+    assert audio.info(tmp_path / "other.ts").sample_rate == RATE
+    (tmp_path / f"list.{suffix}").write_text(PLAYLISTS[kind])
+    with pytest.raises(InputError, match=rf"Cannot read .*list\.{suffix} as audio"):
+        audio.read(tmp_path / f"list.{suffix}")
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize("name", ["aac.m4a", "opus.webm"])
 def test_the_server_reads_the_same_sound(tmp_path, name):
