@@ -25,7 +25,7 @@ from accompany.common.overrides import load_yaml
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
     "--like-strength --follow --takes --project --settings --plot --midi --daw --separate --separator --stems --lufs "
-    "--rate --bits --format --start --melody --melody-track",
+    "--mute --rate --bits --format --start --melody --melody-track",
     "demo": "--prompt --out --seed --no-browser --no-page --port --model",
     "analyse": "vocals --out --no-picture --bpm --key --chords --taps --melody --melody-track --midi --json",
     "retake": "project --from --to --bars --prompt --seed",

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from accompany.generation.analysis import Analysis
 
 PLAN_CONTROLS = ("bpm", "key", "chords", "taps", "melody")
-PLAY_CONTROLS = (*PLAN_CONTROLS, "temperature", "guidance", "follow", "like", "like_strength")
-EDIT_CONTROLS = ("temperature", "guidance", "follow", "like", "like_strength")
+EDIT_CONTROLS = ("temperature", "guidance", "follow", "like", "like_strength", "mute")
+PLAY_CONTROLS = (*PLAN_CONTROLS, *EDIT_CONTROLS)
 
 
 @dataclass(frozen=True)

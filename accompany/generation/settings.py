@@ -8,12 +8,13 @@ import logging
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
 from accompany.common.checks import check_number, check_text, check_whole, plain, shown
 from accompany.errors import InputError
+from accompany.music.instrumentation import STEMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 _PROMPT_CHARACTERS = 2000
 MOST_SEED = 2**63 - 1
 MOST_TAKES = 64
+_PLAN_LATE_S = 5.0
 _KEY = re.compile(r"[A-G][b#]?:(maj|min)")
 
 
@@ -109,6 +111,11 @@ class Settings:
         shown=False,
         metavar="FILE",
     )
+    mute: tuple[str, ...] | None = _control(
+        None,
+        "stems to leave out (drums, bass, other), or 'none' to keep even those that the prompt excludes",
+        metavar="STEMS",
+    )
     plan: Plan | None = dataclasses.field(default=None, repr=False)
     """Beats, bars, chords and key to play in place of those predicted. `like` is the CLAP embedding of a recording,
     `melody` the sung notes (start_s, end_s, MIDI pitch)."""
@@ -139,6 +146,8 @@ class Settings:
             object.__setattr__(self, "like", _numbers("like", self.like))
         if self.melody is not None:
             object.__setattr__(self, "melody", _melody(self.melody))
+        if self.mute is not None:
+            object.__setattr__(self, "mute", _stems(self.mute))
         self._check_together()
 
     def _check_numbers(self) -> None:
@@ -181,19 +190,19 @@ class Settings:
         if late:
             raise InputError(f"The cue at {late[0]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
-    def check_taps(self, seconds: float, name: str) -> None:
-        """InputError for a tap that lies beyond the end of the vocal `name`, where the last may be a beat late."""
+    def check_within(self, seconds: float, name: str) -> None:
+        """InputError for taps, a melody or a plan beyond the end of the vocal `name`: those of another one."""
+        ends: list[tuple[str, float, float]] = []
         if self.taps is not None:
-            beat_s = (self.taps[-1] - self.taps[0]) / (len(self.taps) - 1)
-            if self.taps[-1] > seconds + beat_s:
-                raise InputError(f"The tap at {self.taps[-1]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
-
-    def check_melody(self, seconds: float, name: str) -> None:
-        """InputError for a melody that only starts beyond the end of the vocal `name`."""
-        if self.melody is not None and self.melody[0][0] >= seconds:
-            raise InputError(
-                f"The melody's first note, at {self.melody[0][0]:g} s, lies beyond the end of {name} ({seconds:.2f} s)."
-            )
+            ends.append(("tap", self.taps[-1], (self.taps[-1] - self.taps[0]) / (len(self.taps) - 1)))
+        if self.melody is not None:
+            ends.append(("melody's first note", self.melody[0][0], 0.0))
+        if self.plan is not None:
+            ends += [("plan's last beat", beat, _PLAN_LATE_S) for beat in self.plan.beats_s[-1:]]
+            ends += [("plan's last chord", start, _PLAN_LATE_S) for start, _, _ in self.plan.chords[-1:]]
+        for what, time_s, late_s in ends:
+            if time_s >= seconds + late_s:
+                raise InputError(f"The {what} at {time_s:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
     def playing(self, plan: Plan) -> Settings:
         """The same settings with beats, chords and key given by a plan."""
@@ -240,6 +249,7 @@ class Options(TypedDict, total=False):
     like: Union[str, os.PathLike[str], tuple[np.ndarray, int], None]  # noqa: UP007
     like_strength: float | None
     melody: tuple[tuple[float, float, float], ...] | None
+    mute: str | Sequence[str] | None
     plan: Plan | None
 
 
@@ -262,6 +272,17 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
         given = ()
     _check(bool(given) and all(map(math.isfinite, given)), f"The {name} {shown(values)}", "must be finite numbers")
     return given
+
+
+def _stems(names: Any) -> tuple[str, ...]:
+    """Stems to mute, in their order, from names or a text of them; empty for 'none'."""
+    given = names.lower().replace(",", " ").split() if isinstance(names, str) else names
+    if (isinstance(names, (list, tuple)) and not names) or given == ["none"]:
+        return ()
+    are_stems = isinstance(given, (list, tuple)) and given and all(name in STEMS for name in given)
+    _check(bool(are_stems), f"The stems to mute {shown(names)}", f"must be some of {', '.join(STEMS)}, or 'none'")
+    _check(set(given) < set(STEMS), f"The stems to mute {shown(names)}", "are all there are; leave one to be played")
+    return tuple(stem for stem in STEMS if stem in given)
 
 
 def _melody(rows: Any) -> tuple[tuple[float, float, float], ...]:

@@ -73,6 +73,11 @@ class Bundle:
     adapted: set[str] = field(default_factory=set)
 
     @property
+    def has_stems(self) -> bool:
+        """Whether it plays drums, bass and other apart."""
+        return self.acoustic.config.conditions.stems
+
+    @property
     def stages(self) -> tuple[SemanticStage, AcousticStage]:
         """The networks that write codes."""
         return self.semantic, self.acoustic
