@@ -344,8 +344,8 @@ class Band:
         save_bundle(self.bundle, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
-        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
-        from accompany.models.writing import push_to_hub
+        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a token."""
+        from accompany.models.publishing import push_to_hub
 
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)
