@@ -18,7 +18,7 @@ from accompany.common.progress import Progress
 from accompany.errors import InputError
 from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
 from accompany.generation.take import Source, Take
-from accompany.generation.vocals import Vocals, read_vocal, source_of
+from accompany.generation.vocals import Vocals, read_vocal, read_with_source
 from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
@@ -157,13 +157,13 @@ class Band:
             return []
         started = time.perf_counter()
         sung = [self._read(vocal, wanted) for vocal, wanted in zip(vocals, settings, strict=True)]
-        made = perform(self.bundle, sung, settings, progress)
+        made = perform(self.bundle, [voice for voice, _ in sung], settings, progress)
         wall_s = time.perf_counter() - started
-        total = sum(vocal.shape[-1] for vocal in sung)
-        parts = zip(made, sung, settings, vocals, strict=True)
+        total = sum(voice.shape[-1] for voice, _ in sung)
+        parts = zip(made, sung, settings, strict=True)
         return [
-            self._take(each, voice, wanted, wall_s * voice.shape[-1] / total, source_of(vocal))
-            for each, voice, wanted, vocal in parts
+            self._take(each, voice, wanted, wall_s * voice.shape[-1] / total, source)
+            for each, (voice, source), wanted in parts
         ]
 
     def takes(
@@ -192,7 +192,7 @@ class Band:
         from accompany.generation.pipeline import perform_each
 
         check_takes(count, settings.seed)
-        voice, source = self._read(vocals, settings), source_of(vocals)
+        voice, source = self._read(vocals, settings)
         each = [replace(settings, seed=settings.seed + index) for index in range(count)]
         started = time.perf_counter()
         for own, (made, features) in zip(each, perform_each(self.bundle, voice, each, progress), strict=True):
@@ -230,7 +230,8 @@ class Band:
         from accompany.generation.analysis import analyze_vocal
 
         settings = self.settings(**options)
-        return analyze_vocal(self._own(), self._read(vocals, settings), settings, edited)
+        recording = None if isinstance(vocals, tuple) else vocals
+        return analyze_vocal(self._own(), self._read(vocals, settings)[0], settings, edited, recording)
 
     def transcribe(self, vocals: Vocals) -> tuple[SungNote, ...]:
         """The sung notes of a vocal, a file or `(samples, sample_rate)`: start, end and pitch, one at a time.
@@ -252,7 +253,7 @@ class Band:
         from accompany.generation.streaming import Stream
 
         settings = self.settings(prompt, **options)
-        return Stream(self._own(), self._read(vocals, settings), settings)
+        return Stream(self._own(), self._read(vocals, settings)[0], settings)
 
     def retake(
         self,
@@ -343,8 +344,8 @@ class Band:
         save_bundle(self.bundle, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
-        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
-        from accompany.models.writing import push_to_hub
+        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a token."""
+        from accompany.models.publishing import push_to_hub
 
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)
@@ -352,14 +353,13 @@ class Band:
             self.save(os.path.join(scratch, self.name))
             return push_to_hub(os.path.join(scratch, self.name), repo_id, private=private)
 
-    def _read(self, vocals: Vocals, settings: Settings) -> np.ndarray:
-        """A vocal [1, T] that goes on as long as the taps of the settings."""
+    def _read(self, vocals: Vocals, settings: Settings) -> tuple[np.ndarray, Source]:
+        """A vocal [1, T] that goes on as long as the taps of the settings, and its source."""
         self.check_mute(settings)
-        voice = read_vocal(vocals, self.sample_rate)
+        voice, source = read_with_source(vocals, self.sample_rate)
         name = "the vocal" if isinstance(vocals, tuple) else str(vocals)
-        settings.check_taps(voice.shape[-1] / self.sample_rate, name)
-        settings.check_melody(voice.shape[-1] / self.sample_rate, name)
-        return voice
+        settings.check_within(voice.shape[-1] / self.sample_rate, name)
+        return voice, source
 
     def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:
         rate, stems = self.sample_rate, made.stems

@@ -41,6 +41,7 @@ class Recording:
         format: of the file, as libsndfile calls it.
         is_float: whether samples may lie beyond full scale without being clipped.
         length_is_guess: whether it may hold a little less than that.
+        n_bytes: size of the file when it was opened.
     """
 
     def __init__(self, path: Path, layout: Layout, name: Path | None = None) -> None:
@@ -52,6 +53,7 @@ class Recording:
         """
         self.path = name or path
         self._path, self._pieces = path, layout.pieces or (None,)
+        self.n_bytes = path.stat().st_size
         self._file: Any = None
         self._place = 0
         if len(self._pieces) > _MOST_PIECES:
@@ -163,6 +165,8 @@ def opened(path: Path) -> Iterator[Recording]:
         return
     try:
         yield recording
+        if path.exists() and path.stat().st_size > recording.n_bytes:
+            _log.warning("%s is still being written; what was there is read.", path)
     finally:
         recording.rest()
 

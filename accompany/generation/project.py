@@ -1,7 +1,7 @@
 """A project: one vocal and its takes as plain files in a folder.
 
-    project.json             model and its precision, name of the vocal, the current take, how files are written, and of
-                             which take they are
+    project.json             model and its precision, name and sum of the vocal, the current take, how files are
+                             written, and of which take they are
     vocal.wav                the recording, as it was given
     takes/0001/take.json     settings, edits, seed, plan, scores, and which take it came from
     takes/0001/band.wav      what the band played, 32-bit float: an edit leaves samples outside of it bit by bit
@@ -28,7 +28,7 @@ import numpy as np
 
 from accompany import audio
 from accompany.common.config import write_json
-from accompany.common.files import part_beside, remove_part, require_writable, writing_into
+from accompany.common.files import part_beside, remove_part, require_writable, sha256, writing_into
 from accompany.errors import InputError
 from accompany.generation.edit import Edit
 from accompany.generation.project_file import FORMAT, PROJECT_FILE, TAKE_FILE, inside, plain, read_project, read_take
@@ -86,6 +86,7 @@ class Project:
             "model": model,
             "precision": precision,
             "vocal": plain(f"vocal{source.suffix}"),
+            "vocal_sha256": sha256(source),
             "name": plain(source.stem),
             "current": None,
             "sound": {},
@@ -110,11 +111,14 @@ class Project:
         Where a run was killed after a take became the current one and before its files were written, they are written.
 
         Raises:
-            InputError: the folder holds none, a broken one, or one with names that leave the folder.
+            InputError: the folder holds none, a broken one, one with names that leave the folder, or another vocal than
+                the takes were made from.
         """
         path = Path(folder)
-        project = cls(path, read_project(path))
-        inside(project.vocals, path)
+        project = cls(path, content := read_project(path))
+        audio.info(inside(project.vocals, path))
+        if content.get("vocal_sha256") not in (None, sha256(project.vocals)):
+            raise InputError(f"{project.vocals} is another recording than the takes were made from; put that one back.")
         inside(path / _TAKES, path)
         if not (path / _TAKES).is_dir():
             raise InputError(f"{path} lacks the folder {_TAKES}; put back what accompany wrote.")
@@ -237,7 +241,7 @@ class Project:
         folder = self.folder / _TAKES / name
         band = audio.read(inside(folder / _BAND, self.folder))
         try:
-            voice = _rested(read_vocal(self.vocals, band.sample_rate), facts["before_s"], band)
+            voice = _rested(read_vocal(self.vocals, band.sample_rate), facts, band)
             recording = audio.info(self.vocals)
             return Take(
                 samples=band.samples,
@@ -341,7 +345,10 @@ def _new_folder(path: Path) -> Iterator[Path]:
         remove_part(made)
 
 
-def _rested(voice: np.ndarray, before_s: float, band: audio.Audio) -> np.ndarray:
-    """A voice [1, T] with the rests that extensions put around it."""
-    before = round(before_s * band.sample_rate)
-    return audio.fit_length(np.pad(voice, [(0, 0), (before, 0)]), band.samples.shape[-1])
+def _rested(voice: np.ndarray, facts: dict[str, Any], band: audio.Audio) -> np.ndarray:
+    """A voice [1, T] with the rests that extensions put around it; ValueError where the band is that of another."""
+    before, n_samples = round(facts["before_s"] * band.sample_rate), band.samples.shape[-1]
+    rests = n_samples - before - voice.shape[-1]
+    if rests < 0 or (rests > 0 and not any(edit.get("kind") == "extend" for edit in facts["edits"])):
+        raise ValueError("the vocal and its band differ in length")
+    return audio.fit_length(np.pad(voice, [(0, 0), (before, 0)]), n_samples)

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _PROMPT_CHARACTERS = 2000
 MOST_SEED = 2**63 - 1
 MOST_TAKES = 64
+_PLAN_LATE_S = 5.0
 _KEY = re.compile(r"[A-G][b#]?:(maj|min)")
 
 
@@ -179,19 +180,19 @@ class Settings:
         if late:
             raise InputError(f"The cue at {late[0]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
-    def check_taps(self, seconds: float, name: str) -> None:
-        """InputError for a tap that lies beyond the end of the vocal `name`, where the last may be a beat late."""
+    def check_within(self, seconds: float, name: str) -> None:
+        """InputError for taps, a melody or a plan beyond the end of the vocal `name`: those of another one."""
+        ends: list[tuple[str, float, float]] = []
         if self.taps is not None:
-            beat_s = (self.taps[-1] - self.taps[0]) / (len(self.taps) - 1)
-            if self.taps[-1] > seconds + beat_s:
-                raise InputError(f"The tap at {self.taps[-1]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
-
-    def check_melody(self, seconds: float, name: str) -> None:
-        """InputError for a melody that only starts beyond the end of the vocal `name`."""
-        if self.melody is not None and self.melody[0][0] >= seconds:
-            raise InputError(
-                f"The melody's first note, at {self.melody[0][0]:g} s, lies beyond the end of {name} ({seconds:.2f} s)."
-            )
+            ends.append(("tap", self.taps[-1], (self.taps[-1] - self.taps[0]) / (len(self.taps) - 1)))
+        if self.melody is not None:
+            ends.append(("melody's first note", self.melody[0][0], 0.0))
+        if self.plan is not None:
+            ends += [("plan's last beat", beat, _PLAN_LATE_S) for beat in self.plan.beats_s[-1:]]
+            ends += [("plan's last chord", start, _PLAN_LATE_S) for start, _, _ in self.plan.chords[-1:]]
+        for what, time_s, late_s in ends:
+            if time_s >= seconds + late_s:
+                raise InputError(f"The {what} at {time_s:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
     def playing(self, plan: Plan) -> Settings:
         """The same settings with beats, chords and key given by a plan."""

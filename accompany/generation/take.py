@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from accompany.music.plan import Plan
     from accompany.sound.separation import SongSeparator
 
+_log = logging.getLogger(__name__)
 
 _GUESS_S = 0.1
 
@@ -69,13 +71,16 @@ class Source:
     before_s: float = 0.0
 
     def read(self) -> np.ndarray:
-        """The recording float32 [C, T] at its own rate. InputError when the file is gone or another by now."""
+        """The recording float32 [C, T] at its own rate, as far as it went then. InputError when the file is gone, or
+        another by now."""
         if self.samples is not None:
             return self.samples
         assert self.path is not None
         sound = audio.read(self.path)
         # The length of an MP3 file is a guess until it is read.
-        missing_s = abs(sound.samples.shape[-1] - self.n_samples) / self.sample_rate
+        missing_s = (self.n_samples - sound.samples.shape[-1]) / self.sample_rate
+        if -missing_s > _GUESS_S:
+            _log.warning("%s has grown since it was read; what was there is used.", self.path)
         if sound.sample_rate != self.sample_rate or missing_s > _GUESS_S:
             raise InputError(f"{self.path} is another recording now; put back the one that the take was made from.")
         return audio.fit_length(sound.samples, self.n_samples)

@@ -12,7 +12,7 @@ is, and with it which parts it has (`class_of`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json
@@ -95,11 +95,6 @@ class Bundle:
 def list_bundles() -> list[str]:
     """Names of the models that the package carries."""
     return sorted(path.parent.name for path in CHECKPOINTS_DIR.glob(f"*/{BUNDLE_NAME}"))
-
-
-def describe_models() -> list[dict[str, Any]]:
-    """Bundled models: name, licence, bytes, and for each part its licence, bytes and rates."""
-    return [*(_describe(read_bundle(find_bundle(name))) for name in list_bundles()), *_describe_separator()]
 
 
 def find_bundle(model: PathLike) -> Path:
@@ -198,25 +193,11 @@ def load_frozen_parts(model: PathLike, device: str = "cpu") -> dict[str, Any]:
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
-    if Path(stated).is_absolute() or ".." in Path(stated).parts:
+    place = PureWindowsPath(stated)  # knows the separators and the drives of every system
+    if place.anchor or ".." in place.parts:
         raise InputError(f"{bundle / BUNDLE_NAME} puts '{name}' at {stated}, outside the model; use another model.")
     folder, options = bundle / stated, dict(content.get("options") or {})
     if not folder.is_dir():
         return PartInfo(name, stated, str(content["license"]), options)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return PartInfo(name, folder, str(content["license"]), options, size, rates(name, folder, options))
-
-
-def _describe_separator() -> list[dict[str, Any]]:
-    """The separator of `accompany prepare`, where it is there: no model that plays, so no bundle of its own."""
-    files = sorted((CHECKPOINTS_DIR / "separator").glob("*.safetensors"))
-    size = sum(file.stat().st_size for file in files)
-    part = {"name": "htdemucs", "license": "Apache-2.0", "bytes": size, "rates": ("24000 Hz",)}
-    name = "separator (accompany prepare --separator tiny)"
-    return [{"name": name, "license": "Apache-2.0", "bytes": size, "parts": [part]}] if files else []
-
-
-def _describe(info: BundleInfo) -> dict[str, Any]:
-    names = ("name", "license", "bytes", "rates")
-    parts = [{name: getattr(part, name) for name in names} for part in info.parts]
-    return {"name": info.name, "license": info.license, "bytes": info.bytes, "parts": parts}
