@@ -17,7 +17,7 @@ from accompany.common.devices import choose_device, choose_precision
 from accompany.common.progress import Progress
 from accompany.errors import InputError
 from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
-from accompany.generation.take import Edit, Source, Take
+from accompany.generation.take import Source, Take
 from accompany.generation.vocals import Vocals, read_vocal, read_with_source
 from accompany.sound.options import Sound
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from accompany.generation.analysis import Analysis
+    from accompany.generation.edit import Edit
     from accompany.generation.streaming import Stream
     from accompany.generation.take import Made
     from accompany.models.llambada import LlambadaBundle
@@ -36,7 +37,6 @@ _log = logging.getLogger(__name__)
 
 __all__ = [
     "Band",
-    "Edit",
     "Settings",
     "Sound",
     "Source",
@@ -278,8 +278,8 @@ class Band:
             InputError: a region outside of the song or shorter than a quarter of a second, an option out of range, or
                 a take without draft.
         """
-        settings = self._changed(take, prompt, options)
-        return self.edit(take, Edit("retake", {"from_s": from_s, "to_s": to_s}, settings), progress)
+        arguments = {"from_s": from_s, "to_s": to_s}
+        return self._edited(take, "retake", arguments, self._changed(take, prompt, options), progress)
 
     def vary(
         self,
@@ -294,8 +294,7 @@ class Band:
 
         Prompt, options, progress and errors are as in `retake`.
         """
-        edit = Edit("vary", {"strength": strength}, self._changed(take, prompt, options))
-        return self.edit(take, edit, progress)
+        return self._edited(take, "vary", {"strength": strength}, self._changed(take, prompt, options), progress)
 
     def extend(
         self,
@@ -311,8 +310,15 @@ class Band:
 
         Prompt, options, progress and errors are as in `retake`; InputError also where both are 0.
         """
-        settings = self._changed(take, prompt, options)
-        return self.edit(take, Edit("extend", {"before_s": before_s, "after_s": after_s}, settings), progress)
+        arguments = {"before_s": before_s, "after_s": after_s}
+        return self._edited(take, "extend", arguments, self._changed(take, prompt, options), progress)
+
+    def _edited(
+        self, take: Take, kind: str, arguments: dict[str, float], settings: Settings, progress: Progress | None
+    ) -> Take:
+        from accompany.generation.edit import Edit
+
+        return self.edit(take, Edit(kind, arguments, settings), progress)
 
     def edit(self, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
         """Do to a take what an edit says, as it was done before; progress and errors as in the method of its kind."""
