@@ -17,7 +17,7 @@ from accompany.common.devices import choose_device, choose_precision
 from accompany.common.progress import Progress
 from accompany.errors import InputError
 from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
-from accompany.generation.take import Source, Take
+from accompany.generation.take import Made, Source, Take
 from accompany.generation.vocals import Vocals, read_vocal, read_with_source
 from accompany.sound.options import Sound
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from accompany.generation.analysis import Analysis
     from accompany.generation.edit import Edit
     from accompany.generation.streaming import Stream
-    from accompany.generation.take import Made
     from accompany.models.llambada import LlambadaBundle
     from accompany.models.pretrained import Bundle
     from accompany.music.sung_notes import SungNote
@@ -326,7 +325,8 @@ class Band:
 
         self.check_mute(edit.settings)
         started = time.perf_counter()
-        made, voice, lead_s = apply(self._own(), take.vocals, _made(take), edit, progress)
+        before = Made(take.samples, take.plan, take.draft, take.stems)
+        made, voice, lead_s = apply(self._own(), take.vocals, before, edit, progress)
         return replace(
             take,
             samples=made.samples,
@@ -364,8 +364,8 @@ class Band:
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)
         with tempfile.TemporaryDirectory() as scratch:  # the folder it was loaded from lacks the adapters
-            self.save(os.path.join(scratch, self.name))
-            return push_to_hub(os.path.join(scratch, self.name), repo_id, private=private)
+            self.save(os.path.join(scratch, "model"))
+            return push_to_hub(os.path.join(scratch, "model"), repo_id, private=private)
 
     def _read(self, vocals: Vocals, settings: Settings) -> tuple[np.ndarray, Source]:
         """A vocal [1, T] that goes on as long as the taps of the settings, and its source."""
@@ -404,12 +404,6 @@ def check_takes(count: int, seed: int = 0) -> None:
     check_whole("number of takes", count, 1, MOST_TAKES)
     if seed + count - 1 > MOST_SEED:
         raise InputError(f"The seed {seed} leaves no seeds for {count} takes; give a smaller one.")
-
-
-def _made(take: Take) -> Made:
-    from accompany.generation.take import Made
-
-    return Made(take.samples, take.plan, take.draft, take.stems)
 
 
 def load(
