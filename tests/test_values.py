@@ -20,10 +20,11 @@ from conftest import sing
 import accompany
 from accompany import audio
 from accompany.cli import main
+from accompany.commands.job_values import FolderOrUrl
 from accompany.commands.parser import build_parser
 from accompany.commands.settings_file import FORMAT as SETTINGS_FORMAT
 from accompany.commands.settings_file import TakeRecipe
-from accompany.commands.values import FolderOrUrl, Name, Number, Place, Whole
+from accompany.commands.values import Name, Number, Place, Whole
 from accompany.data.storage import Store
 from accompany.errors import InputError
 from accompany.generation.analysis import FORMAT, Analysis

@@ -4,14 +4,15 @@
                    "parts": {"codec": {"path": "codec", "license": "Apache-2.0", "options": {}}, ...}}
     codec/  mert/  clap/  semantic_codes/  listener/  semantic/  acoustic/
 
-The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_part` and
-`load_frozen_parts` take what is there, `load_bundle` needs all of them. The kind says of which architecture the model
-is, and with it which parts it has (`class_of`).
+The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_bundle` needs all of them,
+`accompany.models.single_parts` takes what is there. The kind says of which architecture the model is, and with it which
+parts it has (`class_of`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,17 +21,14 @@ from accompany.common.fields import refuse_unknown_fields
 from accompany.common.weights import PathLike, resolve_folder
 from accompany.errors import InputError
 from accompany.models.parts import (
-    FROZEN_PARTS,
     KINDS,
     OWN_KIND,
     PARTS,
-    TOKEN_PARTS,
     BundleInfo,
     PartInfo,
     check_states,
     load_part_of,
     part_order,
-    rates,
 )
 
 if TYPE_CHECKING:
@@ -50,12 +48,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded model: every part built, in evaluation mode, on `device` (the codec on the CPU for "mps").
+    """A loaded model: parts built, in evaluation mode, on `device` (the codec on the CPU for "mps").
 
     `adapted` names the parts whose weights an adapter has changed since they were loaded.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = PARTS
+    BUILT: ClassVar[tuple[str, ...]] = tuple(name for name in PARTS if name != "semantic_codes")
     plans: ClassVar[bool] = True
 
     name: str
@@ -66,7 +65,6 @@ class Bundle:
     mert: Mert
     clap: Clap
     codec: Codec
-    semantic_codes: SemanticCodes
     listener: Listener
     semantic: SemanticStage
     acoustic: AcousticStage
@@ -82,24 +80,26 @@ class Bundle:
         """The networks that write codes."""
         return self.semantic, self.acoustic
 
+    @cached_property
+    def semantic_codes(self) -> SemanticCodes:
+        """Codes of MERT's states, loaded when first asked for: a generation does without; errors as in `load`."""
+        codes: SemanticCodes = load_part_of(self.info.part("semantic_codes"), self.device)
+        check_states(self.info, self.mert, codes)
+        return codes
+
     @classmethod
     def load(cls, info: BundleInfo, device: str) -> Bundle:
-        """Build every part; InputError when one is missing, broken, or does not fit the others."""
+        """Build what a generation needs; InputError when a part is missing, or one of these is broken."""
         from accompany.encoders.melody import Melody
 
-        parts = {name: load_part_of(info.part(name), device) for name in cls.PARTS}
-        check_states(info, parts["mert"], parts["semantic_codes"])
+        there = {name: info.part(name) for name in cls.PARTS}
+        parts = {name: load_part_of(there[name], device) for name in cls.BUILT}
         return cls(info.name, info.path, device, info, Melody().to(device), **parts)
 
 
 def list_bundles() -> list[str]:
     """Names of the models that the package carries."""
     return sorted(path.parent.name for path in CHECKPOINTS_DIR.glob(f"*/{BUNDLE_NAME}"))
-
-
-def describe_models() -> list[dict[str, Any]]:
-    """Bundled models: name, licence, bytes, and for each part its licence, bytes and rates."""
-    return [*(_describe(read_bundle(find_bundle(name))) for name in list_bundles()), *_describe_separator()]
 
 
 def find_bundle(model: PathLike) -> Path:
@@ -172,29 +172,6 @@ def class_of(kind: str) -> type[Bundle] | type[LlambadaBundle]:
     return LlambadaBundle
 
 
-def load_part(path: PathLike, name: str, device: str = "cpu") -> Any:
-    """Load one part of a bundle that may lack the others."""
-    known = PARTS + TOKEN_PARTS
-    if name not in known:
-        raise InputError(f"There is no part '{name}'{did_you_mean(name, known)} (parts: {', '.join(known)}).")
-    return load_part_of(read_bundle(path).part(name), device)
-
-
-def load_frozen_parts(model: PathLike, device: str = "cpu") -> dict[str, Any]:
-    """The encoders of a bundle by name, with `melody`; those that it lacks are left out.
-
-    Raises:
-        InputError: a model of another architecture, whose codes our stages do not train on.
-    """
-    from accompany.encoders.melody import Melody
-
-    info = read_bundle(find_bundle(model))
-    if info.kind != OWN_KIND:
-        raise InputError(f"{model} is a model of kind '{info.kind}', which runs but is not trained here; use another.")
-    there = [part for part in info.parts if part.name in FROZEN_PARTS]
-    return {"melody": Melody().to(device), **{part.name: load_part_of(part, device) for part in there}}
-
-
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
@@ -204,19 +181,4 @@ def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     if not folder.is_dir():
         return PartInfo(name, stated, str(content["license"]), options)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return PartInfo(name, folder, str(content["license"]), options, size, rates(name, folder, options))
-
-
-def _describe_separator() -> list[dict[str, Any]]:
-    """The separator of `accompany prepare`, where it is there: no model that plays, so no bundle of its own."""
-    files = sorted((CHECKPOINTS_DIR / "separator").glob("*.safetensors"))
-    size = sum(file.stat().st_size for file in files)
-    part = {"name": "htdemucs", "license": "Apache-2.0", "bytes": size, "rates": ("24000 Hz",)}
-    name = "separator (accompany prepare --separator tiny)"
-    return [{"name": name, "license": "Apache-2.0", "bytes": size, "parts": [part]}] if files else []
-
-
-def _describe(info: BundleInfo) -> dict[str, Any]:
-    names = ("name", "license", "bytes", "rates")
-    parts = [{name: getattr(part, name) for name in names} for part in info.parts]
-    return {"name": info.name, "license": info.license, "bytes": info.bytes, "parts": parts}
+    return PartInfo(name, folder, str(content["license"]), options, size)
