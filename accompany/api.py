@@ -17,7 +17,7 @@ from accompany.common.devices import choose_device, choose_precision
 from accompany.common.progress import Progress
 from accompany.errors import InputError
 from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
-from accompany.generation.take import Edit, Source, Take
+from accompany.generation.take import Source, Take
 from accompany.generation.vocals import Vocals, read_vocal, read_with_source
 from accompany.sound.options import Sound
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from accompany.generation.analysis import Analysis
+    from accompany.generation.edit import Edit
     from accompany.generation.streaming import Stream
     from accompany.generation.take import Made
     from accompany.models.llambada import LlambadaBundle
@@ -36,7 +37,6 @@ _log = logging.getLogger(__name__)
 
 __all__ = [
     "Band",
-    "Edit",
     "Settings",
     "Sound",
     "Source",
@@ -273,8 +273,8 @@ class Band:
             InputError: a region outside of the song or shorter than a quarter of a second, an option out of range, or
                 a take without draft.
         """
-        settings = self._changed(take, prompt, options)
-        return self.edit(take, Edit("retake", {"from_s": from_s, "to_s": to_s}, settings), progress)
+        arguments = {"from_s": from_s, "to_s": to_s}
+        return self._edited(take, "retake", arguments, self._changed(take, prompt, options), progress)
 
     def vary(
         self,
@@ -286,8 +286,7 @@ class Band:
         **options: Unpack[Options],
     ) -> Take:
         """A take like this one: a share `strength` (0 to 1) of its beats composed anew, all of it played anew."""
-        edit = Edit("vary", {"strength": strength}, self._changed(take, prompt, options))
-        return self.edit(take, edit, progress)
+        return self._edited(take, "vary", {"strength": strength}, self._changed(take, prompt, options), progress)
 
     def extend(
         self,
@@ -300,8 +299,15 @@ class Band:
         **options: Unpack[Options],
     ) -> Take:
         """The take with so many seconds of band before and after it, while the voice rests."""
-        settings = self._changed(take, prompt, options)
-        return self.edit(take, Edit("extend", {"before_s": before_s, "after_s": after_s}, settings), progress)
+        arguments = {"before_s": before_s, "after_s": after_s}
+        return self._edited(take, "extend", arguments, self._changed(take, prompt, options), progress)
+
+    def _edited(
+        self, take: Take, kind: str, arguments: dict[str, float], settings: Settings, progress: Progress | None
+    ) -> Take:
+        from accompany.generation.edit import Edit
+
+        return self.edit(take, Edit(kind, arguments, settings), progress)
 
     def edit(self, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
         """Do to a take what an edit says, as it was done before to another or the same; errors as in its method."""
@@ -338,8 +344,8 @@ class Band:
         save_bundle(self.bundle, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
-        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
-        from accompany.models.writing import push_to_hub
+        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a token."""
+        from accompany.models.publishing import push_to_hub
 
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)

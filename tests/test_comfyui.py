@@ -94,7 +94,7 @@ def test_the_declarations_of_the_nodes_fit_each_other(host: SimpleNamespace) -> 
         inputs = node.INPUT_TYPES()
         assert {*inputs["required"], *inputs.get("optional", {}), "self"} >= set(
             inspect.signature(getattr(node, node.FUNCTION)).parameters
-        ) - {"mute"}
+        )
     seed = host.nodes["AccompanyGenerate"].INPUT_TYPES()["required"]["seed"][1]
     assert seed["max"] == CONTROLS["seed"].high and seed["control_after_generate"]
 
@@ -128,17 +128,14 @@ def test_every_input_changes_the_band(host: SimpleNamespace, band: accompany.Ban
 
 def test_stems_that_a_model_makes_come_out(host: SimpleNamespace, band: accompany.Band) -> None:
     take = band.generate((sing(1.0), RATE), seed=1)
-    stems = {"drums": 0.25 * take.samples, "bass": 0.25 * take.samples, "strings": 0.5 * take.samples}
-
-    class WithStems(accompany.Take):
-        pass
-
-    WithStems.stems = stems  # type: ignore[attr-defined]
-    made = WithStems(**{field.name: getattr(take, field.name) for field in dataclasses.fields(take)})
-    mix, whole, drums, bass, other, _ = host.module._outputs(host.module.Takes(band, [made], RATE))
+    shares = {"drums": 0.25, "bass": 0.0, "other": 0.75}
+    take = dataclasses.replace(take, stems={name: share * take.samples for name, share in shares.items()})
+    mix, whole, drums, bass, other, _ = host.module._outputs(host.module.Takes(band, [take], RATE))
     total = sum(each["waveform"] for each in (drums, bass, other))
-    assert drums["waveform"].any() and torch.allclose(total, whole["waveform"], atol=1e-4)
-    assert mix["waveform"].shape[-1] == total.shape[-1]
+    assert drums["waveform"].any() and not bass["waveform"].any()
+    assert torch.allclose(total, whole["waveform"], atol=1e-4) and mix["waveform"].shape == total.shape
+    with pytest.raises(InputError, match="no stem of it can be muted"):
+        generate(host, model=band, vocals=audio_of(sing(1.0)[None]), mute="drums")
 
 
 def test_a_region_is_made_again_in_every_item(host: SimpleNamespace, band: accompany.Band) -> None:
@@ -184,10 +181,11 @@ def test_progress_is_shown_and_cancelling_stops_the_work(host: SimpleNamespace, 
         ({"bpm": 12.0}, "bpm"),
         ({"chords": "C Q"}, "Q"),
         ({"level_db": 99.0}, "level_db"),
+        ({"mute": "flute"}, "flute"),
     ],
 )
 def test_widgets_that_cannot_be_are_refused_before_anything_runs(host, given, says) -> None:
-    linked = dict.fromkeys(("prompt", "bpm", "key", "chords", "level_db"))
+    linked = dict.fromkeys(("prompt", "bpm", "key", "chords", "level_db", "mute"))
     check = host.nodes["AccompanyGenerate"].VALIDATE_INPUTS
     answer = check(**{**linked, **given})
     assert isinstance(answer, str) and says in answer and "\n" not in answer

@@ -144,10 +144,16 @@ def _mix_path(accompaniment: Path) -> Path:
 
 def _check_distinct(outputs: list[Output]) -> None:
     inputs = {output.vocals.resolve(): output.vocals for output in outputs}
+    files = [(file, output.vocals) for output in outputs for file in output.files]
     seen: dict[Path, Path] = {}
-    for output in outputs:
-        for file in output.files:
-            if file.resolve() in inputs:
-                raise InputError(f"{file} would overwrite a vocal; choose another --out.")
-            if (other := seen.setdefault(file, output.vocals)) is not output.vocals:
-                raise InputError(f"{other} and {output.vocals} would both become {file}; rename one of them.")
+    for file, vocals in files:
+        if file.resolve() in inputs or (
+            file.exists() and any(each.exists() and file.samefile(each) for each in inputs)
+        ):
+            raise InputError(f"{file} would overwrite a vocal; choose another --out.")
+        if (other := seen.setdefault(file, vocals)) is not vocals:
+            raise InputError(f"{other} and {vocals} would both become {file}; rename one of them.")
+    if len(outputs) > 1:
+        from accompany.common.portable import check_case
+
+        check_case(files)

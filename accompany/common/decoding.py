@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from accompany.common.containers import Layout, Piece, PieceFile, cut_short, waves
+from accompany.common.containers import Layout, Piece, PieceFile, cut_short, is_sound_wave
 from accompany.errors import InputError
 
 LOWEST_RATE, HIGHEST_RATE = 2000, 768_000
@@ -191,25 +191,15 @@ def try_open(path: Path) -> Recording | str:
 @lru_cache(maxsize=32)
 def _layout(path: Path, size: int, changed_ns: int) -> Layout:
     """The layout of a file that has this size and time: a command opens a file several times and warns once."""
-    layout = _find_layout(path)
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if is_sound_wave(data):
+            return Layout()
+    from accompany.common.repair import find_layout
+
+    layout = find_layout(path)
     if layout.note:
         _log.warning("%s %s.", path, layout.note)
     return layout
-
-
-def _find_layout(path: Path) -> Layout:
-    """The pieces of a file, none where it can be read as it is.
-
-    Raises:
-        InputError: the file ends before the length that its header promises.
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data[:4] in (b"RIFF", b"RF64", b"BW64") and data[8:12] == b"WAVE":
-            return waves(data, path)
-    from accompany.common.headers import other_layout
-
-    return other_layout(path)
 
 
 def check_is_file(path: Path) -> None:

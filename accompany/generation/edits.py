@@ -18,6 +18,7 @@ from torch import Tensor
 from accompany.audio import fit_length
 from accompany.common.progress import Progress, part_of
 from accompany.errors import InputError
+from accompany.generation.edit import Edit
 from accompany.generation.pipeline import (
     VocalAnalysis,
     acoustic_sampling,
@@ -40,7 +41,7 @@ from accompany.generation.stems import (
     stems_of,
     tags_of,
 )
-from accompany.generation.take import Draft, Edit, Made
+from accompany.generation.take import Draft, Made
 from accompany.models.pretrained import Bundle
 from accompany.music.bars import longer_plan
 from accompany.music.plan import Plan, beat_positions

@@ -30,9 +30,10 @@ from accompany import audio
 from accompany.common.config import write_json
 from accompany.common.files import part_beside, remove_part, require_writable, sha256, writing_into
 from accompany.errors import InputError
+from accompany.generation.edit import Edit
 from accompany.generation.project_file import FORMAT, PROJECT_FILE, TAKE_FILE, inside, plain, read_project, read_take
 from accompany.generation.settings import Settings
-from accompany.generation.take import Edit, Source, Take
+from accompany.generation.take import Source, Take
 from accompany.generation.vocals import read_vocal
 from accompany.music.instrumentation import STEMS
 from accompany.music.plan_files import plan_from_dict

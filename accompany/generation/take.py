@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from accompany.generation.settings import Settings
 from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
+    from accompany.generation.edit import Edit
     from accompany.music.plan import Plan
     from accompany.sound.separation import SongSeparator
 
@@ -83,34 +84,6 @@ class Source:
         if sound.sample_rate != self.sample_rate or missing_s > _GUESS_S:
             raise InputError(f"{self.path} is another recording now; put back the one that the take was made from.")
         return audio.fit_length(sound.samples, self.n_samples)
-
-
-@dataclass(frozen=True)
-class Edit:
-    """An edit of a generated take, in a form that can be repeated.
-
-    Attributes:
-        kind: "retake", "vary" or "extend".
-        arguments: numbers that this method of `Band` takes, by name.
-        settings: of what was made.
-    """
-
-    kind: str
-    arguments: Mapping[str, float]
-    settings: Settings
-
-    def as_dict(self) -> dict[str, Any]:
-        """The edit, ready for JSON."""
-        return {"kind": self.kind, "arguments": dict(self.arguments), "settings": self.settings.as_dict()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Edit:
-        """The inverse of `as_dict`, by way of JSON. KeyError, TypeError, ValueError or InputError for what is none."""
-        try:
-            numbers = {str(name): float(value) for name, value in values["arguments"].items()}
-            return cls(str(values["kind"]), numbers, Settings.from_dict(values["settings"]))
-        except (AttributeError, OverflowError) as error:
-            raise InputError(f"The edit cannot be read ({error}); give what accompany wrote.") from error
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.common.config import did_you_mean
+from accompany.common.fields import CONFIG_NAME, read_mapping
 from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
     from accompany.encoders.mert import Mert
-    from accompany.encoders.semantic_codes import SemanticCodes
 
 FROZEN_PARTS = ("mert", "clap", "codec", "semantic_codes")
 STAGE_PARTS = ("listener", "semantic", "acoustic")
@@ -136,10 +136,12 @@ def _loaders() -> dict[str, Callable[..., Any]]:
     return {loader.__name__: loader for loader in loaders} | tokens
 
 
-def check_states(info: BundleInfo, mert: Mert, codes: SemanticCodes) -> None:
-    """InputError unless the codes of a model are of states such as its MERT gives."""
-    if (mert.dim, mert.frame_rate) != (codes.dim, codes.frame_rate):
+def check_states(info: BundleInfo, mert: Mert) -> None:
+    """InputError unless the config of a model's semantic codes asks for states such as its MERT gives."""
+    codes = read_mapping(resolve_folder(info.part("semantic_codes").source) / CONFIG_NAME)
+    dim, frame_rate = codes.get("dim", mert.dim), codes.get("frame_rate", mert.frame_rate)
+    if (mert.dim, mert.frame_rate) != (dim, frame_rate):
         raise InputError(
-            f"In the model {info.name} MERT gives {mert.dim} values {mert.frame_rate:g} times a second, but the "
-            f"semantic codes want {codes.dim} values {codes.frame_rate:g} times; use parts that were made together."
+            f"In the model {info.name} MERT gives {mert.dim} values {mert.frame_rate} times a second, but the "
+            f"semantic codes want {dim} values {frame_rate} times; use parts that were made together."
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json
@@ -83,17 +83,16 @@ class Bundle:
     @cached_property
     def semantic_codes(self) -> SemanticCodes:
         """Codes of MERT's states, loaded when first asked for: a generation does without; errors as in `load`."""
-        codes: SemanticCodes = load_part_of(self.info.part("semantic_codes"), self.device)
-        check_states(self.info, self.mert, codes)
-        return codes
+        return load_part_of(self.info.part("semantic_codes"), self.device)
 
     @classmethod
     def load(cls, info: BundleInfo, device: str) -> Bundle:
-        """Build what a generation needs; InputError when a part is missing, or one of these is broken."""
+        """Build what a generation needs; InputError when a part is missing, does not fit, or one of these is broken."""
         from accompany.encoders.melody import Melody
 
         there = {name: info.part(name) for name in cls.PARTS}
         parts = {name: load_part_of(there[name], device) for name in cls.BUILT}
+        check_states(info, parts["mert"])
         return cls(info.name, info.path, device, info, Melody().to(device), **parts)
 
 
@@ -175,7 +174,8 @@ def class_of(kind: str) -> type[Bundle] | type[LlambadaBundle]:
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
-    if Path(stated).is_absolute() or ".." in Path(stated).parts:
+    place = PureWindowsPath(stated)  # knows the separators and the drives of every system
+    if place.anchor or ".." in place.parts:
         raise InputError(f"{bundle / BUNDLE_NAME} puts '{name}' at {stated}, outside the model; use another model.")
     folder, options = bundle / stated, dict(content.get("options") or {})
     if not folder.is_dir():

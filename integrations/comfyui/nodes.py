@@ -75,7 +75,6 @@ class Generate:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         """Inputs, as the host draws them."""
-        tip = "stems to leave out, such as 'drums, bass'"
         return {
             "required": {
                 "model": (_MODEL,),
@@ -88,7 +87,7 @@ class Generate:
                 "level_db": _number("level_db", -2.0, step=0.5),
             },
             "optional": {
-                **({"mute": ("STRING", {"default": "", "tooltip": tip})} if _MUTES else {}),
+                "mute": _text("mute"),
                 "like": ("AUDIO", {"tooltip": f"{CONTROLS['like'].help}; of a batch the first"}),
             },
         }
@@ -101,11 +100,13 @@ class Generate:
         key: str | None = None,
         chords: str | None = None,
         level_db: float | None = None,
+        mute: str | None = None,
     ) -> bool | str:
         """True, or the sentence that the host shows at the node before anything runs; linked inputs are None."""
         try:
             level = {} if level_db is None else {"level_db": level_db}
-            Settings(prompt or "", bpm=bpm or None, key=_given(key), chords=_given(chords), **level)
+            known: dict[str, Any] = {"key": _given(key), "chords": _given(chords), "mute": _given(mute)}
+            Settings(prompt or "", bpm=bpm or None, **known, **level)
         except InputError as error:
             return str(error)
         return True
@@ -126,11 +127,9 @@ class Generate:
         """Mix, band and stems as AUDIO, and the takes. InputError as in `accompany.Band.generate`."""
         rate, voices = _voices(vocals, "vocals")
         options: Options = {"seed": seed, "bpm": bpm or None, "level_db": level_db}
-        options |= {"key": _given(key), "chords": _given(chords)}
+        options |= {"key": _given(key), "chords": _given(chords), "mute": _given(mute)}
         if like is not None:
             options["like"] = (_voices(like, "like")[1][0], _voices(like, "like")[0])
-        if mute.strip():
-            options |= {"mute": tuple(mute.replace(",", " ").split())}  # type: ignore[misc]
         takes = model.generate([(voice, rate) for voice in voices], prompt, progress=_progress(), **options)
         return _outputs(Takes(model, takes, rate))
 
@@ -186,9 +185,8 @@ def _outputs(made: Takes) -> tuple[Any, ...]:
 def _stems(take: Take, band: np.ndarray, rate: int) -> dict[str, np.ndarray]:
     """The stems of a take like its `band` [C, T] at a rate; silence where the model makes none apart."""
     sounds = {name: np.zeros_like(band) for name in STEMS}
-    for name, samples in (getattr(take, "stems", None) or {}).items():
-        fitted = audio.fit_length(audio.resample(samples, take.sample_rate, rate), band.shape[-1])
-        sounds[name if name in STEMS else "other"] += audio.to_channels(fitted, len(band))
+    for name, samples in (take.stems or {}).items():
+        sounds[name] = audio.fit_length(audio.resample(samples, take.sample_rate, rate), band.shape[-1])
     return sounds
 
 
@@ -246,7 +244,6 @@ def _seed(default: int) -> tuple[str, dict[str, Any]]:
     return "INT", {"default": default, **limits, "control_after_generate": True, "tooltip": control.help}
 
 
-_MUTES = "mute" in CONTROLS
 NODE_CLASS_MAPPINGS = {
     "AccompanyLoadModel": LoadModel,
     "AccompanyGenerate": Generate,
