@@ -36,7 +36,7 @@ from accompany.sound.options import Sound
 
 PARSER = build_parser()
 PARSERS = next(a for a in PARSER._actions if a.choices and "generate" in a.choices).choices
-FREE = {"prompt", "key", "chords", "taps", "eq", "start", "token", "data", "overrides", "set"}
+FREE = {"prompt", "key", "chords", "taps", "mute", "eq", "start", "token", "data", "overrides", "set"}
 """Lines of text: what they may say is checked where they are read."""
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999", str(10**30), "1e30", "", " ", "x", "1_0", "0x10", "\0", "one", "9" * 300)
 NO_NAMES = ("", "  ", "a\0b", "x" * 300, f"folder/{'ß' * 150}", "x/" * 3000)
