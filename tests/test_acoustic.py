@@ -15,6 +15,7 @@ from accompany.music.instrumentation import Instrumentation
 from accompany.music.plan import CONTROL_DIM
 from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
 from accompany.stages.batch import Batch
+from accompany.stages.codebooks import start_from
 from accompany.stages.conditions import STEM_TAGS, ConditionConfig, Conditions, DropRates, join, make_conditions, stack
 from accompany.stages.decoding import Guidance, windows
 from accompany.stages.depth import DepthConfig, DepthDecoder, _FrameWriter
@@ -303,7 +304,7 @@ def test_tokens_that_sound_alike_start_alike() -> None:
     stage = AcousticStage(config("delay"))
     books = [torch.randn(20, 8) for _ in range(4)]
     books[0][7] = books[0][3] + 0.01
-    stage.start_from(books)
+    start_from(stage, books)
     decoder = stage.decoder
     embedded, weights = decoder.embed.weight[:20], decoder.head.weight[:20]
     for rows in (embedded, weights):
@@ -313,10 +314,11 @@ def test_tokens_that_sound_alike_start_alike() -> None:
 
 
 def test_a_frame_starts_as_likely_as_it_is_near_to_its_prediction() -> None:
-    decoder = AcousticStage(config("depth")).decoder
+    stage = AcousticStage(config("depth"))
+    decoder = stage.decoder
     assert isinstance(decoder, DepthDecoder)
     books = [2.0 * torch.randn(20, 8), 0.5 * torch.randn(20, 8), 0.2 * torch.randn(20, 8)]
-    decoder.start_from(books)
+    start_from(stage, books)
     white = decoder.embed.weight[:20]
     assert torch.linalg.norm(torch.cov(white.T) - torch.eye(8)) < 1.5, "the first codebook is nearly the whole spread"
     with torch.no_grad():
@@ -327,7 +329,7 @@ def test_a_frame_starts_as_likely_as_it_is_near_to_its_prediction() -> None:
 
 def test_a_depth_decoder_starts_from_codebooks_of_its_own_width() -> None:
     with pytest.raises(ValueError, match=r"6 wide, not 8; set depth\.code_width"):
-        AcousticStage(config("depth")).start_from([torch.randn(20, 6)] * 3)
+        start_from(AcousticStage(config("depth")), [torch.randn(20, 6)] * 3)
 
 
 def test_a_frame_of_the_depth_decoder_sees_all_codes_of_the_frame_before() -> None:
@@ -344,7 +346,7 @@ def test_a_frame_of_the_depth_decoder_sees_all_codes_of_the_frame_before() -> No
 
 def test_a_masked_stage_has_no_start_from_codebooks(masked: AcousticStage) -> None:
     with pytest.raises(ValueError, match="mode delay"):
-        masked.start_from([torch.randn(20, 8)] * 3)
+        start_from(masked, [torch.randn(20, 8)] * 3)
 
 
 def test_a_stage_of_fewer_codebooks_takes_the_first_ones() -> None:

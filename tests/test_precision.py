@@ -12,7 +12,7 @@ import accompany
 from accompany.common.devices import choose_precision
 from accompany.errors import InputError
 from accompany.stages.precision import Int8Linear, products_of, set_precision
-from accompany.stages.products import Dense, product_of
+from accompany.stages.steps import Dense, product_of
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.stages.products import Dense, Product
+from accompany.stages.steps import Dense, Product
 from accompany.stages.transformer import Transformer
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from accompany.stages.cache import KVCache
+from accompany.stages.cache import KVCache, decode_one, new_cache, prefill_long
 from accompany.stages.precision import products_of
-from accompany.stages.products import Product, product_of
+from accompany.stages.steps import Product, product_of
 from accompany.stages.transformer import Block, Transformer, TransformerConfig
 
 _SHORTEST = 1e-12
@@ -85,7 +85,7 @@ class TokenSteps:
             _TokenLayer.of(block, config.qk_scale) for block in transformer.blocks if isinstance(block, Block)
         ]
         self._norm = transformer.norm.weight
-        self._cache: KVCache | None = transformer.new_cache(batch_size, n_frames)
+        self._cache: KVCache | None = new_cache(transformer, batch_size, n_frames)
         assert self._cache.bias is not None
         self._far_first = self._cache.bias.flip(1)
         self._keys = self._values = self._cache.values
@@ -100,7 +100,7 @@ class TokenSteps:
         """
         first, self._filled = self._filled, self._filled + x.shape[1]
         if self._cache is not None:
-            made = self._transformer.prefill_long(x, self._cache)
+            made = prefill_long(self._transformer, x, self._cache)
             self._go_on_from(self._cache)
             self._cache = None
             return made
@@ -151,12 +151,12 @@ class ModuleSteps:
     def __init__(self, transformer: Transformer, batch_size: int, n_frames: int) -> None:
         """Begin with an empty cache."""
         self._transformer = transformer
-        self._cache = transformer.new_cache(batch_size, n_frames)
+        self._cache = new_cache(transformer, batch_size, n_frames)
         self._filled = 0
 
     def __call__(self, x: Tensor) -> Tensor:
         """The next frames, as in `TokenSteps`."""
         first, self._filled = self._filled, self._filled + x.shape[1]
         if first == 0:
-            return self._transformer.prefill_long(x, self._cache)
-        return self._transformer.decode_one(x, self._cache.slots[first : first + 1], self._cache, self._filled)
+            return prefill_long(self._transformer, x, self._cache)
+        return decode_one(self._transformer, x, self._cache.slots[first : first + 1], self._cache, self._filled)
