@@ -13,9 +13,9 @@ from accompany.common.saving import save_module
 from accompany.common.weights import load_module, read_state
 from accompany.errors import InputError
 from accompany.models.importing.token_stage import convert_token_stage
-from accompany.stages.cache import decode_one, new_cache, prefill
 from accompany.stages.llambada import TokenStage, TokenStageConfig, to_tokens
 from accompany.stages.sampling import SamplingConfig
+from accompany.stages.token_steps import decode_one, new_cache, prefill
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "llambada"
