@@ -23,6 +23,7 @@ from accompany.errors import InputError
 Loading = Callable[[], AbstractContextManager[None]]
 
 _STOPPED, _OURS, _INPUT = 130, 1, 2
+_CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}  # such as a line end in the name of a file
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 """Errors that say that a file cannot be where somebody wants it, whatever we do."""
 
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> i
     try:
         return _run(argv, loading)
     except InputError as error:
-        say(f"accompany: {error}")
+        say(f"accompany: {error}".translate(_CONTROL))
         return _INPUT
     except KeyboardInterrupt as stop:
         say(f"accompany: {stop if stop.args else 'stopped.'}")

@@ -213,6 +213,7 @@ def edit_bundle(folder: Path, **changes: object) -> None:
         ({"format": 2}, "not of format 1"),
         ({"parts": {"codec": {"path": "codec"}}}, "license"),
         ({"parts": {"codec": {"path": "../made", "license": "MIT"}}}, "outside the model"),
+        ({"parts": {"../codec": {"path": "codec", "license": "MIT"}}}, "outside the model"),
         ({"parts": 3}, "lacks or garbles"),
         (
             {"parts": {"codec": {"path": "codec", "license": "MIT", "options": {"n_codebook": 1}}}},

@@ -28,14 +28,15 @@ def _bench_coding(args: argparse.Namespace) -> None:
     """What a codec does to sound (`--coding`)."""
     from accompany.common.fields import CONFIG_NAME
     from accompany.encoders.codecs import load_codec
-    from accompany.evaluation.coding import coding_table, measure_coding
+    from accompany.evaluation.coding import coding_table, find_audio, measure_coding
     from accompany.models.pretrained import find_bundle
     from accompany.models.single_parts import load_part
 
+    files = find_audio(args.coding)
     alone = (Path(args.codec) / CONFIG_NAME).is_file()
     codec = load_codec(args.codec) if alone else load_part(find_bundle(args.codec), "codec", choose_device(args.device))
     with bar("coding") as progress:
-        report = measure_coding(codec, args.coding, progress=progress)
+        report = measure_coding(codec, files, progress=progress)
     say(coding_table(report))
     if args.json:
         print_json(report.as_dict())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from accompany.commands import job_values, values
 from accompany.commands.console import bar, describe, say
 from accompany.commands.parser import add_model, command, load
+from accompany.common.devices import choose_device, choose_precision
 from accompany.common.extras import require
 from accompany.common.files import check_name, require_writable
 
@@ -39,10 +40,13 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Make the files, and serve the page until stopped."""
     from accompany.generation.settings import Settings
+    from accompany.models.pretrained import find_bundle
 
     Settings(args.prompt, seed=args.seed)
     require_writable(args.out)
     check_name(Path(args.out))
+    choose_precision(args.precision, choose_device(args.device))
+    find_bundle(args.model)
     if args.no_page:
         _make(args)
         return

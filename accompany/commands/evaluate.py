@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     from accompany.evaluation.report import EvaluationConfig, evaluate
 
     require_writable(args.report)
+    _check(args)
     if args.study:
         _study(args)
         return
@@ -63,6 +64,23 @@ def run(args: argparse.Namespace) -> None:
     report = evaluate(load(args), args.songs, args.report, config)
     say(as_table(report))
     say(f"The page with plots and players: {Path(args.report) / 'report.html'}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what can be refused before the model loads."""
+    from accompany.evaluation.clips import check_empty
+    from accompany.evaluation.folders import read_against
+    from accompany.evaluation.report import find_judge
+    from accompany.evaluation.rows import ROWS
+    from accompany.evaluation.testset import check_folders
+
+    check_folders(args.songs)
+    read_against(args.against, ROWS)
+    if args.save_clips:
+        check_empty(args.save_clips)
+        require_writable(args.save_clips)
+    if args.judge:
+        find_judge(args.judge)
 
 
 def _study(args: argparse.Namespace) -> None:

@@ -172,7 +172,7 @@ def resolve_folder(path_or_id: PathLike) -> Path:
     Raises:
         InputError: neither a folder nor a hub id, unknown to the hub, or no network.
     """
-    path = Path(path_or_id).expanduser()
+    path = Path(os.path.expanduser(path_or_id))
     if path.is_dir():
         return path
     from accompany.common.hub import is_hub_id, pull

@@ -43,9 +43,10 @@ def features(audio: Tensor, first: int, count: int, sample_rate: int, hop: int, 
     for window, looks, n_mels in zip(config.windows, config.looks, config.mels, strict=True):
         mels = _powers(spectra(mid, window, looks)).sqrt() @ bank(window, n_mels)
         parts.append(_scaled(mels, _FLOOR).reshape(len(audio), count, -1))
+    lows = {window: spectra(mid, window) for window in {*config.low_windows, config.side_window}}
     for window, n_bins in zip(config.low_windows, config.low_bins, strict=True):
-        parts.append(config.low_gain * _scaled(_powers(spectra(mid, window)[..., 1 : n_bins + 1]).sqrt(), _LOW_FLOOR))
-    both = [spectra(samples, config.side_window) for samples in (mid, side)]
+        parts.append(config.low_gain * _scaled(_powers(lows[window][..., 1 : n_bins + 1]).sqrt(), _LOW_FLOOR))
+    both = [lows[config.side_window], spectra(side, config.side_window)]
     mels = bank(config.side_window, config.side_mels)
     powers = [_powers(spectrum) for spectrum in both]
     parts.append(_scaled(powers[1].sqrt() @ mels, _FLOOR))

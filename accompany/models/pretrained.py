@@ -11,6 +11,7 @@ parts it has (`class_of`).
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
@@ -111,7 +112,7 @@ def find_bundle(model: PathLike) -> Path:
         return CHECKPOINTS_DIR / str(model)
     from accompany.common.hub import is_hub_id
 
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if not path.is_dir() and not is_hub_id(str(model)):
         names = list_bundles()
         hint = did_you_mean(str(model), names) or f"; bundled models: {', '.join(names) or 'none'}."
@@ -124,7 +125,7 @@ def find_bundle(model: PathLike) -> Path:
 
 def lasting_name(model: PathLike) -> str:
     """A name for `find_bundle` that is valid from any folder: a folder's absolute path, else the name as given."""
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     return str(path.resolve()) if str(model) not in list_bundles() and path.is_dir() else str(model)
 
 
@@ -175,7 +176,7 @@ def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
     place = PureWindowsPath(stated)  # knows the separators and the drives of every system
-    if place.anchor or ".." in place.parts:
+    if not name.isidentifier() or place.anchor or ".." in place.parts:
         raise InputError(f"{bundle / BUNDLE_NAME} puts '{name}' at {stated}, outside the model; use another model.")
     folder, options = bundle / stated, dict(content.get("options") or {})
     if not folder.is_dir():
