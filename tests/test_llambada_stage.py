@@ -153,7 +153,7 @@ def test_items_are_on_their_own_and_seeds_tell() -> None:
 def test_a_long_condition_goes_in_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     stage, conditions = small_stage(), small_conditions()
     whole = stage.generate(conditions, 8, GREEDY, seeds=(0, 0))
-    monkeypatch.setattr("accompany.stages.transformer._PREFILL", 7)
+    monkeypatch.setattr("accompany.stages.token_steps._PREFILL", 7)
     assert torch.equal(stage.generate(conditions, 8, GREEDY, seeds=(0, 0)), whole)
 
 
