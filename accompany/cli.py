@@ -12,13 +12,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NoReturn
 
 from accompany.commands.console import say
 from accompany.commands.parser import COMMANDS, build_parser, module_of, needs_extra
-from accompany.common.starting import collection_rests
 from accompany.errors import InputError
 
 Loading = Callable[[], AbstractContextManager[None]]
@@ -35,6 +34,26 @@ def run() -> NoReturn:
     code = main(loading=collection_rests)
     gc.freeze()  # Nothing has to be taken apart at the end: that would be most of a second's search for cycles.
     sys.exit(code)
+
+
+@contextmanager
+def collection_rests() -> Iterator[None]:
+    """Pause the cyclic garbage collector, unless it is off already; only for a process of our own.
+
+    Importing torch and transformers makes a million objects that all stay; looking through them again and again for
+    garbage takes a fifth of the imports' time. Afterwards they are frozen for good: the first search would go
+    through all of them at once, and an interrupt that falls into a `__del__` there is lost. That changes the
+    collector of the whole process, so the package itself leaves it alone when a program loads a model.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> int:

@@ -21,6 +21,7 @@ from accompany.common import decoding, encoding, ffmpeg
 from accompany.data.prepare.sources import find_songs
 from accompany.errors import InputError
 from accompany.generation.vocals import read_vocal, read_with_source
+from accompany.sound.blocks import stream
 from accompany.sound.files import start_of
 from accompany.sound.files import write as write_sound
 from accompany.sound.options import Sound
@@ -396,7 +397,7 @@ def test_channels_that_cancel_are_turned_round(tmp_path, case, caplog):
     voice = 0.3 * sing(2.0, 24000)
     soundfile.write(tmp_path / "x.wav", np.outer(voice, gains), 24000, subtype="FLOAT")
     mono, array = read_vocal(tmp_path / "x.wav", 24000)[0], read_vocal((np.outer(gains, voice), 24000), 24000)[0]
-    streamed = audio.to_mono(np.concatenate(list(audio.stream(tmp_path / "x.wav", 24000)), axis=1))[0]
+    streamed = audio.to_mono(np.concatenate(list(stream(tmp_path / "x.wav", 24000)), axis=1))[0]
     for found in (mono, array, streamed):
         np.testing.assert_allclose(np.abs(found), np.abs(voice) * np.abs(gains).mean(), atol=1e-6)
     assert "cancel each other" in caplog.text
@@ -432,7 +433,7 @@ def test_an_offset_is_taken_out(tmp_path, offsets, caplog):
     soundfile.write(tmp_path / "x.wav", voice[:, None] + np.array(offsets), 44100, subtype="FLOAT")
     clean = audio.resample(voice[None], 44100, 24000)
     np.testing.assert_allclose(read_vocal(tmp_path / "x.wav", 24000), clean, atol=2e-5)
-    streamed = np.concatenate(list(audio.stream(tmp_path / "x.wav", 24000)), axis=1)
+    streamed = np.concatenate(list(stream(tmp_path / "x.wav", 24000)), axis=1)
     np.testing.assert_allclose(streamed.mean(axis=0), clean[0], atol=2e-5)
     samples = voice[None] + np.array(offsets, np.float32)[:, None]
     np.testing.assert_allclose(read_vocal((samples, 44100), 24000), clean, atol=2e-5)
@@ -452,7 +453,7 @@ def test_a_rate_that_nobody_records_at_is_refused_at_every_door(tmp_path, rate):
         audio.info,
         audio.read,
         lambda path: audio.read_mono(path, 24000),
-        lambda path: list(audio.stream(path, 24000)),
+        lambda path: list(stream(path, 24000)),
         lambda path: read_vocal(path, 24000),
         lambda path: read_vocal((np.zeros(9999), rate), 24000),
     )
@@ -474,7 +475,7 @@ def test_a_level_that_no_recording_has_is_refused_at_every_door(tmp_path, level)
     doors: tuple[Any, ...] = (
         audio.read,
         lambda path: audio.read_mono(path, 24000),
-        lambda path: list(audio.stream(path, 24000)),
+        lambda path: list(stream(path, 24000)),
         lambda path: read_vocal((loud, 24000), 24000),
     )
     for door in doors:

@@ -18,6 +18,7 @@ from accompany.encoders.spectral_analysis import AnalysisConfig
 from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig
 from accompany.encoders.spectral_synthesis import Overlap, SynthesisConfig, ToneBand, ToneBandConfig, ToneControls
 from accompany.errors import InputError
+from accompany.training.encoders.spectral_decoding import decode_latents
 
 RATE, HOP = 8000, 160
 SMALL = SpectralCodecConfig(
@@ -82,7 +83,7 @@ def test_decoding_is_level_from_the_first_sample_to_the_last(codec: SpectralCode
 
 def test_the_training_path_makes_the_same_sound(codec: SpectralCodec) -> None:
     codes = codec.encode(_noise(2, RATE))
-    sound, controls = codec.decoder(codec.dequantize(codes), under_way=False)
+    sound, controls = decode_latents(codec.decoder, codec.dequantize(codes), under_way=False)
     assert torch.allclose(sound, codec.decode(codes), atol=1e-5)
     assert [values[0].shape for values in controls] == [(2, 100, 59), (2, 100, 227)]
 
@@ -234,6 +235,18 @@ def _training(root: Path, steps: int, *, adversarial: bool = False) -> Path:
         start_frames=400, adversarial=judges,
     )  # fmt: skip
     return train_spectral_codec(config)
+
+
+def test_songs_are_found_and_split_by_song(tmp_path: Path) -> None:
+    from accompany.training.encoders.audio_dataset import song_folders, split_songs
+
+    _write_songs(tmp_path, 4)
+    training, held_out = split_songs(song_folders([tmp_path]), 1)
+    assert [song.name for song in held_out] == ["000003"] and len(training) == 3
+    with pytest.raises(InputError, match="accompany synth"):
+        song_folders([tmp_path / "000000"])
+    with pytest.raises(InputError, match="too few"):
+        split_songs(song_folders([tmp_path]), 4)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

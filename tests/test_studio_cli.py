@@ -227,12 +227,16 @@ def test_stems_of_the_band_sum_up_to_it(run, tmp_path):
 
     (tmp_path / "separator").mkdir()
     separator = write_separator(small_htdemucs(), tmp_path / "separator")
-    code, stdout, stderr = run("generate", "song.wav", "--stems", separator, "--json")
+    code, stdout, stderr = run("generate", "song.wav", "--stems", "--separator", separator, "--json")
     assert code == 0, stderr
     (file,) = json.loads(stdout)["files"]
-    assert file["stems"] == [f"song.accompaniment.{name}.wav" for name in ("drums", "bass", "other")]
+    assert file["stems"] == [f"song.{name}.wav" for name in ("drums", "bass", "other")]
     band, *stems = (audio.read(name).samples for name in (file["accompaniment"], *file["stems"]))
     assert all(stem.shape == band.shape and np.abs(stem).max() > 0 for stem in stems)
     np.testing.assert_allclose(sum(stems), band, atol=3e-5)
-    code, _, stderr = run("generate", "song.wav", "--stems", "tiny", "-o", "two.wav")
+    code, _, stderr = run("generate", "song.wav", "--stems", "--separator", "tiny", "-o", "two.wav")
     assert code == 2 and "drums" in stderr and not (tmp_path / "two.wav").exists()
+    code, _, stderr = run("generate", "song.wav", "--stems", "-o", "two.wav")
+    assert code == 2 and "plays the band as one" in stderr and not (tmp_path / "two.wav").exists()
+    code, _, stderr = run("generate", "song.wav", "--mute", "drums", "-o", "two.wav")
+    assert code == 2 and "no stem of it can be muted" in stderr and not (tmp_path / "two.wav").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import codecs
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from accompany.generation.analysis import Analysis
 
 PLAN_CONTROLS = ("bpm", "key", "chords", "taps", "melody")
-PLAY_CONTROLS = (*PLAN_CONTROLS, "temperature", "guidance", "follow", "like", "like_strength")
-EDIT_CONTROLS = ("temperature", "guidance", "follow", "like", "like_strength")
+EDIT_CONTROLS = ("temperature", "guidance", "follow", "like", "like_strength", "mute")
+PLAY_CONTROLS = (*PLAN_CONTROLS, *EDIT_CONTROLS)
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,13 @@ def read_controls(args: argparse.Namespace) -> Controls:
 
         analysis = Analysis.load(os.path.expanduser(options.pop("chords")))
     if "taps" in options:
+        from accompany.commands.given_files import read_taps
+
         options["taps"] = read_taps(options["taps"])
     if "melody" in options:
-        options["melody"] = _read_melody(options["melody"], args.melody_track)
+        from accompany.commands.given_files import read_melody_file
+
+        options["melody"] = read_melody_file(options["melody"], args.melody_track)
     elif getattr(args, "melody_track", None) is not None:
         raise InputError("--melody-track names a track of the file of --melody; give both, or neither.")
     known = {**options, "plan": analysis.plan} if analysis else options
@@ -80,45 +83,12 @@ def read_controls(args: argparse.Namespace) -> Controls:
     return Controls(settings, options, analysis)
 
 
-def read_taps(text: str) -> tuple[float, ...]:
-    """Times in an argument, or in the file that it names. InputError for what is no number."""
-    shown = values.shortened(text)
-    try:
-        path = Path(os.path.expanduser(text))
-        is_file = path.is_file()
-    except (OSError, ValueError):  # a list too long for a name, or with characters that no name has
-        is_file = False
-    try:
-        words = (_decoded(path.read_bytes()) if is_file else text).replace(",", " ").split()
-        return tuple(map(float, words))
-    except OSError as error:
-        raise InputError(f"Cannot read {shown} ({error.strerror}); check its permissions.") from error
-    except ValueError as error:
-        raise InputError(f"The taps '{shown}' must be times in seconds, or a text file of them.") from error
-
-
-def _read_melody(path: str, track: str | None) -> tuple[tuple[float, float, float], ...]:
-    """The notes of a MIDI file, as `Settings` takes them."""
-    from accompany.sound.midi_melody import read_melody
-
-    return tuple((note.start_s, note.end_s, note.pitch) for note in read_melody(os.path.expanduser(path), track))
-
-
 def _type_of(name: str) -> Callable[[str], Any]:
     """What reads the text of an option."""
     control = CONTROLS[name]
     if control.low is not None and control.high is not None:
         return values.Number(name, control.low, control.high, control.unit)
     return {"like": values.RECORDING, "melody": values.MELODY}.get(name, str)
-
-
-def _decoded(content: bytes) -> str:
-    """The text of a file in UTF-8 or UTF-16, as editors and shells write it, with a byte order mark or without."""
-    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return content.decode("utf-16")
-    if b"\0" in content[:2]:
-        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le")
-    return content.decode("utf-8-sig")
 
 
 def add_sound(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +109,11 @@ def add_sound(parser: argparse.ArgumentParser) -> None:
 
 def read_sound(args: argparse.Namespace, vocal: str) -> Sound:
     """How files are written, checked; the start may be that of the vocal."""
+    start_s = None
+    if args.start is not None:
+        from accompany.commands.given_files import read_start
+
+        start_s = read_start(args.start, vocal)
     given = {
         "loudness_lufs": args.lufs,
         "peak_dbtp": args.peak,
@@ -148,7 +123,7 @@ def read_sound(args: argparse.Namespace, vocal: str) -> Sound:
         "reverb": args.reverb,
         "sample_rate": args.rate,
         "bits": args.bits,
-        "start_s": _start(args.start, vocal),
+        "start_s": start_s,
     }
     return Sound(**{name: value for name, value in given.items() if value is not None})
 
@@ -161,19 +136,3 @@ def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | 
             raise InputError(f"--format {kind} and the name {output.accompaniment} do not agree; leave one out.")
         if not sound.changes_nothing:
             check_format(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)
-
-
-def _start(text: str | None, vocal: str) -> float | None:
-    if text is None:
-        return None
-    if text == "vocal":
-        from accompany.sound.files import start_of
-
-        start_s = start_of(vocal)
-        if start_s is None:
-            raise InputError(f"{vocal} has no time stamp; give --start in seconds.")
-        return start_s
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(f"--start {text} must be seconds, or 'vocal' for the time stamp of the vocal.") from error

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import bar, describe, say
 from accompany.commands.parser import add_model, command, load
 from accompany.common.devices import choose_device, choose_precision
@@ -27,11 +27,13 @@ def add(commands: Any) -> None:
     parser = command(commands, "demo", help_, example, extra=_EXTRA)
     add = parser.add_argument
     add("-p", "--prompt", default=_PROMPT, help=f"style and instruments (default: {_PROMPT})")
-    add("-o", "--out", type=values.FOLDER, default="demo", metavar="DIR", help="folder of the files (default demo)")
+    add("-o", "--out", type=job_values.FOLDER, default="demo", metavar="DIR", help="folder of the files (default demo)")
     add("--seed", type=values.SEED, default=0, help="the same seed gives the same song and band (default 0)")
     add("--no-browser", action="store_true", help="serve the page without opening a browser")
     add("--no-page", action="store_true", help="make the files alone")
-    add("--port", type=values.PORT, default=8000, metavar="N", help="of the page (default 8000; 0 takes a free one)")
+    add(
+        "--port", type=job_values.PORT, default=8000, metavar="N", help="of the page (default 8000; 0 takes a free one)"
+    )
     add_model(parser)
 
 

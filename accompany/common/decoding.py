@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from accompany.common.containers import cut_short, find_layout
-from accompany.common.pieces import Layout, Piece, PieceFile
+from accompany.common.containers import Layout, Piece, PieceFile, cut_short, is_sound_wave
 from accompany.errors import InputError
 
 LOWEST_RATE, HIGHEST_RATE = 2000, 768_000
@@ -191,6 +191,11 @@ def try_open(path: Path) -> Recording | str:
 @lru_cache(maxsize=32)
 def _layout(path: Path, size: int, changed_ns: int) -> Layout:
     """The layout of a file that has this size and time: a command opens a file several times and warns once."""
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if is_sound_wave(data):
+            return Layout()
+    from accompany.common.repair import find_layout
+
     layout = find_layout(path)
     if layout.note:
         _log.warning("%s %s.", path, layout.note)

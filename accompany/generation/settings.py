@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
-import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
-from accompany.common.checks import check_number, check_text, check_whole, plain, shown
+from accompany.common.checks import check_number, check_text, check_whole, plain
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,6 +108,11 @@ class Settings:
         shown=False,
         metavar="FILE",
     )
+    mute: tuple[str, ...] | None = _control(
+        None,
+        "stems to leave out (drums, bass, other), or 'none' to keep even those that the prompt excludes",
+        metavar="STEMS",
+    )
     plan: Plan | None = dataclasses.field(default=None, repr=False)
     """Beats, bars, chords and key to play in place of those predicted. `like` is the CLAP embedding of a recording,
     `melody` the sung notes (start_s, end_s, MIDI pitch)."""
@@ -120,26 +123,21 @@ class Settings:
         check_text("prompt", self.prompt)
         if self.key is not None:
             check_text("key", self.key)
-            allowed = "must be a key such as C:maj, F#:min or Bb:maj"
-            _check(_KEY.fullmatch(self.key) is not None, f"The key '{self.key}'", allowed)
+            if not _KEY.fullmatch(self.key):
+                raise InputError(f"The key '{self.key}' must be a key such as C:maj, F#:min or Bb:maj.")
         object.__setattr__(self, "prompt", _tidy(self.prompt))
         if ":" in self.prompt:
             from accompany.generation.prompts import read_cues
 
             read_cues(self.prompt)
-        if self.chords is not None:
-            from accompany.music.chord_text import read_chords
+        for name in ("chords", "taps", "like", "melody", "mute"):
+            if (value := getattr(self, name)) is not None:
+                from accompany.generation.given_controls import CHECKS  # which most generations do without
 
-            check_text("line of chords", self.chords)
-
-            read_chords(self.chords)
+                object.__setattr__(self, name, CHECKS[name](value))
         if self.taps is not None:
-            object.__setattr__(self, "taps", _numbers("taps", self.taps))
-            _check_taps(self.taps)
-        if self.like is not None:
-            object.__setattr__(self, "like", _numbers("like", self.like))
-        if self.melody is not None:
-            object.__setattr__(self, "melody", _melody(self.melody))
+            mean_bpm, bpm = 60 * (len(self.taps) - 1) / (self.taps[-1] - self.taps[0]), CONTROLS["bpm"]
+            check_number("tempo of the taps,", mean_bpm, bpm.low or 0, bpm.high or 0, bpm.unit)
         self._check_together()
 
     def _check_numbers(self) -> None:
@@ -241,46 +239,8 @@ class Options(TypedDict, total=False):
     like: Union[str, os.PathLike[str], tuple[np.ndarray, int], None]  # noqa: UP007
     like_strength: float | None
     melody: tuple[tuple[float, float, float], ...] | None
+    mute: str | Sequence[str] | None
     plan: Plan | None
-
-
-def _check_taps(taps: tuple[float, ...]) -> None:
-    rising = all(later > earlier for earlier, later in itertools.pairwise(taps))
-    _check(
-        len(taps) >= 2 and rising and taps[0] >= 0, "The taps", "must be two or more times in seconds, rising from 0"
-    )
-    mean_bpm = 60 * (len(taps) - 1) / (taps[-1] - taps[0])
-    bpm = CONTROLS["bpm"]
-    assert bpm.low is not None and bpm.high is not None
-    check_number("tempo of the taps,", mean_bpm, bpm.low, bpm.high, bpm.unit)
-
-
-def _numbers(name: str, values: Any) -> tuple[float, ...]:
-    """Finite numbers as a tuple; InputError for others."""
-    try:
-        given = () if isinstance(values, (str, bytes)) else tuple(float(value) for value in values)
-    except (TypeError, ValueError, OverflowError):
-        given = ()
-    _check(bool(given) and all(map(math.isfinite, given)), f"The {name} {shown(values)}", "must be finite numbers")
-    return given
-
-
-def _melody(rows: Any) -> tuple[tuple[float, float, float], ...]:
-    """Known notes, checked."""
-    from accompany.music.sung_notes import read_notes
-
-    _check(isinstance(rows, (list, tuple)), f"The melody {shown(rows)}", "must be notes: (start_s, end_s, MIDI pitch)")
-    try:
-        notes = read_notes(rows)
-    except InputError as error:
-        raise InputError(f"The melody cannot be followed: {error}.") from error
-    _check(bool(notes), "The melody", "must have a note")
-    return tuple((note.start_s, note.end_s, note.pitch) for note in notes)
-
-
-def _check(holds: bool, what: str, allowed: str) -> None:
-    if not holds:
-        raise InputError(f"{what} {allowed}.")
 
 
 def _tidy(prompt: str) -> str:

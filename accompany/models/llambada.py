@@ -27,6 +27,7 @@ class LlambadaBundle:
 
     PARTS: ClassVar[tuple[str, ...]] = FROZEN_PARTS + TOKEN_PARTS
     plans: ClassVar[bool] = False
+    has_stems: ClassVar[bool] = False
 
     name: str
     path: Path
@@ -51,7 +52,7 @@ class LlambadaBundle:
         """Build every part; InputError when one is missing, broken, or does not fit the others."""
         parts = {name: load_part_of(info.part(name), device) for name in cls.PARTS}
         bundle = cls(info.name, info.path, device, info, **parts)
-        check_states(info, bundle.mert, bundle.semantic_codes)
+        check_states(info, bundle.mert)
         bundle._check_tokens()
         return bundle
 

@@ -4,16 +4,17 @@
                    "parts": {"codec": {"path": "codec", "license": "Apache-2.0", "options": {}}, ...}}
     codec/  mert/  clap/  semantic_codes/  listener/  semantic/  acoustic/
 
-The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_part` and
-`load_frozen_parts` take what is there, `load_bundle` needs all of them. The kind says of which architecture the model
-is, and with it which parts it has (`class_of`).
+The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_bundle` needs all of them,
+`accompany.models.single_parts` takes what is there. The kind says of which architecture the model is, and with it which
+parts it has (`class_of`).
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json
@@ -21,17 +22,14 @@ from accompany.common.fields import refuse_unknown_fields
 from accompany.common.weights import PathLike, resolve_folder
 from accompany.errors import InputError
 from accompany.models.parts import (
-    FROZEN_PARTS,
     KINDS,
     OWN_KIND,
     PARTS,
-    TOKEN_PARTS,
     BundleInfo,
     PartInfo,
     check_states,
     load_part_of,
     part_order,
-    rates,
 )
 
 if TYPE_CHECKING:
@@ -51,12 +49,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded model: every part built, in evaluation mode, on `device` (the codec on the CPU for "mps").
+    """A loaded model: parts built, in evaluation mode, on `device` (the codec on the CPU for "mps").
 
     `adapted` names the parts whose weights an adapter has changed since they were loaded.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = PARTS
+    BUILT: ClassVar[tuple[str, ...]] = tuple(name for name in PARTS if name != "semantic_codes")
     plans: ClassVar[bool] = True
 
     name: str
@@ -67,35 +66,40 @@ class Bundle:
     mert: Mert
     clap: Clap
     codec: Codec
-    semantic_codes: SemanticCodes
     listener: Listener
     semantic: SemanticStage
     acoustic: AcousticStage
     adapted: set[str] = field(default_factory=set)
 
     @property
+    def has_stems(self) -> bool:
+        """Whether it plays drums, bass and other apart."""
+        return self.acoustic.config.conditions.stems
+
+    @property
     def stages(self) -> tuple[SemanticStage, AcousticStage]:
         """The networks that write codes."""
         return self.semantic, self.acoustic
 
+    @cached_property
+    def semantic_codes(self) -> SemanticCodes:
+        """Codes of MERT's states, loaded when first asked for: a generation does without; errors as in `load`."""
+        return load_part_of(self.info.part("semantic_codes"), self.device)
+
     @classmethod
     def load(cls, info: BundleInfo, device: str) -> Bundle:
-        """Build every part; InputError when one is missing, broken, or does not fit the others."""
+        """Build what a generation needs; InputError when a part is missing, does not fit, or one of these is broken."""
         from accompany.encoders.melody import Melody
 
-        parts = {name: load_part_of(info.part(name), device) for name in cls.PARTS}
-        check_states(info, parts["mert"], parts["semantic_codes"])
+        there = {name: info.part(name) for name in cls.PARTS}
+        parts = {name: load_part_of(there[name], device) for name in cls.BUILT}
+        check_states(info, parts["mert"])
         return cls(info.name, info.path, device, info, Melody().to(device), **parts)
 
 
 def list_bundles() -> list[str]:
     """Names of the models that the package carries."""
     return sorted(path.parent.name for path in CHECKPOINTS_DIR.glob(f"*/{BUNDLE_NAME}"))
-
-
-def describe_models() -> list[dict[str, Any]]:
-    """Bundled models: name, licence, bytes, and for each part its licence, bytes and rates."""
-    return [*(_describe(read_bundle(find_bundle(name))) for name in list_bundles()), *_describe_separator()]
 
 
 def find_bundle(model: PathLike) -> Path:
@@ -168,51 +172,14 @@ def class_of(kind: str) -> type[Bundle] | type[LlambadaBundle]:
     return LlambadaBundle
 
 
-def load_part(path: PathLike, name: str, device: str = "cpu") -> Any:
-    """Load one part of a bundle that may lack the others."""
-    known = PARTS + TOKEN_PARTS
-    if name not in known:
-        raise InputError(f"There is no part '{name}'{did_you_mean(name, known)} (parts: {', '.join(known)}).")
-    return load_part_of(read_bundle(path).part(name), device)
-
-
-def load_frozen_parts(model: PathLike, device: str = "cpu") -> dict[str, Any]:
-    """The encoders of a bundle by name, with `melody`; those that it lacks are left out.
-
-    Raises:
-        InputError: a model of another architecture, whose codes our stages do not train on.
-    """
-    from accompany.encoders.melody import Melody
-
-    info = read_bundle(find_bundle(model))
-    if info.kind != OWN_KIND:
-        raise InputError(f"{model} is a model of kind '{info.kind}', which runs but is not trained here; use another.")
-    there = [part for part in info.parts if part.name in FROZEN_PARTS]
-    return {"melody": Melody().to(device), **{part.name: load_part_of(part, device) for part in there}}
-
-
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
-    if not name.isidentifier() or Path(stated).is_absolute() or ".." in Path(stated).parts:
+    place = PureWindowsPath(stated)  # knows the separators and the drives of every system
+    if not name.isidentifier() or place.anchor or ".." in place.parts:
         raise InputError(f"{bundle / BUNDLE_NAME} puts '{name}' at {stated}, outside the model; use another model.")
     folder, options = bundle / stated, dict(content.get("options") or {})
     if not folder.is_dir():
         return PartInfo(name, stated, str(content["license"]), options)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return PartInfo(name, folder, str(content["license"]), options, size, rates(name, folder, options))
-
-
-def _describe_separator() -> list[dict[str, Any]]:
-    """The separator of `accompany prepare`, where it is there: no model that plays, so no bundle of its own."""
-    files = sorted((CHECKPOINTS_DIR / "separator").glob("*.safetensors"))
-    size = sum(file.stat().st_size for file in files)
-    part = {"name": "htdemucs", "license": "Apache-2.0", "bytes": size, "rates": ("24000 Hz",)}
-    name = "separator (accompany prepare --separator tiny)"
-    return [{"name": name, "license": "Apache-2.0", "bytes": size, "parts": [part]}] if files else []
-
-
-def _describe(info: BundleInfo) -> dict[str, Any]:
-    names = ("name", "license", "bytes", "rates")
-    parts = [{name: getattr(part, name) for name in names} for part in info.parts]
-    return {"name": info.name, "license": info.license, "bytes": info.bytes, "parts": parts}
+    return PartInfo(name, folder, str(content["license"]), options, size)

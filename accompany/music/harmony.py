@@ -7,12 +7,7 @@ Pitch classes are 0..11 from C. A majmin chord or a key is 0..11 for major on C.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from accompany.common.config import did_you_mean
 from accompany.errors import InputError
@@ -122,31 +117,9 @@ def key_label(index: int) -> str:
     return label_of(index)
 
 
-def key_fits(chroma: np.ndarray, major: Sequence[float], minor: Sequence[float]) -> np.ndarray | None:
-    """Fit of each of the 24 keys to a mean chroma (Krumhansl, "Cognitive foundations of musical pitch", 1990).
-
-    Args:
-        chroma: [12], from C on.
-        major, minor: profiles of the twelve degrees from the tonic on.
-
-    Returns:
-        Pearson's r [24] of the chroma and each key's profile; None of silence or a flat chroma.
-    """
-    if float(np.ptp(chroma)) < 1e-3 * max(float(chroma.max()), 1e-9):
-        return None
-    profiles = np.stack([np.roll(profile, tonic) for profile in (major, minor) for tonic in range(12)])
-    return np.corrcoef(chroma, profiles)[0, 1:]
-
-
 def pitch_class(name: str) -> int:
     """0..11 of a note name with any number of sharps or flats (`Bb`, `C##`)."""
     return (NATURALS[name[0]] + name.count("#") - name.count("b")) % 12
-
-
-def transpose_majmin(index: Tensor, semitones: Tensor | int) -> Tensor:
-    """Transpose majmin chords or keys (any shape, int64); `NO_CHORD` and -1 (unknown) stay as they are."""
-    transposed = (index % 12 + semitones) % 12 + torch.div(index, 12, rounding_mode="floor") * 12
-    return torch.where((index >= 0) & (index < NO_CHORD), transposed, index)
 
 
 def _intervals(label: str, quality: str, extra: str | None) -> set[int]:
