@@ -373,6 +373,27 @@ def test_splices_shift_tokens_and_codes_together_and_in_training_alone() -> None
     assert torch.equal(spliced[:, 0], known[0][:, 0].repeat_interleave(2, dim=1))  # as the batch is made
 
 
+def test_training_hides_the_history_of_some_items() -> None:
+    torch.manual_seed(0)
+    decoder = DepthDecoder(
+        TransformerConfig(width=32, depth=1, heads=2), (20, 20), DepthConfig(8, 2, 16, history_hidden=0.6)
+    )
+    codes = torch.randint(20, (200, 2, 12), generator=torch.Generator().manual_seed(1))
+    others = codes.clone()
+    others[..., 4] = (others[..., 4] + 7) % 20
+
+    def last(given: torch.Tensor) -> torch.Tensor:
+        return decoder(given, torch.zeros(200, 12, 32), torch.Generator().manual_seed(2))[:, 0, -1]
+
+    same = (last(codes) - last(others)).abs().amax(dim=1) < 1e-6
+    # Hidden are half of 0.6 everywhere, and of the others those that begin after frame 4 of 12.
+    assert 0.38 < float(same.float().mean()) < 0.62
+    decoder.eval()
+    assert bool(((last(codes) - last(others)).abs().amax(dim=1) > 1e-6).all())
+    with pytest.raises(ValueError, match="history_hidden"):
+        DepthConfig(history_hidden=1.5)
+
+
 def test_noise_on_the_history_is_for_training_alone() -> None:
     torch.manual_seed(3)
     decoder = DepthDecoder(TransformerConfig(width=32, depth=1, heads=2), (20, 20), DepthConfig(8, 2, 16, 0.8))
@@ -397,7 +418,7 @@ def test_damping_counts_frames_further_back_for_less() -> None:
     decoders = []
     for damping in (1.0, 0.5):
         torch.manual_seed(1)
-        decoders.append(DepthDecoder(config, (20,), DepthConfig(8, 2, 16, 0, damping)).eval())
+        decoders.append(DepthDecoder(config, (20,), DepthConfig(8, 2, 16, damping=damping)).eval())
     frames = torch.randn(1, 2 * 8, generator=torch.Generator().manual_seed(3))
     weights = torch.tensor([0.5, 0.25]).repeat_interleave(8)
     plain, damped = (_FrameWriter(decoder, alone, MaskedSamplingConfig()) for decoder in decoders)
@@ -416,7 +437,7 @@ def test_a_tone_dies_with_damping_and_goes_on_without() -> None:
     for damping in (1.0, 0.8):
         torch.manual_seed(1)
         decoder = DepthDecoder(
-            TransformerConfig(width=32, depth=1, heads=2), (3,), DepthConfig(2, 1, 16, 0, damping)
+            TransformerConfig(width=32, depth=1, heads=2), (3,), DepthConfig(2, 1, 16, damping=damping)
         ).eval()
         for parameter in decoder.parameters():
             parameter.zero_()

@@ -13,9 +13,9 @@ from accompany.common.saving import save_module
 from accompany.common.weights import load_module, read_state
 from accompany.errors import InputError
 from accompany.models.importing.token_stage import convert_token_stage
-from accompany.stages.cache import decode_one, new_cache, prefill
 from accompany.stages.llambada import TokenStage, TokenStageConfig, to_tokens
 from accompany.stages.sampling import SamplingConfig
+from accompany.stages.token_steps import decode_one, new_cache, prefill
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "llambada"
@@ -153,7 +153,7 @@ def test_items_are_on_their_own_and_seeds_tell() -> None:
 def test_a_long_condition_goes_in_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     stage, conditions = small_stage(), small_conditions()
     whole = stage.generate(conditions, 8, GREEDY, seeds=(0, 0))
-    monkeypatch.setattr("accompany.stages.transformer._PREFILL", 7)
+    monkeypatch.setattr("accompany.stages.token_steps._PREFILL", 7)
     assert torch.equal(stage.generate(conditions, 8, GREEDY, seeds=(0, 0)), whole)
 
 

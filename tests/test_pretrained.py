@@ -258,6 +258,7 @@ def test_names_are_found_or_explained(codec_bundle: Path, tmp_path: Path, monkey
 def test_a_whole_bundle_loads_saves_and_loads(random_bundle_dir: Path, tmp_path: Path) -> None:
     bundle = load_bundle(random_bundle_dir)
     assert [part.name for part in bundle.info.parts] == list(PARTS)
+    assert "semantic_codes" not in vars(bundle) and bundle.semantic_codes is bundle.semantic_codes
     again = load_bundle(save_bundle(bundle, tmp_path / "copy"))
     assert again.info.path == tmp_path / "copy" and again.info.bytes == bundle.info.bytes
     for name in PARTS:

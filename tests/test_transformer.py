@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from accompany.stages.cache import decode_one, new_cache, prefill
+from accompany.stages.token_steps import decode_one, new_cache, prefill
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accompany import audio
+from accompany.common.channels import corrected
+from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.sound.options import Sound
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
     from accompany.generation.edit import Edit
     from accompany.music.plan import Plan
     from accompany.sound.separation import SongSeparator
+
+_log = logging.getLogger(__name__)
+
+_GUESS_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,17 @@ class Source:
     def read(self) -> np.ndarray:
         """The recording float32 [C, T] at its own rate, as far as it went then. InputError when the file is gone, or
         another by now."""
-        from accompany.generation.rendering import read_source
-
-        return read_source(self)
+        if self.samples is not None:
+            return self.samples
+        assert self.path is not None
+        sound = audio.read(self.path)
+        # The length of an MP3 file is a guess until it is read.
+        missing_s = (self.n_samples - sound.samples.shape[-1]) / self.sample_rate
+        if -missing_s > _GUESS_S:
+            _log.warning("%s has grown since it was read; what was there is used.", self.path)
+        if sound.sample_rate != self.sample_rate or missing_s > _GUESS_S:
+            raise InputError(f"{self.path} is another recording now; put back the one that the take was made from.")
+        return audio.fit_length(sound.samples, self.n_samples)
 
 
 @dataclass(frozen=True)
@@ -148,10 +163,8 @@ class Take:
 
     def save_vocals(self, path: str | os.PathLike[str], sound: Sound | None = None) -> None:
         """Write the voice to `path` as in the mix: in full quality, at the rate of `sound` or its own; as `save`."""
-        from accompany.generation.rendering import voice_at
-
         sound = sound or Sound()
-        self._write(path, voice_at(self, sound.sample_rate or self.sample_rate), sound)
+        self._write(path, self._voice(sound.sample_rate or self.sample_rate), sound)
 
     def save_stems(
         self, path: str | os.PathLike[str], model: str | SongSeparator | None = None, sound: Sound | None = None
@@ -163,9 +176,18 @@ class Take:
         Raises:
             InputError: as `save`, no such Demucs model, or neither stems nor a model.
         """
-        from accompany.generation.rendering import write_stems
+        from accompany.sound.stems import split_stems
 
-        return write_stems(self, Path(path), model, sound or Sound())
+        path, sound = Path(path), sound or Sound()
+        stems = self.stems or split_stems(self.samples, self.sample_rate, model).sounds
+        written = []
+        for name, samples in stems.items():
+            target = path.with_name(f"{path.stem}.{name}{path.suffix}")
+            rate = sound.sample_rate or self.sample_rate
+            resampled = audio.fit_length(audio.resample(samples, self.sample_rate, rate), self._length_at(rate))
+            self._write(target, resampled, sound)
+            written.append(target)
+        return written
 
     def save_midi(self, path: str | os.PathLike[str]) -> None:
         """Write tempo map, chords and beats to `path` as MIDI. InputError for a model that plans nothing."""
@@ -175,17 +197,45 @@ class Take:
 
     def rendered(self, sound: Sound) -> np.ndarray:
         """The accompaniment, float32 [C, T'], as `sound` asks, at its rate or the model's. InputError without scipy."""
-        from accompany.generation.rendering import render_band
+        from accompany.sound.render import finish
 
-        return render_band(self, sound)
+        made = self._band(sound)
+        return finish(made, sound.sample_rate or self.sample_rate, sound) if sound.changes_sound else made
 
     def rendered_mix(self, sound: Sound) -> np.ndarray:
         """Voice and band, float32 [C, T'], as `sound` asks, true peaks below its ceiling. InputError without scipy."""
-        from accompany.generation.rendering import render_mix
+        from accompany.sound.render import finish, mix_of
 
-        return render_mix(self, sound)
+        rate = sound.sample_rate or self.sample_rate
+        return finish(mix_of(self._voice(rate), self._band(sound), sound), rate, sound)
+
+    def _band(self, sound: Sound) -> np.ndarray:
+        from accompany.sound.render import band_of
+
+        rate = sound.sample_rate or self.sample_rate
+        return band_of(self.samples, self.sample_rate, self._length_at(rate), rate, sound)
+
+    def _voice(self, rate: int) -> np.ndarray:
+        """The voice [C, T'] at a rate: the recording itself, without offsets and with channels that add up."""
+        if self.source is None:
+            voice = audio.resample(self.vocals, self.sample_rate, rate)
+        else:
+            recording, _ = corrected(self.source.read())
+            voice = audio.resample(recording, self.source.sample_rate, rate)
+            before = round(self.source.before_s * rate)
+            voice = np.pad(voice, [(0, 0), (before, 0)]) if before else voice
+        return audio.fit_length(voice, self._length_at(rate))
+
+    def _length_at(self, rate: int) -> int:
+        """Samples at a rate; from the recording's own length, so that its rounding is the only one."""
+        source = self.source
+        at_own_rate = audio.resampled_length(self.samples.shape[-1], self.sample_rate, rate)
+        if source is None or any(edit.kind == "extend" for edit in self.edits):
+            return at_own_rate
+        return audio.resampled_length(source.n_samples, source.sample_rate, rate)
 
     def _write(self, path: str | os.PathLike[str], samples: np.ndarray, sound: Sound) -> None:
-        from accompany.generation.rendering import write
+        from accompany.sound.files import write
 
-        write(self, path, samples, sound)
+        about = f"accompany, seed {self.seed}: {self.settings.prompt}"
+        write(path, samples, sound.sample_rate or self.sample_rate, sound.bits, sound.start_s, about)

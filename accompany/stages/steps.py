@@ -5,8 +5,7 @@ small operations. So here are few of them: one product makes queries, keys and v
 views of the cache are cut for all layers at once, attention runs over the filled slots only and needs no mask, and
 residuals are added by the products themselves.
 
-Shape letters: B batch, F frames, D width, H heads, N cache frames or rows, E inner width of the feed-forward,
-I inputs and O outputs of a matrix.
+Shape letters: B batch, F frames, D width, H heads, N cache frames, E inner width of the feed-forward.
 """
 
 from __future__ import annotations
@@ -15,49 +14,18 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from accompany.stages.transformer import Block, Transformer, TransformerConfig
+from accompany.stages.transformer import Block, Product, Transformer, TransformerConfig, product_of
 
 _SIZES = ("width", "depth", "heads", "ff_mult", "dropout", "max_frames", "rope_base")
 """Fields of a transformer's config that leave it plain."""
 _WORTH_SHARING = 1 << 22
 """Multiplications of a product from which on threads share it."""
-
-
-class Product(Protocol):
-    """A matrix to multiply rows with."""
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Rows [N, I] to [N, O]."""
-
-    def add(self, base: Tensor, rows: Tensor) -> Tensor:
-        """`base` [N, O] plus the product."""
-
-
-class Dense:
-    """A matrix [O, I] as it is."""
-
-    def __init__(self, weight: Tensor) -> None:
-        """Keep a view of it."""
-        self._weight = weight.T
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """See `Product`."""
-        return rows.mm(self._weight)
-
-    def add(self, base: Tensor, rows: Tensor) -> Tensor:
-        """See `Product`."""
-        return torch.addmm(base, rows, self._weight)
-
-
-def product_of(layer: nn.Module) -> Product:
-    """A layer without bias as a product; one with 8-bit weights (`accompany.stages.precision`) is one already."""
-    return Dense(layer.weight) if isinstance(layer, nn.Linear) else cast(Product, layer)
 
 
 class Steps(Protocol):

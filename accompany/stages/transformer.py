@@ -6,12 +6,13 @@ or bidirectional. The residual stream and the norms stay in float32 under autoca
 
 The config (`accompany.stages.transformer_config`) also describes the transformer of AudioLM's open implementations.
 
-Shape letters: B batch, F frames, D width, H heads, N cache frames, E inner width of the feed-forward.
+Shape letters: B batch, F frames, D width, H heads, N cache frames or rows, E inner width of the feed-forward,
+I inputs and O outputs of a matrix.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,37 @@ from accompany.stages.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
     from accompany.stages.cache import CacheView
+
+
+class Product(Protocol):
+    """A matrix to multiply rows with."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Rows [N, I] to [N, O]."""
+
+    def add(self, base: Tensor, rows: Tensor) -> Tensor:
+        """`base` [N, O] plus the product."""
+
+
+class Dense:
+    """A matrix [O, I] as it is."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """Keep a view of it."""
+        self._weight = weight.T
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """See `Product`."""
+        return rows.mm(self._weight)
+
+    def add(self, base: Tensor, rows: Tensor) -> Tensor:
+        """See `Product`."""
+        return torch.addmm(base, rows, self._weight)
+
+
+def product_of(layer: nn.Module) -> Product:
+    """A layer without bias as a product; one with 8-bit weights (`accompany.stages.precision`) is one already."""
+    return Dense(layer.weight) if isinstance(layer, nn.Linear) else cast(Product, layer)
 
 
 class Norm(nn.Module):
