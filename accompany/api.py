@@ -113,6 +113,7 @@ class Band:
             options: by name.
                 seed: the same seed, arguments and model give the same take (default 0).
                 bpm, key, chords, taps, melody: what is known of the song.
+                reading: which of the likeliest readings of beat and key to play (`Plan.readings`), from 1.
                 temperature, guidance, follow, level_db: how it is played.
                 like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
                 plan: beats, bars, chords and key in place of those predicted, such as the `plan` of another take with
@@ -171,7 +172,8 @@ class Band:
     ) -> list[Take]:
         """Several takes of one vocal, with the seeds from `seed` on, the best fit first (`Take.scores`).
 
-        Each is what `generate` gives for its seed. Options and errors are as there.
+        Where the likeliest reading of the vocal is doubtful and `reading` is left out, some play the others. Each is
+        what `generate` gives for its seed and reading. Options and errors are as there.
         """
         settings = self.settings(prompt, **options)
         return self.best_first(self.each_take(vocals, settings, count, progress))
@@ -190,6 +192,7 @@ class Band:
         each = [replace(settings, seed=settings.seed + index) for index in range(count)]
         started = time.perf_counter()
         for own, (made, features) in zip(each, perform_each(self.bundle, voice, each, progress), strict=True):
+            own = replace(own, reading=made.plan.reading) if made.plan.reading > 1 else own
             take = self._take(made, voice, own, time.perf_counter() - started, source)
             yield self.scored(take, features)
             started = time.perf_counter()
@@ -216,7 +219,7 @@ class Band:
         Args:
             vocals: a file, or `(samples, sample_rate)`.
             edited: an analysis whose locked parts stay as they are.
-            options: bpm, key, chords, taps and melody as in `generate`.
+            options: bpm, key, chords, taps, melody and reading as in `generate`.
 
         Raises:
             InputError: as `generate`, or for a model that plans nothing.
@@ -342,8 +345,7 @@ class Band:
         """A vocal [1, T] that goes on as long as the taps of the settings."""
         voice = read_vocal(vocals, self.sample_rate)
         name = "the vocal" if isinstance(vocals, tuple) else str(vocals)
-        settings.check_taps(voice.shape[-1] / self.sample_rate, name)
-        settings.check_melody(voice.shape[-1] / self.sample_rate, name)
+        settings.check_times(voice.shape[-1] / self.sample_rate, name)
         return voice
 
     def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:

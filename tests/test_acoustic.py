@@ -15,6 +15,7 @@ from accompany.music.instrumentation import Instrumentation
 from accompany.music.plan import CONTROL_DIM
 from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
 from accompany.stages.batch import Batch
+from accompany.stages.codebook_start import start_depth
 from accompany.stages.conditions import STEM_TAGS, ConditionConfig, Conditions, DropRates, join, make_conditions, stack
 from accompany.stages.decoding import Guidance, windows
 from accompany.stages.depth import DepthConfig, DepthDecoder, _FrameWriter
@@ -316,7 +317,7 @@ def test_a_frame_starts_as_likely_as_it_is_near_to_its_prediction() -> None:
     decoder = AcousticStage(config("depth")).decoder
     assert isinstance(decoder, DepthDecoder)
     books = [2.0 * torch.randn(20, 8), 0.5 * torch.randn(20, 8), 0.2 * torch.randn(20, 8)]
-    decoder.start_from(books)
+    start_depth(decoder, books)
     white = decoder.embed.weight[:20]
     assert torch.linalg.norm(torch.cov(white.T) - torch.eye(8)) < 1.5, "the first codebook is nearly the whole spread"
     with torch.no_grad():

@@ -20,13 +20,13 @@ from accompany.common.weights import load_module, load_transformers, read_state
 from accompany.encoders.codec import Codec
 from accompany.errors import InputError
 from accompany.models import pretrained
+from accompany.models.frozen import load_frozen_parts
 from accompany.models.parts import PARTS, PartInfo
 from accompany.models.pretrained import (
     find_bundle,
     lasting_name,
     list_bundles,
     load_bundle,
-    load_frozen_parts,
     load_part,
     read_bundle,
 )

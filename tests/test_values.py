@@ -213,7 +213,7 @@ def test_wrong_lines_end_in_a_sentence_before_any_work(line, here, capsys):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_taps_are_read_as_any_shell_writes_them(encoding, tmp_path):
-    from accompany.commands.controls import read_taps
+    from accompany.commands.given import read_taps
 
     mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
     (tmp_path / "taps.txt").write_bytes((mark + "0.5\r\n1.0, 1.5\r\n").encode(encoding))

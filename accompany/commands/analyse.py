@@ -63,6 +63,9 @@ def run(args: argparse.Namespace) -> None:
     plan = analysis.plan
     tempo = f"{plan.tempo_bpm:.1f} beats a minute" if plan.tempo_bpm else "no tempo"
     say(f"{' and '.join(map(str, written))}: {tempo}, {plan.key}, {shorten(plan.chords)}; {len(analysis.notes)} notes")
+    for number, each in enumerate(plan.readings, 1):
+        played = " (this one)" if number == plan.reading else f": --reading {number}"
+        say(f"reading {number}, {each.probability:.0%}: {each.tempo_bpm:.0f} bpm, {each.key}, {each.name}{played}")
     say("sections: " + ", ".join(f"{name} {start:.1f} to {end:.1f} s" for start, end, name in analysis.sections))
     if args.json:
         print_json(analysis.as_dict())
@@ -88,8 +91,7 @@ def _checked_places(args: argparse.Namespace, controls: Controls) -> tuple[Path,
         raise InputError("The chord file says tempo and key already; unlock them there, or leave --bpm and --key out.")
     _check_extras(args, controls)
     seconds = info(args.vocals).seconds
-    controls.settings.check_taps(seconds, args.vocals)
-    controls.settings.check_melody(seconds, args.vocals)
+    controls.settings.check_times(seconds, args.vocals)
     path = Path(os.path.expanduser(args.out)) if args.out else default_path(args.vocals)
     if path.suffix.lower() != ".json":
         raise InputError(f"--out {path} must end in .json; the plot goes beside it.")

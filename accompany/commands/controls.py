@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import codecs
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from accompany.commands import values
 from accompany.errors import InputError
 from accompany.generation.settings import CONTROLS, Settings
-from accompany.sound.options import Sound, check_format
+from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
     from accompany.commands.outputs import Output
     from accompany.generation.analysis import Analysis
 
-PLAN_CONTROLS = ("bpm", "key", "chords", "taps", "melody")
+PLAN_CONTROLS = ("bpm", "key", "chords", "taps", "melody", "reading")
 PLAY_CONTROLS = (*PLAN_CONTROLS, "temperature", "guidance", "follow", "like", "like_strength")
 EDIT_CONTROLS = ("temperature", "guidance", "follow", "like", "like_strength")
 
@@ -65,9 +64,13 @@ def read_controls(args: argparse.Namespace) -> Controls:
 
         analysis = Analysis.load(os.path.expanduser(options.pop("chords")))
     if "taps" in options:
+        from accompany.commands.given import read_taps
+
         options["taps"] = read_taps(options["taps"])
     if "melody" in options:
-        options["melody"] = _read_melody(options["melody"], args.melody_track)
+        from accompany.commands.given import read_melody
+
+        options["melody"] = read_melody(options["melody"], args.melody_track)
     elif getattr(args, "melody_track", None) is not None:
         raise InputError("--melody-track names a track of the file of --melody; give both, or neither.")
     known = {**options, "plan": analysis.plan} if analysis else options
@@ -80,45 +83,14 @@ def read_controls(args: argparse.Namespace) -> Controls:
     return Controls(settings, options, analysis)
 
 
-def read_taps(text: str) -> tuple[float, ...]:
-    """Times in an argument, or in the file that it names. InputError for what is no number."""
-    shown = values.shortened(text)
-    try:
-        path = Path(os.path.expanduser(text))
-        is_file = path.is_file()
-    except (OSError, ValueError):  # a list too long for a name, or with characters that no name has
-        is_file = False
-    try:
-        words = (_decoded(path.read_bytes()) if is_file else text).replace(",", " ").split()
-        return tuple(map(float, words))
-    except OSError as error:
-        raise InputError(f"Cannot read {shown} ({error.strerror}); check its permissions.") from error
-    except ValueError as error:
-        raise InputError(f"The taps '{shown}' must be times in seconds, or a text file of them.") from error
-
-
-def _read_melody(path: str, track: str | None) -> tuple[tuple[float, float, float], ...]:
-    """The notes of a MIDI file, as `Settings` takes them."""
-    from accompany.sound.midi_melody import read_melody
-
-    return tuple((note.start_s, note.end_s, note.pitch) for note in read_melody(os.path.expanduser(path), track))
-
-
 def _type_of(name: str) -> Callable[[str], Any]:
     """What reads the text of an option."""
     control = CONTROLS[name]
     if control.low is not None and control.high is not None:
+        if control.whole:
+            return values.Whole(name, int(control.low), int(control.high))
         return values.Number(name, control.low, control.high, control.unit)
     return {"like": values.RECORDING, "melody": values.MELODY}.get(name, str)
-
-
-def _decoded(content: bytes) -> str:
-    """The text of a file in UTF-8 or UTF-16, as editors and shells write it, with a byte order mark or without."""
-    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return content.decode("utf-16")
-    if b"\0" in content[:2]:
-        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le")
-    return content.decode("utf-8-sig")
 
 
 def add_sound(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +132,8 @@ def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | 
         if kind is not None and suffix != f".{kind}":
             raise InputError(f"--format {kind} and the name {output.accompaniment} do not agree; leave one out.")
         if not sound.changes_nothing:
+            from accompany.sound.files import check_format
+
             check_format(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)
 
 

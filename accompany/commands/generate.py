@@ -81,8 +81,7 @@ def run(args: argparse.Namespace) -> None:
     for vocal in args.vocals:
         seconds = info(vocal).seconds
         controls.settings.check_cues(seconds, str(vocal))
-        controls.settings.check_taps(seconds, str(vocal))
-        controls.settings.check_melody(seconds, str(vocal))
+        controls.settings.check_times(seconds, str(vocal))
     sounds = [read_sound(args, vocal) for vocal in args.vocals]
     suffix = f".{args.format}" if args.format else ".wav"
     _check_adapters(args)

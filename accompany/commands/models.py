@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """List the models."""
-    from accompany.models.pretrained import describe_models
+    from accompany.models.described import describe_models
 
     models = describe_models()
     if args.json:

@@ -18,7 +18,7 @@ from torch import Tensor
 CHUNK_FRAMES = 1024
 _LOWEST_EXPONENT = -60.0
 
-_usable_in_training = torch.inference_mode(mode=False)
+usable_in_training = torch.inference_mode(mode=False)
 """Filters are made once: those made while a model generates must serve a later training too."""
 
 
@@ -87,25 +87,7 @@ def padded_slice(audio: Tensor, begin: int, end: int) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-@_usable_in_training
-def log_frequency_bank(
-    sample_rate: int, fft_size: int, window: int, f_min: float, n_bins: int, bins_per_octave: int
-) -> Tensor:
-    """Gaussian filters [bins, n_bins] at `f_min * 2 ** (k / bins_per_octave)`.
-
-    Each is one bin wide, or as wide as the window resolves. Columns sum to 1, so that a filter reads the mean
-    magnitude near its frequency.
-    """
-    frequencies = _bin_frequencies(sample_rate, fft_size)[:, None]
-    centres = f_min * 2 ** (torch.arange(n_bins, dtype=torch.float64) / bins_per_octave)
-    widths = torch.clamp(centres * (2 ** (0.5 / bins_per_octave) - 1), min=0.5 * sample_rate / window)
-    bank = torch.exp(-0.5 * ((frequencies - centres) / widths) ** 2)
-    bank = bank * (centres < 0.5 * sample_rate)
-    return (bank / bank.sum(0).clamp_min(1e-9)).float()
-
-
-@lru_cache(maxsize=32)
-@_usable_in_training
+@usable_in_training
 def harmonic_bank(
     sample_rate: int,
     fft_size: int,
@@ -123,7 +105,7 @@ def harmonic_bank(
     and thirds between them, `rejection` as deep: a candidate an octave or a twelfth above the sung pitch
     finds energy there and is pushed down (after SWIPE, Camacho and Harris 2008). Positive teeth sum to 1.
     """
-    frequencies = _bin_frequencies(sample_rate, fft_size)[:, None]
+    frequencies = bin_frequencies(sample_rate, fft_size)[:, None]
     candidates = f_min * 2 ** (torch.arange(n_candidates, dtype=torch.float64) / bins_per_octave)
     comb = torch.zeros(len(frequencies), n_candidates, dtype=torch.float64)
     total = torch.zeros(n_candidates, dtype=torch.float64)
@@ -147,7 +129,7 @@ def _tooth(frequencies: Tensor, centres: Tensor, sample_rate: int, window: int, 
 
 
 @lru_cache(maxsize=32)
-@_usable_in_training
+@usable_in_training
 def mel_bank(sample_rate: int, fft_size: int, n_mels: int, f_min: float, f_max: float) -> Tensor:
     """Triangular HTK mel filters [bins, n_mels]; columns sum to 1."""
 
@@ -156,7 +138,7 @@ def mel_bank(sample_rate: int, fft_size: int, n_mels: int, f_min: float, f_max: 
 
     mels = torch.linspace(to_mel(f_min), to_mel(f_max), n_mels + 2, dtype=torch.float64)
     points = 700 * (10 ** (mels / 2595) - 1)
-    frequencies = _bin_frequencies(sample_rate, fft_size)[:, None]
+    frequencies = bin_frequencies(sample_rate, fft_size)[:, None]
     resolution = sample_rate / fft_size
     rise = (frequencies - points[:-2]) / (points[1:-1] - points[:-2]).clamp_min(resolution)
     fall = (points[2:] - frequencies) / (points[2:] - points[1:-1]).clamp_min(resolution)
@@ -164,5 +146,6 @@ def mel_bank(sample_rate: int, fft_size: int, n_mels: int, f_min: float, f_max: 
     return (bank / bank.sum(0).clamp_min(1e-9)).float()
 
 
-def _bin_frequencies(sample_rate: int, fft_size: int) -> Tensor:
+def bin_frequencies(sample_rate: int, fft_size: int) -> Tensor:
+    """Hz of the bins of a transform, [bins] float64."""
     return torch.arange(fft_size // 2 + 1, dtype=torch.float64) * (sample_rate / fft_size)

@@ -7,18 +7,14 @@ frames, and are differentiable. Levels are not normalised unless said.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from accompany.audio import frame_count
-from accompany.encoders.spectral import (
-    harmonic_bank,
-    log_frequency_bank,
-    map_spectra,
-    mel_bank,
-)
+from accompany.encoders.spectral import bin_frequencies, harmonic_bank, map_spectra, mel_bank, usable_in_training
 
 ONSET_EDGES_HZ = (30.0, 120.0, 400.0, 1600.0, 5000.0, 11_000.0)
 """Edges of the onset bands: kick, low, voice, snare, hats."""
@@ -181,3 +177,21 @@ def _mel_groups(bank: Tensor, sample_rate: int, window: int) -> Tensor:
     member = (peaks_hz[:, None] >= edges[:-1]) & (peaks_hz[:, None] < edges[1:])
     groups = member.to(bank.dtype)
     return groups / groups.sum(0).clamp_min(1.0)
+
+
+@lru_cache(maxsize=32)
+@usable_in_training
+def log_frequency_bank(
+    sample_rate: int, fft_size: int, window: int, f_min: float, n_bins: int, bins_per_octave: int
+) -> Tensor:
+    """Gaussian filters [bins, n_bins] at `f_min * 2 ** (k / bins_per_octave)`.
+
+    Each is one bin wide, or as wide as the window resolves. Columns sum to 1, so that a filter reads the mean
+    magnitude near its frequency.
+    """
+    frequencies = bin_frequencies(sample_rate, fft_size)[:, None]
+    centres = f_min * 2 ** (torch.arange(n_bins, dtype=torch.float64) / bins_per_octave)
+    widths = torch.clamp(centres * (2 ** (0.5 / bins_per_octave) - 1), min=0.5 * sample_rate / window)
+    bank = torch.exp(-0.5 * ((frequencies - centres) / widths) ** 2)
+    bank = bank * (centres < 0.5 * sample_rate)
+    return (bank / bank.sum(0).clamp_min(1e-9)).float()

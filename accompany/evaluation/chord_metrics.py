@@ -11,7 +11,8 @@ import numpy as np
 
 from accompany.errors import InputError
 from accompany.evaluation.metrics import CHROMA_HOP, CHROMA_RATE, Matrix
-from accompany.music.harmony import N_CHORDS, NO_CHORD, key_fits, key_index, key_label, label_of, majmin
+from accompany.music.harmony import N_CHORDS, NO_CHORD, key_index, key_label, label_of, majmin
+from accompany.music.key_profiles import key_fits
 
 Chords = tuple[tuple[float, float, str], ...]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import logging
 import math
 import os
@@ -39,7 +38,8 @@ class Control:
         option: of the command line, without dashes; the field's name where empty.
         metavar: of that option.
         file: what a file given to that option in place of a text may be; empty where only texts are taken.
-        longest: characters that a server takes of a text.
+        longest: characters of a text, or values of a list, that a server takes.
+        whole: whether it is a whole number.
     """
 
     help: str
@@ -50,6 +50,7 @@ class Control:
     metavar: str = "X"
     file: str = ""
     longest: int | None = None
+    whole: bool = False
 
 
 def _control(default: Any, help: str, *, shown: bool = True, **more: Any) -> Any:
@@ -67,7 +68,7 @@ class Settings:
     prompt: str = _control(
         "", "style and instruments in plain English; with times or sections where it changes", metavar="TEXT"
     )
-    seed: int = _control(0, "the same seed gives the same band", low=0, high=MOST_SEED, metavar="N")
+    seed: int = _control(0, "the same seed gives the same band", low=0, high=MOST_SEED, metavar="N", whole=True)
     bpm: float | None = _control(None, "tempo, when you know it", low=30, high=300, unit="beats a minute")
     key: str | None = _control(None, "key, when you know it, such as C:maj or A:min", metavar="KEY", longest=20)
     temperature: float | None = _control(
@@ -95,6 +96,7 @@ class Settings:
         "times of beats in seconds, the first on a first beat, such as '0.52 1.1 1.71'",
         metavar="TEXT",
         file="a text file of them",
+        longest=5000,
     )
     follow: float | None = _control(
         None, "weight of voice and plan, times the model's own; 0 follows neither (default 1)", low=0, high=4
@@ -108,6 +110,14 @@ class Settings:
         "MIDI file of the sung notes, when you have it: beats and chords then follow these",
         shown=False,
         metavar="FILE",
+    )
+    reading: int | None = _control(
+        None,
+        "which of the likeliest readings of beat and key to play (default 1)",
+        low=1,
+        high=3,
+        metavar="N",
+        whole=True,
     )
     plan: Plan | None = dataclasses.field(default=None, repr=False)
     """Beats, bars, chords and key to play in place of those predicted. `like` is the CLAP embedding of a recording,
@@ -133,21 +143,28 @@ class Settings:
 
             read_chords(self.chords)
         if self.taps is not None:
+            from accompany.generation.given import tapped_bpm
+
             object.__setattr__(self, "taps", _numbers("taps", self.taps))
-            _check_taps(self.taps)
+            bpm: Any = CONTROLS["bpm"]
+            check_number("tempo of the taps,", tapped_bpm(self.taps), bpm.low, bpm.high, bpm.unit)
         if self.like is not None:
             object.__setattr__(self, "like", _numbers("like", self.like))
         if self.melody is not None:
-            object.__setattr__(self, "melody", _melody(self.melody))
+            from accompany.generation.given import melody_rows
+
+            object.__setattr__(self, "melody", melody_rows(self.melody))
         self._check_together()
 
     def _check_numbers(self) -> None:
-        check_whole("seed", self.seed, 0, MOST_SEED)
         for field in dataclasses.fields(self):
             control, value = field.metadata.get("control"), getattr(self, field.name)
             if control is None or control.low is None or (value is None and field.default is None):
                 continue
-            check_number(field.name, value, control.low, control.high, control.unit)
+            if control.whole:
+                check_whole(field.name, value, control.low, control.high)
+            else:
+                check_number(field.name, value, control.low, control.high, control.unit)
             object.__setattr__(self, field.name, plain(value))
 
     def _check_together(self) -> None:
@@ -157,6 +174,8 @@ class Settings:
             raise InputError("A plan says chords and beats already; give a plan, or chords and taps.")
         if self.plan is not None and self.melody is not None:
             raise InputError("A plan says chords and beats already; give a plan, or the melody to plan for.")
+        if self.plan is not None and self.reading is not None:
+            raise InputError("A plan is one reading already; give a plan, or the number of a reading.")
         if self.taps is not None and self.bpm is not None:
             raise InputError("Taps say the tempo already; give taps or bpm.")
         if self.like_strength is not None and self.like is None:
@@ -181,23 +200,18 @@ class Settings:
         if late:
             raise InputError(f"The cue at {late[0]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
-    def check_taps(self, seconds: float, name: str) -> None:
-        """InputError for a tap that lies beyond the end of the vocal `name`, where the last may be a beat late."""
-        if self.taps is not None:
-            beat_s = (self.taps[-1] - self.taps[0]) / (len(self.taps) - 1)
-            if self.taps[-1] > seconds + beat_s:
-                raise InputError(f"The tap at {self.taps[-1]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
+    def check_times(self, seconds: float, name: str) -> None:
+        """InputError for taps or a melody that lie beyond the end of the vocal `name`, of so many seconds."""
+        if self.taps is not None or self.melody is not None:
+            from accompany.generation.given import check_times
 
-    def check_melody(self, seconds: float, name: str) -> None:
-        """InputError for a melody that only starts beyond the end of the vocal `name`."""
-        if self.melody is not None and self.melody[0][0] >= seconds:
-            raise InputError(
-                f"The melody's first note, at {self.melody[0][0]:g} s, lies beyond the end of {name} ({seconds:.2f} s)."
-            )
+            check_times(self.taps, self.melody, seconds, name)
 
     def playing(self, plan: Plan) -> Settings:
         """The same settings with beats, chords and key given by a plan."""
-        return dataclasses.replace(self, plan=plan, bpm=None, key=None, chords=None, taps=None, melody=None)
+        return dataclasses.replace(
+            self, plan=plan, bpm=None, key=None, chords=None, taps=None, melody=None, reading=None
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Values that differ from the defaults, ready for JSON."""
@@ -240,18 +254,8 @@ class Options(TypedDict, total=False):
     like: Union[str, os.PathLike[str], tuple[np.ndarray, int], None]  # noqa: UP007
     like_strength: float | None
     melody: tuple[tuple[float, float, float], ...] | None
+    reading: int | None
     plan: Plan | None
-
-
-def _check_taps(taps: tuple[float, ...]) -> None:
-    rising = all(later > earlier for earlier, later in itertools.pairwise(taps))
-    _check(
-        len(taps) >= 2 and rising and taps[0] >= 0, "The taps", "must be two or more times in seconds, rising from 0"
-    )
-    mean_bpm = 60 * (len(taps) - 1) / (taps[-1] - taps[0])
-    bpm = CONTROLS["bpm"]
-    assert bpm.low is not None and bpm.high is not None
-    check_number("tempo of the taps,", mean_bpm, bpm.low, bpm.high, bpm.unit)
 
 
 def _numbers(name: str, values: Any) -> tuple[float, ...]:
@@ -262,19 +266,6 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
         given = ()
     _check(bool(given) and all(map(math.isfinite, given)), f"The {name} {shown(values)}", "must be finite numbers")
     return given
-
-
-def _melody(rows: Any) -> tuple[tuple[float, float, float], ...]:
-    """Known notes, checked."""
-    from accompany.music.sung_notes import read_notes
-
-    _check(isinstance(rows, (list, tuple)), f"The melody {shown(rows)}", "must be notes: (start_s, end_s, MIDI pitch)")
-    try:
-        notes = read_notes(rows)
-    except InputError as error:
-        raise InputError(f"The melody cannot be followed: {error}.") from error
-    _check(bool(notes), "The melody", "must have a note")
-    return tuple((note.start_s, note.end_s, note.pitch) for note in notes)
 
 
 def _check(holds: bool, what: str, allowed: str) -> None:

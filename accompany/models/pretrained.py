@@ -4,9 +4,9 @@
                    "parts": {"codec": {"path": "codec", "license": "Apache-2.0", "options": {}}, ...}}
     codec/  mert/  clap/  semantic_codes/  listener/  semantic/  acoustic/
 
-The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_part` and
-`load_frozen_parts` take what is there, `load_bundle` needs all of them. The kind says of which architecture the model
-is, and with it which parts it has (`class_of`).
+The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_part` takes
+one that is there, `load_bundle` needs all of them. The kind says of which architecture the model is, and with it which
+parts it has (`class_of`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from accompany.common.fields import refuse_unknown_fields
 from accompany.common.weights import PathLike, resolve_folder
 from accompany.errors import InputError
 from accompany.models.parts import (
-    FROZEN_PARTS,
     KINDS,
     OWN_KIND,
     PARTS,
@@ -90,11 +89,6 @@ class Bundle:
 def list_bundles() -> list[str]:
     """Names of the models that the package carries."""
     return sorted(path.parent.name for path in CHECKPOINTS_DIR.glob(f"*/{BUNDLE_NAME}"))
-
-
-def describe_models() -> list[dict[str, Any]]:
-    """Bundled models: name, licence, bytes, and for each part its licence, bytes and rates."""
-    return [*(_describe(read_bundle(find_bundle(name))) for name in list_bundles()), *_describe_separator()]
 
 
 def find_bundle(model: PathLike) -> Path:
@@ -175,21 +169,6 @@ def load_part(path: PathLike, name: str, device: str = "cpu") -> Any:
     return load_part_of(read_bundle(path).part(name), device)
 
 
-def load_frozen_parts(model: PathLike, device: str = "cpu") -> dict[str, Any]:
-    """The encoders of a bundle by name, with `melody`; those that it lacks are left out.
-
-    Raises:
-        InputError: a model of another architecture, whose codes our stages do not train on.
-    """
-    from accompany.encoders.melody import Melody
-
-    info = read_bundle(find_bundle(model))
-    if info.kind != OWN_KIND:
-        raise InputError(f"{model} is a model of kind '{info.kind}', which runs but is not trained here; use another.")
-    there = [part for part in info.parts if part.name in FROZEN_PARTS]
-    return {"melody": Melody().to(device), **{part.name: load_part_of(part, device) for part in there}}
-
-
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
@@ -200,18 +179,3 @@ def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
         return PartInfo(name, stated, str(content["license"]), options)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return PartInfo(name, folder, str(content["license"]), options, size, rates(name, folder, options))
-
-
-def _describe_separator() -> list[dict[str, Any]]:
-    """The separator of `accompany prepare`, where it is there: no model that plays, so no bundle of its own."""
-    files = sorted((CHECKPOINTS_DIR / "separator").glob("*.safetensors"))
-    size = sum(file.stat().st_size for file in files)
-    part = {"name": "htdemucs", "license": "Apache-2.0", "bytes": size, "rates": ("24000 Hz",)}
-    name = "separator (accompany prepare --separator tiny)"
-    return [{"name": name, "license": "Apache-2.0", "bytes": size, "parts": [part]}] if files else []
-
-
-def _describe(info: BundleInfo) -> dict[str, Any]:
-    names = ("name", "license", "bytes", "rates")
-    parts = [{name: getattr(part, name) for name in names} for part in info.parts]
-    return {"name": info.name, "license": info.license, "bytes": info.bytes, "parts": parts}

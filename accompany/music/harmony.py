@@ -7,10 +7,8 @@ Pitch classes are 0..11 from C. A majmin chord or a key is 0..11 for major on C.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -120,22 +118,6 @@ def key_label(index: int) -> str:
     if not 0 <= index < N_KEYS:
         raise ValueError(f"key {index} must be 0..{N_KEYS - 1}")
     return label_of(index)
-
-
-def key_fits(chroma: np.ndarray, major: Sequence[float], minor: Sequence[float]) -> np.ndarray | None:
-    """Fit of each of the 24 keys to a mean chroma (Krumhansl, "Cognitive foundations of musical pitch", 1990).
-
-    Args:
-        chroma: [12], from C on.
-        major, minor: profiles of the twelve degrees from the tonic on.
-
-    Returns:
-        Pearson's r [24] of the chroma and each key's profile; None of silence or a flat chroma.
-    """
-    if float(np.ptp(chroma)) < 1e-3 * max(float(chroma.max()), 1e-9):
-        return None
-    profiles = np.stack([np.roll(profile, tonic) for profile in (major, minor) for tonic in range(12)])
-    return np.corrcoef(chroma, profiles)[0, 1:]
 
 
 def pitch_class(name: str) -> int:

@@ -23,7 +23,7 @@ OUTLINE_POINTS = 3000
 MOST_TAKES = 8
 """That one job may make."""
 
-REQUESTED = ("prompt", "seed", "bpm", "key", "chords", "temperature", "guidance")
+REQUESTED = ("prompt", "seed", "bpm", "key", "chords", "taps", "reading", "temperature", "guidance")
 """Controls that a visitor may set."""
 
 _PITCH_FRAMES, _PITCH_HOP_S = 6000, 0.02

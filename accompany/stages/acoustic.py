@@ -117,7 +117,13 @@ class AcousticStage(nn.Module):
         """Start the tokens' embeddings from the codec's codebooks, [V, d] each (modes delay and depth)."""
         if self.config.mode == "masked":
             raise ValueError("a masked decoder does not start from codebooks; use mode delay or depth")
-        cast("StreamDecoder | DepthDecoder", self.decoder).start_from(codebooks[: self.config.codebooks])
+        from accompany.stages.codebook_start import start_depth, start_streams
+
+        books = codebooks[: self.config.codebooks]
+        if isinstance(self.decoder, DepthDecoder):
+            start_depth(self.decoder, books)
+        else:
+            start_streams(cast(StreamDecoder, self.decoder), books)
 
     def encode(self, conditions: Conditions) -> Tensor:
         """Condition embedding of the decoder in each codec frame: [B, A, D], zero in padding."""

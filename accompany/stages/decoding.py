@@ -152,7 +152,6 @@ def guide(conditions: Conditions, sampling: SamplingConfig) -> Guidance:
     return Guidance(join(branches), tuple(weights))
 
 
-START_SCALE = 0.35
 """Size of the input embeddings that `StreamDecoder.start_from` sets."""
 
 
@@ -180,28 +179,6 @@ class StreamDecoder(nn.Module):
         self.register_buffer("offsets", offsets[:, None], persistent=False)
         beyond = torch.arange(self.vocabulary) >= torch.tensor(sizes)[:, None]
         self.register_buffer("beyond", beyond, persistent=False)
-
-    @torch.no_grad()
-    def start_from(self, vectors: Sequence[Tensor]) -> None:
-        """Start from what the codes mean instead of from noise: codes of like sound are alike at once.
-
-        A code's vector, turned by a rotation of its stream, becomes its input embedding and its output weights,
-        so that predicting the next frame begins as a linear prediction of sound.
-
-        Args:
-            vectors: for each stream [V, d] with d at most the width, such as the codebooks of a codec.
-        """
-        width, unit = self.embed.embedding_dim, vectors[0].std()
-        generator = torch.Generator().manual_seed(0)
-        for k, book in enumerate(vectors):
-            rotation = torch.linalg.qr(torch.randn(width, width, generator=generator))[0][:, : book.shape[1]]
-            turned = (book / book.std()) @ rotation.T
-            rows = k * (self.vocabulary + 1)
-            self.embed.weight[rows : rows + len(book)] = START_SCALE * (book.std() / unit).sqrt() * turned
-            rows = k * self.vocabulary
-            self.head.weight[rows : rows + len(book)] = turned / book.shape[1] ** 0.5
-            energy = (book / book.std()).square().sum(dim=1)
-            self.head.bias[rows : rows + len(book)] = (energy.mean() - energy) / (2 * book.shape[1])
 
     def forward(self, codes: Tensor, condition: Tensor) -> Tensor:
         """Logits for every code, given those before it.

@@ -11,7 +11,6 @@ of a code's vector.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,8 +23,7 @@ from accompany.stages.sampling import SamplingConfig, sample
 from accompany.stages.steps import start
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
-_FLOOR = 0.02
-_SURE = 0.2
+DEPTH_SURE = 0.2
 """Initial confidence of predictions: 1 for no error, 0 for no information."""
 
 
@@ -86,7 +84,7 @@ class DepthDecoder(nn.Module):
         self.depth_code = nn.ModuleList(nn.Linear(width, depth.hidden) for _ in sizes)
         self.depth_out = nn.ModuleList(nn.Linear(depth.hidden, width, bias=False) for _ in sizes)
         self.heads = nn.ModuleList(nn.Linear(width, self.vocabulary) for _ in sizes)
-        self.rest = nn.Parameter(torch.full((self.levels, width), _SURE))
+        self.rest = nn.Parameter(torch.full((self.levels, width), DEPTH_SURE))
         self.apply(init_weights)
         nn.init.normal_(self.past_in.weight, std=past**-0.5)
         self.transformer = Transformer(config)
@@ -94,36 +92,6 @@ class DepthDecoder(nn.Module):
         self.register_buffer("offsets", offsets[:, None], persistent=False)
         weights_of_past = depth.damping ** (1 + torch.arange(depth.past_frames).repeat_interleave(width))
         self.register_buffer("weights_of_past", weights_of_past, persistent=False)
-
-    @torch.no_grad()
-    def start_from(self, vectors: Sequence[Tensor]) -> None:
-        """Start as if frames were drawn from a normal distribution around their prediction.
-
-        Codes become their vectors, whitened, both as input embeddings and as output weights: a code is the likelier
-        the nearer it brings what is written of the frame to what was predicted.
-
-        Args:
-            vectors: for each codebook [V, E].
-
-        Raises:
-            ValueError: the vectors are not as wide as this decoder's.
-        """
-        width = self.embed.embedding_dim
-        if any(book.shape[1] != width for book in vectors):
-            raise ValueError(f"the codebooks are {vectors[0].shape[1]} wide, not {width}; set depth.code_width")
-        spread = torch.stack([torch.cov(book.T.double()) for book in vectors]).sum(dim=0)
-        spread += _FLOOR * spread.diagonal().mean() * torch.eye(width, dtype=torch.float64)
-        values, axes = torch.linalg.eigh(spread)
-        whiten = axes @ torch.diag(values.rsqrt()) @ axes.T
-        for k, book in enumerate(vectors):
-            white = (book.double() @ whiten).float()
-            rows = k * (self.vocabulary + 1)
-            self.embed.weight[rows : rows + len(book)] = white
-            self.embed.weight[rows + len(book)] = 0
-            head = self.heads[k]
-            assert isinstance(head, nn.Linear)
-            head.weight.copy_(white)
-            head.bias.copy_(-0.5 * _SURE * white.square().sum(dim=1))
 
     def forward(self, codes: Tensor, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Logits for every code given those before it.

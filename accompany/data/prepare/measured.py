@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from accompany.encoders import targets
-from accompany.music.harmony import key_fits, key_label
+from accompany.music.harmony import key_label
+from accompany.music.key_profiles import key_fits
 
 _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
 _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
