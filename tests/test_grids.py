@@ -78,7 +78,7 @@ def test_short_clips_have_a_grid(n: int, reranker: GridReranker) -> None:
     scores = reranker.scores(candidates, logits, logits, RATE)
     assert scores.shape == (len(candidates),) and np.isfinite(scores).all()
     found = read_grids(candidates, scores, n / RATE, Calibration())
-    assert sum(each.probability for each in found) == pytest.approx(1.0)
+    assert 0.5 < sum(each.probability for each in found) <= 1.0 + 1e-6
     assert all(np.isfinite(each.beats_s).all() and len(each.beats_s) < 24 for each in found)
     if len(candidates) > 1:
         features = grid_features(candidates, logits, logits, RATE)

@@ -25,7 +25,7 @@ from accompany.stages.grids import Calibration, GridReading, likeliest, read_gri
 from accompany.stages.listener import Listener
 
 BEATS = grid(100.0, 20.0)
-EVEN = Calibration(1.0, (0.0,) * 6)
+EVEN = Calibration(1.0, (0.0,) * 6, 1.0)
 TWO = (Reading("the likeliest", 61.0, "C:maj", 0.4), Reading("twice the tempo", 122.0, "C:maj", 0.3))
 
 
@@ -49,7 +49,7 @@ def test_candidates_count_for_the_reading_they_agree_with() -> None:
     assert [each.kind for each in found[:3]] == [0, 1, 5]
     assert (chances[0], chances[1], chances[5]) == pytest.approx((0.5, 0.25, 0.2), abs=0.01)
     assert GridReading(found[2].beats_s).bpm == pytest.approx(133.0)
-    flat = read_grids(candidates, np.log([0.4, 0.1, 0.25, 0.05, 0.2]), 20.0, Calibration(0.0, (0.0,) * 6))
+    flat = read_grids(candidates, np.log([0.4, 0.1, 0.25, 0.05, 0.2]), 20.0, Calibration(0.0, (0.0,) * 6, 1.0))
     assert [each.probability for each in flat] == pytest.approx([1 / 6] * 6)
     known = read_grids(candidates, np.log([0.4, 0.1, 0.25, 0.05, 0.2]), 20.0, EVEN, known_tempo=True)
     assert [each.kind for each in known] == [0, 1]

@@ -31,7 +31,7 @@ _TEMPI_BPM = (40.0, 240.0)
 _SAME_TEMPO = 0.04
 _NEAR_S = 0.07
 _LEAST_SHARE = 1e-3
-_KINDS = 6
+KINDS = 6
 _MOST_READINGS, _KEYS_READ = 3, 2
 
 N_FEATURES = 3 * _STEPS + 1 + 2 * len(_METRES) + 3 + 3 + 2 + len(_TEMPI) + 3 + _COMPARED + 1
@@ -101,20 +101,22 @@ class Calibration:
     Attributes:
         grid_slope: weight of the log of the share that a kind of grid (`related`) has of the reranker's softmax.
         grid_prior: nats of each kind beforehand.
+        other_share: how often the one grid of the last kind, another tempo, is right where that kind is.
         key_slope: weight of the log probabilities of keys.
         chord_slope, chord_offset: of the logit of the mean probability of the chords chosen.
     """
 
     grid_slope: float = 0.5
     grid_prior: tuple[float, ...] = (0.0, -0.5, -1.0, -1.5, -1.0, -1.0)
+    other_share: float = 0.5
     key_slope: float = 1.0
     chord_slope: float = 1.0
     chord_offset: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for another number of kinds."""
-        if len(self.grid_prior) != _KINDS:
-            raise ValueError(f"grid_prior must have {_KINDS} numbers")
+        if len(self.grid_prior) != KINDS:
+            raise ValueError(f"grid_prior must have {KINDS} numbers")
 
     def chord_share(self, probability: float) -> float:
         """The share of chords that are right, from the mean probability of those chosen."""
@@ -156,13 +158,14 @@ def read_grids(
     shares = softmax(scores)
     grids = related(candidates[int(shares.argmax())].beats_s, duration_s)
     kinds = np.array([_kind_of(candidate.beats_s, grids) for candidate in candidates])
-    if (kinds == _KINDS - 1).any():
-        grids[-1] = candidates[int(np.where(kinds == _KINDS - 1, shares, -1.0).argmax())].beats_s
+    if (kinds == KINDS - 1).any():
+        grids[-1] = candidates[int(np.where(kinds == KINDS - 1, shares, -1.0).argmax())].beats_s
     found = [
-        kind for kind, grid in enumerate(grids) if kind < (2 if known_tempo else _KINDS) and (not kind or len(grid))
+        kind for kind, grid in enumerate(grids) if kind < (2 if known_tempo else KINDS) and (not kind or len(grid))
     ]
-    masses = np.bincount(kinds, shares, minlength=_KINDS)
+    masses = np.bincount(kinds, shares, minlength=KINDS)
     chances = softmax((calibration.grid_slope * np.log(masses + _LEAST_SHARE) + calibration.grid_prior)[found])
+    chances = chances * np.where(np.array(found) == KINDS - 1, calibration.other_share, 1.0)
     made = [GridReading(grids[kind], float(chance), kind) for kind, chance in zip(found, chances, strict=True)]
     return sorted(made, key=lambda each: -each.probability)
 
@@ -211,7 +214,7 @@ def _kind_of(beats_s: np.ndarray, grids: Sequence[np.ndarray]) -> int:
         0.01 + _nearby(beats_s, grid) if len(grid) and same_tempo(GridReading(beats_s), GridReading(grid)) else 0.0
         for grid in grids
     ]
-    return int(np.argmax(hits)) if max(hits) > 0 else _KINDS - 1
+    return int(np.argmax(hits)) if max(hits) > 0 else KINDS - 1
 
 
 def _nearby(beats_s: np.ndarray, others_s: np.ndarray) -> float:
