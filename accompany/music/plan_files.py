@@ -61,6 +61,7 @@ def check_plan(plan: Plan) -> None:
             check_number(name, getattr(plan, name), 0, 1)
     for each in plan.readings:
         check_text("name of a reading", each.name)
+        check_text("key of a reading", each.key)
         key_index(each.key)
         check_number("tempo of a reading", each.tempo_bpm, *_TEMPI_BPM)
         check_number("probability of a reading", each.probability, 0, 1)
