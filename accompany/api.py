@@ -17,8 +17,8 @@ from accompany.common.devices import choose_device, choose_precision
 from accompany.common.progress import Progress
 from accompany.errors import InputError
 from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
-from accompany.generation.take import Edit, Source, Take
-from accompany.generation.vocals import Vocals, read_vocal, source_of
+from accompany.generation.take import Source, Take
+from accompany.generation.vocals import Vocals, read_vocal, read_with_source
 from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from accompany.generation.analysis import Analysis
+    from accompany.generation.edit import Edit
     from accompany.generation.streaming import Stream
     from accompany.generation.take import Made
     from accompany.models.llambada import LlambadaBundle
@@ -36,7 +37,6 @@ _log = logging.getLogger(__name__)
 
 __all__ = [
     "Band",
-    "Edit",
     "Settings",
     "Sound",
     "Source",
@@ -115,6 +115,7 @@ class Band:
                 bpm, key, chords, taps, melody: what is known of the song.
                 reading: which of the likeliest readings of beat and key to play (`Plan.readings`), from 1.
                 temperature, guidance, follow, level_db: how it is played.
+                mute: stems to leave out, such as "drums, bass", of a model that has them (`Take.stems`).
                 like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
                 plan: beats, bars, chords and key in place of those predicted, such as the `plan` of another take with
                     some chords changed (`dataclasses.replace`).
@@ -132,6 +133,11 @@ class Band:
         settings += [replace(settings[0], prompt=each) for each in prompts[1:]]
         takes = self.perform(several, settings, progress)
         return takes if isinstance(vocals, list) else takes[0]
+
+    def check_mute(self, settings: Settings) -> None:
+        """InputError where stems are muted of a model that has none."""
+        if settings.mute and not self.bundle.has_stems:
+            raise InputError(f"{self.name} plays the band as one, so no stem of it can be muted; leave mute out.")
 
     def settings(self, prompt: str = "", **options: Unpack[Options]) -> Settings:
         """The options of `generate` as one value; a recording to be like becomes its embedding. InputError as there."""
@@ -152,13 +158,13 @@ class Band:
             return []
         started = time.perf_counter()
         sung = [self._read(vocal, wanted) for vocal, wanted in zip(vocals, settings, strict=True)]
-        made = perform(self.bundle, sung, settings, progress)
+        made = perform(self.bundle, [voice for voice, _ in sung], settings, progress)
         wall_s = time.perf_counter() - started
-        total = sum(vocal.shape[-1] for vocal in sung)
-        parts = zip(made, sung, settings, vocals, strict=True)
+        total = sum(voice.shape[-1] for voice, _ in sung)
+        parts = zip(made, sung, settings, strict=True)
         return [
-            self._take(each, voice, wanted, wall_s * voice.shape[-1] / total, source_of(vocal))
-            for each, voice, wanted, vocal in parts
+            self._take(each, voice, wanted, wall_s * voice.shape[-1] / total, source)
+            for each, (voice, source), wanted in parts
         ]
 
     def takes(
@@ -188,7 +194,7 @@ class Band:
         from accompany.generation.pipeline import perform_each
 
         check_takes(count, settings.seed)
-        voice, source = self._read(vocals, settings), source_of(vocals)
+        voice, source = self._read(vocals, settings)
         each = [replace(settings, seed=settings.seed + index) for index in range(count)]
         started = time.perf_counter()
         for own, (made, features) in zip(each, perform_each(self.bundle, voice, each, progress), strict=True):
@@ -227,7 +233,8 @@ class Band:
         from accompany.generation.analysis import analyze_vocal
 
         settings = self.settings(**options)
-        return analyze_vocal(self._own(), self._read(vocals, settings), settings, edited)
+        recording = None if isinstance(vocals, tuple) else vocals
+        return analyze_vocal(self._own(), self._read(vocals, settings)[0], settings, edited, recording)
 
     def transcribe(self, vocals: Vocals) -> tuple[SungNote, ...]:
         """The sung notes of a vocal, a file or `(samples, sample_rate)`: start, end and pitch, one at a time.
@@ -249,7 +256,7 @@ class Band:
         from accompany.generation.streaming import Stream
 
         settings = self.settings(prompt, **options)
-        return Stream(self._own(), self._read(vocals, settings), settings)
+        return Stream(self._own(), self._read(vocals, settings)[0], settings)
 
     def retake(
         self,
@@ -269,8 +276,8 @@ class Band:
             InputError: a region outside of the song or shorter than a quarter of a second, an option out of range, or
                 a take without draft.
         """
-        settings = self._changed(take, prompt, options)
-        return self.edit(take, Edit("retake", {"from_s": from_s, "to_s": to_s}, settings), progress)
+        arguments = {"from_s": from_s, "to_s": to_s}
+        return self._edited(take, "retake", arguments, self._changed(take, prompt, options), progress)
 
     def vary(
         self,
@@ -282,8 +289,7 @@ class Band:
         **options: Unpack[Options],
     ) -> Take:
         """A take like this one: a share `strength` (0 to 1) of its beats composed anew, all of it played anew."""
-        edit = Edit("vary", {"strength": strength}, self._changed(take, prompt, options))
-        return self.edit(take, edit, progress)
+        return self._edited(take, "vary", {"strength": strength}, self._changed(take, prompt, options), progress)
 
     def extend(
         self,
@@ -296,19 +302,28 @@ class Band:
         **options: Unpack[Options],
     ) -> Take:
         """The take with so many seconds of band before and after it, while the voice rests."""
-        settings = self._changed(take, prompt, options)
-        return self.edit(take, Edit("extend", {"before_s": before_s, "after_s": after_s}, settings), progress)
+        arguments = {"before_s": before_s, "after_s": after_s}
+        return self._edited(take, "extend", arguments, self._changed(take, prompt, options), progress)
+
+    def _edited(
+        self, take: Take, kind: str, arguments: dict[str, float], settings: Settings, progress: Progress | None
+    ) -> Take:
+        from accompany.generation.edit import Edit
+
+        return self.edit(take, Edit(kind, arguments, settings), progress)
 
     def edit(self, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
         """Do to a take what an edit says, as it was done before to another or the same; errors as in its method."""
         from accompany.generation.edits import apply
 
+        self.check_mute(edit.settings)
         started = time.perf_counter()
         made, voice, lead_s = apply(self._own(), take.vocals, _made(take), edit, progress)
         return replace(
             take,
             samples=made.samples,
             plan=made.plan,
+            stems=made.stems,
             draft=made.draft,
             edits=(*take.edits, edit),
             vocals=voice,
@@ -332,8 +347,8 @@ class Band:
         save_bundle(self.bundle, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
-        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a login."""
-        from accompany.models.writing import push_to_hub
+        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a token."""
+        from accompany.models.publishing import push_to_hub
 
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)
@@ -341,15 +356,17 @@ class Band:
             self.save(os.path.join(scratch, self.name))
             return push_to_hub(os.path.join(scratch, self.name), repo_id, private=private)
 
-    def _read(self, vocals: Vocals, settings: Settings) -> np.ndarray:
-        """A vocal [1, T] that goes on as long as the taps of the settings."""
-        voice = read_vocal(vocals, self.sample_rate)
+    def _read(self, vocals: Vocals, settings: Settings) -> tuple[np.ndarray, Source]:
+        """A vocal [1, T] that goes on as long as the taps of the settings, and its source."""
+        self.check_mute(settings)
+        voice, source = read_with_source(vocals, self.sample_rate)
         name = "the vocal" if isinstance(vocals, tuple) else str(vocals)
-        settings.check_times(voice.shape[-1] / self.sample_rate, name)
-        return voice
+        settings.check_within(voice.shape[-1] / self.sample_rate, name)
+        return voice, source
 
     def _take(self, made: Made, voice: np.ndarray, settings: Settings, wall_s: float, source: Source | None) -> Take:
-        return Take(made.samples, self.sample_rate, voice, made.plan, settings, wall_s, source, made.draft)
+        rate, stems = self.sample_rate, made.stems
+        return Take(made.samples, rate, voice, made.plan, settings, wall_s, source, made.draft, stems=stems)
 
     def _own(self) -> Bundle:
         """The parts of a model of this package's own kind; InputError for another kind."""
@@ -381,7 +398,7 @@ def check_takes(count: int, seed: int = 0) -> None:
 def _made(take: Take) -> Made:
     from accompany.generation.take import Made
 
-    return Made(take.samples, take.plan, take.draft)
+    return Made(take.samples, take.plan, take.draft, take.stems)
 
 
 def load(

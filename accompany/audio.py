@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,6 @@ from accompany.common.decoding import Recording, opened
 from accompany.common.encoding import sound_file
 from accompany.common.files import replacing
 from accompany.errors import InputError
-
-OnBlock = Callable[[np.ndarray, int], None]
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +84,7 @@ def read(path: str | os.PathLike[str], *, max_seconds: float | None = None) -> A
     path = Path(path)
     with opened(path) as file:
         limit = file.n_samples if max_seconds is None else min(file.n_samples, round(max_seconds * file.sample_rate))
-        blocks = list(_blocks(file, limit))
+        blocks = list(blocks_of(file, limit))
         channels, sample_rate = file.channels, file.sample_rate
     joined = np.concatenate(blocks) if blocks else np.zeros((0, channels), np.float32)
     return Audio(np.ascontiguousarray(joined.T), sample_rate, path)
@@ -109,52 +107,18 @@ def read_mono(path: str | os.PathLike[str], sample_rate: int) -> tuple[Audio, Au
         statistics = ChannelStatistics(file.channels)
 
         def counted() -> Iterator[np.ndarray]:
-            for block in _blocks(file, file.n_samples):
+            for block in blocks_of(file, file.n_samples):
                 statistics.add(block)
                 yield block
 
         mono, n_read = _resampled_mono(file, counted(), sample_rate)
-        correction = _said(path, statistics.correction())
+        correction = said(path, statistics.correction())
         if not correction.changes_nothing:
             file.rewind()
-            right = (correction.apply(block) for block in _rest(file))
+            right = (correction.apply(block) for block in rest_of(file))
             mono, n_read = _resampled_mono(file, right, sample_rate)
         source = AudioInfo(path, n_read, file.sample_rate, file.channels)
     return Audio(mono[None], sample_rate, path), source
-
-
-def stream(path: str | os.PathLike[str], sample_rate: int, *, on_block: OnBlock | None = None) -> Iterator[np.ndarray]:
-    """A file as float32 blocks [C, n] at `sample_rate`, in bounded memory; together round(N * sample_rate / its rate).
-
-    Offsets and channels that cancel are put right as in `read_mono`, so that the blocks can be mixed down.
-
-    Args:
-        path: any file that `read` takes.
-        sample_rate: in Hz.
-        on_block: called with every block as it stands in the file, before resampling, and the file's rate.
-
-    Raises:
-        InputError: as `read`, at the block where it shows.
-    """
-    import soxr
-
-    path = Path(path)
-    n_read = n_given = 0
-    with opened(path) as file:
-        rate, channels = file.sample_rate, file.channels
-        correction = _correction(file)
-        resampler = soxr.ResampleStream(rate, sample_rate, channels, dtype="float32", quality="HQ")
-        for block in _blocks(file, file.n_samples):
-            if on_block is not None:
-                on_block(block.T, rate)
-            n_read += len(block)
-            right = np.ascontiguousarray(correction.apply(block))
-            made = right if rate == sample_rate else resampler.resample_chunk(right)
-            n_given += len(made)
-            yield made.T
-    if rate != sample_rate:
-        rest = resampler.resample_chunk(np.zeros((0, channels), np.float32), last=True)
-        yield fit_length(rest.T, max(resampled_length(n_read, rate, sample_rate) - n_given, 0))
 
 
 def write(path: str | os.PathLike[str], samples: np.ndarray, sample_rate: int, subtype: str | None = None) -> None:
@@ -237,7 +201,7 @@ def frame_count(n_samples: int, sample_rate: float, frame_rate: float) -> int:
     return math.ceil(n_samples * frame_rate / sample_rate - 1e-6)
 
 
-def _blocks(file: Recording, limit: int) -> Iterator[np.ndarray]:
+def blocks_of(file: Recording, limit: int) -> Iterator[np.ndarray]:
     """The first `limit` samples as float32 blocks [T, C], each checked; warns at the end of what is too loud."""
     done = n_full = 0
     highest = 0.0
@@ -260,22 +224,14 @@ def _blocks(file: Recording, limit: int) -> Iterator[np.ndarray]:
         _log.warning("%s is clipped (%.1f%% of it at full scale); going on.", file.path, 100 * n_full / done)
 
 
-def _rest(file: Recording) -> Iterator[np.ndarray]:
+def rest_of(file: Recording) -> Iterator[np.ndarray]:
     """What is left of a recording, as blocks [T, C]."""
     while len(block := file.read(_BLOCK_SAMPLES)):
         yield block
 
 
-def _correction(file: Recording) -> Correction:
-    """What the channels of a recording need before they are mixed down; reads all of it, and says what it found."""
-    statistics = ChannelStatistics(file.channels)
-    for block in _rest(file):
-        statistics.add(block)
-    file.rewind()
-    return _said(file.path, statistics.correction())
-
-
-def _said(path: Path, correction: Correction) -> Correction:
+def said(path: Path, correction: Correction) -> Correction:
+    """The correction, once a warning says what it does."""
     if correction.words:
         _log.warning("%s %s.", path, correction.words)
     return correction

@@ -56,6 +56,16 @@ def random_bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def stem_bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `random_bundle_dir`, of a band with stems. Read only."""
+    pytest.importorskip("sklearn")
+    from small_bundle import write_random_bundle
+
+    root = tmp_path_factory.mktemp("stems")
+    return write_random_bundle(root / "stems", root, stems=True)
+
+
+@pytest.fixture(scope="session")
 def band(random_bundle_dir: Path) -> Any:
     """That model, loaded."""
     import accompany

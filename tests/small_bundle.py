@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -95,9 +96,26 @@ def small_codec() -> Any:
     return Codec(model, n_codebooks=4)
 
 
-def small_stages(melody_dim: int, mert_dim: int, text_dim: int, codec: Any) -> dict[str, Any]:
+def small_spectral_codec() -> Any:
+    """The kind of codec that models with stems have: 8 kHz stereo, as many codes a second as semantic ones."""
+    from accompany.encoders.spectral_analysis import AnalysisConfig
+    from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig
+    from accompany.encoders.spectral_synthesis import SynthesisConfig, ToneBandConfig
+
+    tones = [ToneBandConfig(1024, 1, 60), ToneBandConfig(512, 30, 257)]
+    analysis = AnalysisConfig(
+        [256, 128], [2, 4], [16, 8], low_windows=[1024], low_bins=[40], side_window=256, side_mels=8, width=16, blocks=1
+    )
+    synthesis = SynthesisConfig(24, 1, tones, 4, 80, 16, 1)
+    codec = SpectralCodec(SpectralCodecConfig(8000, 160, 2, 8, 3, 64, analysis, synthesis))
+    codec.codebook_vectors.normal_()
+    return codec
+
+
+def small_stages(melody_dim: int, mert_dim: int, text_dim: int, codec: Any, stems: bool = False) -> dict[str, Any]:
     from accompany.stages.acoustic import AcousticConfig, AcousticStage
     from accompany.stages.conditions import ConditionConfig
+    from accompany.stages.depth import DepthConfig
     from accompany.stages.listener import Listener, ListenerConfig
     from accompany.stages.sampling import MaskedSamplingConfig
     from accompany.stages.semantic import SemanticConfig, SemanticStage
@@ -117,10 +135,13 @@ def small_stages(melody_dim: int, mert_dim: int, text_dim: int, codec: Any) -> d
         lookahead_frames=5,
     )
     acoustic = AcousticConfig(
-        conditions=conditions,
+        mode="depth" if stems else "masked",
+        conditions=dataclasses.replace(conditions, stems=stems, instruments=stems),
         codebooks=codec.n_codebooks,
         codebook_size=codec.codebook_size,
-        transformer=transformer(False),
+        ratio=round(codec.frame_rate / 25),
+        transformer=transformer(stems),
+        depth=DepthConfig(code_width=8, past_frames=2, hidden=16),
         window_frames=75,
         context_frames=20,
         lookahead_frames=5,
@@ -141,8 +162,11 @@ def small_stages(melody_dim: int, mert_dim: int, text_dim: int, codec: Any) -> d
     }
 
 
-def write_random_bundle(folder: Path, scratch: Path) -> Path:
-    """Write a bundle of random parts into `folder`, by way of `scratch`, as published checkpoints are laid out."""
+def write_random_bundle(folder: Path, scratch: Path, stems: bool = False) -> Path:
+    """Write a bundle of random parts into `folder`, by way of `scratch`, as published checkpoints are laid out.
+
+    With `stems` its acoustic stage makes drums, bass and other, and its codec is a spectral one.
+    """
     from accompany.common.saving import save_half, save_module
     from accompany.encoders.code_fitting import fit_codes
     from accompany.encoders.melody import Melody
@@ -150,18 +174,21 @@ def write_random_bundle(folder: Path, scratch: Path) -> Path:
     from accompany.models.writing import write_bundle
 
     torch.manual_seed(0)
-    mert, clap, codec = small_mert(), small_clap(), small_codec()
+    mert, clap, codec = small_mert(), small_clap(), small_spectral_codec() if stems else small_codec()
     save_half(mert.model, scratch / "mert")
     preprocessor = {"sampling_rate": mert.sample_rate, "do_normalize": False}
     (scratch / "mert" / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     save_half(clap.model, scratch / "clap")
     clap._tokenizer.save_pretrained(scratch / "clap")
     clap._extractor.save_pretrained(scratch / "clap")
-    save_half(codec.model, scratch / "codec")
+    if stems:
+        save_module(codec, codec.config, scratch / "codec")
+    else:
+        save_half(codec.model, scratch / "codec")
     states = torch.randn(400, mert.dim)
     codes = fit_codes(states, [states[:, :6], states[:, 6:12]], CODES, seed=0)
     codes.save_pretrained(scratch / "semantic_codes")
-    for name, stage in small_stages(Melody().dim, mert.dim, clap.dim, codec).items():
+    for name, stage in small_stages(Melody().dim, mert.dim, clap.dim, codec, stems).items():
         save_module(stage, stage.config, scratch / name)
     options = {"codec": {"n_codebooks": codec.n_codebooks}}
     parts = {name: PartInfo(name, scratch / name, "Apache-2.0", options.get(name, {})) for name in PARTS}

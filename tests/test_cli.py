@@ -25,7 +25,7 @@ from accompany.common.overrides import load_yaml
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
     "--like-strength --follow --takes --project --settings --plot --midi --daw --separate --separator --stems --lufs "
-    "--rate --bits --format --start --melody --melody-track",
+    "--mute --rate --bits --format --start --melody --melody-track",
     "demo": "--prompt --out --seed --no-browser --no-page --port --model",
     "analyse": "vocals --out --no-picture --bpm --key --chords --taps --melody --melody-track --midi --json",
     "retake": "project --from --to --bars --prompt --seed",
@@ -42,11 +42,13 @@ COMMANDS = {
     "tune": "--config overrides",
     "export": "runs out_dir --from --which --name",
     "bundle": "out_dir parts --from --name --license --card",
+    "push": "model repo --private --card --data --report --examples",
     "import": "format checkpoint_dir out_dir",
     "evaluate": "--report --judge --against --seeds --study --only --save-clips",
     "recipe": "recipe --work --scale --steps --from --dry-run",
     "bench": "--lengths --batches --runs --against --notes --model --device --json",
-    "serve": "--host --port --token --max-mb --max-minutes --max-queue --job-minutes --keep-minutes --model --device",
+    "serve": "--host --port --token --open --embed --max-mb --max-minutes --max-queue --job-minutes --keep-minutes "
+    "--model --device",
     "models": "",
     "doctor": "",
 }

@@ -163,7 +163,7 @@ def test_a_stream_plays_what_generate_makes(band):
         a, b = joined[0, start : start + RATE], whole.samples[0, start : start + RATE]
         assert np.corrcoef(a, b)[0, 1] > 0.999
     conditions = build_conditions(band.bundle, analyze(band.bundle, whole.vocals, whole.settings), whole.settings)
-    *_, (tokens, n_written) = _played(band.bundle, conditions, whole.settings)
+    *_, (tokens, n_written) = _played(band.bundle, conditions, whole.settings, ["mix"])
     np.testing.assert_array_equal(tokens[0, :, :n_written].numpy(), whole.draft.tokens)
 
 

@@ -95,7 +95,7 @@ def test_a_project_is_followed_by_an_edit(downbeats: tuple[float, ...], region: 
         ("generate song.wav --mix --rate 48000", "scipy", "sound"),
         ("generate song.wav --project p --mix --eq 80:-6", "scipy", "sound"),
         ("generate song.wav --plot", "matplotlib", "eval"),
-        ("generate song.wav --stems htdemucs", "demucs", "data"),
+        ("generate song.wav --stems --separator htdemucs", "demucs", "data"),
         ("generate song.wav --separate", "demucs", "data"),
         ("generate song.wav --melody song.mid", "mido", "sound"),
         ("analyse song.wav", "swift_f0", "eval"),

@@ -18,7 +18,7 @@ from conftest import sing
 
 from accompany import audio
 from accompany.cli import main
-from accompany.commands.given import read_taps
+from accompany.commands.given_files import read_taps
 from accompany.commands.outputs import plan_outputs
 from accompany.common.config import read_json, save_json
 from accompany.errors import InputError

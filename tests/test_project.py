@@ -177,6 +177,25 @@ def test_another_vocal_or_a_broken_file_is_refused(band, vocal, tmp_path):
             TakeRecipe.load(path)
 
 
+def test_a_project_whose_vocal_was_replaced_is_refused(sent):
+    for seconds in (1.0, 2.0):
+        audio.write(sent / "vocal.flac", sing(seconds, 44100, 9), 44100)
+        with pytest.raises(InputError, match=r"vocal\.flac is another recording than the takes were made from"):
+            Project.open(sent)
+    content = read_json(sent / "project.json")
+    del content["vocal_sha256"]  # as older versions wrote it
+    write_json(sent / "project.json", content)
+    with pytest.raises(InputError, match=r"Take 0002 .* differ in length"):
+        Project.open(sent).take()
+
+
+@pytest.mark.parametrize("seconds", [0.75, 1.5])
+def test_a_take_of_another_vocal_is_refused(sent, seconds):
+    audio.write(sent / "takes" / "0001" / "band.wav", sing(seconds, 24000), 24000, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"Take 0001 .* differ in length"):
+        Project.open(sent).take("0001")
+
+
 @pytest.fixture(scope="module")
 def two_takes(band, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sent")
@@ -275,7 +294,7 @@ def test_broken_files_end_in_no_traceback(content, file, command, sent, capsys):
 def test_a_missing_field_is_named(file, sent):
     path = sent / file if file == "project.json" else sent / "takes" / "0002" / file
     content = read_json(path)
-    for field in content.keys() - {"format", "precision", "written"}:
+    for field in content.keys() - {"format", "precision", "written", "vocal_sha256"}:
         write_json(path, {name: value for name, value in content.items() if name != field})
         with pytest.raises(InputError, match=f"lacks {field};"):
             Project.open(sent).entries()

@@ -158,11 +158,12 @@ def test_listing_the_shipped_recipe_does_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_setting_of_the_shipped_recipe_is_one() -> None:
+@pytest.mark.parametrize("recipe_name", ["tiny", "gpu"])
+def test_every_setting_of_the_shipped_recipes_is_one(recipe_name: str) -> None:
     pytest.importorskip("lightning")
     from accompany.training.train import TASKS
 
-    for step in load_recipe("tiny"):
+    for step in load_recipe(recipe_name):
         command, task, *rest = shlex.split(step.run)
         if command == "train":
             overrides = [word for word in rest if "=" in word]
@@ -175,20 +176,27 @@ SMALL = {
     "voices": "--songs 2 --seconds 5 --workers 1",
     "songs": "--songs 4 --seconds 11 --workers 1",
     "test_songs": "--songs 2 --seconds 5 --workers 1",
-    "codec": "model.num_filters=4 model.hidden_size=16 model.n_codebooks=3 model.codebook_size=32 export_codebooks=2 "
-    "kmeans_vectors=300 kmeans_iterations=2 init_crops=8 batch_size=2 crop_s=0.5 clip_s=2 scales=[[512,128,32]]",
+    "codec": "held_out=1 model.sample_rate=8000 model.hop=80 model.latent=8 model.n_codebooks=3 model.codebook_size=16 "
+    "model.analysis.windows=[256,128] model.analysis.looks=[2,4] model.analysis.mels=[16,8] "
+    "model.analysis.low_windows=[1024] model.analysis.low_bins=[40] model.analysis.side_window=256 "
+    "model.analysis.side_mels=8 model.analysis.width=16 model.analysis.blocks=2 model.synthesis.width=24 "
+    "model.synthesis.blocks=2 'model.synthesis.tones=[{window: 1024, first_bin: 1, end_bin: 60}]' "
+    "model.synthesis.noise_frames=4 model.synthesis.noise_window=80 model.synthesis.noise_width=16 "
+    "model.synthesis.noise_blocks=1 "
+    "losses.mels=[[256,64,16]] losses.linear=[512] codes.batch_size=2 codes.frames=32 decoder.batch_size=2 "
+    "decoder.frames=32 start_frames=400",
     "mert": "max_songs=2 width=32 layers=1 heads=2 ff=32 kernel=1024 codebook_size=8 bank.bins_per_octave=12 "
     "bank.n_bands=4 crop_s=1.0 batch=2 loop.bf16=false",
     "semantic_codes": "sizes=[16,16,8] skip_songs=1 max_songs=2",
     "clap": "vocabulary=1500 n_prompts=40 n_pairs=10 held_out_words=20 text_width=32 text_layers=1 text_heads=2 "
     "text_batch=8 audio_batch=3",
     "voice_tokens": "--workers 1",
-    "tokens": "--workers 1 --variants 1 --token-variants 2",
+    "tokens": "--workers 1 --variants 1",
     "listener": f"{NETWORK}.transformer.width=32 model.transformer.depth=1 model.transformer.heads=1",
     "semantic": f"{NETWORK}.encoder.width=32 model.encoder.depth=1 model.encoder.heads=1 model.decoder.width=32 "
     "model.decoder.depth=1 model.decoder.heads=1",
     "acoustic": f"{NETWORK}.transformer.width=32 model.transformer.depth=1 model.transformer.heads=1 codebooks=2 "
-    "model.depth.code_width=16 model.depth.hidden=16",
+    "model.depth.code_width=8 model.depth.hidden=16",
     "judge": "width=8 depth=1 batch_size=2",
     "evaluation": "--seconds 3 --clips 1",
 }
@@ -224,6 +232,6 @@ def test_the_shipped_recipe_makes_a_model_that_plays(
     report = json.loads((tmp_path / "evaluation" / "report.json").read_text())
     assert report["model"] == "tiny" and report["clips"] == 1 and "accompany" in report["rows"]
     band = accompany.load(tmp_path / "model", device="cpu")
-    assert band.bundle.codec.n_codebooks == 2
+    assert band.bundle.acoustic.config.codebooks == 2 and band.bundle.codec.n_codebooks == 3
     take = band.generate(vocal_path, "warm piano", seed=1)
-    assert take.samples.shape[-1] == 72000
+    assert take.samples.shape == (2, 24000) and take.sample_rate == 8000

@@ -20,9 +20,11 @@ from accompany import audio
 from accompany.common import decoding, encoding, ffmpeg
 from accompany.data.prepare.sources import find_songs
 from accompany.errors import InputError
-from accompany.generation.vocals import read_vocal, source_of
+from accompany.generation.vocals import read_vocal, read_with_source
+from accompany.sound.blocks import stream
 from accompany.sound.files import start_of
 from accompany.sound.files import write as write_sound
+from accompany.sound.options import Sound
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 RATE = 16000
@@ -159,6 +161,25 @@ def test_a_voc_file_needs_ffmpeg(tmp_path, monkeypatch):
         audio.read(tmp_path / "x.voc")
 
 
+PLAYLISTS = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile other.ts\n",
+    "sdp": "v=0\nm=audio 5004 RTP/AVP 0\nc=IN IP4 127.0.0.1\n",
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("suffix", ["wav", "m4a", "m3u8", "ffconcat", "mka"])
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_a_playlist_reads_no_other_file(tmp_path, kind, suffix):
+    soundfile.write(tmp_path / "voice.wav", sing(1.0, RATE), RATE)
+    convert(tmp_path / "voice.wav", tmp_path / "other.ts", "-c:a", "aac")
+    assert audio.info(tmp_path / "other.ts").sample_rate == RATE
+    (tmp_path / f"list.{suffix}").write_text(PLAYLISTS[kind])
+    with pytest.raises(InputError, match=rf"Cannot read .*list\.{suffix} as audio"):
+        audio.read(tmp_path / f"list.{suffix}")
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize("name", ["aac.m4a", "opus.webm"])
 def test_the_server_reads_the_same_sound(tmp_path, name):
@@ -258,6 +279,59 @@ def test_a_recording_of_more_than_4_gb_with_an_open_length_is_read(tmp_path):
     assert audio.info(tmp_path / "x.wav").n_samples == ((5 << 30) - 44) // 2
 
 
+GROWING = [("wav", "PCM_16", "0"), ("wav", "FLOAT", "0xFFFFFFFF"), ("au", "PCM_16", "0xFFFFFFFF"),
+           ("flac", None, ""), ("ogg", None, ""), ("mp3", None, "")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("suffix", "subtype", "length"), GROWING)
+def test_a_recording_that_is_still_being_written_is_read_as_far_as_it_goes(
+    tmp_path, suffix, subtype, length, monkeypatch, caplog
+):
+    path = tmp_path / f"x.{suffix}"
+    soundfile.write(path, np.tile(0.25 * sing(8.0, RATE)[:, None], 2), RATE, subtype=subtype)
+    true = audio.read(path).samples
+    data = bytearray(path.read_bytes())
+    if length:
+        at, form = size_field(data, suffix.upper())
+        struct.pack_into(form, data, at, int(length, 16))
+    if suffix == "flac":
+        data[21:26] = bytes([data[21] & 0xF0, 0, 0, 0, 0])  # the number of samples, which the encoder fills in last
+    there = int(0.6 * len(data)) | 1  # not at the edge of a sample
+    path.write_bytes(data[:there])
+    reading = decoding.Recording.read
+
+    def read(self: Any, n_samples: int) -> np.ndarray:
+        size = path.stat().st_size
+        with path.open("ab") as recorder:
+            recorder.write(data[size : size + 999])
+        return reading(self, min(n_samples, 1 << 14))
+
+    monkeypatch.setattr(decoding.Recording, "read", read)
+    for door in (audio.read, lambda path: audio.read_mono(path, RATE)[0]):
+        path.write_bytes(data[:there])
+        caplog.clear()
+        found = door(path).samples
+        part = true[: len(found), : found.shape[1]]
+        assert 0.3 * true.shape[1] < found.shape[1] < 0.8 * true.shape[1]
+        assert correlation(found[0], part[0])[0] > 0.99 and "still being written" in caplog.text
+
+
+def test_a_take_of_a_recording_that_goes_on_is_that_of_its_beginning(band, tmp_path, caplog):
+    voice = sing(2.0, 24000)
+    path = tmp_path / "x.wav"
+    audio.write(path, voice[:24000], 24000)
+    take = band.generate(path)
+    audio.write(path, voice, 24000)
+    take.save_mix(tmp_path / "mix.wav", Sound(sample_rate=48000))
+    take.save(tmp_path / "band.wav", Sound(sample_rate=48000))
+    for name in ("mix.wav", "band.wav"):
+        assert audio.info(tmp_path / name).n_samples == 48000
+    assert "has grown since it was read" in caplog.text
+    audio.write(path, voice[:12000], 24000)
+    with pytest.raises(InputError, match="another recording now"):
+        take.save_mix(tmp_path / "mix.wav", Sound(sample_rate=48000))
+
+
 @needs_ffmpeg
 def test_a_flac_stream_that_does_not_say_its_length_is_counted(tmp_path):
     voice = sing(2.0, RATE)
@@ -323,7 +397,7 @@ def test_channels_that_cancel_are_turned_round(tmp_path, case, caplog):
     voice = 0.3 * sing(2.0, 24000)
     soundfile.write(tmp_path / "x.wav", np.outer(voice, gains), 24000, subtype="FLOAT")
     mono, array = read_vocal(tmp_path / "x.wav", 24000)[0], read_vocal((np.outer(gains, voice), 24000), 24000)[0]
-    streamed = audio.to_mono(np.concatenate(list(audio.stream(tmp_path / "x.wav", 24000)), axis=1))[0]
+    streamed = audio.to_mono(np.concatenate(list(stream(tmp_path / "x.wav", 24000)), axis=1))[0]
     for found in (mono, array, streamed):
         np.testing.assert_allclose(np.abs(found), np.abs(voice) * np.abs(gains).mean(), atol=1e-6)
     assert "cancel each other" in caplog.text
@@ -359,7 +433,7 @@ def test_an_offset_is_taken_out(tmp_path, offsets, caplog):
     soundfile.write(tmp_path / "x.wav", voice[:, None] + np.array(offsets), 44100, subtype="FLOAT")
     clean = audio.resample(voice[None], 44100, 24000)
     np.testing.assert_allclose(read_vocal(tmp_path / "x.wav", 24000), clean, atol=2e-5)
-    streamed = np.concatenate(list(audio.stream(tmp_path / "x.wav", 24000)), axis=1)
+    streamed = np.concatenate(list(stream(tmp_path / "x.wav", 24000)), axis=1)
     np.testing.assert_allclose(streamed.mean(axis=0), clean[0], atol=2e-5)
     samples = voice[None] + np.array(offsets, np.float32)[:, None]
     np.testing.assert_allclose(read_vocal((samples, 44100), 24000), clean, atol=2e-5)
@@ -379,7 +453,7 @@ def test_a_rate_that_nobody_records_at_is_refused_at_every_door(tmp_path, rate):
         audio.info,
         audio.read,
         lambda path: audio.read_mono(path, 24000),
-        lambda path: list(audio.stream(path, 24000)),
+        lambda path: list(stream(path, 24000)),
         lambda path: read_vocal(path, 24000),
         lambda path: read_vocal((np.zeros(9999), rate), 24000),
     )
@@ -401,7 +475,7 @@ def test_a_level_that_no_recording_has_is_refused_at_every_door(tmp_path, level)
     doors: tuple[Any, ...] = (
         audio.read,
         lambda path: audio.read_mono(path, 24000),
-        lambda path: list(audio.stream(path, 24000)),
+        lambda path: list(stream(path, 24000)),
         lambda path: read_vocal((loud, 24000), 24000),
     )
     for door in doors:
@@ -448,7 +522,7 @@ ARRAYS: dict[str, Any] = {
 def test_arrays_are_scaled_by_their_type(name):
     found = read_vocal((ARRAYS[name], 24000), 24000)
     np.testing.assert_allclose(found[0], VOICE, atol=0.01 if name == "uint8" else 1e-3)
-    source = source_of((ARRAYS[name], np.int64(24000)))
+    source = read_with_source((ARRAYS[name], np.int64(24000)), 24000)[1]
     assert source.n_samples == 24000 and source.sample_rate == 24000
     np.testing.assert_allclose(source.read()[0], VOICE, atol=0.01 if name == "uint8" else 1e-3)
 

@@ -74,7 +74,7 @@ def test_a_file_that_names_a_function_runs_nothing(
     shutil.copy(vocal_path, tmp_path / "songs" / "a.wav")
     voice, out = str(vocal_path), ["-o", str(tmp_path / "out.wav")]
     commands = {
-        "--stems": ["generate", voice, *out, "--stems", str(folder)],
+        "--stems": ["generate", voice, *out, "--stems", "--separator", str(folder)],
         "prepare": ["prepare", str(tmp_path / "songs"), str(tmp_path / "pairs"), "--separator", str(folder)],
     }
     assert main(commands.get(door, ["generate", voice, *out, "--separate", "--separator", str(folder)])) == 2

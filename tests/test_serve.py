@@ -546,11 +546,26 @@ def test_a_server_that_others_reach_asks_for_its_token(serve):
     assert client.get("/").status_code == 200 and client.get("/api/about").status_code == 200
 
 
+def test_an_open_server_asks_nobody_and_may_be_shown_in_a_frame_of_one_site(serve):
+    client = serve(Address("0.0.0.0", 8000, open=True, embed="https://hub.example"))
+    page = client.get("/")
+    assert page.status_code == 200 and "frame-ancestors https://hub.example" in page.headers["content-security-policy"]
+    cookie = client.post("/api/vocals", content=wav()).headers["set-cookie"]
+    assert all(word in cookie for word in ("HttpOnly", "SameSite=none", "Secure", "; Partitioned"))
+    refused(client.post("/api/vocals", content=wav(), headers={"Origin": "https://hub.example"}), 403, "another site")
+    plain = serve(Address())
+    assert "frame-ancestors 'none'" in plain.get("/").headers["content-security-policy"]
+    assert "SameSite=strict" in plain.post("/api/vocals", content=wav()).headers["set-cookie"]
+
+
 def test_addresses():
     assert Address().token == "" and Address("localhost").local and Address("::1").local
     made = Address("0.0.0.0")
     assert len(made.token) >= 20 and made.token != Address("0.0.0.0").token
-    for wrong in ({"port": 70000}, {"token": "short"}, {"token": "has some spaces"}):
+    for wrong in (
+        {"port": 70000}, {"token": "short"}, {"token": "has some spaces"},
+        {"open": True, "token": "correct-horse"}, {"embed": "hub.example"}, {"embed": "https://a.b; script-src *"},
+    ):  # fmt: skip
         with pytest.raises(InputError):
             Address(**wrong)
     with pytest.raises(InputError, match="--max-mb"):

@@ -20,6 +20,8 @@ from fastapi.testclient import TestClient
 from test_serve import client_of, ended, make, refused, upload, wav
 
 from accompany.serve.app import build_app
+from accompany.serve.decoding import read_upload
+from accompany.serve.disk import DiskFullError
 from accompany.serve.limits import Address, Limits
 
 FULL = "The server's disk is full"
@@ -65,13 +67,15 @@ def test_uploads_that_do_not_fit(client, made, data: Callable[[], bytes], room):
     assert client.delete(f"/api/vocals/{upload(client, sung)['id']}").status_code == 204
 
 
-def test_a_decoder_without_room(client, made, monkeypatch):
+def test_a_decoder_without_room(monkeypatch, tmp_path):
     def run(command: list[str], **_: Any) -> Any:
         return subprocess.CompletedProcess(command, 1, b"", f"{command[-1]}: No space left on device".encode())
 
     monkeypatch.setattr("accompany.common.ffmpeg.shutil.which", lambda name: name)
     monkeypatch.setattr("accompany.common.ffmpeg.subprocess.run", run)
-    refused(client.post("/api/vocals", content=b"\x1a\x45\xdf\xa3" + bytes(500)), 507, FULL)
+    (tmp_path / "upload").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(500))
+    with pytest.raises(DiskFullError):
+        read_upload(tmp_path / "upload", 24000, Limits(), "matroska")
 
 
 @pytest.mark.parametrize(

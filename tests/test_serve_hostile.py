@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -392,3 +394,33 @@ def test_answers_hold_no_nan(client, band, monkeypatch):
     answer = client.get(f"/api/vocals/{vocal['id']}")
     plan = json.loads(answer.text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["plan"]
     assert answer.status_code == 200 and plan["tempo_bpm"] is None and plan["beats_s"] == [None]
+
+
+CRASHES = {
+    "a crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "song.wav cannot be decoded here"),
+    "an abort": ("os.abort()", "song.wav cannot be decoded here"),
+    "all memory": ("bytearray(8 << 30)", "song.wav cannot be decoded here"),
+    "no end": ("open(PIDS, 'w').write(str(subprocess.Popen(['sleep', '60']).pid)); time.sleep(60)", "takes too long"),
+}
+
+
+@pytest.mark.parametrize("case", CRASHES)
+def test_a_decoder_that_fails_takes_no_server_along(client, monkeypatch, tmp_path, case):
+    does, says = CRASHES[case]
+    if case == "all memory" and sys.platform != "linux":
+        pytest.skip("this system bounds no memory")
+    does = does.replace("PIDS", repr(str(tmp_path / "pids")))
+    (tmp_path / "soxr.py").write_text(f"import os, signal, subprocess, time\n{does}\n")  # in place of the package
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "path", [str(tmp_path), *sys.path])
+        if case == "no end":
+            broken.setattr("accompany.serve.decoding._DECODE_S", 8.0)
+        answer = client.post("/api/vocals", params={"name": "song.wav"}, content=float_wav(sing(1.0, RATE)))
+    refused(answer, 400, says)
+    assert not list(client.app.state.server.store.root.rglob("upload"))
+    if case == "no end":
+        with pytest.raises(ProcessLookupError):
+            for _ in range(50):  # until it has been waited for
+                os.kill(int((tmp_path / "pids").read_text()), 0)
+                time.sleep(0.1)
+    upload(client)

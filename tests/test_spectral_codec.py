@@ -236,6 +236,18 @@ def _training(root: Path, steps: int, *, adversarial: bool = False) -> Path:
     return train_spectral_codec(config)
 
 
+def test_songs_are_found_and_split_by_song(tmp_path: Path) -> None:
+    from accompany.training.encoders.audio_dataset import song_folders, split_songs
+
+    _write_songs(tmp_path, 4)
+    training, held_out = split_songs(song_folders([tmp_path]), 1)
+    assert [song.name for song in held_out] == ["000003"] and len(training) == 3
+    with pytest.raises(InputError, match="accompany synth"):
+        song_folders([tmp_path / "000000"])
+    with pytest.raises(InputError, match="too few"):
+        split_songs(song_folders([tmp_path]), 4)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_training_starts_linear_goes_on_and_exports(tmp_path: Path) -> None:
     pytest.importorskip("vector_quantize_pytorch", reason="the extra train is not installed")

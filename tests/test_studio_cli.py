@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,39 @@ def test_analyse_writes_what_generate_takes(run, tmp_path):
     assert run("generate", "song.wav", "--chords", "song.analysis.json", "--bpm", 90)[0] == 2
 
 
+def test_the_analysis_of_another_vocal_is_refused_before_the_model_loads(run, tmp_path, monkeypatch):
+    assert run("analyse", "song.wav", "--no-picture")[0] == 0
+    seconds = audio.info("song.wav").seconds
+    audio.write("other.wav", sing(seconds, 24000, 9), 24000)
+    audio.write("longer.wav", sing(seconds + 0.5, 24000), 24000)
+    Path("copy.wav").write_bytes(Path("song.wav").read_bytes())
+    content = json.loads(Path("song.analysis.json").read_text())
+    content["key"]["locked"] = False
+    Path("open.json").write_text(json.dumps(content))
+    with monkeypatch.context() as patched:
+        patched.setattr(accompany, "load", None)
+        for vocal, says in (("other.wav", "another recording than other.wav"), ("longer.wav", "longer.wav has 2.50 s")):
+            for chords in ("song.analysis.json", "open.json"):
+                for command in ("generate", "analyse"):
+                    code, _, err = run(command, vocal, "--chords", chords)
+                    assert code == 2 and says in err
+        code, _, err = run("generate", "copy.wav", "longer.wav", "-o", "both/", "--chords", "open.json")
+        assert code == 2 and "longer.wav" in err and not Path("both").exists()
+    assert run("generate", "copy.wav", "--chords", "open.json")[0] == 0
+    del content["vocal_sha256"]
+    Path("open.json").write_text(json.dumps(content))
+    assert run("generate", "other.wav", "--chords", "open.json")[0] == 0
+
+
+def test_a_plan_beyond_the_end_is_refused(run, tmp_path):
+    assert run("analyse", "song.wav", "--no-picture")[0] == 0
+    content = json.loads(Path("song.analysis.json").read_text())
+    content["chords"] = [{"start": 0.0, "end": 2.0, "chord": "C:maj"}, {"start": 60.0, "end": 62.0, "chord": "C:maj"}]
+    Path("late.json").write_text(json.dumps(content))
+    code, _, err = run("generate", "song.wav", "--chords", "late.json")
+    assert code == 2 and "The plan's last chord at 60 s lies beyond the end of song.wav (2.00 s)" in err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -193,12 +227,16 @@ def test_stems_of_the_band_sum_up_to_it(run, tmp_path):
 
     (tmp_path / "separator").mkdir()
     separator = write_separator(small_htdemucs(), tmp_path / "separator")
-    code, stdout, stderr = run("generate", "song.wav", "--stems", separator, "--json")
+    code, stdout, stderr = run("generate", "song.wav", "--stems", "--separator", separator, "--json")
     assert code == 0, stderr
     (file,) = json.loads(stdout)["files"]
-    assert file["stems"] == [f"song.accompaniment.{name}.wav" for name in ("drums", "bass", "other")]
+    assert file["stems"] == [f"song.{name}.wav" for name in ("drums", "bass", "other")]
     band, *stems = (audio.read(name).samples for name in (file["accompaniment"], *file["stems"]))
     assert all(stem.shape == band.shape and np.abs(stem).max() > 0 for stem in stems)
     np.testing.assert_allclose(sum(stems), band, atol=3e-5)
-    code, _, stderr = run("generate", "song.wav", "--stems", "tiny", "-o", "two.wav")
+    code, _, stderr = run("generate", "song.wav", "--stems", "--separator", "tiny", "-o", "two.wav")
     assert code == 2 and "drums" in stderr and not (tmp_path / "two.wav").exists()
+    code, _, stderr = run("generate", "song.wav", "--stems", "-o", "two.wav")
+    assert code == 2 and "plays the band as one" in stderr and not (tmp_path / "two.wav").exists()
+    code, _, stderr = run("generate", "song.wav", "--mute", "drums", "-o", "two.wav")
+    assert code == 2 and "no stem of it can be muted" in stderr and not (tmp_path / "two.wav").exists()

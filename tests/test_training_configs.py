@@ -23,8 +23,6 @@ from accompany.training.tune import TuneConfig
 
 SCHEMAS: dict[str, Any] = {name: task.config for name, task in TASKS.items()} | {"tune": TuneConfig}
 SCHEMAS |= {name: getattr(importlib.import_module(module), schema) for name, (module, _, schema) in RECIPES.items()}
-NEEDED = {"codec": ["songs=[a]", "out=b"]}
-"""Values that a config has no default for."""
 
 
 def fields(schema: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -39,7 +37,7 @@ def fields(schema: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def load(name: str, *overrides: str) -> Any:
-    return load_config(SCHEMAS[name], name, [*NEEDED.get(name, []), *overrides])
+    return load_config(SCHEMAS[name], name, overrides)
 
 
 KEYS = [(name, key, hint) for name, schema in SCHEMAS.items() for key, hint in fields(schema)]
@@ -63,7 +61,7 @@ def test_text_is_taken_as_it_is_given(text: str) -> None:
 def test_lists_of_texts_are_too() -> None:
     for name in ("mert", "separator", "semantic_codes"):
         assert load(name, "songs=[2024_10_05,007,take #2]").songs == ("2024_10_05", "007", "take #2")
-    assert load("codec", 'songs=["a, b",1_0]').songs == ["a, b", "1_0"]
+    assert load("spectral_codec", 'songs=["a, b",1_0]').songs == ["a, b", "1_0"]
     assert load("mert", "codec=0_1").codec == "0_1" and load("mert", "codec=null").codec is None
 
 
@@ -108,8 +106,8 @@ def test_no_count_or_seed_of_any_training_may_be_negative_or_huge() -> None:
         ("tune", "seed=-1", "seed must be at least 0"),
         ("tune", "takes=1", "takes must be at least 2 and at most 1000, not 1"),
         ("clap", "text.lr=0", "text.lr must be above 0, not 0"),
-        ("codec", "joint.lr=-1", "joint.lr must be above 0, not -1"),
-        ("codec", "kinds.mix=.nan", "kinds must name shares"),
+        ("spectral_codec", "decoder.loop.lr=-1", "lr must be above 0, not -1"),
+        ("spectral_codec", "shares.mix=.nan", "shares"),
         ("mert", "sources=[0,0,0]", "sources must hold a chance"),
         ("separator", "gain_db=[3,-6]", "gain_db must hold the lowest"),
         ("separator", "loop.steps=0", "loop.steps must be at least 1"),

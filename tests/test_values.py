@@ -35,7 +35,7 @@ from accompany.sound.options import Sound
 
 PARSER = build_parser()
 PARSERS = next(a for a in PARSER._actions if a.choices and "generate" in a.choices).choices
-FREE = {"prompt", "key", "chords", "taps", "eq", "start", "token", "overrides", "set"}
+FREE = {"prompt", "key", "chords", "taps", "eq", "start", "token", "data", "overrides", "set"}
 """Lines of text: what they may say is checked where they are read."""
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999", str(10**30), "1e30", "", " ", "x", "1_0", "0x10", "\0", "one", "9" * 300)
 NO_NAMES = ("", "  ", "a\0b", "x" * 300, f"folder/{'ß' * 150}", "x/" * 3000)
@@ -213,7 +213,7 @@ def test_wrong_lines_end_in_a_sentence_before_any_work(line, here, capsys):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_taps_are_read_as_any_shell_writes_them(encoding, tmp_path):
-    from accompany.commands.given import read_taps
+    from accompany.commands.given_files import read_taps
 
     mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
     (tmp_path / "taps.txt").write_bytes((mark + "0.5\r\n1.0, 1.5\r\n").encode(encoding))

@@ -91,7 +91,9 @@ def _checked_places(args: argparse.Namespace, controls: Controls) -> tuple[Path,
         raise InputError("The chord file says tempo and key already; unlock them there, or leave --bpm and --key out.")
     _check_extras(args, controls)
     seconds = info(args.vocals).seconds
-    controls.settings.check_times(seconds, args.vocals)
+    controls.settings.check_within(seconds, args.vocals)
+    if controls.analysis is not None:
+        controls.analysis.check_vocal(seconds, args.vocals)
     path = Path(os.path.expanduser(args.out)) if args.out else default_path(args.vocals)
     if path.suffix.lower() != ".json":
         raise InputError(f"--out {path} must end in .json; the plot goes beside it.")

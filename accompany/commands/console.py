@@ -63,6 +63,8 @@ def describe(take: Take) -> str:
         labels = [label for _, _, label in plan.chords]
         more = " ..." if len(labels) > _MOST_CHORDS else ""
         words.append(f"chords {' '.join(labels[:_MOST_CHORDS])}{more}{_confidence(plan.chord_confidence)}")
+    if take.muted:
+        words.append(f"without {' and '.join(take.muted)}")
     return ", ".join([*words, f"made in {take.wall_s:.1f} s"])
 
 

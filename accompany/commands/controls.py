@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from accompany.generation.analysis import Analysis
 
 PLAN_CONTROLS = ("bpm", "key", "chords", "taps", "melody", "reading")
-PLAY_CONTROLS = (*PLAN_CONTROLS, "temperature", "guidance", "follow", "like", "like_strength")
-EDIT_CONTROLS = ("temperature", "guidance", "follow", "like", "like_strength")
+EDIT_CONTROLS = ("temperature", "guidance", "follow", "like", "like_strength", "mute")
+PLAY_CONTROLS = (*PLAN_CONTROLS, *EDIT_CONTROLS)
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ def read_controls(args: argparse.Namespace) -> Controls:
 
         analysis = Analysis.load(os.path.expanduser(options.pop("chords")))
     if "taps" in options:
-        from accompany.commands.given import read_taps
+        from accompany.commands.given_files import read_taps
 
         options["taps"] = read_taps(options["taps"])
     if "melody" in options:
-        from accompany.commands.given import read_melody
+        from accompany.commands.given_files import read_melody_file
 
-        options["melody"] = read_melody(options["melody"], args.melody_track)
+        options["melody"] = read_melody_file(options["melody"], args.melody_track)
     elif getattr(args, "melody_track", None) is not None:
         raise InputError("--melody-track names a track of the file of --melody; give both, or neither.")
     known = {**options, "plan": analysis.plan} if analysis else options
@@ -111,6 +111,11 @@ def add_sound(parser: argparse.ArgumentParser) -> None:
 
 def read_sound(args: argparse.Namespace, vocal: str) -> Sound:
     """How files are written, checked; the start may be that of the vocal."""
+    start_s = None
+    if args.start is not None:
+        from accompany.commands.given_files import read_start
+
+        start_s = read_start(args.start, vocal)
     given = {
         "loudness_lufs": args.lufs,
         "peak_dbtp": args.peak,
@@ -120,7 +125,7 @@ def read_sound(args: argparse.Namespace, vocal: str) -> Sound:
         "reverb": args.reverb,
         "sample_rate": args.rate,
         "bits": args.bits,
-        "start_s": _start(args.start, vocal),
+        "start_s": start_s,
     }
     return Sound(**{name: value for name, value in given.items() if value is not None})
 
@@ -135,19 +140,3 @@ def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | 
             from accompany.sound.files import check_format
 
             check_format(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)
-
-
-def _start(text: str | None, vocal: str) -> float | None:
-    if text is None:
-        return None
-    if text == "vocal":
-        from accompany.sound.files import start_of
-
-        start_s = start_of(vocal)
-        if start_s is None:
-            raise InputError(f"{vocal} has no time stamp; give --start in seconds.")
-        return start_s
-    try:
-        return float(text)
-    except ValueError as error:
-        raise InputError(f"--start {text} must be seconds, or 'vocal' for the time stamp of the vocal.") from error

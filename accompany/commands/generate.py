@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from accompany.generation.settings import Settings
     from accompany.generation.take import Take
     from accompany.sound.options import Sound
+    from accompany.sound.separation import SongSeparator
 
 _EXAMPLES = """accompany generate vocals.wav -p "warm jazz trio, brushed drums, walking bass" --mix --seed 7
   accompany generate vocals.wav --chords "C G Am F" --bpm 92 --takes 4 --plot --midi
@@ -65,10 +66,10 @@ def _add_takes(parser: argparse.ArgumentParser) -> None:
     add("--midi", action="store_true", help="also write <stem>.mid: tempo map, chords, beats")
     help_ = "VOCALS are songs: take the voice out of each, as <stem>.vocals.wav, and make it a new band (a cover)"
     add("--separate", action="store_true", help=help_)
-    help_ = "with --separate: a Demucs model, its name or folder, such as htdemucs (default tiny, which comes with it)"
+    add("--stems", action="store_true", help="also write <stem>.drums.wav, .bass.wav and .other.wav, the band in parts")
+    help_ = "a Demucs model, its name or folder, such as htdemucs: for --separate (default tiny, which comes with it), "
+    help_ += "and for the --stems of a model that plays the band as one"
     add("--separator", type=values.SEPARATOR, metavar="NAME", help=help_)
-    help_ = "also write drums, bass and other: a Demucs model, its name or folder"
-    add("--stems", type=values.MODEL, metavar="NAME", help=help_)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -81,7 +82,9 @@ def run(args: argparse.Namespace) -> None:
     for vocal in args.vocals:
         seconds = info(vocal).seconds
         controls.settings.check_cues(seconds, str(vocal))
-        controls.settings.check_times(seconds, str(vocal))
+        controls.settings.check_within(seconds, str(vocal))
+        if controls.analysis is not None:
+            controls.analysis.check_vocal(seconds, None if args.separate else vocal)
     sounds = [read_sound(args, vocal) for vocal in args.vocals]
     suffix = f".{args.format}" if args.format else ".wav"
     _check_adapters(args)
@@ -94,20 +97,18 @@ def run(args: argparse.Namespace) -> None:
         outputs = _plan_outputs(args, sounds, suffix)
     _check_extras(args, sounds)
     voices = _load_voices(args)
-    if args.stems:
-        from accompany.sound.stems import load_splitter
-
-        args.stems = load_splitter(args.stems)
     started = time.perf_counter()
     band = load(args)
     load_s = time.perf_counter() - started
+    band.check_mute(controls.settings)
+    splitter = _load_splitter(band, args) if args.stems else None
     if args.project:
         from accompany.commands.projects import make_project
 
         files = [make_project(band, args, lambda vocal: _make_takes(band, vocal, args, controls), voices, sounds[0])]
     else:
         outputs = [voices.beside(output) for output in outputs] if voices else outputs
-        files = [_one(band, each, args, controls, sound) for each, sound in zip(outputs, sounds, strict=True)]
+        files = [_one(band, each, args, controls, sound, splitter) for each, sound in zip(outputs, sounds, strict=True)]
     for entry, song in zip(files, args.vocals if args.separate else (), strict=False):
         entry["song"] = song
     if args.json:
@@ -142,6 +143,7 @@ def _one(
     args: argparse.Namespace,
     controls: Controls,
     sound: Sound,
+    splitter: SongSeparator | None,
 ) -> dict[str, Any]:
     started = time.perf_counter()
     takes = _make_takes(band, output.vocals, args, controls)
@@ -152,7 +154,7 @@ def _one(
         take.save(accompaniment, sound)
         if mix:
             take.save_mix(mix, sound)
-    more = _write_beside(band, best, output, args, sound)
+    more = _write_beside(band, best, output, sound, splitter)
     wall_s = time.perf_counter() - started
     if len(takes) > 1:
         for take, (accompaniment, _) in zip(takes, names, strict=True):
@@ -167,7 +169,9 @@ def _one(
     return {**summary_of(output.vocals, output.accompaniment, output.mix, best, wall_s), **more}
 
 
-def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespace, sound: Sound) -> dict[str, Any]:
+def _write_beside(
+    band: Band, take: Take, output: Output, sound: Sound, splitter: SongSeparator | None
+) -> dict[str, Any]:
     """Write settings, plot, MIDI and stems where they are wanted; what was written, for the JSON."""
     written: dict[str, Any] = {}
     for ending, path in output.beside:
@@ -184,32 +188,32 @@ def _write_beside(band: Band, take: Take, output: Output, args: argparse.Namespa
 
             plot_take(path, take)
             written["plot"] = str(path)
-    if args.stems:
-        stems = take.save_stems(output.accompaniment, args.stems, sound)
-        written["stems"] = [str(path) for path in stems]
+    if take.stems is not None:
+        written["mute"] = list(take.muted)
+    if output.stems:
+        written["stems"] = [str(path) for path in take.save_stems(output.stems, splitter, sound)]
     if output.session:
         from accompany.generation.session import save_session
 
         sections = band.analyse(output.vocals, plan=take.plan).sections if take.plan.beats_s else ()
-        save_session(take, output.session, sections=sections, stems=args.stems, sound=sound)
+        save_session(take, output.session, sections=sections, stems=splitter, sound=sound)
         written["daw"] = str(output.session)
     return written
 
 
 def _plan_outputs(args: argparse.Namespace, sounds: Sequence[Sound], suffix: str) -> list[Output]:
     """The files to write. InputError where one cannot be."""
-    from accompany.commands.outputs import VOCALS, check_stems, plan_outputs
+    from accompany.commands.outputs import VOCALS, plan_outputs
 
     wanted = {VOCALS: args.separate, ".settings.json": args.settings, ".png": args.plot, ".mid": args.midi}
     beside = [ending for ending, is_wanted in wanted.items() if is_wanted]
-    outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, takes=args.takes, beside=beside)
+    wanted_files = {"takes": args.takes, "beside": beside, "stems": args.stems}
+    outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, **wanted_files)
     if args.daw:
         from accompany.commands.outputs import with_sessions
 
         outputs = with_sessions(outputs)
     check_files(outputs, sounds, args.format)
-    if args.stems:
-        check_stems(outputs)
     return outputs
 
 
@@ -233,7 +237,7 @@ def _check_extras(args: argparse.Namespace, sounds: Sequence[Sound]) -> None:
         (extra, option, packages)
         for option, wanted, extra, packages in (
             ("--plot", args.plot, "eval", ("matplotlib", "librosa")),
-            ("--stems", args.stems, "data", ("demucs",)),
+            ("--separator", args.separator, "data", ("demucs",)),
             ("--separate", args.separate, "data", ("demucs",)),
             ("--midi", args.midi, "sound", ("mido",)),
             ("--daw", args.daw, "sound", ("mido",)),
@@ -256,6 +260,17 @@ def _load_voices(args: argparse.Namespace) -> Any:
         from accompany.commands.covers import Voices
 
         return Voices(args)
-    if args.separator:
-        raise InputError("--separator says how --separate takes the voice out of a song; give both, or neither.")
+    if args.separator and not args.stems:
+        raise InputError("--separator says how --separate or --stems takes sound apart; give one of them, or neither.")
+    return None
+
+
+def _load_splitter(band: Band, args: argparse.Namespace) -> SongSeparator | None:
+    """What splits the band of a model that has no stems of its own. InputError where there is none."""
+    if not band.bundle.has_stems:
+        from accompany.sound.stems import load_splitter
+
+        return load_splitter(args.separator)
+    if args.separator and not args.separate:
+        raise InputError(f"{band.name} plays stems of its own, so there is nothing to split; leave --separator out.")
     return None

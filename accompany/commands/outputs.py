@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from accompany.common.files import check_name, checked_target, require_writable
+from accompany.common.files import checked_target, require_writable
 from accompany.errors import InputError
+from accompany.music.instrumentation import STEMS
 from accompany.sound.options import SUFFIXES
 
 VOCALS = ".vocals.wav"
@@ -25,6 +26,7 @@ class Output:
         others: accompaniments (and mixes) of further takes.
         beside: files of other kinds by their ending, such as `.mid`.
         session: folder for an audio workstation.
+        stems: the name to which those of the stems are added, `<stem>.wav` for `<stem>.drums.wav`.
     """
 
     vocals: Path
@@ -33,13 +35,15 @@ class Output:
     others: tuple[tuple[Path, Path | None], ...] = ()
     beside: tuple[tuple[str, Path], ...] = ()
     session: Path | None = None
+    stems: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What will be written."""
         several = [(self.accompaniment, self.mix), *self.others]
         sounds = [file for pair in several for file in pair if file is not None]
-        return (*sounds, *(file for _, file in self.beside))
+        named = [self.stems.with_name(f"{self.stems.stem}.{name}{self.stems.suffix}") for name in STEMS if self.stems]
+        return (*sounds, *named, *(file for _, file in self.beside))
 
 
 def plan_outputs(
@@ -50,6 +54,7 @@ def plan_outputs(
     suffix: str = ".wav",
     takes: int = 1,
     beside: Sequence[str] = (),
+    stems: bool = False,
 ) -> list[Output]:
     """Name the files of every vocal. A `~` at the start of `out` is the home folder.
 
@@ -61,6 +66,7 @@ def plan_outputs(
         suffix: of the sounds that `out` does not name.
         takes: also name `<stem>.2.accompaniment.wav` and so on for further takes.
         beside: endings of other files, such as `.mid` for `<stem>.mid`.
+        stems: also name `<stem>.drums.wav` and so on.
 
     Raises:
         InputError: `out` cannot be what it must be, two vocals share a name, an input would be overwritten,
@@ -76,7 +82,7 @@ def plan_outputs(
             raise InputError(f"--out {out} is a file; name a folder for the results of {len(paths)} vocals.")
         accompaniments = [folder / f"{path.stem}.accompaniment{suffix}" for path in paths]
     named = zip(paths, accompaniments, strict=True)
-    outputs = [_output(vocal, result, mix, takes, beside) for vocal, result in named]
+    outputs = [_output(vocal, result, mix, takes, beside, stems) for vocal, result in named]
     for file in (file for output in outputs for file in output.files):
         check_target(file)
     _check_distinct(outputs)
@@ -86,15 +92,6 @@ def plan_outputs(
 def check_target(path: Path) -> None:
     """InputError when a file cannot be written there, by way of symbolic links."""
     require_writable(checked_target(path).parent)
-
-
-def check_stems(outputs: Sequence[Output]) -> None:
-    """InputError where a name that a stem adds to is too long."""
-    from accompany.sound.stems import STEMS
-
-    for output in outputs:
-        for name in STEMS:
-            check_name(output.accompaniment.with_name(f"{output.accompaniment.stem}.{name}.wav"))
 
 
 def with_sessions(outputs: Sequence[Output]) -> list[Output]:
@@ -110,7 +107,7 @@ def with_sessions(outputs: Sequence[Output]) -> list[Output]:
     return named
 
 
-def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str]) -> Output:
+def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str], stems: bool) -> Output:
     further = [_numbered(result, number) for number in range(2, takes + 1)]
     return Output(
         vocal,
@@ -118,6 +115,7 @@ def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[s
         _mix_path(result) if mix else None,
         tuple((each, _mix_path(each) if mix else None) for each in further),
         tuple((ending, result.with_name(f"{_base(result)}{ending}")) for ending in beside),
+        stems=result.with_name(f"{_base(result)}{result.suffix}") if stems else None,
     )
 
 
@@ -146,10 +144,16 @@ def _mix_path(accompaniment: Path) -> Path:
 
 def _check_distinct(outputs: list[Output]) -> None:
     inputs = {output.vocals.resolve(): output.vocals for output in outputs}
+    files = [(file, output.vocals) for output in outputs for file in output.files]
     seen: dict[Path, Path] = {}
-    for output in outputs:
-        for file in output.files:
-            if file.resolve() in inputs:
-                raise InputError(f"{file} would overwrite a vocal; choose another --out.")
-            if (other := seen.setdefault(file, output.vocals)) is not output.vocals:
-                raise InputError(f"{other} and {output.vocals} would both become {file}; rename one of them.")
+    for file, vocals in files:
+        if file.resolve() in inputs or (
+            file.exists() and any(each.exists() and file.samefile(each) for each in inputs)
+        ):
+            raise InputError(f"{file} would overwrite a vocal; choose another --out.")
+        if (other := seen.setdefault(file, vocals)) is not vocals:
+            raise InputError(f"{other} and {vocals} would both become {file}; rename one of them.")
+    if len(outputs) > 1:
+        from accompany.common.portable import check_case
+
+        check_case(files)

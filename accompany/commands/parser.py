@@ -31,6 +31,7 @@ COMMANDS = {
     "tune": "tune",
     "export": "export",
     "bundle": "bundle",
+    "push": "push",
     "import": "import_llambada",
     "evaluate": "evaluate",
     "recipe": "recipe",

@@ -138,7 +138,7 @@ def add(commands: Any) -> None:
     example = "accompany recipe tiny --work runs/tiny --dry-run"
     parser = command(commands, "recipe", "make a whole model from nothing, step by step", example)
     add = parser.add_argument
-    add("recipe", type=values.RECIPE, metavar="NAME", help="tiny, or a YAML file like configs/recipe_tiny.yaml")
+    add("recipe", type=values.RECIPE, metavar="NAME", help="tiny, gpu, or a YAML file like configs/recipe_tiny.yaml")
     help_ = "gets everything; a run that was stopped goes on (default runs/NAME)"
     add("--work", type=values.WORK, metavar="DIR", help=help_)
     help_ = "times the songs and steps; 0.01 is a toy (default 1)"

@@ -22,6 +22,9 @@ def add(commands: Any) -> None:
     add("--port", type=values.PORT, default=8000, metavar="N", help="default 8000; 0 takes a free one")
     help_ = "what visitors must know when --host is not local (default: $ACCOMPANY_TOKEN, or one is made and shown)"
     add("--token", default=os.environ.get("ACCOMPANY_TOKEN", ""), metavar="TEXT", help=help_)
+    add("--open", action="store_true", help="ask for no token: whoever reaches the port may use it")
+    help_ = "the site whose pages may show this one in a frame, such as https://huggingface.co (default: none)"
+    add("--embed", type=values.ADDRESS, metavar="SITE", help=help_)
     own = Limits()
     help_ = f"largest upload, in MB (default {own.max_mb:g})"
     add("--max-mb", type=values.MAX_MB, default=own.max_mb, metavar="X", help=help_)
@@ -43,4 +46,4 @@ def run(args: argparse.Namespace) -> None:
     limits = Limits(
         args.max_mb, args.max_minutes, args.max_queue, job_minutes=args.job_minutes, keep_minutes=args.keep_minutes
     )
-    serve(lambda: load(args), limits, Address(args.host, args.port, args.token), say)
+    serve(lambda: load(args), limits, Address(args.host, args.port, args.token, args.open, args.embed or ""), say)

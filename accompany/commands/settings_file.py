@@ -15,8 +15,9 @@ from accompany.common.config import read_json, save_json
 from accompany.common.files import sha256
 from accompany.common.weights import resolve_folder
 from accompany.errors import InputError
+from accompany.generation.edit import Edit
 from accompany.generation.settings import Settings
-from accompany.generation.take import Edit, Take
+from accompany.generation.take import Take
 from accompany.sound.options import Sound
 
 if TYPE_CHECKING:

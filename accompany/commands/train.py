@@ -15,7 +15,6 @@ TASKS = ("listener", "semantic", "acoustic")
 """Parts whose training is `accompany.training.train`."""
 
 RECIPES = {
-    "codec": ("accompany.training.encoders.codec", "train_codec", "CodecTrainingConfig"),
     "spectral_codec": (
         "accompany.training.encoders.spectral_codec",
         "train_spectral_codec",

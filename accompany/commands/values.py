@@ -20,6 +20,14 @@ _SHOWN = 60
 _READ_ONLY = frozenset(("http", "https", "data", "git", "github", "gist", "zip", "tar", "hf"))
 
 
+def separators(system: str) -> re.Pattern[str]:
+    """What parts the names of a path on a system with this separator; Windows takes both."""
+    return re.compile(r"[/\\]" if system == "\\" else "/")
+
+
+_SEPARATORS = separators(os.sep)
+
+
 @dataclass(frozen=True)
 class Number:
     """A number in a range.
@@ -97,7 +105,7 @@ class Name:
             raise argparse.ArgumentTypeError(f"The {self.name} is empty; name one.")
         if "\0" in text:
             raise argparse.ArgumentTypeError(f"The {self.name} {shortened(text)!r} holds a NUL, which no name has.")
-        if len(text) > self.longest or any(len(os.fsencode(part)) > _LONGEST_NAME for part in text.split("/")):
+        if len(text) > self.longest or any(len(os.fsencode(part)) > _LONGEST_NAME for part in _SEPARATORS.split(text)):
             raise argparse.ArgumentTypeError(
                 f"The {self.name} '{shortened(text)}' is longer than a name can be ({_LONGEST_NAME} bytes)."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from accompany.common.containers import cut_short, find_layout
-from accompany.common.pieces import Layout, Piece, PieceFile
+from accompany.common.containers import Layout, Piece, PieceFile, cut_short, is_sound_wave
 from accompany.errors import InputError
 
 LOWEST_RATE, HIGHEST_RATE = 2000, 768_000
@@ -41,6 +41,7 @@ class Recording:
         format: of the file, as libsndfile calls it.
         is_float: whether samples may lie beyond full scale without being clipped.
         length_is_guess: whether it may hold a little less than that.
+        n_bytes: size of the file when it was opened.
     """
 
     def __init__(self, path: Path, layout: Layout, name: Path | None = None) -> None:
@@ -52,6 +53,7 @@ class Recording:
         """
         self.path = name or path
         self._path, self._pieces = path, layout.pieces or (None,)
+        self.n_bytes = path.stat().st_size
         self._file: Any = None
         self._place = 0
         if len(self._pieces) > _MOST_PIECES:
@@ -163,6 +165,8 @@ def opened(path: Path) -> Iterator[Recording]:
         return
     try:
         yield recording
+        if path.exists() and path.stat().st_size > recording.n_bytes:
+            _log.warning("%s is still being written; what was there is read.", path)
     finally:
         recording.rest()
 
@@ -187,6 +191,11 @@ def try_open(path: Path) -> Recording | str:
 @lru_cache(maxsize=32)
 def _layout(path: Path, size: int, changed_ns: int) -> Layout:
     """The layout of a file that has this size and time: a command opens a file several times and warns once."""
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if is_sound_wave(data):
+            return Layout()
+    from accompany.common.repair import find_layout
+
     layout = find_layout(path)
     if layout.note:
         _log.warning("%s %s.", path, layout.note)

@@ -18,6 +18,12 @@ from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
 
+_FORMATS = (
+    "aac,aax,ac3,adx,aea,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,dtshd,dv,eac3,ea,flac,flv,gsm,iff,ircam,loas,"
+    "matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,paf,pvf,qcp,rm,sbc,shn,sln,sol,sox,swf,"
+    "tak,truehd,tta,voc,vqf,w64,wav,wsd,wtv,wv,xwma"
+)
+"""Formats that hold their sound themselves. Playlists (hls, concat, dash) would have ffmpeg read other files."""
 _STREAM = re.compile(r"^\s*Stream #0:\d+.*: Audio:", re.MULTILINE)
 
 
@@ -52,7 +58,8 @@ def decode(
     if ffmpeg is None:
         raise InputError(f"Cannot read {path} as audio ({reason}); convert it to WAV or FLAC, or install ffmpeg.")
     command = [ffmpeg, "-v", "level+info", "-hide_banner", "-nostats", "-nostdin", "-y"]
-    command += ["-protocol_whitelist", "file", *(["-f", demuxer] if demuxer else []), "-i", f"file:{path}"]
+    command += ["-protocol_whitelist", "file", "-format_whitelist", _FORMATS, *(["-f", demuxer] if demuxer else [])]
+    command += ["-i", f"file:{path}"]
     command += ["-map", "0:a:0", "-map_metadata", "-1"]
     command += ["-t", f"{max_seconds:g}"] if max_seconds else []
     command += ["-fs", str(max_bytes)] if max_bytes else []

@@ -22,6 +22,7 @@ from accompany.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+ON_WINDOWS = os.name == "nt"
 PART = ".part"
 """Suffix of unfinished files and folders, whose names begin with a dot."""
 _OURS = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part")  # machine, process
@@ -194,7 +195,11 @@ def real_path(path: Path) -> Path:
 
 
 def check_name(path: Path) -> None:
-    """InputError for a name that is longer than its folder, or the nearest one that is there, takes."""
+    """InputError for a name that is longer than its folder, or the nearest one there, takes, or none on Windows."""
+    if ON_WINDOWS:
+        from accompany.common.portable import check_windows_name
+
+        check_windows_name(path.name)
     folder = path.parent
     while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent

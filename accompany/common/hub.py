@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from accompany.errors import InputError
+
+Upload = tuple[str, Path | bytes]
+"""Place of a file in a model, and the file itself or its content."""
 
 _FILES = ["*.json", "*.txt", "*.md", "*.model", "*.safetensors"]
 
@@ -36,26 +41,54 @@ def pull_text_files(repo_id: str) -> Path:
     return _snapshot(repo_id, ["*.json", "*.txt"])
 
 
-def push(folder: Path, repo_id: str, *, private: bool) -> str:
-    """Upload a folder as a model; returns its address.
+def check_upload(repo_id: str) -> None:
+    """InputError for an id that no model can have, or where the hub would not know who uploads."""
+    from huggingface_hub import get_token
+
+    if not is_hub_id(repo_id):
+        raise InputError(f"'{repo_id}' is no name on the hub; give owner/name, in letters, digits, '-', '_' and '.'.")
+    if not get_token():
+        raise InputError("An upload needs your token of the hub; set HF_TOKEN, or log in with `hf auth login`.")
+
+
+def create(repo_id: str, *, private: bool) -> str:
+    """Make an empty model on the hub, where there is none of that name yet; returns its address.
 
     Raises:
         InputError: a name that the hub refuses, not logged in, or no network.
     """
-    from huggingface_hub import HfApi, errors
+    from huggingface_hub import HfApi
+
+    with _refusals(repo_id):
+        return str(HfApi().create_repo(repo_id, private=private or None, exist_ok=True))
+
+
+def upload(files: Sequence[Upload], repo_id: str) -> None:
+    """Put files, by their place in the model, on the hub in one commit. InputError as in `create`."""
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    with _refusals(repo_id):
+        additions = [CommitOperationAdd(place, content) for place, content in files]
+        HfApi().create_commit(repo_id, additions, commit_message="Upload by accompany")
+
+
+@contextmanager
+def _refusals(repo_id: str) -> Iterator[None]:
+    """Errors of the hub's client as one sentence."""
+    from huggingface_hub import errors
 
     try:
-        address = HfApi().create_repo(repo_id, private=private, exist_ok=True)
-        HfApi().upload_folder(repo_id=repo_id, folder_path=folder)
+        yield
     except (errors.HFValidationError, errors.HfHubHTTPError) as error:
         raise InputError(
-            f"The hub refused '{repo_id}' ({_first_line(error)}); check the name (owner/name) and your login."
+            f"The hub refused '{repo_id}' ({_first_line(error)}); check the name (owner/name) and your token."
         ) from error
     except (errors.HTTPError, OSError) as error:
         raise InputError(
-            f"Cannot reach the hub to upload '{repo_id}'; connect to the network and log in with `hf auth login`."
+            f"Cannot reach the hub to upload '{repo_id}'; connect to the network and try again."
         ) from error
-    return str(address)
+    except (ValueError, RuntimeError) as error:  # of the card's fields, or of one file's upload
+        raise InputError(f"The upload to '{repo_id}' failed ({_first_line(error)}); try again.") from error
 
 
 def _snapshot(repo_id: str, patterns: list[str]) -> Path:

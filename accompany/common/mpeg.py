@@ -6,7 +6,7 @@ import mmap
 import struct
 from dataclasses import dataclass
 
-from accompany.common.pieces import Layout, Piece
+from accompany.common.containers import Layout, Piece
 
 _KBITS = {
     (1, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),

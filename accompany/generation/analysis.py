@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accompany.common.checks import check_number, shown
+from accompany.common.checks import check_number, check_text, shown
 from accompany.common.config import read_json, save_json
+from accompany.common.files import sha256
 from accompany.errors import InputError
 from accompany.generation.pipeline import extract_features, features_to_plan
 from accompany.generation.planning import Known, make_plan, predict_plan
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 FORMAT = "accompany analysis 1"
 _DIGITS = 4
+_LENGTH_S = 0.05
+"""Difference of length that resampling and rounding may make."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Analysis:
         notes: the sung notes, where they were transcribed or given.
         open_parts: any of "tempo", "beats", "key": to be predicted anew.
         open_chords: indices of the plan's chords that are to be predicted again.
+        vocal_sha256: of the recording, where it was a file.
     """
 
     plan: Plan
@@ -53,6 +57,7 @@ class Analysis:
     open_parts: frozenset[str] = frozenset()
     open_chords: frozenset[int] = frozenset()
     notes: tuple[SungNote, ...] = ()
+    vocal_sha256: str = ""
 
     @property
     def is_locked(self) -> bool:
@@ -73,6 +78,22 @@ class Analysis:
             chords=tuple(chord for index, chord in enumerate(chords) if index not in self.open_chords),
         )
 
+    def check_vocal(self, seconds: float, recording: str | os.PathLike[str] | None = None) -> None:
+        """InputError for a vocal of another length, or, where it is a file, for another recording."""
+        is_known = recording is not None and bool(self.vocal_sha256)
+        if recording is not None and is_known and self.vocal_sha256 == sha256(Path(recording)):
+            return
+        if abs(seconds - self.seconds) > _LENGTH_S:
+            raise InputError(
+                f"The analysis is that of a vocal of {self.seconds:.2f} s, and {recording or 'the vocal'} has "
+                f"{seconds:.2f} s; analyse this one."
+            )
+        if is_known:
+            raise InputError(
+                f"The analysis is that of another recording than {recording}; analyse this one, or take the line "
+                "vocal_sha256 out of the analysis."
+            )
+
     def as_dict(self) -> dict[str, Any]:
         """The content of the JSON file."""
         plan = self.plan
@@ -87,6 +108,7 @@ class Analysis:
         return {
             "format": FORMAT,
             "seconds": round(self.seconds, _DIGITS),
+            **({"vocal_sha256": self.vocal_sha256} if self.vocal_sha256 else {}),
             "tempo": {**tempo, "locked": "tempo" not in self.open_parts},
             "beats": {**beats, "locked": "beats" not in self.open_parts},
             "key": {
@@ -168,13 +190,27 @@ class Analysis:
         for start, end, name in sections:
             if not 0 <= start < end <= LONGEST_S:
                 raise InputError(f"The section '{name[:40]}' at {start:g} s must end after it starts.")
-        return cls(plan, sections, seconds, is_open, open_chords, read_notes(content.get("notes", ())))
+        check_text("vocal_sha256", vocal_sha256 := content.get("vocal_sha256", ""))
+        notes = read_notes(content.get("notes", ()))
+        return cls(plan, sections, seconds, is_open, open_chords, notes, vocal_sha256)
 
 
-def analyze_vocal(bundle: Bundle, voice: np.ndarray, settings: Settings, edited: Analysis | None = None) -> Analysis:
-    """Analyze a voice [1, T] at the codec's rate, around what the settings and an edited analysis say."""
+def analyze_vocal(
+    bundle: Bundle,
+    voice: np.ndarray,
+    settings: Settings,
+    edited: Analysis | None = None,
+    recording: str | os.PathLike[str] | None = None,
+) -> Analysis:
+    """Analyze a voice [1, T] at the codec's rate, around what the settings and an edited analysis say.
+
+    `recording` is the file that it was read from. InputError where the edited analysis is that of another vocal.
+    """
     import torch
 
+    seconds = voice.shape[-1] / bundle.codec.sample_rate
+    if edited is not None:
+        edited.check_vocal(seconds, recording)
     with torch.inference_mode():
         features = extract_features(bundle, voice)
         if edited is None:
@@ -183,9 +219,9 @@ def analyze_vocal(bundle: Bundle, voice: np.ndarray, settings: Settings, edited:
             plan = edited.plan if edited.is_locked else predict_plan(bundle.listener, features, edited.known)
     melody = features[0, :, : bundle.melody.dim].float().cpu().numpy()
     sections = edited.sections if edited and edited.sections else find_sections(melody, bundle.melody.frame_rate, plan)
-    seconds = voice.shape[-1] / bundle.codec.sample_rate
     notes = read_notes(settings.melody) if settings.melody else edited.notes if edited else ()
-    return Analysis(plan, sections, seconds, notes=notes_within(notes, seconds))
+    vocal_sha256 = "" if recording is None else sha256(Path(recording))
+    return Analysis(plan, sections, seconds, notes=notes_within(notes, seconds), vocal_sha256=vocal_sha256)
 
 
 def shorten(chords: Sequence[tuple[float, float, str]], most: int = 8) -> str:

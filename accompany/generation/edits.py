@@ -8,6 +8,7 @@ the sound fades into what comes after. Shape letters: T samples, F semantic fram
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from accompany.audio import fit_length
 from accompany.common.progress import Progress, part_of
 from accompany.errors import InputError
+from accompany.generation.edit import Edit
 from accompany.generation.pipeline import (
     VocalAnalysis,
     acoustic_sampling,
@@ -26,18 +28,38 @@ from accompany.generation.pipeline import (
     sampling_for,
 )
 from accompany.generation.settings import Settings
-from accompany.generation.take import Draft, Edit, Made
+from accompany.generation.splices import FADE_OUT_S, between, edited, faded
+from accompany.generation.stems import (
+    Sounds,
+    add_up,
+    decode_tracks,
+    find_tracks,
+    n_tracks,
+    rows_of,
+    seeds_of,
+    set_levels,
+    stems_of,
+    tags_of,
+)
+from accompany.generation.take import Draft, Made
 from accompany.models.pretrained import Bundle
 from accompany.music.bars import longer_plan
 from accompany.music.plan import Plan, beat_positions
-from accompany.sound.level import PEAK, gain_for
+from accompany.sound.level import PEAK
 from accompany.stages.sampling import seed_for
 
 SHORTEST_S = 0.25
 _LONGEST_EXTENSION_S = 600.0
-_FADE_IN_S, _FADE_OUT_S = 0.02, 0.06
 _LEAD_IN_S = 3.0
 _COMPOSED = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rewritten:
+    """A draft of which parts were written anew, and its tracks with the frames where each is heard, [F] bool."""
+
+    draft: Draft
+    tracks: dict[str, np.ndarray]
 
 
 def apply(
@@ -86,7 +108,7 @@ def retake(
     Raises:
         InputError: the region is too short or outside of the song, or there is no draft.
     """
-    draft, rate = draft_of(old), bundle.codec.sample_rate
+    draft, rate = draft_of(bundle, old), bundle.codec.sample_rate
     n_samples = old.samples.shape[-1]
     first, last = region_samples(from_s, to_s, n_samples, rate)
     analysis = VocalAnalysis(extract_features(bundle, voice), old.plan)
@@ -94,10 +116,17 @@ def retake(
     frame_rate = bundle.melody.frame_rate
     opened[int(first / rate * frame_rate) : int(np.ceil(last / rate * frame_rate - 1e-6))] = True
     new = _rewrite(bundle, analysis, settings, draft, opened, opened, progress)
-    sound = _decode_part(bundle, new, first, last, n_samples)
-    joined = old.samples.copy()
-    joined[:, first:last] = _faded(old.samples[:, first:last], sound, rate, first > 0, last < n_samples)
-    return Made(joined, old.plan, new)
+    part = _decode_part(bundle, new, first, last, n_samples)
+
+    def joined(before: np.ndarray, sound: np.ndarray) -> np.ndarray:
+        made = before.copy()
+        made[:, first:last] = faded(before[:, first:last], sound, rate, first > 0, last < n_samples)
+        return made
+
+    played, stems = edited(old, joined, part)
+    samples = old.samples.copy()
+    samples[:, first:last] = np.clip(played[:, first:last], -PEAK, PEAK)
+    return Made(samples, old.plan, new.draft, stems)
 
 
 @torch.inference_mode()
@@ -119,14 +148,13 @@ def vary(
     """
     if not 0 <= strength <= 1:
         raise InputError(f"The strength {strength:g} must be from 0 to 1.")
-    draft = draft_of(old)
+    draft = draft_of(bundle, old)
     analysis = VocalAnalysis(extract_features(bundle, voice), old.plan)
     opened = _drawn_beats(old.plan, draft.codes.shape[-1], bundle.melody.frame_rate, strength, settings.seed)
     new = _rewrite(bundle, analysis, settings, draft, opened, np.ones_like(opened), progress)
-    tokens = torch.from_numpy(new.tokens).long()[None]
-    sound = bundle.codec.decode(tokens, old.samples.shape[-1])[0].float().cpu().numpy()
-    gain = gain_for(sound, voice, bundle.codec.sample_rate, settings.level_db)
-    return Made(sound * np.float32(gain), old.plan, dataclasses.replace(new, gain=gain))
+    sounds = decode_tracks(bundle, _tokens_of(bundle, new), new.tracks, old.samples.shape[-1])
+    samples, gain = set_levels(sounds, voice, bundle.codec.sample_rate, settings.level_db)
+    return Made(samples, old.plan, dataclasses.replace(new.draft, gain=gain), stems_of(sounds))
 
 
 @torch.inference_mode()
@@ -153,7 +181,7 @@ def extend(
     for value in (before_s, after_s):
         if not 0 <= value <= _LONGEST_EXTENSION_S:
             raise InputError(f"An extension of {value:g} s must be from 0 to {_LONGEST_EXTENSION_S:g} s.")
-    draft, rate, frame_rate = draft_of(old), bundle.codec.sample_rate, bundle.melody.frame_rate
+    draft, rate, frame_rate = draft_of(bundle, old), bundle.codec.sample_rate, bundle.melody.frame_rate
     lead = round(before_s * frame_rate)
     before, after = round(lead / frame_rate * rate), round(after_s * rate)
     if before + after == 0:
@@ -173,26 +201,22 @@ def extend(
         draft.gain,
     )
     new = _rewrite(bundle, VocalAnalysis(features, plan), settings.playing(plan), spaced, opened, opened, progress)
-    made = np.pad(old.samples, [(0, 0), (before, after)])
-    fade = min(round(_FADE_OUT_S * rate), n_old // 2)
-    rising = np.linspace(0, 1, fade, dtype=np.float32)
-    if before:
-        sound = _decode_part(bundle, new, 0, before + fade, made.shape[-1])
-        made[:, :before] = sound[:, :before]
-        made[:, before : before + fade] = rising * old.samples[:, :fade] + rising[::-1] * sound[:, before:]
-    if after:
-        end = before + n_old
-        sound = _decode_part(bundle, new, end - fade, made.shape[-1], made.shape[-1])
-        made[:, end:] = sound[:, fade:]
-        made[:, end - fade : end] = rising[::-1] * old.samples[:, n_old - fade :] + rising * sound[:, :fade]
-    return Made(made, plan, new), longer, before / rate
+    n_new, fade = longer.shape[-1], min(round(FADE_OUT_S * rate), n_old // 2)
+    lead_in = _decode_part(bundle, new, 0, before + fade, n_new) if before else None
+    lead_out = _decode_part(bundle, new, before + n_old - fade, n_new, n_new) if after else None
+    samples, stems = edited(old, functools.partial(between, fade=fade), lead_in, lead_out)
+    return Made(samples, plan, new.draft, stems), longer, before / rate
 
 
-def draft_of(made: Made) -> Draft:
-    """The draft of an accompaniment; InputError where there is none."""
-    if made.draft is None:
+def draft_of(bundle: Bundle, made: Made) -> Draft:
+    """The draft of an accompaniment; InputError where there is none, or one of another model."""
+    draft = made.draft
+    if draft is None:
         raise InputError("This take cannot be edited: it was made by a model without a draft, or loaded without it.")
-    return made.draft
+    n_codes, n_tokens = len(bundle.semantic.config.conditions.code_sizes), bundle.acoustic.config.codebooks
+    if (len(draft.codes), len(draft.tokens)) != (n_codes, n_tokens * n_tracks(bundle)):
+        raise InputError(f"This take was not made by {bundle.name}, so it cannot go on with it; make it anew.")
+    return draft
 
 
 def region_samples(from_s: float, to_s: float, n_samples: int, sample_rate: int) -> tuple[int, int]:
@@ -232,12 +256,14 @@ def _rewrite(
     compose: np.ndarray,
     play: np.ndarray,
     progress: Progress | None,
-) -> Draft:
+) -> _Rewritten:
     """A draft with the codes of the frames `compose` [F] and the tokens of the frames `play` [F] written anew."""
     report = progress or (lambda share: None)
     conditions = build_conditions(bundle, analysis, settings)
+    tracks = find_tracks(bundle, conditions, settings)
     semantic, acoustic, ratio = bundle.semantic, bundle.acoustic, bundle.acoustic.config.ratio
     codes, tokens = (torch.from_numpy(each).long().to(bundle.device)[None] for each in (draft.codes, draft.tokens))
+    tokens = tokens[0].unflatten(0, (-1, acoustic.config.codebooks))
     for start, stop in _spans(compose, semantic.config.context_frames):
         part = slice(start, stop)
         known = codes[..., part].masked_fill(_mask(compose[part], codes), -1)
@@ -250,17 +276,18 @@ def _rewrite(
         codes[..., part] = written
     for start, stop in _spans(play, acoustic.config.context_frames):
         part, fine = slice(start, stop), slice(ratio * start, ratio * stop)
-        known = tokens[..., fine].masked_fill(_mask(play[part].repeat(ratio), tokens), -1)
-        tokens[..., fine] = acoustic.generate_long(
+        known = tokens[rows_of(tracks), :, fine].masked_fill(_mask(play[part].repeat(ratio), tokens), -1)
+        tokens[rows_of(tracks), :, fine] = acoustic.generate_long(
             conditions.window(start, stop),
             codes[..., part],
             acoustic_sampling(bundle, settings),
-            [seed_for(settings.seed, 1)],
+            seeds_of(tracks, settings.seed),
+            stems=tags_of(tracks),
             known=known,
             progress=part_of(report, _COMPOSED, 1.0),
         )
     report(1.0)
-    return Draft(as_array(codes[0]), as_array(tokens[0]), draft.gain)
+    return _Rewritten(Draft(as_array(codes[0]), as_array(tokens.flatten(0, 1)), draft.gain), tracks)
 
 
 def _spans(opened: np.ndarray, context: int) -> list[tuple[int, int]]:
@@ -279,35 +306,24 @@ def _mask(opened: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(opened)).to(like.device)
 
 
-def _decode_part(bundle: Bundle, draft: Draft, first: int, last: int, n_samples: int) -> np.ndarray:
-    """The sound [C, last - first] of a stretch of a draft, decoded with what is around it, peaks below 1."""
+def _tokens_of(bundle: Bundle, new: _Rewritten) -> Tensor:
+    """The tokens of the tracks that play, [S, Kc, A]."""
+    tokens = torch.from_numpy(new.draft.tokens).long()
+    return tokens.unflatten(0, (-1, bundle.acoustic.config.codebooks))[rows_of(new.tracks)]
+
+
+def _decode_part(bundle: Bundle, new: _Rewritten, first: int, last: int, n_samples: int) -> Sounds:
+    """The tracks of a stretch, [C, last - first] each, decoded with what is around it, peaks of the band below 1."""
     codec = bundle.codec
     per_code = codec.sample_rate / codec.frame_rate
     lead = round(_LEAD_IN_S * codec.frame_rate)
     begin = max(int(first / per_code) - lead, 0)
-    end = min(int(np.ceil(last / per_code)) + lead, draft.tokens.shape[-1])
-    tokens = torch.from_numpy(np.ascontiguousarray(draft.tokens[:, begin:end])).long()[None]
+    end = min(int(np.ceil(last / per_code)) + lead, new.draft.tokens.shape[-1])
     offset = round(begin * per_code)
     length = min(round(end * per_code), n_samples) - offset
-    sound = codec.decode(tokens, length)[0].float().cpu().numpy()
-    part = fit_length(sound[:, first - offset :], last - first) * np.float32(draft.gain)
-    peak = float(np.abs(part).max(initial=0.0))
-    return np.asarray(part * np.float32(PEAK / peak) if peak > PEAK else part)
-
-
-def _faded(old: np.ndarray, new: np.ndarray, rate: int, fade_in: bool, fade_out: bool) -> np.ndarray:
-    """A region [C, n] of `new` that begins and ends as `old`.
-
-    At the left the new sound goes on from the old one, so the two are alike and their weights sum to 1; at the right
-    they are strangers, and the squares of the weights do.
-    """
-    made = new.copy()
-    if fade_in:
-        n = min(round(_FADE_IN_S * rate), new.shape[-1] // 4)
-        rising = np.linspace(0, 1, n, dtype=np.float32)
-        made[:, :n] = rising * new[:, :n] + (1 - rising) * old[:, :n]
-    if fade_out:
-        n = min(round(_FADE_OUT_S * rate), new.shape[-1] // 4)
-        angle = np.linspace(0, np.pi / 2, n, dtype=np.float32)
-        made[:, -n:] = np.cos(angle) * new[:, -n:] + np.sin(angle) * old[:, -n:]
-    return np.clip(made, -PEAK, PEAK)
+    tokens = _tokens_of(bundle, new)[..., begin:end]
+    sounds = decode_tracks(bundle, tokens, new.tracks, length, offset / codec.sample_rate)
+    sounds = {name: fit_length(each[:, first - offset :], last - first) for name, each in sounds.items()}
+    peak = float(np.abs(add_up(sounds)).max(initial=0.0)) * new.draft.gain
+    gain = new.draft.gain * min(1.0, PEAK / max(peak, PEAK))
+    return {name: each * np.float32(gain) for name, each in sounds.items()}

@@ -1,54 +1,19 @@
-"""Beats, chords and notes that a user gives: checked, and laid over a whole song."""
+"""Beats and chords that a user gives, laid over a whole song."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from accompany.common.checks import shown
-from accompany.errors import InputError
 from accompany.music.chord_decoding import Chord
 from accompany.music.chord_path import diatonic_chords
 from accompany.music.chord_text import read_chords
 from accompany.music.harmony import N_KEYS, key_label, majmin
 from accompany.music.plan import BEATS_PER_BAR, Plan
-from accompany.music.sung_notes import read_notes
 
 _TONIC_BONUS = 0.1
-Rows = tuple[tuple[float, float, float], ...]
-
-
-def tapped_bpm(taps: Sequence[float]) -> float:
-    """Beats a minute of taps in seconds. InputError unless they are two or more, and rise."""
-    rising = all(later > earlier for earlier, later in itertools.pairwise(taps))
-    if len(taps) < 2 or not rising or taps[0] < 0:
-        raise InputError("The taps must be two or more times in seconds, rising from 0.")
-    return 60 * (len(taps) - 1) / (taps[-1] - taps[0])
-
-
-def melody_rows(rows: Any) -> Rows:
-    """Known notes (start_s, end_s, MIDI pitch), checked."""
-    if not isinstance(rows, (list, tuple)):
-        raise InputError(f"The melody {shown(rows)} must be notes: (start_s, end_s, MIDI pitch).")
-    try:
-        notes = read_notes(rows)
-    except InputError as error:
-        raise InputError(f"The melody cannot be followed: {error}.") from error
-    if not notes:
-        raise InputError("The melody must have a note.")
-    return tuple((note.start_s, note.end_s, note.pitch) for note in notes)
-
-
-def check_times(taps: Sequence[float] | None, melody: Rows | None, seconds: float, name: str) -> None:
-    """InputError for taps or a melody beyond the end of the vocal `name`; the last tap may be a beat late."""
-    end = f"beyond the end of {name} ({seconds:.2f} s)."
-    if taps and taps[-1] > seconds + (taps[-1] - taps[0]) / (len(taps) - 1):
-        raise InputError(f"The tap at {taps[-1]:g} s lies {end}")
-    if melody and melody[0][0] >= seconds:
-        raise InputError(f"The melody's first note, at {melody[0][0]:g} s, lies {end}")
 
 
 def tapped_grid(taps: Sequence[float], seconds: float) -> tuple[tuple[float, ...], tuple[float, ...]]:

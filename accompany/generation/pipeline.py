@@ -21,19 +21,26 @@ from accompany.common.devices import give_memory_back
 from accompany.common.progress import Progress, part_of, share_of
 from accompany.generation.planning import make_plan
 from accompany.generation.settings import Settings
+from accompany.generation.stems import (
+    all_tokens,
+    decode_tracks,
+    find_tracks,
+    seeds_of,
+    set_levels,
+    stems_of,
+    tags_of,
+)
 from accompany.generation.take import Draft, Made
 from accompany.models.pretrained import Bundle
 from accompany.music.instrumentation import read_instrumentation
 from accompany.music.plan import Plan, control_track
-from accompany.sound.level import gain_for
-from accompany.stages.conditions import Conditions, make_conditions, stack
+from accompany.stages.conditions import STEM_TAGS, Conditions, make_conditions, stack
 from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig, seed_for
 
 if TYPE_CHECKING:
     from accompany.models.llambada import LlambadaBundle
 
 _ANALYZED, _COMPOSED, _PLAYED = 0.1, 0.5, 0.9
-_DECODED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,8 @@ def accompany_analyzed(
     report = progress or (lambda share: None)
     first, plans = settings[0], [each.plan for each in analyses]
     conditions = [build_conditions(bundle, each, wanted) for each, wanted in zip(analyses, settings, strict=True)]
+    tracks = [find_tracks(bundle, each, wanted) for each, wanted in zip(conditions, settings, strict=True)]
+    played = [name for name in STEM_TAGS if any(name in each for each in tracks)]
     analyses.clear()
     n_frames, batch = [each.n_frames for each in conditions], stack(conditions)
     codes = bundle.semantic.generate_long(
@@ -141,19 +150,21 @@ def accompany_analyzed(
         batch,
         codes,
         acoustic_sampling(bundle, first),
-        [seed_for(first.seed, 1)] * len(vocals),
+        seeds_of(played, first.seed) * len(vocals),
+        stems=tags_of(played),
         progress=part_of(report, _COMPOSED, _PLAYED),
-    )
+    ).unflatten(0, (len(vocals), len(played)))
     del conditions, batch
     give_memory_back()
     made = []
     for item, (vocal, plan) in enumerate(zip(vocals, plans, strict=True)):
-        own = tokens[item : item + 1, :, : bundle.acoustic.config.ratio * n_frames[item]]
-        sound = bundle.codec.decode(own, vocal.shape[-1], chunk_s=_DECODED_S)[0].float().cpu().numpy()
-        gain = gain_for(sound, vocal, bundle.codec.sample_rate, first.level_db)
-        sound *= np.float32(gain)
-        draft = Draft(as_array(codes[item, :, : n_frames[item]]), as_array(own[0]), gain)
-        made.append(Made(sound, plan, draft))
+        rows = [played.index(name) for name in tracks[item]]
+        own = tokens[item, rows, :, : bundle.acoustic.config.ratio * n_frames[item]]
+        sounds = decode_tracks(bundle, own, tracks[item], vocal.shape[-1])
+        samples, gain = set_levels(sounds, vocal, bundle.codec.sample_rate, first.level_db)
+        kept = all_tokens(bundle, tracks[item], own).flatten(0, 1)
+        draft = Draft(as_array(codes[item, :, : n_frames[item]]), as_array(kept), gain)
+        made.append(Made(samples, plan, draft, stems_of(sounds)))
         report(_PLAYED + (1.0 - _PLAYED) * len(made) / len(vocals))
     return made
 

@@ -1,10 +1,11 @@
 """A project: one vocal and its takes as plain files in a folder.
 
-    project.json             model and its precision, name of the vocal, the current take, how files are written, and of
-                             which take they are
+    project.json             model and its precision, name and sum of the vocal, the current take, how files are
+                             written, and of which take they are
     vocal.wav                the recording, as it was given
     takes/0001/take.json     settings, edits, seed, plan, scores, and which take it came from
     takes/0001/band.wav      what the band played, 32-bit float: an edit leaves samples outside of it bit by bit
+    takes/0001/drums.wav     its stems likewise (bass.wav, other.wav), those that play, of a model that has stems
     takes/0001/draft.safetensors    codes and tokens, from which parts are made again
     song.accompaniment.wav   the current take, as `project.json` says files are written (`song` is the vocal's name)
 
@@ -27,12 +28,14 @@ import numpy as np
 
 from accompany import audio
 from accompany.common.config import write_json
-from accompany.common.files import part_beside, remove_part, require_writable, writing_into
+from accompany.common.files import part_beside, remove_part, require_writable, sha256, writing_into
 from accompany.errors import InputError
+from accompany.generation.edit import Edit
 from accompany.generation.project_file import FORMAT, PROJECT_FILE, TAKE_FILE, inside, plain, read_project, read_take
 from accompany.generation.settings import Settings
-from accompany.generation.take import Edit, Source, Take
+from accompany.generation.take import Source, Take
 from accompany.generation.vocals import read_vocal
+from accompany.music.instrumentation import STEMS
 from accompany.music.plan_files import plan_from_dict
 from accompany.sound.options import Sound
 
@@ -83,6 +86,7 @@ class Project:
             "model": model,
             "precision": precision,
             "vocal": plain(f"vocal{source.suffix}"),
+            "vocal_sha256": sha256(source),
             "name": plain(source.stem),
             "current": None,
             "sound": {},
@@ -107,11 +111,14 @@ class Project:
         Where a run was killed after a take became the current one and before its files were written, they are written.
 
         Raises:
-            InputError: the folder holds none, a broken one, or one with names that leave the folder.
+            InputError: the folder holds none, a broken one, one with names that leave the folder, or another vocal than
+                the takes were made from.
         """
         path = Path(folder)
-        project = cls(path, read_project(path))
-        inside(project.vocals, path)
+        project = cls(path, content := read_project(path))
+        audio.info(inside(project.vocals, path))
+        if content.get("vocal_sha256") not in (None, sha256(project.vocals)):
+            raise InputError(f"{project.vocals} is another recording than the takes were made from; put that one back.")
         inside(path / _TAKES, path)
         if not (path / _TAKES).is_dir():
             raise InputError(f"{path} lacks the folder {_TAKES}; put back what accompany wrote.")
@@ -206,9 +213,11 @@ class Project:
         made = part_beside(self.folder / _TAKES / "new")
         try:
             made.mkdir()
-            audio.write(made / _BAND, take.samples, take.sample_rate, subtype="FLOAT")
-            if (made / _BAND).stat().st_size < take.samples.nbytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / _TAKES))
+            playing = {f"{name}.wav": sound for name, sound in (take.stems or {}).items() if name not in take.muted}
+            for file, samples in {_BAND: take.samples, **playing}.items():
+                audio.write(made / file, samples, take.sample_rate, subtype="FLOAT")
+                if (made / file).stat().st_size < samples.nbytes:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder / _TAKES))
             if take.draft is not None:
                 (made / _DRAFT).write_bytes(save({"codes": take.draft.codes, "tokens": take.draft.tokens}))
             write_json(made / TAKE_FILE, facts)
@@ -232,7 +241,7 @@ class Project:
         folder = self.folder / _TAKES / name
         band = audio.read(inside(folder / _BAND, self.folder))
         try:
-            voice = _rested(read_vocal(self.vocals, band.sample_rate), facts["before_s"], band)
+            voice = _rested(read_vocal(self.vocals, band.sample_rate), facts, band)
             recording = audio.info(self.vocals)
             return Take(
                 samples=band.samples,
@@ -245,6 +254,7 @@ class Project:
                 draft=self._draft(name, facts["gain"]),
                 edits=tuple(Edit.from_dict(edit) for edit in facts["edits"]),
                 scores=facts["scores"],
+                stems=self._stems(folder, band),
             )
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, SafetensorError) as error:
             raise InputError(
@@ -287,6 +297,17 @@ class Project:
         inside(folder, self.folder)
         return read_take(folder, self.folder)
 
+    def _stems(self, folder: Path, band: audio.Audio) -> dict[str, np.ndarray] | None:
+        """The stems of a take, silence where one does not play; None where none were kept."""
+        files = {name: inside(folder / f"{name}.wav", self.folder) for name in STEMS}
+        if not any(file.is_file() for file in files.values()):
+            return None
+        silence = np.zeros_like(band.samples)
+        stems = {name: audio.read(file).samples if file.is_file() else silence for name, file in files.items()}
+        if any(sound.shape != band.samples.shape for sound in stems.values()):
+            raise ValueError("its stems are not as long as the band")
+        return stems
+
     def _draft(self, name: str, gain: float | None) -> Any:
         from safetensors.numpy import load_file
 
@@ -296,8 +317,8 @@ class Project:
         if gain is None or not path.is_file():
             return None
         tensors = load_file(inside(path, self.folder))
-        for part in ("codes", "tokens"):
-            if tensors[part].ndim != 2 or tensors[part].dtype != np.int32 or tensors[part].min(initial=0) < 0:
+        for part, lowest in (("codes", 0), ("tokens", -1)):
+            if tensors[part].ndim != 2 or tensors[part].dtype != np.int32 or tensors[part].min(initial=0) < lowest:
                 raise ValueError(f"{_DRAFT} holds no {part}")
         return Draft(tensors["codes"], tensors["tokens"], gain)
 
@@ -324,7 +345,10 @@ def _new_folder(path: Path) -> Iterator[Path]:
         remove_part(made)
 
 
-def _rested(voice: np.ndarray, before_s: float, band: audio.Audio) -> np.ndarray:
-    """A voice [1, T] with the rests that extensions put around it."""
-    before = round(before_s * band.sample_rate)
-    return audio.fit_length(np.pad(voice, [(0, 0), (before, 0)]), band.samples.shape[-1])
+def _rested(voice: np.ndarray, facts: dict[str, Any], band: audio.Audio) -> np.ndarray:
+    """A voice [1, T] with the rests that extensions put around it; ValueError where the band is that of another."""
+    before, n_samples = round(facts["before_s"] * band.sample_rate), band.samples.shape[-1]
+    rests = n_samples - before - voice.shape[-1]
+    if rests < 0 or (rests > 0 and not any(edit.get("kind") == "extend" for edit in facts["edits"])):
+        raise ValueError("the vocal and its band differ in length")
+    return audio.fit_length(np.pad(voice, [(0, 0), (before, 0)]), n_samples)

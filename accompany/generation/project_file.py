@@ -61,7 +61,7 @@ def read_project(folder: Path) -> dict[str, Any]:
     content = read_json(inside(path, folder))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is not of this version of accompany; make the project anew.")
-    _check(path, content, _PROJECT, {"precision", "written"})
+    _check(path, content, _PROJECT, {"precision", "written", "vocal_sha256"})
     try:
         Sound(**content["sound"])
     except (TypeError, ValueError) as error:
@@ -125,6 +125,7 @@ _PROJECT: dict[str, Callable[[Any], bool]] = {
     "model": lambda value: isinstance(value, str) and value != "" and "\0" not in value,
     "precision": _is_text,
     "vocal": is_plain,
+    "vocal_sha256": _is_text,
     "current": _is_take,
     "written": _is_take,
     "name": is_plain,

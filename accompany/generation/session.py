@@ -46,7 +46,8 @@ def save_session(
     Args:
         folder: a new or empty one, whose stem is the name.
         sections: (start_s, end_s, name), such as those of `Band.analyse`.
-        stems: a Demucs model that splits the band, as in `Take.save_stems`; None keeps it whole.
+        stems: a Demucs model that splits the band of a take without stems, as in `Take.save_stems`; None keeps it
+            whole.
         sound: depth and effects of the sounds, and their rate where it is not to be that of the recording.
 
     Raises:
@@ -79,12 +80,16 @@ def _fill(
 ) -> None:
     take.save_vocals(folder / "vocals.wav", sound)
     sounds = {"vocals": folder / "vocals.wav"}
-    if stems is None:
+    if take.stems is None and stems is None:
         sounds["band"] = folder / "band.wav"
         take.save(sounds["band"], sound)
     else:
         for path in take.save_stems(folder / "band.wav", stems, sound):
-            sounds[path.stem.removeprefix("band.")] = path
+            name_of_stem = path.stem.removeprefix("band.")
+            if name_of_stem in take.muted:
+                path.unlink()
+            else:
+                sounds[name_of_stem] = path
     plan, seconds = take.plan, take.seconds
     if plan.beats_s:
         write_midi(folder / f"{name}.mid", plan, seconds, sections=sections)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Union
 
-from accompany.common.checks import check_number, check_text, check_whole, plain, shown
+from accompany.common.checks import check_number, check_text, check_whole, plain
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ _log = logging.getLogger(__name__)
 _PROMPT_CHARACTERS = 2000
 MOST_SEED = 2**63 - 1
 MOST_TAKES = 64
+_PLAN_LATE_S = 5.0
 _KEY = re.compile(r"[A-G][b#]?:(maj|min)")
 
 
@@ -119,6 +119,11 @@ class Settings:
         metavar="N",
         whole=True,
     )
+    mute: tuple[str, ...] | None = _control(
+        None,
+        "stems to leave out (drums, bass, other), or 'none' to keep even those that the prompt excludes",
+        metavar="STEMS",
+    )
     plan: Plan | None = dataclasses.field(default=None, repr=False)
     """Beats, bars, chords and key to play in place of those predicted. `like` is the CLAP embedding of a recording,
     `melody` the sung notes (start_s, end_s, MIDI pitch)."""
@@ -129,31 +134,21 @@ class Settings:
         check_text("prompt", self.prompt)
         if self.key is not None:
             check_text("key", self.key)
-            allowed = "must be a key such as C:maj, F#:min or Bb:maj"
-            _check(_KEY.fullmatch(self.key) is not None, f"The key '{self.key}'", allowed)
+            if not _KEY.fullmatch(self.key):
+                raise InputError(f"The key '{self.key}' must be a key such as C:maj, F#:min or Bb:maj.")
         object.__setattr__(self, "prompt", _tidy(self.prompt))
         if ":" in self.prompt:
             from accompany.generation.prompts import read_cues
 
             read_cues(self.prompt)
-        if self.chords is not None:
-            from accompany.music.chord_text import read_chords
+        for name in ("chords", "taps", "like", "melody", "mute"):
+            if (value := getattr(self, name)) is not None:
+                from accompany.generation.given_controls import CHECKS  # which most generations do without
 
-            check_text("line of chords", self.chords)
-
-            read_chords(self.chords)
+                object.__setattr__(self, name, CHECKS[name](value))
         if self.taps is not None:
-            from accompany.generation.given import tapped_bpm
-
-            object.__setattr__(self, "taps", _numbers("taps", self.taps))
-            bpm: Any = CONTROLS["bpm"]
-            check_number("tempo of the taps,", tapped_bpm(self.taps), bpm.low, bpm.high, bpm.unit)
-        if self.like is not None:
-            object.__setattr__(self, "like", _numbers("like", self.like))
-        if self.melody is not None:
-            from accompany.generation.given import melody_rows
-
-            object.__setattr__(self, "melody", melody_rows(self.melody))
+            mean_bpm, bpm = 60 * (len(self.taps) - 1) / (self.taps[-1] - self.taps[0]), CONTROLS["bpm"]
+            check_number("tempo of the taps,", mean_bpm, bpm.low or 0, bpm.high or 0, bpm.unit)
         self._check_together()
 
     def _check_numbers(self) -> None:
@@ -200,12 +195,19 @@ class Settings:
         if late:
             raise InputError(f"The cue at {late[0]:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
-    def check_times(self, seconds: float, name: str) -> None:
-        """InputError for taps or a melody that lie beyond the end of the vocal `name`, of so many seconds."""
-        if self.taps is not None or self.melody is not None:
-            from accompany.generation.given import check_times
-
-            check_times(self.taps, self.melody, seconds, name)
+    def check_within(self, seconds: float, name: str) -> None:
+        """InputError for taps, a melody or a plan beyond the end of the vocal `name`: those of another one."""
+        ends: list[tuple[str, float, float]] = []
+        if self.taps is not None:
+            ends.append(("tap", self.taps[-1], (self.taps[-1] - self.taps[0]) / (len(self.taps) - 1)))
+        if self.melody is not None:
+            ends.append(("melody's first note", self.melody[0][0], 0.0))
+        if self.plan is not None:
+            ends += [("plan's last beat", beat, _PLAN_LATE_S) for beat in self.plan.beats_s[-1:]]
+            ends += [("plan's last chord", start, _PLAN_LATE_S) for start, _, _ in self.plan.chords[-1:]]
+        for what, time_s, late_s in ends:
+            if time_s >= seconds + late_s:
+                raise InputError(f"The {what} at {time_s:g} s lies beyond the end of {name} ({seconds:.2f} s).")
 
     def playing(self, plan: Plan) -> Settings:
         """The same settings with beats, chords and key given by a plan."""
@@ -255,22 +257,8 @@ class Options(TypedDict, total=False):
     like_strength: float | None
     melody: tuple[tuple[float, float, float], ...] | None
     reading: int | None
+    mute: str | Sequence[str] | None
     plan: Plan | None
-
-
-def _numbers(name: str, values: Any) -> tuple[float, ...]:
-    """Finite numbers as a tuple; InputError for others."""
-    try:
-        given = () if isinstance(values, (str, bytes)) else tuple(float(value) for value in values)
-    except (TypeError, ValueError, OverflowError):
-        given = ()
-    _check(bool(given) and all(map(math.isfinite, given)), f"The {name} {shown(values)}", "must be finite numbers")
-    return given
-
-
-def _check(holds: bool, what: str, allowed: str) -> None:
-    if not holds:
-        raise InputError(f"{what} {allowed}.")
 
 
 def _tidy(prompt: str) -> str:

@@ -8,21 +8,27 @@ Shape letters: F semantic frames, A codec frames, C channels, T samples.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from accompany.encoders.codec import Codec
 from accompany.generation.pipeline import acoustic_sampling, analyze, build_conditions, sampling_for
 from accompany.generation.settings import Settings
+from accompany.generation.stems import add_up, find_tracks, gated, seeds_of, tags_of
 from accompany.models.pretrained import Bundle
 from accompany.music.plan import Plan
 from accompany.sound.level import PEAK, gain_for
 from accompany.stages.conditions import Conditions
 from accompany.stages.decoding import windows
 from accompany.stages.sampling import seed_for
+
+if TYPE_CHECKING:
+    from accompany.encoders.codecs import AnyCodec
 
 _LEAD_IN_S = 3.0
 _HELD_BACK_S = 0.2
@@ -59,33 +65,61 @@ class Stream:
         analysis = analyze(self.bundle, self.voice, self.settings)
         self.plan = analysis.plan
         conditions = build_conditions(self.bundle, analysis, self.settings)
+        tracks = find_tracks(self.bundle, conditions, self.settings)
         done, n_samples = 0, self.voice.shape[-1]
-        codec = self.bundle.codec
-        hop = codec.sample_rate / codec.frame_rate
-        lead, held = round(_LEAD_IN_S * codec.frame_rate), round(_HELD_BACK_S * codec.frame_rate)
-        for tokens, n_written in _played(self.bundle, conditions, self.settings):
-            is_last = n_written == tokens.shape[-1]
-            ready = (n_written - held) // codec.chunk_codes * codec.chunk_codes
-            last = n_samples if is_last else min(round(ready * hop), n_samples)
-            if last <= done:
-                continue
-            begin = max(int(done / hop) - lead, 0) // codec.chunk_codes * codec.chunk_codes
-            offset = round(begin * hop)
-            part = tokens[..., begin:n_written]
-            length = (n_samples if is_last else round(n_written * hop)) - offset
-            sound = codec.decode(part, length)[0].float().cpu().numpy()
-            yield sound[:, done - offset : last - offset]
-            done = last
+        for sounds in _decoded(self.bundle.codec, _played(self.bundle, conditions, self.settings, tracks), n_samples):
+            start_s, pieces = done / self.bundle.codec.sample_rate, sounds.float().cpu().numpy()
+            heard = zip(tracks.items(), pieces, strict=True)
+            yield add_up({name: gated(sound, frames, self.bundle, start_s) for (name, frames), sound in heard})
+            done += sounds.shape[-1]
 
 
-def _played(bundle: Bundle, conditions: Conditions, settings: Settings) -> Iterator[tuple[Tensor, int]]:
-    """The codec tokens [1, K, A] and how many frames of them are written, as soon as their codes are there."""
+def _decoded(codec: AnyCodec, played: Iterable[tuple[Tensor, int]], n_samples: int) -> Iterator[Tensor]:
+    """Pieces of the sound [S, C, t], together of `n_samples`, of tokens as `_played` gives them."""
+    if isinstance(codec, Codec):
+        yield from _decoded_anew(codec, played, n_samples)
+        return
+    stream, n_fed, done = None, 0, 0
+    for tokens, n_written in played:
+        stream = stream or codec.stream(len(tokens))
+        sound = stream.feed(tokens[..., n_fed:n_written])
+        if n_written == tokens.shape[-1]:
+            sound = torch.cat([sound, stream.finish()], dim=-1)[..., : n_samples - done]
+        n_fed, done = n_written, done + sound.shape[-1]
+        if sound.shape[-1]:
+            yield sound
+
+
+def _decoded_anew(codec: Codec, played: Iterable[tuple[Tensor, int]], n_samples: int) -> Iterator[Tensor]:
+    """As `_decoded`, each piece with some of what is before it: this codec keeps nothing from piece to piece."""
+    done, hop = 0, codec.sample_rate / codec.frame_rate
+    lead, held = round(_LEAD_IN_S * codec.frame_rate), round(_HELD_BACK_S * codec.frame_rate)
+    for tokens, n_written in played:
+        is_last = n_written == tokens.shape[-1]
+        ready = (n_written - held) // codec.chunk_codes * codec.chunk_codes
+        last = n_samples if is_last else min(round(ready * hop), n_samples)
+        if last <= done:
+            continue
+        begin = max(int(done / hop) - lead, 0) // codec.chunk_codes * codec.chunk_codes
+        offset = round(begin * hop)
+        part = tokens[..., begin:n_written]
+        length = (n_samples if is_last else round(n_written * hop)) - offset
+        yield codec.decode(part, length)[..., done - offset : last - offset]
+        done = last
+
+
+def _played(
+    bundle: Bundle, conditions: Conditions, settings: Settings, tracks: Collection[str]
+) -> Iterator[tuple[Tensor, int]]:
+    """The codec tokens [S, K, A] and how many frames of them are written, as soon as their codes are there."""
     semantic, acoustic, config = bundle.semantic, bundle.acoustic, bundle.acoustic.config
     codes = torch.zeros_like(conditions.known)
-    tokens = codes.new_full((1, config.codebooks, config.ratio * conditions.n_frames), -1)
+    tokens = codes.new_full((len(tracks), config.codebooks, config.ratio * conditions.n_frames), -1)
     sampling = sampling_for(semantic.config.sampling, settings), acoustic_sampling(bundle, settings)
     composing = semantic.generate_into(codes, conditions, sampling[0], [seed_for(settings.seed, 0)])
-    playing = acoustic.generate_into(tokens, conditions, codes, sampling[1], [seed_for(settings.seed, 1)])
+    playing = acoustic.generate_into(
+        tokens, conditions, codes, sampling[1], seeds_of(tracks, settings.seed), stems=tags_of(tracks)
+    )
     waiting = windows(conditions.n_frames, config.window_frames, config.context_frames, config.lookahead_frames)
     for composed in composing:
         while waiting and waiting[0].stop <= composed.windows[0].keep_to:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +18,11 @@ from accompany.generation.settings import Settings
 from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
+    from accompany.generation.edit import Edit
     from accompany.music.plan import Plan, Reading
     from accompany.sound.separation import SongSeparator
 
+_log = logging.getLogger(__name__)
 
 _GUESS_S = 0.1
 
@@ -30,7 +33,8 @@ class Draft:
 
     Attributes:
         codes: semantic codes int32 [K, F].
-        tokens: codec tokens int32 [Kc, A].
+        tokens: codec tokens int32 [Kc, A]; of a model with stems [3 * Kc, A], those of drums, bass and other one after
+            the other, -1 for what was never played.
         gain: what the decoded sound was multiplied with.
     """
 
@@ -41,11 +45,12 @@ class Draft:
 
 @dataclass(frozen=True)
 class Made:
-    """An accompaniment: `samples` float32 [C, T] with peaks below 1, the plan that was played, and its draft."""
+    """An accompaniment: `samples` float32 [C, T] with peaks below 1, the plan that was played, its draft and stems."""
 
     samples: np.ndarray
     plan: Plan
     draft: Draft | None = None
+    stems: Mapping[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,44 +71,19 @@ class Source:
     before_s: float = 0.0
 
     def read(self) -> np.ndarray:
-        """The recording float32 [C, T] at its own rate. InputError when the file is gone or another by now."""
+        """The recording float32 [C, T] at its own rate, as far as it went then. InputError when the file is gone, or
+        another by now."""
         if self.samples is not None:
             return self.samples
         assert self.path is not None
         sound = audio.read(self.path)
         # The length of an MP3 file is a guess until it is read.
-        missing_s = abs(sound.samples.shape[-1] - self.n_samples) / self.sample_rate
+        missing_s = (self.n_samples - sound.samples.shape[-1]) / self.sample_rate
+        if -missing_s > _GUESS_S:
+            _log.warning("%s has grown since it was read; what was there is used.", self.path)
         if sound.sample_rate != self.sample_rate or missing_s > _GUESS_S:
             raise InputError(f"{self.path} is another recording now; put back the one that the take was made from.")
         return audio.fit_length(sound.samples, self.n_samples)
-
-
-@dataclass(frozen=True)
-class Edit:
-    """An edit of a generated take, in a form that can be repeated.
-
-    Attributes:
-        kind: "retake", "vary" or "extend".
-        arguments: numbers that this method of `Band` takes, by name.
-        settings: of what was made.
-    """
-
-    kind: str
-    arguments: Mapping[str, float]
-    settings: Settings
-
-    def as_dict(self) -> dict[str, Any]:
-        """The edit, ready for JSON."""
-        return {"kind": self.kind, "arguments": dict(self.arguments), "settings": self.settings.as_dict()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Edit:
-        """The inverse of `as_dict`, by way of JSON. KeyError, TypeError, ValueError or InputError for what is none."""
-        try:
-            numbers = {str(name): float(value) for name, value in values["arguments"].items()}
-            return cls(str(values["kind"]), numbers, Settings.from_dict(values["settings"]))
-        except (AttributeError, OverflowError) as error:
-            raise InputError(f"The edit cannot be read ({error}); give what accompany wrote.") from error
 
 
 @dataclass(frozen=True)
@@ -121,6 +101,8 @@ class Take:
         draft: what the stages wrote, from which parts can be made again; None for a model of another kind.
         edits: what was done to it since, first things first.
         scores: how well it fits, by name (`accompany.generation.scores`), where it was measured.
+        stems: drums, bass and other, float32 [C, T] each, which sum to the samples, silent where muted; None of a model
+            that plays the band as one.
     """
 
     samples: np.ndarray
@@ -133,6 +115,7 @@ class Take:
     draft: Draft | None = field(default=None, compare=False, repr=False)
     edits: tuple[Edit, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict, compare=False)
+    stems: Mapping[str, np.ndarray] | None = field(default=None, compare=False, repr=False)
 
     @property
     def seed(self) -> int:
@@ -149,6 +132,11 @@ class Take:
     def seconds(self) -> float:
         """Length in seconds."""
         return self.samples.shape[-1] / self.sample_rate
+
+    @property
+    def muted(self) -> tuple[str, ...]:
+        """The stems that are silent throughout."""
+        return tuple(name for name, sound in (self.stems or {}).items() if not sound.any())
 
     @property
     def mix(self) -> np.ndarray:
@@ -185,18 +173,21 @@ class Take:
         self._write(path, self._voice(sound.sample_rate or self.sample_rate), sound)
 
     def save_stems(
-        self, path: str | os.PathLike[str], model: str | SongSeparator, sound: Sound | None = None
+        self, path: str | os.PathLike[str], model: str | SongSeparator | None = None, sound: Sound | None = None
     ) -> list[Path]:
-        """Write drums, bass and other, separated by a Demucs model, beside `path` as `<stem>.drums.wav` and so on.
+        """Write drums, bass and other, which sum to the band, beside `path` as `<stem>.drums.wav` and so on.
+
+        A take without stems is separated by `model`, a Demucs model. The rate and depth are those of `sound`.
 
         Raises:
-            InputError: as `save`, or no such Demucs model.
+            InputError: as `save`, no such Demucs model, or neither stems nor a model.
         """
         from accompany.sound.stems import split_stems
 
         path, sound = Path(path), sound or Sound()
+        stems = self.stems or split_stems(self.samples, self.sample_rate, model).sounds
         written = []
-        for name, samples in split_stems(self.samples, self.sample_rate, model).sounds.items():
+        for name, samples in stems.items():
             target = path.with_name(f"{path.stem}.{name}{path.suffix}")
             rate = sound.sample_rate or self.sample_rate
             resampled = audio.fit_length(audio.resample(samples, self.sample_rate, rate), self._length_at(rate))

@@ -23,7 +23,12 @@ _ARRAY = "The vocal"
 
 
 def read_vocal(vocals: Vocals, sample_rate: int) -> np.ndarray:
-    """A vocal as mono float32 [1, round(N * sample_rate / its rate)], checked.
+    """A vocal as mono float32 [1, round(N * sample_rate / its rate)], checked; errors as in `read_with_source`."""
+    return read_with_source(vocals, sample_rate)[0]
+
+
+def read_with_source(vocals: Vocals, sample_rate: int) -> tuple[np.ndarray, Source]:
+    """A vocal as `read_vocal` gives it, and the recording that it is, as long as it was then.
 
     Offsets and channels that cancel are put right, as in `accompany.audio.read_mono`.
 
@@ -32,8 +37,9 @@ def read_vocal(vocals: Vocals, sample_rate: int) -> np.ndarray:
             scale, of a rate out of range; or an array of a type, shape or rate that is none of a recording.
     """
     if isinstance(vocals, (str, os.PathLike)):
-        read, source = audio.read_mono(vocals, sample_rate)
-        mono, seconds, name = read.samples, source.seconds, str(vocals)
+        read, found = audio.read_mono(vocals, sample_rate)
+        mono, name = read.samples, str(vocals)
+        source = Source(found.n_samples, found.sample_rate, found.path)
     else:
         from accompany.generation.arrays import recording
 
@@ -42,23 +48,12 @@ def read_vocal(vocals: Vocals, sample_rate: int) -> np.ndarray:
         if correction.words:
             _log.warning("%s %s.", _ARRAY, correction.words)
         mono = np.ascontiguousarray(audio.resample(audio.to_mono(right), from_rate, sample_rate))
-        seconds, name = samples.shape[-1] / from_rate, _ARRAY
-    if seconds < _MIN_SECONDS:
+        source, name = Source(samples.shape[-1], from_rate, samples=samples), _ARRAY
+    if (seconds := source.n_samples / source.sample_rate) < _MIN_SECONDS:
         raise InputError(f"{name} lasts {seconds:.3f} s; sing for at least {_MIN_SECONDS:g} s.")
     peak = float(np.abs(mono).max())
     if peak < _SILENT_PEAK:
         raise InputError(f"{name} is silent; record it again with more gain, or choose another track.")
     if peak < _QUIET_PEAK:
         _log.warning("%s is very quiet (%.0f dB); the band may drown it; going on.", name, 20 * np.log10(peak))
-    return mono
-
-
-def source_of(vocals: Vocals) -> Source:
-    """Source of the voice of a take of this vocal. InputError as in `read_vocal`."""
-    if isinstance(vocals, (str, os.PathLike)):
-        found = audio.info(vocals)
-        return Source(found.n_samples, found.sample_rate, found.path)
-    from accompany.generation.arrays import recording
-
-    samples, sample_rate = recording(vocals)
-    return Source(samples.shape[-1], sample_rate, samples=samples)
+    return mono, source

@@ -27,6 +27,7 @@ class LlambadaBundle:
 
     PARTS: ClassVar[tuple[str, ...]] = FROZEN_PARTS + TOKEN_PARTS
     plans: ClassVar[bool] = False
+    has_stems: ClassVar[bool] = False
 
     name: str
     path: Path

@@ -12,7 +12,7 @@ parts it has (`class_of`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from accompany.common.config import CHECKPOINTS_DIR, did_you_mean, read_json
@@ -70,6 +70,11 @@ class Bundle:
     semantic: SemanticStage
     acoustic: AcousticStage
     adapted: set[str] = field(default_factory=set)
+
+    @property
+    def has_stems(self) -> bool:
+        """Whether it plays drums, bass and other apart."""
+        return self.acoustic.config.conditions.stems
 
     @property
     def stages(self) -> tuple[SemanticStage, AcousticStage]:
@@ -172,7 +177,8 @@ def load_part(path: PathLike, name: str, device: str = "cpu") -> Any:
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
-    if Path(stated).is_absolute() or ".." in Path(stated).parts:
+    place = PureWindowsPath(stated)  # knows the separators and the drives of every system
+    if place.anchor or ".." in place.parts:
         raise InputError(f"{bundle / BUNDLE_NAME} puts '{name}' at {stated}, outside the model; use another model.")
     folder, options = bundle / stated, dict(content.get("options") or {})
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Writing of bundles: assembled from parts, saved, pushed to the hub."""
+"""Writing of bundles: assembled from parts, and saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accompany.common.saving import make_folder, save_module
 from accompany.common.weights import PathLike
 from accompany.errors import InputError
 from accompany.models.parts import OWN_KIND, PartInfo, part_order
-from accompany.models.pretrained import BUNDLE_NAME, FORMAT, Bundle, read_bundle
+from accompany.models.pretrained import BUNDLE_NAME, FORMAT, Bundle
 
 if TYPE_CHECKING:
     from accompany.models.llambada import LlambadaBundle
@@ -79,18 +79,6 @@ def save_bundle(bundle: Bundle | LlambadaBundle, folder: PathLike) -> Path:
             card=card if card.is_file() else None,
             kind=info.kind,
         )
-
-
-def push_to_hub(folder: PathLike, repo_id: str, *, private: bool = False) -> str:
-    """Upload a bundle to the hub as `owner/name`; returns its address. Needs a login (`hf auth login`).
-
-    Raises:
-        InputError: no bundle there, no such name, not logged in, or no network.
-    """
-    from accompany.common.hub import push
-
-    read_bundle(folder)
-    return push(Path(folder), repo_id, private=private)
 
 
 def _fill(folder: Path, content: dict[str, Any], parts: Mapping[str, PartInfo], card: PathLike | None) -> None:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from accompany.common.config import did_you_mean
 from accompany.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FAMILIES = (
     "drums", "percussion", "bass", "piano", "electric piano", "clavinet", "organ", "accordion", "guitar", "banjo",
@@ -26,6 +28,10 @@ FAMILIES = (
 )  # fmt: skip
 DENSITIES = ("sparse", "full", "busy")
 DIM = 2 * len(FAMILIES) + len(DENSITIES)
+STEMS = ("drums", "bass", "other")
+"""Stems of a band; their sum is the mix."""
+STEM_OF = {"drums": "drums", "percussion": "drums", "bass": "bass"}
+"""The stem of a family; of all that are not here "other"."""
 
 _WORDS = {
     "drums": "drums, drum, drummer, drumming, drum kit, drum set, drum machine, kit, brushes, backbeat, 808 beat, "
@@ -100,6 +106,8 @@ class Instrumentation:
 
     def vector(self) -> np.ndarray:
         """The instrumentation as float32 [`DIM`]."""
+        import numpy as np
+
         made = np.zeros(DIM, np.float32)
         made[[FAMILIES.index(name) for name in self.present]] = 1
         made[[len(FAMILIES) + FAMILIES.index(name) for name in self.absent]] = 1
@@ -120,6 +128,19 @@ def thinned(vector: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     made[count : 2 * count] *= rng.random(count) < share**2
     made[2 * count :] *= rng.random() < 0.5
     return made
+
+
+def rests(vectors: np.ndarray, stem: str) -> np.ndarray:
+    """Where instrumentations [F, `DIM`] leave a stem nothing to play, [F] bool: its instruments must not play.
+
+    Without drums there may still be percussion, but not where that is left open.
+    """
+    import numpy as np
+
+    held = [place for place, family in enumerate(FAMILIES) if STEM_OF.get(family, "other") == stem]
+    leading = held if stem == "other" else [FAMILIES.index(stem)]
+    excluded = vectors[:, [len(FAMILIES) + place for place in leading]].all(axis=1)
+    return np.asarray(excluded & ~vectors[:, held].any(axis=1))
 
 
 def read_instrumentation(prompt: str) -> Instrumentation:

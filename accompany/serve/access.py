@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
+from typing import Literal
 from urllib.parse import urlsplit
 
 import anyio
@@ -23,10 +24,11 @@ _JSON_S = 10.0
 _LENGTH_DIGITS = 18
 CLOSE = {"Connection": "close"}  # nobody waits for the rest of a body that comes too slowly
 _OWN_SITE = ("same-origin", "none")
+_NO_FRAME = "frame-ancestors 'none'"
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; media-src 'self' blob:; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-        "form-action 'self'; frame-ancestors 'none'"
+        f"form-action 'self'; {_NO_FRAME}"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -48,6 +50,10 @@ class Gate:
     def __init__(self, app: ASGIApp, address: Address) -> None:
         """Guard `app`, which listens at `address`."""
         self.app, self.address = app, address
+        self._headers = dict(_HEADERS)
+        if address.embed:
+            rules = _HEADERS["Content-Security-Policy"]
+            self._headers["Content-Security-Policy"] = rules.replace(_NO_FRAME, f"frame-ancestors {address.embed}")
         self._cookie = f"accompany_token_{address.port}"
         self._pass = hashlib.sha256(b"accompany page " + address.token.encode()).hexdigest()
 
@@ -60,7 +66,7 @@ class Gate:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             elif head_only:
                 message = {**message, "body": b""}
@@ -99,13 +105,24 @@ class Gate:
         offered = QueryParams(scope["query_string"]).get("token", "")
         if scope["path"] == "/" and offered and _same(offered, self.address.token):
             answer = RedirectResponse("/", status_code=303)
-            answer.set_cookie(
-                self._cookie, self._pass, httponly=True, samesite="lax", secure=scope.get("scheme") == "https"
-            )
+            https = scope.get("scheme") == "https"
+            keep_cookie(answer, self._cookie, self._pass, "lax", https=https, embedded=bool(self.address.embed))
             return answer
         if scope["path"] == "/":
             return HTMLResponse(_SIGN_IN, status_code=401)
         return _no(401, "This server asks for its token: send the header 'Authorization: Bearer TOKEN'.")
+
+
+def keep_cookie(
+    response: Response, name: str, value: str, samesite: Literal["lax", "strict"], *, https: bool, embedded: bool
+) -> None:
+    """Set a cookie that pages of this server alone send back; one of an embedded page belongs to that frame."""
+    if not embedded:
+        response.set_cookie(name, value, httponly=True, samesite=samesite, secure=https)
+        return
+    response.set_cookie(name, value, httponly=True, samesite="none", secure=True)
+    key, cookie = response.raw_headers[-1]  # starlette knows the word from Python 3.14 on
+    response.raw_headers[-1] = (key, cookie + b"; Partitioned")
 
 
 def declared_bytes(headers: Headers) -> int | None:

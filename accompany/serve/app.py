@@ -79,7 +79,7 @@ def build_app(band: Band, limits: Limits, address: Address, root: Path | None = 
         docs_url=None,
         redoc_url=None,
     )
-    app.state.port = address.port
+    app.state.port, app.state.embedded = address.port, bool(address.embed)
     app.include_router(router)
     _add_page(app)
     _add_errors(app)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from accompany.common.files import is_full
 from accompany.errors import InputError
+from accompany.serve.apart import run_apart
 
 _log = logging.getLogger(__name__)
 
@@ -31,18 +32,14 @@ def encode(source: Path, target: Path, format_: str) -> None:
         OSError: there is no room for it.
         InputError: the encoder failed or took longer than two minutes.
     """
-    command = [sys.executable, "-m", "accompany.serve.encoding", str(source), str(target), format_]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_ENCODE_S, env=environment
-        )
+        done = run_apart(__name__, str(source), str(target), format_, timeout_s=_ENCODE_S)
     except subprocess.TimeoutExpired as error:
         raise InputError(f"Encoding as {format_} takes too long here; ask for wav or flac.") from error
     if done.returncode == _NO_ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if done.returncode != 0:
-        _log.error("The %s encoder ended with %d: %s", format_, done.returncode, done.stderr.decode(errors="replace"))
+        _log.error("The %s encoder ended with %d: %s", format_, done.returncode, done.stderr)
         raise InputError(f"This sound cannot be encoded as {format_}; ask for wav or flac.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from accompany.errors import InputError
 
 _SHORTEST_TOKEN = 8
 _LONGEST_TOKEN = 200
+_SITE = re.compile(r"https://[\w-]+(\.[\w-]+)+(:\d{1,5})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,26 @@ class Address:
     Attributes:
         host: a name or an address; only `localhost` and loopback addresses are local.
         port: 0 takes any free one.
-        token: what visitors must know; empty asks for none, which only a local host may.
+        token: what visitors must know; empty asks for none, which only a local host may, or an open one.
+        open: whoever reaches the host may use it, without a token.
+        embed: the site whose pages may show this one in a frame, such as "https://huggingface.co"; empty is none.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     token: str = ""
+    open: bool = False
+    embed: str = ""
 
     def __post_init__(self) -> None:
         """Raise InputError for a port or a token that cannot be; make a token where one is needed."""
         if not 0 <= self.port <= 65535:
             raise InputError(f"The port {self.port} must be from 0 to 65535.")
-        if not self.token and not self.local:
+        if self.open and self.token:
+            raise InputError("--open asks for no token, but one is given (--token or $ACCOMPANY_TOKEN); leave one out.")
+        if self.embed and not _SITE.fullmatch(self.embed):
+            raise InputError(f"--embed '{self.embed}' must be a site, such as https://huggingface.co.")
+        if not self.token and not self.local and not self.open:
             object.__setattr__(self, "token", secrets.token_urlsafe(16))
         fits = self.token.isascii() and self.token.isprintable() and " " not in self.token
         if self.token and not (fits and _SHORTEST_TOKEN <= len(self.token) <= _LONGEST_TOKEN):

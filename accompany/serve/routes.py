@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 import accompany
 from accompany.serve import downloads
-from accompany.serve.access import declared_bytes
+from accompany.serve.access import declared_bytes, keep_cookie
 from accompany.serve.schemas import (
     AboutAnswer,
     ErrorAnswer,
@@ -127,9 +127,8 @@ async def upload_vocal(
     with server.uploading(who) as upload, tempfile.TemporaryDirectory(dir=server.store.root) as folder:
         path = await receive(request.stream(), declared_bytes(request.headers), Path(folder), server.limits, upload)
         visitor, vocal = await _aside(request, server.take_in, visitor_id, path, name, separate)
-    response.set_cookie(
-        cookie_name(request), visitor.id, httponly=True, samesite="strict", secure=request.url.scheme == "https"
-    )
+    https, embedded = request.url.scheme == "https", request.app.state.embedded
+    keep_cookie(response, cookie_name(request), visitor.id, "strict", https=https, embedded=embedded)
     return _answer(server, visitor, vocal)
 
 

@@ -93,7 +93,7 @@ class Server:
         settings = settings_of(request, work.any_seed() if request.seed is None else request.seed)
         check_takes(request.takes, settings.seed)
         settings.check_cues(vocal.seconds, "the vocal")
-        settings.check_times(vocal.seconds, "the vocal")
+        settings.check_within(vocal.seconds, "the vocal")
         self._check_takes(vocal, request.takes)
         made: list[str] = []
         make = partial(work.make_takes, self.band, self.store, vocal, settings, request.takes, made)

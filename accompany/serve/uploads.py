@@ -1,4 +1,4 @@
-"""Recordings from visitors: taken in as a stream, known by their first bytes, decoded within limits."""
+"""Recordings from visitors: taken in as a stream, known by their first bytes, decoded apart within limits."""
 
 from __future__ import annotations
 
@@ -9,28 +9,20 @@ from pathlib import Path
 import anyio
 import numpy as np
 
-from accompany import audio
-from accompany.api import read_vocal
-from accompany.common.decoding import try_open
-from accompany.common.ffmpeg import decode as decode_file
 from accompany.errors import InputError
-from accompany.serve.disk import DiskFullError, storing
+from accompany.serve.decoding import TooLargeError, decode_apart
+from accompany.serve.disk import storing
 from accompany.serve.limits import Limits
 from accompany.serve.reception import SlowUploadError, Upload
 
 FORMATS = "WAV, FLAC, MP3, OGG, AIFF, M4A or WebM"
 
 _SNIFFED = 16
-_DECODE_S, _DECODED_BYTES = 120.0, 4_000_000_000
 _UPLOAD_S, _CHUNK_S = 900.0, 10.0
 _NAME_CHARACTERS = 80
-_UPLOAD, _DECODED = "upload", "decoded.au"
+_UPLOAD = "upload"
 # What libsndfile cannot read and ffmpeg may: the demuxer is named, so that ffmpeg does not guess.
 _DEMUXERS = {"mp4": "mov", "webm": "matroska", "ogg": "ogg", "mp3": "mp3", "aac": "aac"}
-
-
-class TooLargeError(InputError):
-    """An upload with too many bytes, or a vocal that is too long."""
 
 
 class UnknownFormatError(InputError):
@@ -95,18 +87,11 @@ def decode(path: Path, name: str, sample_rate: int, limits: Limits) -> UploadedV
         InputError: it is broken, silent, too short, or has samples that are not numbers or far above full scale.
         DiskFullError: there is no room to decode it.
     """
-    readable = path
     try:
-        kind = sniff(path, name)
-        if isinstance(try_open(path), str):
-            readable = _decoded(path, kind, name, limits)
-        _check_length(audio.info(readable), name, limits)
-        samples = read_vocal(readable, sample_rate)
-    except DiskFullError:
-        raise
+        samples = decode_apart(path, sample_rate, limits, _DEMUXERS.get(sniff(path, name), ""))
     except InputError as error:
-        # The checks name the file that they read; a visitor knows it by his name for it.
-        raise type(error)(str(error).replace(str(readable), name).replace(str(path), name)) from error
+        # A visitor knows the file by his name for it.
+        raise _renamed(error, str(path), name) from error
     return UploadedVocal(samples, sample_rate)
 
 
@@ -149,27 +134,7 @@ async def _prompt(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _decoded(path: Path, kind: str, name: str, limits: Limits) -> Path:
-    """The first audio stream as ffmpeg decodes it, no more than a little over the limit of length."""
-    if kind not in _DEMUXERS:
-        raise InputError(f"Cannot read {name} as audio; give a WAV, FLAC, MP3, OGG or M4A recording.")
-    try:
-        return decode_file(
-            path,
-            path.with_name(_DECODED),
-            demuxer=_DEMUXERS[kind],
-            max_seconds=limits.max_seconds + 1,
-            max_bytes=_DECODED_BYTES,
-            timeout_s=_DECODE_S,
-        )
-    except InputError as error:
-        if isinstance(error.__cause__, OSError):
-            raise DiskFullError from error
-        raise
-
-
-def _check_length(header: audio.AudioInfo, name: str, limits: Limits) -> None:
-    if header.seconds > limits.max_seconds:
-        raise TooLargeError(
-            f"{name} is longer than {limits.max_minutes:g} minutes, which is the limit here; send a part of it."
-        )
+def _renamed(error: InputError, path: str, name: str) -> InputError:
+    if path not in str(error):
+        return error
+    return type(error)(str(error).replace(path, name))

@@ -13,6 +13,7 @@ import numpy as np
 from accompany import audio
 from accompany.common.encoding import sound_file
 from accompany.errors import InputError
+from accompany.sound.blocks import stream
 
 if TYPE_CHECKING:
     from accompany.sound.separation import VocalSeparator
@@ -52,7 +53,7 @@ def separate_vocal(
     with audio.replacing(path) as temporary:
         kind = path.suffix[1:].upper()
         with sound_file(temporary, path, rate, split.channels, kind, "PCM_24") as file:
-            for voice, band in split.stream(audio.stream(song, rate)):
+            for voice, band in split.stream(stream(song, rate)):
                 file.write(voice.T)
                 energies += [float(np.square(stem, dtype=np.float64).sum()) for stem in (voice, band)]
                 done += voice.shape[-1]

@@ -43,20 +43,19 @@ class SongSeparator:
             SIGNATURE.th (as `demucs --repo`).
         device: torch device.
         needed: stems that it must know.
-        option: what the user calls it, for the refusal.
 
     Raises:
         InputError: no such model, or one without a stem that is needed.
     """
 
-    def __init__(self, name: str, device: str = "cpu", needed: Sequence[str] = (), option: str = "--stems") -> None:
+    def __init__(self, name: str, device: str = "cpu", needed: Sequence[str] = ()) -> None:
         self.name = name
         self.watch = Stopwatch()
         self._device = device
         self._separator = _load(bundled_folder() if name == BUNDLED else name, device)
         for stem in needed:
             if stem not in self._separator.model.sources:
-                raise InputError(f"{option} {name} has no '{stem}' among its sources; choose another model.")
+                raise InputError(f"--separator {name} has no '{stem}' among its sources; choose another model.")
 
     @property
     def sample_rate(self) -> int:
@@ -96,7 +95,7 @@ class VocalSeparator(SongSeparator):
     """A `SongSeparator` with two outputs: the voice and everything else."""
 
     def __init__(self, name: str, device: str = "cpu") -> None:
-        super().__init__(name, device, (VOCALS,), "--separator")
+        super().__init__(name, device, (VOCALS,))
 
     def split(self, song: audio.Audio) -> tuple[np.ndarray, np.ndarray]:
         """Vocals and accompaniment of a song, each float32 [C, round(T * sample_rate / rate)], aligned with it."""

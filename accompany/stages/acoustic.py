@@ -125,10 +125,12 @@ class AcousticStage(nn.Module):
         else:
             start_streams(cast(StreamDecoder, self.decoder), books)
 
-    def encode(self, conditions: Conditions) -> Tensor:
-        """Condition embedding of the decoder in each codec frame: [B, A, D], zero in padding."""
-        frames = self.embedding(conditions)[:, :, None] + self.phase.weight
-        return (frames * conditions.frame_mask[..., None, None]).flatten(1, 2)
+    def encode(self, conditions: Conditions, stems: Sequence[int] = ()) -> Tensor:
+        """Condition embedding of the decoder in each codec frame, zero in padding: [B, A, D], or with stems
+        [B * S, A, D], where only the stem differs within an item."""
+        frames = self.embedding(conditions, stems)[:, :, None] + self.phase.weight
+        mask = _for_each(conditions.frame_mask, stems)
+        return (frames * mask[..., None, None]).flatten(1, 2)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Losses of a training batch (`accompany.stages.losses`)."""
@@ -144,6 +146,7 @@ class AcousticStage(nn.Module):
         sampling: MaskedSamplingConfig | None = None,
         seeds: Sequence[int] = (0,),
         *,
+        stems: Sequence[int] = (),
         known: Tensor | None = None,
         n_frames: int | None = None,
         noise: Tensor | None = None,
@@ -156,6 +159,8 @@ class AcousticStage(nn.Module):
             codes: [B, K, F] semantic codes, -1 where unknown.
             sampling: None takes the config's.
             seeds: one for each item; an item's result depends on its own seed only.
+            stems: S of `STEM_TAGS`, which are all made of each item, in one batch: B is then B * S for seeds, known,
+                noise and result, the stems of an item side by side. None: the one that the conditions say.
             known: [B, Kc, A] tokens that stay as they are, -1 for those to make.
             n_frames: make this many semantic frames only and see the others' conditions as what comes after.
             noise: [B, ratio * n_frames, n] uniform with n of `noise_per_frame`, in place of the seeds' own.
@@ -166,15 +171,15 @@ class AcousticStage(nn.Module):
         """
         sampling = sampling or self.config.sampling
         n_tokens = self.config.ratio * (conditions.n_frames if n_frames is None else n_frames)
-        check_seeds(seeds, conditions.batch_size)
+        check_seeds(seeds, conditions.batch_size * max(len(stems), 1))
         if noise is None:
             noise = uniform_noise(seeds, n_tokens, self.noise_per_frame(sampling))
         conditions = conditions.with_known(codes)
         guidance = guide(conditions, sampling)
-        condition = self.encode(guidance.conditions)
-        shape = (conditions.batch_size, self.config.codebooks, n_tokens)
+        condition = self.encode(guidance.conditions, stems)
+        shape = (len(seeds), self.config.codebooks, n_tokens)
         forced = condition.new_full(shape, -1, dtype=torch.long) if known is None else known[..., :n_tokens]
-        frames = conditions.frame_mask.repeat_interleave(self.config.ratio, dim=1)
+        frames = _for_each(conditions.frame_mask.repeat_interleave(self.config.ratio, dim=1), stems)
         noise = noise.to(condition.device)
         if self.config.mode == "masked":
             made = cast("MaskedDecoder", self.decoder).generate(
@@ -195,6 +200,7 @@ class AcousticStage(nn.Module):
         sampling: MaskedSamplingConfig | None = None,
         seeds: Sequence[int] = (0,),
         *,
+        stems: Sequence[int] = (),
         known: Tensor | None = None,
         progress: Progress | None = None,
     ) -> Tensor:
@@ -203,9 +209,9 @@ class AcousticStage(nn.Module):
         Arguments and result are as in `generate`; a piece of one window comes out the same. Each item has its own
         length, given by its `frame_mask`, and comes out as it does alone. `progress` counts codec frames.
         """
-        shape = (conditions.batch_size, self.config.codebooks, self.config.ratio * conditions.n_frames)
+        shape = (len(seeds), self.config.codebooks, self.config.ratio * conditions.n_frames)
         tokens = codes.new_full(shape, -1) if known is None else known.clone()
-        for _ in self.generate_into(tokens, conditions, codes, sampling, seeds, progress=progress):
+        for _ in self.generate_into(tokens, conditions, codes, sampling, seeds, stems=stems, progress=progress):
             pass
         return tokens.clamp_min(0)
 
@@ -218,16 +224,18 @@ class AcousticStage(nn.Module):
         sampling: MaskedSamplingConfig | None = None,
         seeds: Sequence[int] = (0,),
         *,
+        stems: Sequence[int] = (),
         progress: Progress | None = None,
     ) -> Iterator[Round]:
         """The work of `generate_long`, which fills `tokens` [B, Kc, A] where they are -1; yields each round once made.
 
         The codes that the windows of a round look at need not be there before that round is asked for.
         """
-        config, ratio = self.config, self.config.ratio
-        check_seeds(seeds, conditions.batch_size)
+        config, ratio, each_item = self.config, self.config.ratio, (conditions.batch_size, max(len(stems), 1))
+        check_seeds(seeds, each_item[0] * each_item[1])
         total, spare = ratio * conditions.n_frames, ratio * config.window_frames
         noise = uniform_noise(seeds, total + spare, self.noise_per_frame(sampling or config.sampling))
+        noise, tokens = noise.unflatten(0, each_item), tokens.unflatten(0, each_item)
         lengths = conditions.frame_mask.sum(dim=1).tolist()
         spans = config.window_frames, config.context_frames, config.lookahead_frames
         # Masked decoding divides a window's frames among passes, so a longer neighbour would change the division.
@@ -236,19 +244,21 @@ class AcousticStage(nn.Module):
             seen = [(item, slice(part.start, part.stop)) for item, part in parts]
             seen_tokens = [(item, slice(ratio * part.start, ratio * part.stop)) for item, part in parts]
             widest, n_tokens = max(part.stop - part.start for part in each.windows), ratio * each.n_frames
+            noises = torch.stack([noise[item, :, ratio * part.start :][:, :n_tokens] for item, part in parts])
             made = self.generate(
                 stack([conditions.item(item).window(part.start, part.stop) for item, part in parts]),
                 gather(codes, seen, widest, -1),
                 sampling,
-                [seeds[item] for item in each.items],
-                known=gather(tokens, seen_tokens, ratio * widest, -1),
+                [0] * (len(parts) * each_item[1]),
+                stems=stems,
+                known=gather(tokens, seen_tokens, ratio * widest, -1).flatten(0, 1),
                 n_frames=each.n_frames,
-                noise=torch.stack([noise[item, ratio * part.start :][:n_tokens] for item, part in parts]),
+                noise=noises.flatten(0, 1),
                 progress=each.report(progress, ratio),
-            )
+            ).unflatten(0, (-1, each_item[1]))
             for row, (item, part) in enumerate(parts):
                 new = slice(ratio * part.keep_from, ratio * part.keep_to)
-                tokens[item, :, new] = made[row, :, new.start - ratio * part.start : new.stop - ratio * part.start]
+                tokens[item, ..., new] = made[row, ..., new.start - ratio * part.start : new.stop - ratio * part.start]
             yield each
 
     def noise_per_frame(self, sampling: MaskedSamplingConfig) -> int:
@@ -256,3 +266,8 @@ class AcousticStage(nn.Module):
         if self.config.mode != "masked":
             return self.config.codebooks
         return 2 * sum(sampling.steps_of(level) for level in range(self.config.codebooks))
+
+
+def _for_each(values: Tensor, stems: Sequence[int]) -> Tensor:
+    """[B, ...] once for each stem of an item: [B * S, ...]; as they are without stems."""
+    return values.repeat_interleave(len(stems), dim=0) if len(stems) > 1 else values

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.music.instrumentation import DIM as INSTRUMENTS_DIM
+from accompany.music.instrumentation import STEMS
 from accompany.music.plan import CONTROL_DIM, GROUP_SLICES
 from accompany.stages.transformer import init_weights
 
-STEMS = ("drums", "bass", "other")
-"""Stems of a band; their sum is the mix."""
 STEM_TAGS = ("mix", *STEMS)
 """Names of the values of `Conditions.stem`."""
 
@@ -272,8 +271,8 @@ class ConditionEmbedding(nn.Module):
         self.instruments = nn.Linear(INSTRUMENTS_DIM, width).apply(init_weights) if config.instruments else None
         self.stem = nn.Embedding(len(STEM_TAGS), width).apply(init_weights) if config.stems else None
 
-    def forward(self, conditions: Conditions) -> Tensor:
-        """[B, F, D], the sum of all conditions."""
+    def forward(self, conditions: Conditions, stems: Sequence[int] = ()) -> Tensor:
+        """[B, F, D], the sum of all conditions; with `stems` of `STEM_TAGS` [B * S, F, D], each item for one by one."""
         melody, mert = conditions.vocal.split([self.config.melody_dim, self.config.mert_dim], dim=-1)
         total = self._present(0, self.melody(melody), conditions.vocal_mask)
         if self.mert is not None and self.mert_norm is not None:
@@ -289,9 +288,11 @@ class ConditionEmbedding(nn.Module):
         if self.instruments is not None:
             # An instrumentation that is absent states nothing, as one of zeros does.
             total = total + self.instruments(conditions.instruments * conditions.instruments_mask[..., None])
-        if self.stem is not None:
-            total = total + self.stem(conditions.stem)
-        return total
+        if stems and self.stem is None:
+            raise ValueError("this stage knows no stems")
+        if self.stem is not None and stems:
+            return (total[:, None] + self.stem.weight[list(stems), None]).flatten(0, 1)
+        return total if self.stem is None else total + self.stem(conditions.stem)
 
     def _present(self, which: int, value: Tensor, mask: Tensor) -> Tensor:
         return torch.where(mask[..., None], value, self.absent.weight[which].to(value.dtype))

@@ -133,7 +133,7 @@ class AcousticMetrics:
 @torch.no_grad()
 def token_accuracy(stage: AcousticStage, batch: Batch) -> dict[str, float]:
     """Share of the true tokens that come first, for each codebook, given all coarser ones: `accuracy_0`, ..."""
-    codes, tokens = batch.need("codes"), batch.need("tokens")
+    codes, tokens = batch.need("codes"), batch.need("tokens")[:, : stage.config.codebooks]
     condition = stage.encode(conditions_of(stage.config.conditions, batch, codes.shape[-1]).with_known(codes))
     if isinstance(stage.decoder, MaskedDecoder):
         logits = [_level_logits(stage.decoder, tokens, condition, level) for level in range(tokens.shape[1])]

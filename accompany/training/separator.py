@@ -27,7 +27,6 @@ from accompany.errors import InputError
 from accompany.sound.separation import VocalSeparator
 from accompany.training.encoders.audio_dataset import read_mono, song_folders
 from accompany.training.encoders.loop import LoopConfig, run_loop
-from accompany.training.encoders.losses import si_sdr_db
 
 SOURCES = ("vocals", "accompaniment")
 SIGNATURE = "tiny-separator"
@@ -234,3 +233,10 @@ def _arguments(config: SeparatorModelConfig) -> dict[str, Any]:
     """Arguments of HTDemucs."""
     fixed = {"sources": list(SOURCES), "audio_channels": 1, "cac": False, "wiener_iters": -1, "end_iters": -1}
     return {**fixed, **asdict(config)}
+
+
+def si_sdr_db(output: Tensor, target: Tensor) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019) in dB, [B, T] -> [B]."""
+    scale = (output * target).sum(-1, keepdim=True) / target.square().sum(-1, keepdim=True).clamp_min(1e-8)
+    signal, noise = (scale * target).square().sum(-1), (output - scale * target).square().sum(-1)
+    return 10.0 * torch.log10(signal.clamp_min(1e-8) / noise.clamp_min(1e-8))

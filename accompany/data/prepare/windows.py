@@ -12,6 +12,7 @@ import numpy as np
 from accompany import audio
 from accompany.data.prepare.sources import SongFiles
 from accompany.errors import InputError
+from accompany.sound.blocks import stream
 from accompany.sound.separation import VocalSeparator
 
 CLIPPED_LEVEL = 0.999
@@ -84,7 +85,7 @@ class Clipping:
         self._all: list[int] = []
 
     def stream(self, path: Path, sample_rate: int) -> Iterator[np.ndarray]:
-        """`audio.stream`, counting."""
+        """`accompany.sound.blocks.stream`, counting."""
         position = 0
 
         def count(block: np.ndarray, rate: int) -> None:
@@ -103,7 +104,7 @@ class Clipping:
                     self._clipped[second] += int(full[begin - position : end - position].sum())
             position += length
 
-        yield from audio.stream(path, sample_rate, on_block=count)
+        yield from stream(path, sample_rate, on_block=count)
 
     def share(self, start_s: float, end_s: float) -> float:
         """Share of clipped samples in the seconds that a stretch touches."""

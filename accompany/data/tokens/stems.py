@@ -10,17 +10,15 @@ import numpy as np
 from accompany import audio
 from accompany.data.songs.instruments import INSTRUMENTS
 from accompany.errors import InputError
-from accompany.stages.conditions import STEMS
+from accompany.music.instrumentation import STEM_OF, STEMS
 
 FOLDER = "stems"
-_DRUMS = ("drums", "percussion")
 
 
 def stem_of(instrument: str) -> str:
     """The one of `STEMS` for an instrument (or a stem of Demucs), by name."""
     known = INSTRUMENTS.get(instrument)
-    family = known.family if known else instrument
-    return "drums" if family in _DRUMS else "bass" if family == "bass" else "other"
+    return STEM_OF.get(known.family if known else instrument, "other")
 
 
 def read_stems(folder: Path, files: Sequence[str], like: audio.Audio) -> dict[str, audio.Audio]:

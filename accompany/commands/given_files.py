@@ -1,4 +1,4 @@
-"""Beats and notes that a command line gives, as numbers or in files."""
+"""What a command line gives by a file, or in words that few generations need: taps, a melody, the start of a file."""
 
 from __future__ import annotations
 
@@ -27,13 +27,11 @@ def read_taps(text: str) -> tuple[float, ...]:
         raise InputError(f"The taps '{shown}' must be times in seconds, or a text file of them.") from error
 
 
-def read_melody(path: str, track: str | None) -> tuple[tuple[float, float, float], ...]:
+def read_melody_file(path: str, track: str | None) -> tuple[tuple[float, float, float], ...]:
     """The notes of a MIDI file, as `Settings` takes them."""
-    from accompany.sound import midi_melody
+    from accompany.sound.midi_melody import read_melody
 
-    return tuple(
-        (note.start_s, note.end_s, note.pitch) for note in midi_melody.read_melody(os.path.expanduser(path), track)
-    )
+    return tuple((note.start_s, note.end_s, note.pitch) for note in read_melody(os.path.expanduser(path), track))
 
 
 def _decoded(content: bytes) -> str:
@@ -43,3 +41,18 @@ def _decoded(content: bytes) -> str:
     if b"\0" in content[:2]:
         return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le")
     return content.decode("utf-8-sig")
+
+
+def read_start(text: str, vocal: str) -> float:
+    """The start of a session in seconds, or that of the vocal. InputError for neither."""
+    if text == "vocal":
+        from accompany.sound.files import start_of
+
+        start_s = start_of(vocal)
+        if start_s is None:
+            raise InputError(f"{vocal} has no time stamp; give --start in seconds.")
+        return start_s
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"--start {text} must be seconds, or 'vocal' for the time stamp of the vocal.") from error
