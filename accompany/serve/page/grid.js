@@ -8,6 +8,7 @@ const TEMPI = [30, 300];
 const UNEVEN = 0.25;
 const digits = (seconds) => Number(seconds.toFixed(4));
 
+const inRange = (beat_s) => 60 / beat_s >= TEMPI[0] && 60 / beat_s <= TEMPI[1];
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const steps = (beats) => beats.slice(1).map((beat, i) => beat - beats[i]);
 const middles = (beats) => beats.slice(1).map((beat, i) => (beat + beats[i]) / 2);
@@ -43,7 +44,7 @@ export function gridOfTaps(taps, plan) {
 function steady(taps) {
   const gaps = steps(taps);
   const mean = (taps.at(-1) - taps[0]) / gaps.length;
-  return mean >= 60 / TEMPI[1] && mean <= 60 / TEMPI[0] && gaps.every((gap) => Math.abs(gap - mean) < UNEVEN * mean);
+  return inRange(mean) && gaps.every((gap) => Math.abs(gap - mean) < UNEVEN * mean);
 }
 
 export class GridControls {
@@ -59,9 +60,12 @@ export class GridControls {
     this.box.hidden = !usable;
     if (!usable) return;
     if (this.taps) return this.showTapping();
-    const buttons = Object.entries(GRIDS).map(([name, change]) =>
-      this.button(t(name), () => this.again({ taps: change(fromDownbeat(plan)).map(digits) })),
-    );
+    const buttons = Object.entries(GRIDS).map(([name, change]) => {
+      const taps = change(fromDownbeat(plan)).map(digits);
+      const made = this.button(t(name), () => this.again({ taps }));
+      made.disabled = taps.length < 2 || !inRange((taps.at(-1) - taps[0]) / (taps.length - 1));
+      return made;
+    });
     const tap = this.button(t("tap_along"), () => this.begin());
     tap.id = "tap";
     const word = Object.assign(document.createElement("b"), { textContent: t("beat") });
