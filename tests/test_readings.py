@@ -57,16 +57,17 @@ def test_candidates_count_for_the_reading_they_agree_with() -> None:
         Calibration(grid_prior=(1.0, 2.0))
 
 
-def test_readings_pair_beats_and_keys_by_probability() -> None:
+def test_readings_differ_in_phase_then_in_tempo_and_key_by_probability() -> None:
     keys = np.full(24, 0.01)
     keys[[0, 21]] = 0.5, 0.28
-    grids = [GridReading(BEATS, 0.6), GridReading(grid(200.0, 20.0), 0.4)]
+    grids = [GridReading(BEATS, 0.6), GridReading(grid(200.0, 20.0), 0.3), GridReading(grid(100.0, 20.0, 0.01), 0.001)]
     found = [reading for _, reading in likeliest(grids, keys)]
-    assert [each.name for each in found] == ["the likeliest", "twice the tempo", "in A:min"]
-    assert [round(each.probability, 3) for each in found] == [0.3, 0.2, 0.168] and found[2].key == "A:min"
-    names = [likeliest([GridReading(BEATS, 0.6), GridReading(other, 0.4)], keys)[1][1].name
-             for other in (grid(100.0, 20.0, 0.01), grid(50.0, 20.0), grid(133.0, 20.0))]  # fmt: skip
-    assert names == ["half a beat later", "half the tempo", "another tempo"]
+    names = [each.name for each in found]
+    assert names == ["the likeliest", "half a beat later", "in A:min", "twice the tempo"], "the phase, however unlikely"
+    assert [round(each.probability, 4) for each in found] == [0.3, 0.0005, 0.168, 0.15] and found[2].key == "A:min"
+    for other, name in ((grid(50.0, 20.0), "half the tempo"), (grid(133.0, 20.0), "another tempo")):
+        assert likeliest([GridReading(BEATS, 0.5), GridReading(other, 0.5)], keys)[1][1].name == name
+    assert len(likeliest(grids, np.eye(24)[3])) == 3, "a key that is known has no other"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def listener() -> Listener:
 
 def test_a_reading_is_played_as_it_is_listed(listener: Listener) -> None:
     first = listener.plan(output_of())
-    assert len(first.readings) == 3 and first.reading == 1
+    assert len(first.readings) == 4 and first.reading == 1
     for number, told in enumerate(first.readings, 1):
         plan = listener.plan(output_of(), reading=number)
         assert plan.reading == number and plan.readings == first.readings
@@ -85,8 +86,8 @@ def test_a_reading_is_played_as_it_is_listed(listener: Listener) -> None:
     beats = np.array(listener.plan(output_of(), reading=later).beats_s)
     middles = (np.array(first.beats_s)[1:] + np.array(first.beats_s)[:-1]) / 2
     assert np.abs(beats[:, None] - middles).min(axis=0).max() < 1e-6
-    with pytest.raises(InputError, match="no reading 4 of this vocal; the last is 3"):
-        listener.plan(output_of(), reading=4)
+    with pytest.raises(InputError, match="no reading 5 of this vocal; the last is 4"):
+        listener.plan(output_of(), reading=5)
 
 
 def test_what_is_known_is_no_reading(listener: Listener) -> None:
@@ -122,6 +123,8 @@ def test_takes_are_shared_out(chances: list[float], count: int, expected: list[i
 def test_takes_spread_only_where_it_is_in_doubt() -> None:
     unsure = Plan(beat_confidence=0.4, key_confidence=0.9, readings=TWO)
     assert [plan.reading for plan in spread(unsure, 4, lambda n: Plan(reading=n, readings=TWO))] == [1, 1, 2, 2]
+    surer = dataclasses.replace(unsure, readings=(TWO[0], dataclasses.replace(TWO[1], probability=0.01)))
+    assert [plan.reading for plan in spread(surer, 4, lambda n: Plan(reading=n, readings=TWO))] == [1, 1, 1, 2]
     for plan in (dataclasses.replace(unsure, beat_confidence=0.9), Plan(), Plan(readings=TWO)):
         assert spread(plan, 3, lambda n: pytest.fail("asked for")) == [plan] * 3
 
@@ -156,7 +159,7 @@ def test_plans_with_readings_go_through_files() -> None:
 def test_a_plan_is_a_reading_already() -> None:
     with pytest.raises(InputError, match="one reading already"):
         Settings(plan=Plan(), reading=2)
-    with pytest.raises(InputError, match=r"reading 1\.5 must be a whole number from 1 to 3"):
+    with pytest.raises(InputError, match=r"reading 1\.5 must be a whole number from 1 to 4"):
         Settings(reading=1.5)  # type: ignore[arg-type]
 
 
@@ -193,5 +196,5 @@ def test_the_command_line_plays_and_lists_readings(
     told = json.loads(done.out.splitlines()[-1])
     assert told["readings"][1]["name"] == file["readings"][1]["name"] and told["reading"] == 1
     assert "reading 2, " in done.err and ": --reading 2" in done.err
-    assert main(["generate", "song.wav", "--reading", "4", *model]) == 2
-    assert "The reading 4 must be a whole number from 1 to 3" in capsys.readouterr().err
+    assert main(["generate", "song.wav", "--reading", "5", *model]) == 2
+    assert "The reading 5 must be a whole number from 1 to 4" in capsys.readouterr().err

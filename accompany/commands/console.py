@@ -70,10 +70,11 @@ def describe(take: Take) -> str:
 
 def _perhaps(plan: Plan, share: float | None, is_key: bool) -> str:
     """The likeliest other key, or the likeliest other beats, with the option that plays it, where it is in doubt."""
-    others = [(n, each) for n, each in enumerate(plan.readings, 1) if each.name.startswith("in ") == is_key and n > 1]
+    others = [(each.probability, n, each) for n, each in enumerate(plan.readings, 1) if n > 1]
+    others = [each for each in others if each[2].name.startswith("in ") == is_key]
     if share is None or share > _SURE or plan.reading > 1 or not others:
         return ""
-    number, other = others[0]
+    _, number, other = max(others, key=lambda each: each[0])
     if "tempo" in other.name:
         return f", perhaps {other.tempo_bpm:.0f}: --bpm {other.tempo_bpm:.0f}"
     return f", perhaps {other.name}: --reading {number}"

@@ -9,7 +9,10 @@ import numpy as np
 from accompany.music.plan import Plan
 
 SURE = 0.6
-"""All takes play the likeliest reading where its beats are right with this probability."""
+"""All takes play the likeliest reading where its beats and key are right with this probability."""
+
+_LEAST = 0.15
+"""A reading that is offered counts this much at least (`accompany.stages.grids.likeliest` says why)."""
 
 
 def spread(plan: Plan, count: int, plan_of: Callable[[int], Plan]) -> list[Plan]:
@@ -22,7 +25,7 @@ def spread(plan: Plan, count: int, plan_of: Callable[[int], Plan]) -> list[Plan]
     """
     if len(plan.readings) < 2 or (plan.beat_confidence or 1.0) * (plan.key_confidence or 1.0) >= SURE:
         return [plan] * count
-    shares = places([reading.probability for reading in plan.readings], count)
+    shares = places([max(reading.probability, _LEAST) for reading in plan.readings], count)
     return [each for number, n in enumerate(shares, 1) if n for each in [plan if number == 1 else plan_of(number)] * n]
 
 

@@ -115,7 +115,7 @@ class Settings:
         None,
         "which of the likeliest readings of beat and key to play (default 1)",
         low=1,
-        high=3,
+        high=4,
         metavar="N",
         whole=True,
     )

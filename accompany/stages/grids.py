@@ -32,7 +32,6 @@ _SAME_TEMPO = 0.04
 _NEAR_S = 0.07
 _LEAST_SHARE = 1e-3
 KINDS = 6
-_MOST_READINGS, _KEYS_READ = 3, 2
 
 N_FEATURES = 3 * _STEPS + 1 + 2 * len(_METRES) + 3 + 3 + 2 + len(_TEMPI) + 3 + _COMPARED + 1
 
@@ -124,7 +123,7 @@ class Calibration:
         return float(1 / (1 + np.exp(-self.chord_slope * np.log(odds / (1 - odds)) - self.chord_offset)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridReading:
     """One way to hear the beats: seconds, its probability, and which kind of `related` it is."""
 
@@ -183,17 +182,23 @@ def related(beats_s: np.ndarray, duration_s: float) -> list[np.ndarray]:
 
 
 def likeliest(grids: Sequence[GridReading], keys: np.ndarray) -> list[tuple[GridReading, Reading]]:
-    """The likeliest pairs of beats and a key, the best first, from readings of the beats and probabilities [24]."""
-    tonics = np.argsort(-keys)[:_KEYS_READ].tolist()
-    pairs = [(grid, key, grid.probability * keys[key]) for grid in grids for key in tonics if keys[key] > 0]
-    first = grids[0]
+    """The likeliest beats and key, then what else they may be, from readings of the beats and probabilities [24].
+
+    The second is half a beat off the first, however unlikely it seems: singers who come in late or early lead there,
+    and synthetic voices tell too little of them. Then come another tempo and another key, the likelier first.
+    """
+    first, (tonic, other) = grids[0], np.argsort(-keys)[:2].tolist()
+    shifted = [grid for grid in grids[1:] if same_tempo(grid, first)][:1]
+    faster = [grid for grid in grids[1:] if not same_tempo(grid, first)][:1]
+    rest = [*((grid, tonic) for grid in faster), *[(first, other)] * bool(keys[other] > 0)]
+    rest.sort(key=lambda pair: -pair[0].probability * keys[pair[1]])
     made = []
-    for grid, key, chance in sorted(pairs, key=lambda pair: -pair[2])[:_MOST_READINGS]:
+    for grid, key in [(first, tonic), *((grid, tonic) for grid in shifted), *rest]:
         octaves = np.log2(grid.bpm / first.bpm)
         usual = abs(octaves) < 1.1 and abs(octaves - round(octaves)) < 1.5 * _SAME_TEMPO
         beats = ("half a beat later", "twice the tempo", "half the tempo")[round(octaves)] if usual else "another tempo"
-        words = [beats] * (grid is not first) + [f"in {key_label(key)}"] * (key != tonics[0])
-        made.append((grid, Reading(", ".join(words) or "the likeliest", grid.bpm, key_label(key), float(chance))))
+        name = f"in {key_label(key)}" if key != tonic else beats if grid is not first else "the likeliest"
+        made.append((grid, Reading(name, grid.bpm, key_label(key), float(grid.probability * keys[key]))))
     return made
 
 

@@ -157,7 +157,7 @@ def fit(seen: Sequence[Evidence], hold: float = 1.0) -> Calibration:
     return Calibration(
         grid_slope=slope,
         grid_prior=(0.0, *prior),
-        other_share=(sum(others) + hold * start.other_share) / (len(others) + hold) if others or hold else 0.5,
+        other_share=round((sum(others) + hold * start.other_share) / max(len(others) + hold, 1e-9), 4),
         key_slope=key_slope,
         chord_slope=chord_slope,
         chord_offset=chord_offset,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from accompany.errors import InputError
 from accompany.evaluation.plan_metrics import (
     SCORES,
@@ -22,8 +20,7 @@ PARTS = ("tempo", "phase", "key", "chords")
 
 DEFINITIONS = {
     "reading 1": "the plan that is played unless another is asked for",
-    "best of two, best of three": "of the first so many readings the one with the best beat_f",
-    "best of two grids": "reading 1, or the likeliest reading with other beats, by beat_f",
+    "best of two, best of all readings": "of the first two, or of up to four, the one with the best beat_f",
     "another song": "the plan of another clip: what no listening at all would reach",
     "told, right": "mean confidence of reading 1, and how often it is right (of chords: how much of the time)",
     "calibration error": "mean distance of the two in up to ten bins of equally many clips, a dozen at least",
@@ -46,8 +43,7 @@ def plans(setup: StudySetup) -> Study:
     chosen: dict[str, list[list[Plan]]] = {
         "reading 1": [each[:1] for each in found],
         "best of two": [each[:2] for each in found],
-        "best of two grids": [[each[0], *_other_grids(each)[:1]] for each in found],
-        "best of three": found,
+        "best of all readings": found,
         "another song": [[each] for each in others],
     }
     rows: dict[str, dict[str, list[float | None]]] = {}
@@ -65,9 +61,3 @@ def plans(setup: StudySetup) -> Study:
         f"p_{part}": [calibration_error(*zip(*each, strict=True))] for part, each in known.items() if each
     }
     return Study(f"Plans of {len(clips)} clips of {clips[0].seconds:g} s", rows, DEFINITIONS)
-
-
-def _other_grids(plans: list[Plan]) -> list[Plan]:
-    """The readings whose beats are not those of the first."""
-    first = plans[0].beats_s
-    return [plan for plan in plans[1:] if len(plan.beats_s) != len(first) or not np.allclose(plan.beats_s, first)]
