@@ -1,5 +1,5 @@
 # make demo: hear a band follow a voice. make test: the whole suite, but for make test-cluster (Ray).
-# make lint: style and types.
+# make lint: style and types. make api: the reference of the Python API.
 # Each makes .venv when it is missing and installs only when pyproject.toml or constraints.txt changed.
 VENV := .venv
 PYTHON ?= python3
@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c cons
 PROMPT ?= warm acoustic guitar, soft bass, brushed drums
 JOBS ?= 2
 
-.PHONY: demo docs test test-cluster test-originals lint fluidsynth
+.PHONY: demo docs api test test-cluster test-originals lint fluidsynth
 
 demo: $(VENV)/.accompany-demo
 	$(VENV)/bin/accompany demo --no-page -p "$(PROMPT)"
@@ -18,6 +18,10 @@ docs: $(VENV)/.accompany-test
 	$(VENV)/bin/python -c "from accompany.data.songs.write import sung_sample; sung_sample('demo/vocals.wav')"
 	$(VENV)/bin/accompany generate demo/vocals.wav -p "$(PROMPT)" --mix --plot --out docs/take.mp3
 	$(VENV)/bin/python -c "from PIL import Image; Image.open('docs/take.png').quantize(128).save('docs/take.png', optimize=True)"
+
+# The reference of the Python API, from the docstrings: build/api/index.html.
+api: $(VENV)/.accompany-test
+	$(VENV)/bin/python docs/reference.py build/api
 
 test: $(VENV)/.accompany-test fluidsynth lint
 	$(VENV)/bin/python -m pytest -x -q -n $(JOBS)
@@ -54,7 +58,7 @@ $(VENV)/.accompany-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.accompany-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -e ".[train,data,s3,synth,sound,eval,ui,test]"
+	$(PIP) -e ".[train,data,s3,synth,sound,eval,ui,docs,test]"
 	touch $@
 
 # The one system library that pip cannot bring; without it the tests that render instruments are skipped. apt's lock is

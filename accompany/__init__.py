@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
-    from accompany.api import Band, Sound, Take, load
+    from accompany.api import Band, Settings, Sound, Take, load
 
 __version__ = "0.1.0"
-__all__ = ["Band", "InputError", "Sound", "Take", "__version__", "load"]
+__all__ = ["Band", "InputError", "Settings", "Sound", "Take", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """`load` and the classes on first use, so that `import accompany` costs nothing."""
-    if name in ("Band", "Sound", "Take", "load"):
+    if name in ("Band", "Settings", "Sound", "Take", "load"):
         from accompany import api
 
         return getattr(api, name)

@@ -17,7 +17,7 @@ from accompany.common.devices import choose_device, choose_precision
 from accompany.common.progress import Progress
 from accompany.errors import InputError
 from accompany.generation.settings import MOST_SEED, MOST_TAKES, Options, Settings
-from accompany.generation.take import Source, Take
+from accompany.generation.take import Made, Source, Take
 from accompany.generation.vocals import Vocals, read_vocal, read_with_source
 from accompany.sound.options import Sound
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from accompany.generation.analysis import Analysis
     from accompany.generation.edit import Edit
     from accompany.generation.streaming import Stream
-    from accompany.generation.take import Made
     from accompany.models.llambada import LlambadaBundle
     from accompany.models.pretrained import Bundle
     from accompany.music.sung_notes import SungNote
@@ -135,12 +134,12 @@ class Band:
         return takes if isinstance(vocals, list) else takes[0]
 
     def check_mute(self, settings: Settings) -> None:
-        """InputError where stems are muted of a model that has none."""
+        """InputError where `settings` mute stems of a model that has none."""
         if settings.mute and not self.bundle.has_stems:
             raise InputError(f"{self.name} plays the band as one, so no stem of it can be muted; leave mute out.")
 
     def settings(self, prompt: str = "", **options: Unpack[Options]) -> Settings:
-        """The options of `generate` as one value; a recording to be like becomes its embedding. InputError as there."""
+        """Prompt and options of `generate` as one value; a recording to be like as its embedding. Errors as there."""
         given: dict[str, Any] = dict(options)
         if given.get("like") is not None:
             given["like"] = self.embed(given["like"])
@@ -150,7 +149,8 @@ class Band:
         """As `generate` for a list of vocals, each with its settings.
 
         These may differ in what is asked for and known (prompt, like, bpm, key, chords, taps, plan), not in how it is
-        drawn (seed, temperature, guidance, follow) or its level: the first one's count for all.
+        drawn (seed, temperature, guidance, follow) or its level: the first one's count for all. Vocals, progress and
+        errors are as in `generate`; InputError also for more or fewer settings than vocals.
         """
         from accompany.generation.pipeline import perform
 
@@ -176,10 +176,10 @@ class Band:
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> list[Take]:
-        """Several takes of one vocal, with the seeds from `seed` on, the best fit first (`Take.scores`).
+        """`count` takes (1 to 64) of one vocal, with the seeds from `seed` on, the best fit first (`Take.scores`).
 
         Where the likeliest reading of the vocal is doubtful and `reading` is left out, some play the others. Each is
-        what `generate` gives for its seed and reading. Options and errors are as there.
+        what `generate` gives for its seed and reading. Vocals, prompt, progress, options and errors are as there.
         """
         settings = self.settings(prompt, **options)
         return self.best_first(self.each_take(vocals, settings, count, progress))
@@ -189,7 +189,7 @@ class Band:
     ) -> Iterator[Take]:
         """Takes of one vocal with their scores, each as soon as it is made, with the seeds from that of `settings` on.
 
-        The vocal is read and analyzed once. Errors are as in `generate`.
+        The vocal is read and analyzed once; `count` is 1 to 64. Vocals, progress and errors are as in `generate`.
         """
         from accompany.generation.pipeline import perform_each
 
@@ -205,11 +205,11 @@ class Band:
 
     @staticmethod
     def best_first(takes: Iterable[Take]) -> list[Take]:
-        """Takes in the order of their scores."""
+        """Takes in the order of their scores, the best `Take.scores["fit"]` first; nothing is raised."""
         return sorted(takes, key=lambda take: -take.scores.get("fit", 0.0))
 
     def scored(self, take: Take, features: Tensor | None = None) -> Take:
-        """The take with its scores (`accompany.generation.scores`); a model that plans nothing gives none.
+        """The take with its scores (`accompany.generation.scores`); of a model that plans nothing none, and no error.
 
         `features` [1, F, Dv] are those of its vocal, where they are known already.
         """
@@ -237,7 +237,10 @@ class Band:
         return analyze_vocal(self._own(), self._read(vocals, settings)[0], settings, edited, recording)
 
     def transcribe(self, vocals: Vocals) -> tuple[SungNote, ...]:
-        """The sung notes of a vocal, a file or `(samples, sample_rate)`: start, end and pitch, one at a time.
+        """The sung notes of a vocal: `start_s` and `end_s` in seconds and MIDI `pitch` of each, one at a time.
+
+        Args:
+            vocals: a file, or `(samples, sample_rate)`.
 
         Raises:
             InputError: an unusable vocal, as in `generate`, or the package swift_f0 is not installed.
@@ -251,7 +254,7 @@ class Band:
     def stream(self, vocals: Vocals, prompt: str = "", **options: Unpack[Options]) -> Stream:
         """Play while the song is being made: an iterable of pieces, float32 [C, t] (`accompany.generation.streaming`).
 
-        Options and errors are as in `generate`.
+        Vocals, prompt, options and errors are as in `generate`.
         """
         from accompany.generation.streaming import Stream
 
@@ -270,7 +273,8 @@ class Band:
     ) -> Take:
         """The same take with the region from `from_s` to `to_s` (seconds) made again, every other sample as it was.
 
-        Without options the next seed plays the same plan with the same settings.
+        Without prompt and options the next seed plays the same plan with the same settings. Progress is as in
+        `generate`.
 
         Raises:
             InputError: a region outside of the song or shorter than a quarter of a second, an option out of range, or
@@ -288,7 +292,10 @@ class Band:
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> Take:
-        """A take like this one: a share `strength` (0 to 1) of its beats composed anew, all of it played anew."""
+        """A take like this one: a share `strength` (0 to 1) of its beats composed anew, all of it played anew.
+
+        Prompt, options, progress and errors are as in `retake`.
+        """
         return self._edited(take, "vary", {"strength": strength}, self._changed(take, prompt, options), progress)
 
     def extend(
@@ -301,7 +308,10 @@ class Band:
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> Take:
-        """The take with so many seconds of band before and after it, while the voice rests."""
+        """The take with `before_s` and `after_s` (0 to 600) seconds of band around it, while the voice rests.
+
+        Prompt, options, progress and errors are as in `retake`; InputError also where both are 0.
+        """
         arguments = {"before_s": before_s, "after_s": after_s}
         return self._edited(take, "extend", arguments, self._changed(take, prompt, options), progress)
 
@@ -313,12 +323,13 @@ class Band:
         return self.edit(take, Edit(kind, arguments, settings), progress)
 
     def edit(self, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
-        """Do to a take what an edit says, as it was done before to another or the same; errors as in its method."""
+        """Do to a take what an edit says, as it was done before; progress and errors as in the method of its kind."""
         from accompany.generation.edits import apply
 
         self.check_mute(edit.settings)
         started = time.perf_counter()
-        made, voice, lead_s = apply(self._own(), take.vocals, _made(take), edit, progress)
+        before = Made(take.samples, take.plan, take.draft, take.stems)
+        made, voice, lead_s = apply(self._own(), take.vocals, before, edit, progress)
         return replace(
             take,
             samples=made.samples,
@@ -333,7 +344,7 @@ class Band:
         )
 
     def embed(self, recording: Vocals) -> tuple[float, ...]:
-        """The CLAP embedding of a recording, as `Settings.like` holds it. InputError as in `generate`."""
+        """The CLAP embedding of a recording, a file or `(samples, sample_rate)`. InputError as in `generate`."""
         import torch
 
         clap = self.bundle.clap
@@ -341,20 +352,23 @@ class Band:
         return tuple(clap.embed_audio(mono.to(self.bundle.device))[0].tolist())
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the model as a folder that `load` takes."""
+        """Write the model as a folder that `load` takes. InputError where it cannot be, or holds something else."""
         from accompany.models.writing import save_bundle
 
         save_bundle(self.bundle, folder)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
-        """Upload the model to the hub as `owner/name`, which `load` takes; returns its address. Needs a token."""
+        """Upload the model to the hub as `repo_id` (owner/name), which `load` takes; returns its address.
+
+        A new one is visible to all unless `private`. InputError: no such name, no token (`HF_TOKEN`), or no network.
+        """
         from accompany.models.publishing import push_to_hub
 
         if not self.bundle.adapted:
             return push_to_hub(self.bundle.path, repo_id, private=private)
         with tempfile.TemporaryDirectory() as scratch:  # the folder it was loaded from lacks the adapters
-            self.save(os.path.join(scratch, self.name))
-            return push_to_hub(os.path.join(scratch, self.name), repo_id, private=private)
+            self.save(os.path.join(scratch, "model"))
+            return push_to_hub(os.path.join(scratch, "model"), repo_id, private=private)
 
     def _read(self, vocals: Vocals, settings: Settings) -> tuple[np.ndarray, Source]:
         """A vocal [1, T] that goes on as long as the taps of the settings, and its source."""
@@ -393,12 +407,6 @@ def check_takes(count: int, seed: int = 0) -> None:
     check_whole("number of takes", count, 1, MOST_TAKES)
     if seed + count - 1 > MOST_SEED:
         raise InputError(f"The seed {seed} leaves no seeds for {count} takes; give a smaller one.")
-
-
-def _made(take: Take) -> Made:
-    from accompany.generation.take import Made
-
-    return Made(take.samples, take.plan, take.draft, take.stems)
 
 
 def load(

@@ -12,18 +12,18 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NoReturn
 
 from accompany.commands.console import say
 from accompany.commands.parser import COMMANDS, build_parser, module_of, needs_extra
-from accompany.common.starting import collection_rests
 from accompany.errors import InputError
 
 Loading = Callable[[], AbstractContextManager[None]]
 
 _STOPPED, _OURS, _INPUT = 130, 1, 2
+_CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127)}  # such as a line end in the name of a file
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 """Errors that say that a file cannot be where somebody wants it, whatever we do."""
 
@@ -36,6 +36,26 @@ def run() -> NoReturn:
     sys.exit(code)
 
 
+@contextmanager
+def collection_rests() -> Iterator[None]:
+    """Pause the cyclic garbage collector, unless it is off already; only for a process of our own.
+
+    Importing torch and transformers makes a million objects that all stay; looking through them again and again for
+    garbage takes a fifth of the imports' time. Afterwards they are frozen for good: the first search would go
+    through all of them at once, and an interrupt that falls into a `__del__` there is lost. That changes the
+    collector of the whole process, so the package itself leaves it alone when a program loads a model.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> int:
     """Run one command and return its exit code; never raises for wrong input. Models load inside of `loading`."""
     _log_to_stderr()
@@ -43,7 +63,7 @@ def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> i
     try:
         return _run(argv, loading)
     except InputError as error:
-        say(f"accompany: {error}")
+        say(f"accompany: {error}".translate(_CONTROL))
         return _INPUT
     except KeyboardInterrupt as stop:
         say(f"accompany: {stop if stop.args else 'stopped.'}")

@@ -15,7 +15,7 @@ from accompany.music.instrumentation import Instrumentation
 from accompany.music.plan import CONTROL_DIM
 from accompany.stages.acoustic import MODES, AcousticConfig, AcousticStage
 from accompany.stages.batch import Batch
-from accompany.stages.codebook_start import start_depth
+from accompany.stages.codebooks import start_from
 from accompany.stages.conditions import STEM_TAGS, ConditionConfig, Conditions, DropRates, join, make_conditions, stack
 from accompany.stages.decoding import Guidance, windows
 from accompany.stages.depth import DepthConfig, DepthDecoder, _FrameWriter
@@ -304,7 +304,7 @@ def test_tokens_that_sound_alike_start_alike() -> None:
     stage = AcousticStage(config("delay"))
     books = [torch.randn(20, 8) for _ in range(4)]
     books[0][7] = books[0][3] + 0.01
-    stage.start_from(books)
+    start_from(stage, books)
     decoder = stage.decoder
     embedded, weights = decoder.embed.weight[:20], decoder.head.weight[:20]
     for rows in (embedded, weights):
@@ -314,10 +314,11 @@ def test_tokens_that_sound_alike_start_alike() -> None:
 
 
 def test_a_frame_starts_as_likely_as_it_is_near_to_its_prediction() -> None:
-    decoder = AcousticStage(config("depth")).decoder
+    stage = AcousticStage(config("depth"))
+    decoder = stage.decoder
     assert isinstance(decoder, DepthDecoder)
     books = [2.0 * torch.randn(20, 8), 0.5 * torch.randn(20, 8), 0.2 * torch.randn(20, 8)]
-    start_depth(decoder, books)
+    start_from(stage, books)
     white = decoder.embed.weight[:20]
     assert torch.linalg.norm(torch.cov(white.T) - torch.eye(8)) < 1.5, "the first codebook is nearly the whole spread"
     with torch.no_grad():
@@ -328,7 +329,7 @@ def test_a_frame_starts_as_likely_as_it_is_near_to_its_prediction() -> None:
 
 def test_a_depth_decoder_starts_from_codebooks_of_its_own_width() -> None:
     with pytest.raises(ValueError, match=r"6 wide, not 8; set depth\.code_width"):
-        AcousticStage(config("depth")).start_from([torch.randn(20, 6)] * 3)
+        start_from(AcousticStage(config("depth")), [torch.randn(20, 6)] * 3)
 
 
 def test_a_frame_of_the_depth_decoder_sees_all_codes_of_the_frame_before() -> None:
@@ -345,7 +346,7 @@ def test_a_frame_of_the_depth_decoder_sees_all_codes_of_the_frame_before() -> No
 
 def test_a_masked_stage_has_no_start_from_codebooks(masked: AcousticStage) -> None:
     with pytest.raises(ValueError, match="mode delay"):
-        masked.start_from([torch.randn(20, 8)] * 3)
+        start_from(masked, [torch.randn(20, 8)] * 3)
 
 
 def test_a_stage_of_fewer_codebooks_takes_the_first_ones() -> None:
@@ -372,6 +373,27 @@ def test_splices_shift_tokens_and_codes_together_and_in_training_alone() -> None
     assert torch.equal(spliced[:, 0], known[0][:, 0].repeat_interleave(2, dim=1))  # as the batch is made
 
 
+def test_training_hides_the_history_of_some_items() -> None:
+    torch.manual_seed(0)
+    decoder = DepthDecoder(
+        TransformerConfig(width=32, depth=1, heads=2), (20, 20), DepthConfig(8, 2, 16, history_hidden=0.6)
+    )
+    codes = torch.randint(20, (200, 2, 12), generator=torch.Generator().manual_seed(1))
+    others = codes.clone()
+    others[..., 4] = (others[..., 4] + 7) % 20
+
+    def last(given: torch.Tensor) -> torch.Tensor:
+        return decoder(given, torch.zeros(200, 12, 32), torch.Generator().manual_seed(2))[:, 0, -1]
+
+    same = (last(codes) - last(others)).abs().amax(dim=1) < 1e-6
+    # Hidden are half of 0.6 everywhere, and of the others those that begin after frame 4 of 12.
+    assert 0.38 < float(same.float().mean()) < 0.62
+    decoder.eval()
+    assert bool(((last(codes) - last(others)).abs().amax(dim=1) > 1e-6).all())
+    with pytest.raises(ValueError, match="history_hidden"):
+        DepthConfig(history_hidden=1.5)
+
+
 def test_noise_on_the_history_is_for_training_alone() -> None:
     torch.manual_seed(3)
     decoder = DepthDecoder(TransformerConfig(width=32, depth=1, heads=2), (20, 20), DepthConfig(8, 2, 16, 0.8))
@@ -396,7 +418,7 @@ def test_damping_counts_frames_further_back_for_less() -> None:
     decoders = []
     for damping in (1.0, 0.5):
         torch.manual_seed(1)
-        decoders.append(DepthDecoder(config, (20,), DepthConfig(8, 2, 16, 0, damping)).eval())
+        decoders.append(DepthDecoder(config, (20,), DepthConfig(8, 2, 16, damping=damping)).eval())
     frames = torch.randn(1, 2 * 8, generator=torch.Generator().manual_seed(3))
     weights = torch.tensor([0.5, 0.25]).repeat_interleave(8)
     plain, damped = (_FrameWriter(decoder, alone, MaskedSamplingConfig()) for decoder in decoders)
@@ -415,7 +437,7 @@ def test_a_tone_dies_with_damping_and_goes_on_without() -> None:
     for damping in (1.0, 0.8):
         torch.manual_seed(1)
         decoder = DepthDecoder(
-            TransformerConfig(width=32, depth=1, heads=2), (3,), DepthConfig(2, 1, 16, 0, damping)
+            TransformerConfig(width=32, depth=1, heads=2), (3,), DepthConfig(2, 1, 16, damping=damping)
         ).eval()
         for parameter in decoder.parameters():
             parameter.zero_()

@@ -179,6 +179,17 @@ def test_wrong_adapters_are_named(adapter: Path, random_bundle_dir: Path, tmp_pa
         export_bundle([adapter, adapter], tmp_path / "model")
 
 
+def test_an_adapted_model_is_uploaded_from_a_folder_that_its_name_does_not_choose(
+    adapter: Path, random_bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    band = accompany.load(random_bundle_dir, device="cpu", lora=[adapter / "lora"])
+    object.__setattr__(band.bundle.info, "name", "../../evil")
+    sent: list[Path] = []
+    monkeypatch.setattr("accompany.models.writing.push_to_hub", lambda folder, *_, **__: sent.append(Path(folder)))
+    band.push_to_hub("me/mine")
+    assert ".." not in sent[0].parts and sent[0].name == "model"
+
+
 def test_the_model_plays_samples_while_it_trains(
     tokens: Path, songs: Path, random_bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

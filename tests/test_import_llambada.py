@@ -179,8 +179,8 @@ def test_a_saved_copy_is_the_same(llambada: Any, tmp_path: Path) -> None:
 
 
 def test_training_and_unknown_kinds_are_refused(model_dir: Path, tmp_path: Path) -> None:
-    from accompany.models.frozen import load_frozen_parts
     from accompany.models.pretrained import read_bundle
+    from accompany.models.single_parts import load_frozen_parts
 
     with pytest.raises(InputError, match="not trained here"):
         load_frozen_parts(model_dir)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from accompany.data.cluster import _StageProcess
+from accompany.data.cluster import _StageProcess, connect
 from accompany.data.jobs import run_stages
 from accompany.data.stage import WorkStage
 from accompany.errors import InputError
@@ -25,6 +27,20 @@ def _where() -> Callable[[Any], tuple[Any, int]]:
 
 def _die() -> Callable[[int], None]:
     return lambda job: os._exit(3)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, ValueError, RuntimeError, AssertionError, TypeError])
+def test_an_address_that_ray_cannot_read_is_refused(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes `os://x` for the module of a client, and more."""
+
+    def init(**_: Any) -> None:
+        raise error("Module: nosuch does not exist.\nThis module was parsed from Address")
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("accompany.data.cluster.require", lambda *_, **__: None)
+    with pytest.raises(InputError, match="Ray finds no cluster at 'nosuch://x'"):
+        connect("nosuch://x")
 
 
 def test_stages_follow_each_other_here() -> None:

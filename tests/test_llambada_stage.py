@@ -15,6 +15,7 @@ from accompany.errors import InputError
 from accompany.models.importing.token_stage import convert_token_stage
 from accompany.stages.llambada import TokenStage, TokenStageConfig, to_tokens
 from accompany.stages.sampling import SamplingConfig
+from accompany.stages.token_steps import decode_one, new_cache, prefill
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 FIXTURE = Path(__file__).parents[2] / "shared" / "fixtures" / "llambada"
@@ -152,7 +153,7 @@ def test_items_are_on_their_own_and_seeds_tell() -> None:
 def test_a_long_condition_goes_in_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     stage, conditions = small_stage(), small_conditions()
     whole = stage.generate(conditions, 8, GREEDY, seeds=(0, 0))
-    monkeypatch.setattr("accompany.stages.transformer._PREFILL", 7)
+    monkeypatch.setattr("accompany.stages.token_steps._PREFILL", 7)
     assert torch.equal(stage.generate(conditions, 8, GREEDY, seeds=(0, 0)), whole)
 
 
@@ -169,11 +170,11 @@ def test_a_saved_stage_is_the_same(tmp_path: Path) -> None:
 def test_the_cache_holds_what_the_convolution_saw(n_first: int) -> None:
     model: Transformer = shaken(Transformer(profile()))
     x = torch.randn(2, 90, 32)
-    cache = model.new_cache(2, 90)
-    parts = [model.prefill(x[:, :n_first], cache)] if n_first else []
-    parts.append(model.prefill(x[:, n_first : n_first + 3], cache, n_first))
+    cache = new_cache(model, 2, 90)
+    parts = [prefill(model, x[:, :n_first], cache)] if n_first else []
+    parts.append(prefill(model, x[:, n_first : n_first + 3], cache, n_first))
     for frame in range(n_first + 3, 90):
-        parts.append(model.decode_one(x[:, frame : frame + 1], cache.slots[frame : frame + 1], cache, frame + 1))
+        parts.append(decode_one(model, x[:, frame : frame + 1], cache.slots[frame : frame + 1], cache, frame + 1))
     torch.testing.assert_close(torch.cat(parts, dim=1), model(x), atol=1e-4, rtol=1e-4)
 
 

@@ -16,7 +16,7 @@ from accompany.data.loading import targets
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_loader, val_loader
 from accompany.data.loading.order import Draws, EndlessLoader, Order
 from accompany.data.loading.stretch import stretched
-from accompany.data.loading.targets import chord_track, control_arrays, key_target, pulse_track
+from accompany.data.loading.targets import chord_track, control_arrays, key_target, pulse_track, thinned
 from accompany.data.tokens.encode import EncodeConfig
 from accompany.data.tokens.index import read_index
 from accompany.data.tokens.parts import TokenParts
@@ -25,7 +25,7 @@ from accompany.data.tokens.store import SHARDS, Labels, open_version
 from accompany.data.tokens.tokenize import tokenize
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
-from accompany.music.instrumentation import DIM, FAMILIES, Instrumentation, thinned
+from accompany.music.instrumentation import DIM, FAMILIES, Instrumentation
 from accompany.music.plan import CHORD_SLICE, CONTROL_DIM
 from accompany.stages.batch import Batch
 from accompany.stages.conditions import STEM_TAGS

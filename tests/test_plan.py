@@ -20,6 +20,7 @@ from accompany.music.plan import (
     beat_positions,
     control_track,
 )
+from accompany.stages.losses import transpose_majmin
 
 SONG = Plan(
     beats_s=tuple(0.3 + 0.5 * i for i in range(20)),
@@ -88,9 +89,9 @@ def test_what_is_no_key_is_refused(label: str) -> None:
 def test_transposition_of_numbers_and_labels_agrees() -> None:
     labels = ["C:maj", "A:min", "Bb:maj", "N"]
     for semitones in (-7, 0, 3, 14):
-        moved = harmony.transpose_majmin(torch.tensor([harmony.majmin(label) for label in labels]), semitones)
+        moved = transpose_majmin(torch.tensor([harmony.majmin(label) for label in labels]), semitones)
         assert moved.tolist() == [harmony.majmin(chord_text.transpose_label(label, semitones)) for label in labels]
-    assert harmony.transpose_majmin(torch.tensor([-1, 24]), 5).tolist() == [-1, 24]
+    assert transpose_majmin(torch.tensor([-1, 24]), 5).tolist() == [-1, 24]
     assert chord_text.transpose_label("G:7/B", 2) == "A:7/C#"
     assert chord_text.transpose_label("G:7/b3", 2) == "A:7/b3"
 

@@ -12,8 +12,7 @@ import accompany
 from accompany.common.devices import choose_precision
 from accompany.errors import InputError
 from accompany.stages.precision import Int8Linear, products_of, set_precision
-from accompany.stages.products import Dense, product_of
-from accompany.stages.transformer import Transformer, TransformerConfig
+from accompany.stages.transformer import Dense, Transformer, TransformerConfig, product_of
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(7, 5), (64, 32), (33, 100), (256, 342)])

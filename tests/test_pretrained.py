@@ -20,17 +20,17 @@ from accompany.common.weights import load_module, load_transformers, read_state
 from accompany.encoders.codec import Codec
 from accompany.errors import InputError
 from accompany.models import pretrained
-from accompany.models.frozen import load_frozen_parts
 from accompany.models.parts import PARTS, PartInfo
 from accompany.models.pretrained import (
     find_bundle,
     lasting_name,
     list_bundles,
     load_bundle,
-    load_part,
     read_bundle,
 )
 from accompany.models.publishing import push_to_hub
+from accompany.models.rates import rates
+from accompany.models.single_parts import load_frozen_parts, load_part
 from accompany.models.writing import save_bundle, write_bundle
 
 transformers = pytest.importorskip("transformers")
@@ -190,7 +190,7 @@ def codec_bundle(encodec: transformers.EncodecModel, tmp_path: Path) -> Path:
 def test_a_bundle_may_lack_parts(codec_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
     info = read_bundle(codec_bundle)
     assert info.name == "only a codec" and [part.name for part in info.parts] == ["codec"]
-    assert info.bytes > 10_000 and info.parts[0].rates == ("24 kHz", "mono", "75 frames/s")
+    assert info.bytes > 10_000 and rates(info.parts[0]) == ("24 kHz", "mono", "75 frames/s")
     with caplog.at_level(logging.DEBUG, logger="accompany"):
         codec = load_part(codec_bundle, "codec")
     assert codec.n_codebooks == 2
@@ -213,6 +213,7 @@ def edit_bundle(folder: Path, **changes: object) -> None:
         ({"format": 2}, "not of format 1"),
         ({"parts": {"codec": {"path": "codec"}}}, "license"),
         ({"parts": {"codec": {"path": "../made", "license": "MIT"}}}, "outside the model"),
+        ({"parts": {"../codec": {"path": "codec", "license": "MIT"}}}, "outside the model"),
         ({"parts": 3}, "lacks or garbles"),
         (
             {"parts": {"codec": {"path": "codec", "license": "MIT", "options": {"n_codebook": 1}}}},
@@ -257,6 +258,7 @@ def test_names_are_found_or_explained(codec_bundle: Path, tmp_path: Path, monkey
 def test_a_whole_bundle_loads_saves_and_loads(random_bundle_dir: Path, tmp_path: Path) -> None:
     bundle = load_bundle(random_bundle_dir)
     assert [part.name for part in bundle.info.parts] == list(PARTS)
+    assert "semantic_codes" not in vars(bundle) and bundle.semantic_codes is bundle.semantic_codes
     again = load_bundle(save_bundle(bundle, tmp_path / "copy"))
     assert again.info.path == tmp_path / "copy" and again.info.bytes == bundle.info.bytes
     for name in PARTS:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig, gumbel, sample, uniform_noise
+from accompany.stages.masked import gumbel
+from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig, sample, uniform_noise
 
 LOGITS = torch.tensor([2.0, 0.0, 1.0, -1.0, -3.0])
 

@@ -23,6 +23,7 @@ from accompany.stages.conditions import (
 )
 from accompany.stages.decoding import delay, undelay, windows
 from accompany.stages.dropping import draw_splice, drop, drop_history
+from accompany.stages.likelihood import log_likelihood_long
 from accompany.stages.sampling import SamplingConfig
 from accompany.stages.semantic import SemanticConfig, SemanticStage
 from accompany.stages.transformer import TransformerConfig
@@ -387,7 +388,7 @@ def test_the_config_survives_json_and_checks_itself() -> None:
 def test_the_likelihood_is_that_of_the_forward_pass_window_by_window(stage: SemanticStage) -> None:
     given = conditions(100, batch=2)
     codes = stage.generate_long(given, SamplingConfig(), [1, 2])
-    likely = stage.log_likelihood_long(codes, given)
+    likely = log_likelihood_long(stage, codes, given)
     assert likely.shape == codes.shape and bool((likely <= 0).all())
     first = windows(100, CONFIG.window_frames, CONFIG.context_frames, CONFIG.lookahead_frames)[0]
     part = given.window(first.start, first.stop)
@@ -395,4 +396,4 @@ def test_the_likelihood_is_that_of_the_forward_pass_window_by_window(stage: Sema
     expected = logits.gather(-1, codes[..., first.start : first.stop, None])[..., 0][..., : first.keep_to]
     torch.testing.assert_close(likely[..., : first.keep_to], expected)
     strangers = codes.roll(1, dims=0)
-    assert float(stage.log_likelihood_long(strangers, given).mean()) < float(likely.mean())
+    assert float(log_likelihood_long(stage, strangers, given).mean()) < float(likely.mean())

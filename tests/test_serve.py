@@ -187,6 +187,9 @@ def test_downloads(client):
     midi = client.get(f"/api/takes/{take['id']}/midi")
     assert midi.headers["content-type"] == "audio/midi" and midi.content[:4] == b"MThd"
     refused(client.get(f"/api/takes/{take['id']}/mix", params={"vocal_db": 99}), 400, "vocal_db 99")
+    refused(client.get(f"/api/takes/{take['id']}/mix", params={"drums_db": -6}), 400, "no stems")
+    refused(client.get(f"/api/takes/{take['id']}/stems/drums"), 404, "no stem 'drums'")
+    refused(client.post(f"/api/vocals/{vocal['id']}/takes", json={"mute": ["drums"]}), 400, "plays the band as one")
     refused(client.get(f"/api/takes/{take['id']}/mix", params={"format": "exe"}), 422, "format")
 
 

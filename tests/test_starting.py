@@ -12,7 +12,7 @@ import soundfile
 
 import accompany
 from accompany import cli
-from accompany.common.starting import collection_rests
+from accompany.cli import collection_rests
 
 
 def test_collection_rests_and_goes_on_after_an_error() -> None:

@@ -251,3 +251,45 @@ def test_a_project_keeps_stems_and_mute(generate: Any, band: accompany.Band) -> 
     assert not second.muted and not second.stems["bass"][:, : RATE // 2].any()
     np.testing.assert_array_equal(second.samples[:, RATE:], first.samples[:, RATE:])
     np.testing.assert_array_equal(second.samples, band.retake(first, 0.5, 1.0, mute="none").samples)
+
+
+@pytest.fixture
+def client(band: accompany.Band, tmp_path: Path) -> Any:
+    pytest.importorskip("fastapi")
+    from test_serve import client_of
+
+    from accompany.serve.app import build_app
+    from accompany.serve.limits import Address, Limits
+
+    with client_of(build_app(band, Limits(), Address(), tmp_path)) as client:
+        yield client
+
+
+def test_the_http_api_has_stems(client: Any) -> None:
+    from test_serve import ended, make, refused, sound, upload, wav
+
+    assert client.get("/api/about").json()["stems"] is True
+    vocal = upload(client, wav(2.0))
+    (take,) = make(client, vocal, prompt="warm, no drums", seed=1, mute=["other"])
+    assert take["stems"] == ["bass"] and take["mute"] == ["other"]
+    refused(client.get(f"/api/takes/{take['id']}/stems/drums"), 404, "does not play")
+    (take,) = make(client, vocal, prompt="warm", seed=1)
+    at = f"/api/takes/{take['id']}"
+    stems = {name: sound(client.get(f"{at}/stems/{name}")) for name in take["stems"]}
+    whole, sung = sound(client.get(f"{at}/accompaniment")), sound(client.get(f"/api/vocals/{vocal['id']}/sound"))
+    assert tuple(stems) == STEMS
+    np.testing.assert_allclose(total(stems), whole, atol=1e-6)
+    mix = sound(client.get(f"{at}/mix", params={"drums_db": -60, "bass_db": -6, "band_db": -6}))
+    expected = 10 ** (-6 / 20) * (10 ** (-6 / 20) * stems["bass"] + stems["other"])
+    np.testing.assert_allclose(mix, expected + np.atleast_2d(sung).T, atol=1e-5)
+    refused(client.get(f"{at}/mix", params={"drums_db": 13}), 400, "drums_db 13")
+    refused(client.post(f"/api/vocals/{vocal['id']}/takes", json={"mute": ["piano"]}), 400, "stems to mute")
+    job = ended(client, client.post(f"{at}/retake", json={"start_s": 0.5, "end_s": 1.5, "prompt": "no drums"}).json())
+    again = client.get(f"/api/takes/{job['takes'][0]}").json()
+    drums = sound(client.get(f"/api/takes/{again['id']}/stems/drums"))
+    assert drums[: RATE // 2].any() and not drums[RATE // 2 + 300 : RATE].any()
+    folder = Path(client.app.state.server.store.root)
+    assert len(list(folder.rglob("*.wav"))) == 1 + 2 + 4 + 4
+    assert client.get(f"/api/vocals/{vocal['id']}/project").status_code == 200
+    assert client.delete(at).status_code == 204 and len(list(folder.rglob("*.wav"))) == 1 + 2 + 4
+    assert client.delete(f"/api/vocals/{vocal['id']}").status_code == 204 and not list(folder.rglob("*.wav"))

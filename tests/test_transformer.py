@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from accompany.stages.token_steps import decode_one, new_cache, prefill
 from accompany.stages.transformer import Transformer, TransformerConfig
 
 
@@ -22,20 +23,20 @@ def small(causal: bool = True, **changes: float) -> Transformer:
 @torch.inference_mode()
 def test_cached_decoding_equals_the_full_forward(n_first: int) -> None:
     model, x = small(), torch.randn(2, 130, 32)
-    cache = model.new_cache(2, 130)
-    parts = [model.prefill(x[:, :n_first], cache)] if n_first else []
+    cache = new_cache(model, 2, 130)
+    parts = [prefill(model, x[:, :n_first], cache)] if n_first else []
     for frame in range(n_first, 130):
-        parts.append(model.decode_one(x[:, frame : frame + 1], cache.slots[frame : frame + 1], cache, frame + 1))
+        parts.append(decode_one(model, x[:, frame : frame + 1], cache.slots[frame : frame + 1], cache, frame + 1))
     torch.testing.assert_close(torch.cat(parts, dim=1), model(x), atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
 def test_a_larger_count_of_filled_slots_changes_nothing() -> None:
     model, x = small(), torch.randn(1, 20, 32)
-    cache = model.new_cache(1, 200)
-    model.prefill(x, cache)
+    cache = new_cache(model, 1, 200)
+    prefill(model, x, cache)
     frame = torch.randn(1, 1, 32)
-    outputs = [model.decode_one(frame, cache.slots[20:21], cache, n) for n in (21, 150, 200)]
+    outputs = [decode_one(model, frame, cache.slots[20:21], cache, n) for n in (21, 150, 200)]
     torch.testing.assert_close(outputs[0], outputs[1])
     torch.testing.assert_close(outputs[0], outputs[2])
 
@@ -97,7 +98,7 @@ def test_too_long_a_sequence_says_so() -> None:
     with pytest.raises(ValueError, match="max_frames=256"):
         small()(torch.zeros(1, 257, 32))
     with pytest.raises(ValueError, match="max_frames=256"):
-        small().new_cache(1, 257)
+        new_cache(small(), 1, 257)
 
 
 @pytest.mark.parametrize("changes", [{"width": 36}, {"heads": 0}, {"dropout": 1.0}, {"ff_mult": 0.0}, {"depth": 0}])

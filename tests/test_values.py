@@ -20,10 +20,11 @@ from conftest import sing
 import accompany
 from accompany import audio
 from accompany.cli import main
+from accompany.commands.job_values import FolderOrUrl
 from accompany.commands.parser import build_parser
 from accompany.commands.settings_file import FORMAT as SETTINGS_FORMAT
 from accompany.commands.settings_file import TakeRecipe
-from accompany.commands.values import FolderOrUrl, Name, Number, Place, Whole
+from accompany.commands.values import Name, Number, Place, Whole
 from accompany.data.storage import Store
 from accompany.errors import InputError
 from accompany.generation.analysis import FORMAT, Analysis
@@ -35,7 +36,7 @@ from accompany.sound.options import Sound
 
 PARSER = build_parser()
 PARSERS = next(a for a in PARSER._actions if a.choices and "generate" in a.choices).choices
-FREE = {"prompt", "key", "chords", "taps", "eq", "start", "token", "data", "overrides", "set"}
+FREE = {"prompt", "key", "chords", "taps", "mute", "eq", "start", "token", "data", "overrides", "set"}
 """Lines of text: what they may say is checked where they are read."""
 NO_NUMBERS = ("nan", "inf", "-inf", "1e999", str(10**30), "1e30", "", " ", "x", "1_0", "0x10", "\0", "one", "9" * 300)
 NO_NAMES = ("", "  ", "a\0b", "x" * 300, f"folder/{'ß' * 150}", "x/" * 3000)

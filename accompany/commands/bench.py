@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import bar, print_json, say
 from accompany.commands.parser import add_json, add_model, command, needs_extra
 from accompany.common.devices import choose_device
@@ -28,13 +28,15 @@ def _bench_coding(args: argparse.Namespace) -> None:
     """What a codec does to sound (`--coding`)."""
     from accompany.common.fields import CONFIG_NAME
     from accompany.encoders.codecs import load_codec
-    from accompany.evaluation.coding import coding_table, measure_coding
-    from accompany.models.pretrained import find_bundle, load_part
+    from accompany.evaluation.coding import coding_table, find_audio, measure_coding
+    from accompany.models.pretrained import find_bundle
+    from accompany.models.single_parts import load_part
 
+    files = find_audio(args.coding)
     alone = (Path(args.codec) / CONFIG_NAME).is_file()
     codec = load_codec(args.codec) if alone else load_part(find_bundle(args.codec), "codec", choose_device(args.device))
     with bar("coding") as progress:
-        report = measure_coding(codec, args.coding, progress=progress)
+        report = measure_coding(codec, files, progress=progress)
     say(coding_table(report))
     if args.json:
         print_json(report.as_dict())
@@ -76,13 +78,15 @@ def add(commands: Any) -> None:
     add = parser.add_argument
     lengths, batches = [5.0, 10.0, 30.0], [1]
     help_ = "seconds of vocal (default 5 10 30)"
-    add("--lengths", type=values.BENCH_S, nargs="+", default=lengths, metavar="S", help=help_)
-    add("--batches", type=values.VOCALS, nargs="+", default=batches, metavar="N", help="vocals together (default 1)")
-    add("--runs", type=values.RUNS, default=3, metavar="N", help="of each case; the median counts (default 3)")
+    add("--lengths", type=job_values.BENCH_S, nargs="+", default=lengths, metavar="S", help=help_)
+    add(
+        "--batches", type=job_values.VOCALS, nargs="+", default=batches, metavar="N", help="vocals together (default 1)"
+    )
+    add("--runs", type=job_values.RUNS, default=3, metavar="N", help="of each case; the median counts (default 3)")
     help_ = "compare with: full, no cache"
     add("--against", nargs="+", default=[], choices=("full",), metavar="NAME", help=help_)
     help_ = "measure a separator on mixes of these songs instead: accompany bench --separation songs --separator tiny"
-    add("--separation", type=values.FOLDER, metavar="SONGS_DIR", help=help_)
+    add("--separation", type=job_values.FOLDER, metavar="SONGS_DIR", help=help_)
     help_ = "with --separation: as in prepare (default tiny)"
     add("--separator", type=values.SEPARATOR, default="tiny", metavar="NAME", help=help_)
     help_ = "measure a codec on these audio files or folders instead: accompany bench --coding songs --codec tiny"
@@ -92,7 +96,7 @@ def add(commands: Any) -> None:
     help_ = (
         "measure sung notes instead, on songs of synth or recordings with NAME_notes.csv: accompany bench --notes songs"
     )
-    add("--notes", type=values.FOLDER, metavar="FOLDER", help=help_)
+    add("--notes", type=job_values.FOLDER, metavar="FOLDER", help=help_)
     add_model(parser)
     add_json(parser)
 

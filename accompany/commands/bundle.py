@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import say
 from accompany.commands.parser import command
 from accompany.common.files import require_writable
@@ -16,13 +16,18 @@ def add(commands: Any) -> None:
     example = "accompany bundle my_model --from tiny semantic=runs/semantic/model acoustic=runs/acoustic/model"
     parser = command(commands, "bundle", "put a model together from trained parts", example, more="parts")
     add = parser.add_argument
-    add("out_dir", type=values.FOLDER, metavar="OUT_DIR", help="gets the model; --model OUT_DIR runs it")
+    add("out_dir", type=job_values.FOLDER, metavar="OUT_DIR", help="gets the model; --model OUT_DIR runs it")
     help_ = "folders of parts: mert, clap, codec, semantic_codes, listener, semantic, acoustic"
-    add("parts", nargs="*", type=values.PART, metavar="part=DIR", help=help_)
+    add("parts", nargs="*", type=job_values.PART, metavar="part=DIR", help=help_)
     add("--from", dest="base", type=values.MODEL, metavar="NAME|DIR", help="the model that the other parts come from")
-    add("--name", type=values.BUNDLE_NAME, help="name of the model (default: the folder's)")
-    add("--license", type=values.LICENCE, default="Apache-2.0", help="licence of the parts given (default Apache-2.0)")
-    add("--card", type=values.CARD, metavar="FILE", help="a model card to go with it")
+    add("--name", type=job_values.BUNDLE_NAME, help="name of the model (default: the folder's)")
+    add(
+        "--license",
+        type=job_values.LICENCE,
+        default="Apache-2.0",
+        help="licence of the parts given (default Apache-2.0)",
+    )
+    add("--card", type=job_values.CARD, metavar="FILE", help="a model card to go with it")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import bar, describe, say
 from accompany.commands.parser import add_model, command, load
+from accompany.common.devices import choose_device, choose_precision
 from accompany.common.extras import require
 from accompany.common.files import check_name, require_writable
 
@@ -26,25 +27,31 @@ def add(commands: Any) -> None:
     parser = command(commands, "demo", help_, example, extra=_EXTRA)
     add = parser.add_argument
     add("-p", "--prompt", default=_PROMPT, help=f"style and instruments (default: {_PROMPT})")
-    add("-o", "--out", type=values.FOLDER, default="demo", metavar="DIR", help="folder of the files (default demo)")
+    add("-o", "--out", type=job_values.FOLDER, default="demo", metavar="DIR", help="folder of the files (default demo)")
     add("--seed", type=values.SEED, default=0, help="the same seed gives the same song and band (default 0)")
     add("--no-browser", action="store_true", help="serve the page without opening a browser")
     add("--no-page", action="store_true", help="make the files alone")
-    add("--port", type=values.PORT, default=8000, metavar="N", help="of the page (default 8000; 0 takes a free one)")
+    add(
+        "--port", type=job_values.PORT, default=8000, metavar="N", help="of the page (default 8000; 0 takes a free one)"
+    )
     add_model(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Make the files, and serve the page until stopped."""
     from accompany.generation.settings import Settings
+    from accompany.models.pretrained import find_bundle
 
     Settings(args.prompt, seed=args.seed)
     require_writable(args.out)
     check_name(Path(args.out))
+    if not args.no_page:
+        require(_EXTRA, "fastapi", "uvicorn", what="The page (--no-page leaves it out)")
+    choose_precision(args.precision, choose_device(args.device))
+    find_bundle(args.model)
     if args.no_page:
         _make(args)
         return
-    require(_EXTRA, "fastapi", "uvicorn", what="The page (--no-page leaves it out)")
     from accompany.serve.limits import Address, Limits
     from accompany.serve.run import serve
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import bar, describe, describe_scores, print_json, say
 from accompany.commands.controls import EDIT_CONTROLS, add_controls, read_controls
 from accompany.commands.parser import add_device, add_json, command, load
@@ -24,26 +24,26 @@ def add(commands: Any) -> None:
     example = "accompany retake song --from 16 --to 24 -p 'drums alone'\n  accompany retake song --bars 9 16"
     parser = _edit_command(commands, "retake", "make a region of a project's take again", example)
     add = parser.add_argument
-    add("--from", dest="first", type=values.TIME_S, metavar="S", help="where the region begins, in seconds")
-    add("--to", dest="last", type=values.TIME_S, metavar="S", help="where it ends")
-    add("--bars", type=values.BAR, nargs=2, metavar=("A", "B"), help="the region as bars, from 1, both included")
+    add("--from", dest="first", type=job_values.TIME_S, metavar="S", help="where the region begins, in seconds")
+    add("--to", dest="last", type=job_values.TIME_S, metavar="S", help="where it ends")
+    add("--bars", type=job_values.BAR, nargs=2, metavar=("A", "B"), help="the region as bars, from 1, both included")
     _add_controls(parser, "style of the region (default: that of the take)")
     example = "accompany vary song --strength 0.3"
     parser = _edit_command(commands, "vary", "make a take like the current one", example)
     help_ = "share of the beats that is composed anew, 0 to 1 (default 0.5)"
-    parser.add_argument("--strength", type=values.STRENGTH, default=0.5, metavar="X", help=help_)
+    parser.add_argument("--strength", type=job_values.STRENGTH, default=0.5, metavar="X", help=help_)
     _add_controls(parser, "another style (default: that of the take)")
     example = "accompany extend song --before 8 --after 4.5"
     parser = _edit_command(commands, "extend", "play on before and after the vocal", example)
-    parser.add_argument("--before", type=values.EXTENSION_S, default=0.0, metavar="S", help="seconds (default 0)")
-    parser.add_argument("--after", type=values.EXTENSION_S, default=0.0, metavar="S", help="seconds (default 0)")
+    parser.add_argument("--before", type=job_values.EXTENSION_S, default=0.0, metavar="S", help="seconds (default 0)")
+    parser.add_argument("--after", type=job_values.EXTENSION_S, default=0.0, metavar="S", help="seconds (default 0)")
     _add_controls(parser, "style of what is added (default: that of the take)")
     help_ = "go back to the take before the current one"
     _add_project(command(commands, "undo", help_, "accompany undo song", extra="sound"))
     example = "accompany takes song\n  accompany takes song --choose 0002"
     parser = command(commands, "takes", "list the takes of a project, or choose one", example)
     _add_project(parser)
-    parser.add_argument("--choose", type=values.TAKE, metavar="TAKE", help="make this the current one")
+    parser.add_argument("--choose", type=job_values.TAKE, metavar="TAKE", help="make this the current one")
     add_json(parser)
 
 
@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _add_project(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("project", type=values.PROJECT, metavar="PROJECT", help="folder that generate --project made")
+    parser.add_argument(
+        "project", type=job_values.PROJECT, metavar="PROJECT", help="folder that generate --project made"
+    )
 
 
 def _edit_command(commands: Any, name: str, help_: str, example: str) -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import say
 from accompany.commands.parser import add_model, command, load
 from accompany.common.files import require_writable
@@ -23,25 +23,25 @@ def add(commands: Any) -> None:
     help_ = "measure a model on song folders, floor and ceiling beside each figure"
     parser = command(commands, "evaluate", help_, example, more="songs", extra="eval")
     songs = "song folders, as synth and prepare write them, or of MUSDB18-HQ or MoisesDB"
-    parser.add_argument("songs", nargs="+", type=values.FOLDER, metavar="SONGS_DIR", help=songs)
+    parser.add_argument("songs", nargs="+", type=job_values.FOLDER, metavar="SONGS_DIR", help=songs)
     help_ = "gets report.html, .md, .json and sounds"
-    parser.add_argument("--report", required=True, type=values.FOLDER, metavar="DIR", help=help_)
+    parser.add_argument("--report", required=True, type=job_values.FOLDER, metavar="DIR", help=help_)
     help_ = "length of a clip (default 10; 240 in a study of length, 20 of plans)"
-    parser.add_argument("--seconds", type=values.CLIP_S, metavar="X", help=help_)
-    parser.add_argument("--clips", type=values.CLIPS, metavar="N", help="at most this many clips")
-    parser.add_argument("--seed", type=values.RUN_SEED, default=0, help="of the generations (default 0)")
+    parser.add_argument("--seconds", type=job_values.CLIP_S, metavar="X", help=help_)
+    parser.add_argument("--clips", type=job_values.CLIPS, metavar="N", help="at most this many clips")
+    parser.add_argument("--seed", type=job_values.RUN_SEED, default=0, help="of the generations (default 0)")
     more = "outputs of another system, files named after the songs; may be given again"
-    parser.add_argument("--against", action="append", type=values.SYSTEM, default=[], metavar="NAME=DIR", help=more)
+    parser.add_argument("--against", action="append", type=job_values.SYSTEM, default=[], metavar="NAME=DIR", help=more)
     takes = "takes of each clip, to see how diverse they are (default 1)"
     parser.add_argument("--seeds", type=values.TAKES, default=1, metavar="N", help=takes)
     help_ = f"answer one question in place of the report: {', '.join(STUDIES)}"
     parser.add_argument("--study", choices=STUDIES, metavar="NAME", help=help_)
     help_ = "only these rows of --study controls, such as --only bpm chords"
-    parser.add_argument("--only", nargs="+", type=values.ROW, default=[], metavar="ROW", help=help_)
+    parser.add_argument("--only", nargs="+", type=job_values.ROW, default=[], metavar="ROW", help=help_)
     help_ = "also write every row's clips here, a folder each, for tools that compare folders of sound"
-    parser.add_argument("--save-clips", type=values.FOLDER, metavar="DIR", help=help_)
+    parser.add_argument("--save-clips", type=job_values.FOLDER, metavar="DIR", help=help_)
     help_ = "judge of the prompts (default: the package's own)"
-    parser.add_argument("--judge", type=values.FOLDER, metavar="DIR", help=help_)
+    parser.add_argument("--judge", type=job_values.FOLDER, metavar="DIR", help=help_)
     add_model(parser)
 
 
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
     from accompany.evaluation.report import EvaluationConfig, evaluate
 
     require_writable(args.report)
+    _check(args)
     if args.study:
         _study(args)
         return
@@ -63,6 +64,23 @@ def run(args: argparse.Namespace) -> None:
     report = evaluate(load(args), args.songs, args.report, config)
     say(as_table(report))
     say(f"The page with plots and players: {Path(args.report) / 'report.html'}")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what can be refused before the model loads."""
+    from accompany.evaluation.clips import check_empty
+    from accompany.evaluation.folders import read_against
+    from accompany.evaluation.report import find_judge
+    from accompany.evaluation.rows import ROWS
+    from accompany.evaluation.testset import check_folders
+
+    check_folders(args.songs)
+    read_against(args.against, ROWS)
+    if args.save_clips:
+        check_empty(args.save_clips)
+        require_writable(args.save_clips)
+    if args.judge:
+        find_judge(args.judge)
 
 
 def _study(args: argparse.Namespace) -> None:

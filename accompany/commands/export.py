@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import say
 from accompany.commands.parser import command
 from accompany.common.files import require_writable
@@ -17,12 +17,12 @@ def add(commands: Any) -> None:
     parser = command(commands, "export", "make a model of what training runs trained", example, extra="train")
     add = parser.add_argument
     help_ = "folders of runs, at most one for each part; adapters are worked in"
-    add("runs", nargs="+", type=values.RUN_DIR, metavar="RUN", help=help_)
-    add("out_dir", type=values.FOLDER, metavar="BUNDLE_DIR", help="gets the model; --model BUNDLE_DIR runs it")
+    add("runs", nargs="+", type=job_values.RUN_DIR, metavar="RUN", help=help_)
+    add("out_dir", type=job_values.FOLDER, metavar="BUNDLE_DIR", help="gets the model; --model BUNDLE_DIR runs it")
     help_ = "the model that the other parts come from (default: the run's init or bundle)"
     add("--from", dest="base", type=values.MODEL, metavar="NAME|DIR", help=help_)
     add("--which", default="best", choices=("best", "last"), help="checkpoint of the runs (default best)")
-    add("--name", type=values.BUNDLE_NAME, help="name of the model (default: the folder's)")
+    add("--name", type=job_values.BUNDLE_NAME, help="name of the model (default: the folder's)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -231,9 +231,9 @@ def _check_adapters(args: argparse.Namespace) -> None:
                 f"work them in with accompany export, and give that model."
             )
     if args.lora:
-        from accompany.models.adapters import check_scale
+        from accompany.models.adapters import check_adapters
 
-        check_scale(args.lora_scale)
+        check_adapters(args.lora, args.lora_scale)
 
 
 def _check_extras(args: argparse.Namespace, sounds: Sequence[Sound]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values
 from accompany.commands.console import say
 from accompany.commands.parser import command
 from accompany.common.files import require_writable
@@ -27,9 +27,9 @@ and, so that nothing is downloaded, the folders of three others (each as on the 
     parser.epilog = more + (parser.epilog or "")
     parser.add_argument("format", choices=("llambada",), metavar="llambada", help="whose checkpoints they are")
     help_ = "the folder of the published files"
-    parser.add_argument("checkpoint_dir", type=values.FOLDER, metavar="CHECKPOINT_DIR", help=help_)
+    parser.add_argument("checkpoint_dir", type=job_values.FOLDER, metavar="CHECKPOINT_DIR", help=help_)
     help_ = "gets the model; --model OUT_DIR runs it"
-    parser.add_argument("out_dir", type=values.FOLDER, metavar="OUT_DIR", help=help_)
+    parser.add_argument("out_dir", type=job_values.FOLDER, metavar="OUT_DIR", help=help_)
 
 
 def run(args: argparse.Namespace) -> None:

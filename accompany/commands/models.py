@@ -41,8 +41,10 @@ def describe_models() -> list[dict[str, Any]]:
 
 
 def _describe(info: BundleInfo) -> dict[str, Any]:
-    names = ("name", "license", "bytes", "rates")
-    parts = [{name: getattr(part, name) for name in names} for part in info.parts]
+    from accompany.models.rates import rates
+
+    names = ("name", "license", "bytes")
+    parts = [{**{name: getattr(part, name) for name in names}, "rates": rates(part)} for part in info.parts]
     return {"name": info.name, "license": info.license, "bytes": info.bytes, "parts": parts}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import say
 from accompany.commands.parser import command
 
@@ -17,25 +17,31 @@ def add(commands: Any) -> None:
     help_ = "split songs into pairs of vocals and accompaniment, with captions"
     parser = command(commands, "prepare", help_, example, extra="data")
     add = parser.add_argument
-    add("songs_dir", type=values.SONGS_DIR, metavar="SONGS_DIR", help="audio files, in subfolders too")
+    add("songs_dir", type=job_values.SONGS_DIR, metavar="SONGS_DIR", help="audio files, in subfolders too")
     help_ = "a folder or URL, gets a folder for each song; a stopped run goes on"
-    add("pairs_dir", type=values.PAIRS_DIR, metavar="PAIRS_DIR", help=help_)
+    add("pairs_dir", type=job_values.PAIRS_DIR, metavar="PAIRS_DIR", help=help_)
     help_ = "a Demucs model: name, hf:// id or folder; tiny comes with the package (default tiny)"
     add("--separator", type=values.SEPARATOR, default="tiny", metavar="NAME", help=help_)
     help_ = "the songs are there as stems (MUSDB18-HQ, MoisesDB, synth): no separation"
     add("--stems", action="store_true", help=help_)
-    add("--segment", type=values.SEGMENT_S, default=30.0, metavar="S", help="seconds of a pair, 2 to 120 (default 30)")
+    add(
+        "--segment",
+        type=job_values.SEGMENT_S,
+        default=30.0,
+        metavar="S",
+        help="seconds of a pair, 2 to 120 (default 30)",
+    )
     help_ = "drop windows that sing in a smaller share of their frames (default 0.15)"
     add("--min-voiced", type=values.SHARE, default=0.15, metavar="X", help=help_)
-    add("--captions", type=values.CAPTIONS, default=4, metavar="N", help="wanted for each pair (default 4)")
+    add("--captions", type=job_values.CAPTIONS, default=4, metavar="N", help="wanted for each pair (default 4)")
     help_ = "CLAP of the pseudo-captions: that of a model, a CLAP (folder or hub id), or none (default tiny)"
     add("--clap", type=values.MODEL, default="tiny", metavar="NAME|DIR", help=help_)
     help_ = "a function of yours (samples [C, T], rate, facts) -> caption or captions"
-    add("--captioner", type=values.CAPTIONER, metavar="MODULE:FUNCTION", help=help_)
-    add("--workers", type=values.WORKERS, default=0, metavar="N", help="processes beside this one (default 0)")
+    add("--captioner", type=job_values.CAPTIONER, metavar="MODULE:FUNCTION", help=help_)
+    add("--workers", type=job_values.WORKERS, default=0, metavar="N", help="processes beside this one (default 0)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="of the separator")
     help_ = "work on a Ray cluster: the address of its head, or auto for that of this machine"
-    add("--ray", type=values.ADDRESS, metavar="ADDRESS|auto", help=help_)
+    add("--ray", type=job_values.ADDRESS, metavar="ADDRESS|auto", help=help_)
 
 
 def run(args: argparse.Namespace) -> None:

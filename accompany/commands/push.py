@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import say
 from accompany.commands.parser import command
 
@@ -25,9 +25,9 @@ def add(commands: Any) -> None:
         help="its name there; --model OWNER/NAME then runs it",
     )
     add("--private", action="store_true", help="a new model is visible to you alone")
-    add("--card", type=values.CARD, metavar="FILE", help="text of the card (default: the model's README.md)")
+    add("--card", type=job_values.CARD, metavar="FILE", help="text of the card (default: the model's README.md)")
     add("--data", default="", metavar="TEXT", help="what the model was trained on, for the card")
-    add("--report", type=values.FOLDER, metavar="DIR", help="a report of accompany evaluate, for the card")
+    add("--report", type=job_values.FOLDER, metavar="DIR", help="a report of accompany evaluate, for the card")
     help_ = "sound files for the card"
     add("--examples", nargs="+", type=values.RECORDING, default=[], metavar="FILE", help=help_)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values
 from accompany.commands.console import say
 from accompany.commands.parser import command
 from accompany.common.config import did_you_mean, read_json, write_json
@@ -138,13 +138,15 @@ def add(commands: Any) -> None:
     example = "accompany recipe tiny --work runs/tiny --dry-run"
     parser = command(commands, "recipe", "make a whole model from nothing, step by step", example)
     add = parser.add_argument
-    add("recipe", type=values.RECIPE, metavar="NAME", help="tiny, gpu, or a YAML file like configs/recipe_tiny.yaml")
+    add(
+        "recipe", type=job_values.RECIPE, metavar="NAME", help="tiny, gpu, or a YAML file like configs/recipe_tiny.yaml"
+    )
     help_ = "gets everything; a run that was stopped goes on (default runs/NAME)"
-    add("--work", type=values.WORK, metavar="DIR", help=help_)
+    add("--work", type=job_values.WORK, metavar="DIR", help=help_)
     help_ = "times the songs and steps; 0.01 is a toy (default 1)"
-    add("--scale", type=values.SCALE, default=1.0, metavar="X", help=help_)
-    add("--steps", type=values.STEP_LIST, metavar="A,B", help="only these steps")
-    add("--from", dest="first", type=values.STEP, metavar="A", help="only this step and those after it")
+    add("--scale", type=job_values.SCALE, default=1.0, metavar="X", help=help_)
+    add("--steps", type=job_values.STEP_LIST, metavar="A,B", help="only these steps")
+    add("--from", dest="first", type=job_values.STEP, metavar="A", help="only this step and those after it")
     add("--dry-run", action="store_true", help="only list the steps: estimated time and command")
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import bar, describe, say
 from accompany.commands.parser import add_device, command, load
 
@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
     """Add the command to the command line."""
     help_ = "make a take again from its settings file, bit by bit"
     parser = command(commands, "remake", help_, "accompany remake vocals.settings.json -o again.wav", extra="sound")
-    parser.add_argument("file", type=values.SETTINGS, metavar="FILE", help="what generate --settings wrote")
+    parser.add_argument("file", type=job_values.SETTINGS, metavar="FILE", help="what generate --settings wrote")
     help_ = "a sound file (default <stem>.remade.wav)"
     parser.add_argument("-o", "--out", type=values.OUTPUT, metavar="PATH", help=help_)
     parser.add_argument("--mix", action="store_true", help="also write the mix beside it")

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values, values
 from accompany.commands.console import say
 from accompany.commands.parser import command
 
@@ -17,26 +17,26 @@ def add(commands: Any) -> None:
   accompany synth songs --songs 1000 --scores POP909 --scores OpenEWLD --scores groove --variants 2"""
     parser = command(commands, "synth", "make synthetic songs to train on", example, extra="synth")
     add = parser.add_argument
-    add("out_dir", type=values.FOLDER, metavar="OUT_DIR", help="gets a folder for each song; a stopped run goes on")
-    add("--songs", type=values.SONGS, required=True, metavar="N", help="how many")
+    add("out_dir", type=job_values.FOLDER, metavar="OUT_DIR", help="gets a folder for each song; a stopped run goes on")
+    add("--songs", type=job_values.SONGS, required=True, metavar="N", help="how many")
     add("--seed", type=values.SEED, default=0, help="song i is made from this seed and i alone (default 0)")
-    add("--seconds", type=values.SONG_S, default=40.0, metavar="X", help="length of each song (default 40)")
-    add("--sample-rate", type=values.SONG_RATE, default=44100, metavar="HZ", help="default 44100")
-    cores = min(os.cpu_count() or 1, values.PROCESSES.high)
-    add("--workers", type=values.PROCESSES, default=cores, metavar="N", help="processes (default: all cores)")
+    add("--seconds", type=job_values.SONG_S, default=40.0, metavar="X", help="length of each song (default 40)")
+    add("--sample-rate", type=job_values.SONG_RATE, default=44100, metavar="HZ", help="default 44100")
+    cores = min(os.cpu_count() or 1, job_values.PROCESSES.high)
+    add("--workers", type=job_values.PROCESSES, default=cores, metavar="N", help="processes (default: all cores)")
     add("--voice-only", action="store_true", help="only the vocals and song.json: fast, for listeners")
     add("--no-stems", action="store_true", help="vocals, accompaniment and mix, but not each instrument")
     help_ = (
         "soundfonts, impulse responses and folders of them, of which each song draws its own (default: one soundfont)"
     )
-    add("--sounds", type=values.SOUNDS, nargs="+", default=(), metavar="PATH", help=help_)
+    add("--sounds", type=job_values.SOUNDS, nargs="+", default=(), metavar="PATH", help=help_)
     help_ = "arrange real songs: a folder of POP909, OpenEWLD, OpenScore Lieder, or Groove MIDI (drums); repeatable"
-    add("--scores", type=values.FOLDER, action="append", default=[], metavar="FOLDER", help=help_)
+    add("--scores", type=job_values.FOLDER, action="append", default=[], metavar="FOLDER", help=help_)
     help_ = "songs of --scores to train on or those kept apart from it: train or held-out (default train)"
     add("--split", default="train", choices=("train", "held-out"), help=help_)
     add(
         "--variants",
-        type=values.VARIANTS,
+        type=job_values.VARIANTS,
         default=1,
         metavar="K",
         help="arrangements of each song, in K styles (default 1)",

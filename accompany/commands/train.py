@@ -6,7 +6,7 @@ import argparse
 import importlib
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values
 from accompany.commands.console import say
 from accompany.commands.parser import command
 from accompany.errors import InputError
@@ -48,11 +48,11 @@ def add(commands: Any) -> None:
     parts = (*TASKS, *RECIPES)
     parser.add_argument("task", choices=parts, metavar="PART", help=", ".join(parts))
     help_ = "a YAML file, or a name: tiny, base, large"
-    parser.add_argument("--config", type=values.CONFIG, metavar="FILE", help=help_)
+    parser.add_argument("--config", type=job_values.CONFIG, metavar="FILE", help=help_)
     help_ = "train an adapter of the model init=NAME|DIR, a few megabytes, in place of the model (lora.rank=8)"
     parser.add_argument("--lora", action="store_true", help=help_)
     help_ = f"train on a Ray cluster ({', '.join(TASKS)}): the address of its head, or auto for that of this machine"
-    parser.add_argument("--ray", type=values.ADDRESS, metavar="ADDRESS|auto", help=help_)
+    parser.add_argument("--ray", type=job_values.ADDRESS, metavar="ADDRESS|auto", help=help_)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
 
 

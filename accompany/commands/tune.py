@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from accompany.commands import values
+from accompany.commands import job_values
 from accompany.commands.console import say
 from accompany.commands.parser import command
 
@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
     help_ = "teach a semantic stage to prefer the better of its own takes"
     parser = command(commands, "tune", help_, example, more="overrides", extra="train")
     help_ = "a YAML file (default: tune in accompany/configs)"
-    parser.add_argument("--config", type=values.CONFIG, metavar="FILE", help=help_)
+    parser.add_argument("--config", type=job_values.CONFIG, metavar="FILE", help=help_)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that override the file's")
 
 

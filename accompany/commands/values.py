@@ -1,5 +1,7 @@
 """Types of the command line's values: what each may be, declared once, and the sentence for what it may not be.
 
+Here are those of a generation; `accompany.commands.job_values` has those that other commands alone take.
+
 argparse calls a type with the text of an argument; a type that refuses it says a whole sentence.
 """
 
@@ -17,7 +19,6 @@ from accompany.generation.settings import MOST_SEED, MOST_TAKES
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000
 _SHOWN = 60
-_READ_ONLY = frozenset(("http", "https", "data", "git", "github", "gist", "zip", "tar", "hf"))
 
 
 def separators(system: str) -> re.Pattern[str]:
@@ -132,23 +133,6 @@ class Place(Name):
         return path
 
 
-@dataclass(frozen=True)
-class FolderOrUrl(Name):
-    """A folder on this machine, or a URL of a place that holds files (`s3://bucket/name`)."""
-
-    def __call__(self, text: str) -> str:
-        """The path or URL; ArgumentTypeError for a file, or a kind of URL that nothing can be written to."""
-        place = super().__call__(text)
-        scheme, is_url, _ = place.partition("://")
-        if not is_url:
-            return Place(self.name, folder=True)(text)
-        if scheme.lower() in _READ_ONLY:
-            raise argparse.ArgumentTypeError(
-                f"The {self.name} '{shortened(text)}' is no place to write; give a folder, or s3://bucket/name."
-            )
-        return place
-
-
 def _subject(name: str) -> str:
     """What a sentence is about; a name that is the option itself needs no article."""
     return name if name.startswith("--") else f"The {name}"
@@ -159,76 +143,21 @@ def shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-_WEEK_S = 7 * 24 * 3600
-
 SEED = Whole("seed", 0, MOST_SEED)
-RUN_SEED = Whole("seed", 0, 2**62)
-"""Of a run that counts on from it."""
-WORKERS = Whole("number of workers", 0, 256)
-PROCESSES = Whole("number of workers", 1, 256)
 MODEL = Name("model")
 LORA_SCALE = Number("LoRA scale", -10, 10)
-SONG_S = Number("length", 4, 600, "seconds")
-SEGMENT_S = Number("segment", 2, 120, "seconds")
-VAL_SHARE = Number("share", 0, 1, below=True)
-CLIP_S = Number("length", 2, 3600, "seconds")
-SCALE = Number("--scale", 0, 100, above=True)
-BENCH_S = Number("length", 0.5, 36_000, "seconds")
-MAX_MINUTES = Number("--max-minutes", 0, 1e6, "minutes", above=True)
-JOB_MINUTES = Number("--job-minutes", 0, 1e6, "minutes", above=True)
-KEEP_MINUTES = Number("--keep-minutes", 0, 1e6, "minutes", above=True)
-MAX_MB = Number("--max-mb", 0, 1e6, "MB", above=True)
 SHARE = Number("share", 0, 1)
-STRENGTH = Number("strength", 0, 1)
 BALANCE_DB = Number("balance", -40, 40, "dB")
 LOUDNESS = Number("loudness", -50, -5, "LUFS")
 PEAK_DB = Number("peak", -20, 0, "dB")
-TIME_S = Number("time", 0, _WEEK_S, "seconds")
-EXTENSION_S = Number("extension", 0, 600, "seconds")
-SONGS = Whole("number of songs", 1, 1_000_000)
-SONG_RATE = Whole("sample rate", 8000, 96000, "Hz")
-CAPTIONS = Whole("number of captions", 1, 100)
-VARIANTS = Whole("number of variants", 1, 100)
-MOVES = Whole("number of copies", 0, 6)
-PAIRS = Whole("number of pairs", 1, 1024)
-CLIPS = Whole("number of clips", 1, 1_000_000)
 TAKES = Whole("number of takes", 1, MOST_TAKES)
-VOCALS = Whole("number of vocals", 1, 1024)
-RUNS = Whole("number of runs", 1, 1000)
-STEPS = Whole("number of steps", 1, 1_000_000)
-PORT = Whole("port", 0, 65535)
-JOBS = Whole("number of jobs", 1, 100_000)
 RATE = Whole("sample rate", 8000, 384_000, "Hz")
 BITS = Whole("number of bits", 1, 64)
-BAR = Whole("bar", 1, 1_000_000)
-CONFIG = Name("config")
 SEPARATOR = Name("separator")
-BUNDLE_NAME = Name("name", 100)
-LICENCE = Name("licence", 200)
-ADDRESS = Name("address")
-HOST = Name("host")
-RECIPE = Name("recipe")
-TAKE = Name("take")
 TRACK = Name("track")
 PRECISION = Name("precision")
 ADAPTER = Name("adapter")
-CAPTIONER = Name("captioner")
-PART = Name("part")
-SYSTEM = Name("system")
-ROW = Name("row")
-STEP_LIST = Name("list of steps")
-STEP = Name("step")
-SOUNDS = Place("sounds")
-CARD = Place("model card")
-WORK = Place("work folder")
-RUN_DIR = Place("folder of a run")
 RECORDING = Place("recording")
 OUTPUT = Place("output")
 MELODY = Place("melody")
-SETTINGS = Place("settings file")
 NEW_PROJECT = Place("project", folder=True)
-PROJECT = Place("project")
-SONGS_DIR = Place("folder of songs")
-FOLDER = Place("folder", folder=True)
-PAIRS_DIR = FolderOrUrl("folder of pairs")
-TOKENS_DIR = FolderOrUrl("folder of tokens")

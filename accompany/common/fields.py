@@ -66,7 +66,7 @@ def check_config(schema: Any, path_or_id: PathLike) -> None:
     content = check_fields(path_or_id, CONFIG_NAME, _known_fields(schema))
     for name, part in schema.sub_configs.items():
         if isinstance(content.get(name), dict):
-            _check(Path(path_or_id).expanduser(), CONFIG_NAME, content[name], _known_fields(part))
+            _check(Path(os.path.expanduser(path_or_id)), CONFIG_NAME, content[name], _known_fields(part))
 
 
 def check_fields(path_or_id: PathLike, name: str, known: Iterable[str]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def check_fields(path_or_id: PathLike, name: str, known: Iterable[str]) -> dict[
         InputError: the file is broken, or has a field (named) that is a misspelt one, or one that the installed
             `transformers`, which the folder's config names as its writer, does not write.
     """
-    folder = Path(path_or_id).expanduser()
+    folder = Path(os.path.expanduser(path_or_id))
     if not (folder / name).is_file():
         return {}
     content = read_mapping(folder / name)

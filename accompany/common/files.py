@@ -272,7 +272,7 @@ def _becoming(path: Path, temporary: Path) -> Iterator[Path]:
 
 def original_file(path_or_id: str | os.PathLike[str], suffix: str) -> Path | None:
     """The file of an original package that `path_or_id` is, or holds in place of a `transformers` model."""
-    path = Path(path_or_id).expanduser()
+    path = Path(os.path.expanduser(path_or_id))
     if path.is_file():
         return path
     if not path.is_dir() or (path / "config.json").is_file():

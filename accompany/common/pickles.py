@@ -215,5 +215,5 @@ def _reason(error: Exception) -> str:
     """One clause of an error; torch wraps its own in advice that would run the file."""
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     asked = re.search(r"GLOBAL ([\w.]+)", text)
-    text = text.partition("WeightsUnpickler error: ")[2] or text
+    text = (text.partition("WeightsUnpickler error: ")[2] or text).partition(" Check the documentation of torch")[0]
     return f"it asks for {asked[1]}, which is refused" if asked else f"{type(error).__name__}: {text[:200]}"

@@ -33,22 +33,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME = "model.safetensors"
-UNKNOWN_LICENSE = "unknown"
+ROW_SCALES = ".row_scales"
+"""Ending of the scales of a weight's rows, where it is stored in 8 bits."""
 
 PathLike = str | os.PathLike[str]
 ModelT = TypeVar("ModelT", bound="PreTrainedModel")
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
-_KNOWN_LICENSES = {
-    "m-a-p/mert": "CC-BY-NC-4.0",
-    "facebook/musicgen": "CC-BY-NC-4.0",
-    "facebook/encodec_32khz": "CC-BY-NC-4.0",
-    "facebook/encodec_24khz": "MIT",
-    "facebook/encodec_48khz": "MIT",
-    "encodec_24khz": "MIT",
-    "encodec_48khz": "MIT",
-    "laion/": "Apache-2.0",
-}
 # Buffers that follow from the config, of which files hold some or others from release to release; and the averages
 # that EnCodec's codebooks are updated from, which nothing reads but its training.
 CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked", "codebook.embed_avg")
@@ -83,7 +74,7 @@ def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str |
         [key for key in report[kind] if not key.endswith(CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
     )
     refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
-    log_license(cls.__name__, path_or_id, license or find_license(path_or_id, folder))
+    log_license(cls.__name__, path_or_id, license, folder)
     return typing.cast(ModelT, model.float().eval().requires_grad_(False))
 
 
@@ -104,7 +95,7 @@ def load_module(cls: type[ModuleT], folder: PathLike, *, license: str | None = N
     with _Unfilled():
         module = cls(config)
     load_state(module, read_state(folder / WEIGHTS_NAME), folder)
-    log_license(cls.__name__, folder, license or find_license(folder, folder))
+    log_license(cls.__name__, folder, license, folder)
     return module.eval().requires_grad_(False)
 
 
@@ -145,11 +136,21 @@ def read_state(path: PathLike) -> dict[str, Tensor]:
     try:
         state = load_file(path)
         refuse_non_finite(state, path)
-        return state
+        return _widened(state)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"Cannot read the weights {path} ({_first_line(error)}); check that the download is complete."
         ) from error
+
+
+def _widened(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with weights of 8 bits (`accompany.common.saving.eight_bit_state`) in float32."""
+    for name in [name for name in state if name.endswith(ROW_SCALES)]:
+        weight = state.get(name.removesuffix(ROW_SCALES))
+        if weight is not None and len(weight) == len(state[name]):  # else the scales are named as unexpected
+            scales = state.pop(name).reshape(-1, *[1] * (weight.ndim - 1))
+            state[name.removesuffix(ROW_SCALES)] = weight.float() * scales
+    return state
 
 
 def refuse_non_finite(state: Mapping[str, Tensor], source: PathLike) -> None:
@@ -183,7 +184,7 @@ def resolve_folder(path_or_id: PathLike) -> Path:
     Raises:
         InputError: neither a folder nor a hub id, unknown to the hub, or no network.
     """
-    path = Path(path_or_id).expanduser()
+    path = Path(os.path.expanduser(path_or_id))
     if path.is_dir():
         return path
     from accompany.common.hub import is_hub_id, pull
@@ -195,19 +196,15 @@ def resolve_folder(path_or_id: PathLike) -> Path:
     return pull(str(path_or_id))
 
 
-def find_license(path_or_id: PathLike, folder: Path) -> str:
-    """The licence that the model card in the folder states, or that is known of a published hub id."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        card = (folder / "README.md").read_text(encoding="utf-8")
-        stated = re.search(r"\A---\n.*?^license:\s*['\"]?([^'\"\n]+)", card, re.MULTILINE | re.DOTALL)
-        if stated:
-            return stated.group(1).strip()
-    name = str(path_or_id).lower()
-    return next((known for start, known in _KNOWN_LICENSES.items() if name.startswith(start)), UNKNOWN_LICENSE)
+def log_license(part: str, source: PathLike, license: str | None, folder: Path) -> None:
+    """Log where a part came from and under which licence, as a warning when it limits what may be done.
 
+    Without a `license` it is the one that the files in the folder state, or that is known of the source.
+    """
+    if not license:
+        from accompany.common.licenses import find_license
 
-def log_license(part: str, source: PathLike, license: str) -> None:
-    """Log where a part came from and under which licence, as a warning when it limits what may be done."""
+        license = find_license(source, folder)
     free = not re.search(r"\bnc\b|non.?commercial|unknown", license, re.IGNORECASE)
     logger.log(logging.DEBUG if free else logging.WARNING, "%s loaded from %s, licence %s", part, source, license)
 

@@ -122,7 +122,7 @@ def connect(address: str) -> None:
         raise InputError(f"There is no Ray cluster at {address}; start one with: ray start --head.")
     try:
         ray.init(address=address, **options)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, AssertionError) as error:  # Ray has many for a wrong address
         if address != "auto":
             raise InputError(
                 f"Ray finds no cluster at '{address}'; give HOST:PORT of its head, or auto (and set RAY_AUTH_MODE=token"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -105,10 +104,14 @@ class Clap(nn.Module):
         Returns:
             [B, D] of norm 1.
         """
-        window = round(self.window_s * self.sample_rate)
+        from accompany.encoders.clap_audio import mel_windows
+
         total = torch.zeros(len(audio), self.dim, device=self._device)
-        for piece in _windows(audio, window):
-            total += self._embed_window(piece) * piece.shape[-1]
+        # The extractor picks a random clip as "longer" when none is; here no window is longer than the network takes.
+        longer = torch.zeros(len(audio), 1, dtype=torch.bool, device=self._device)
+        for mels, n_samples in mel_windows(self._extractor, audio):
+            output = self.model.get_audio_features(input_features=mels.to(self._device), is_longer=longer)
+            total += functional.normalize(_pooled(output), dim=-1) * n_samples
         return functional.normalize(total, dim=-1)
 
     @property
@@ -138,25 +141,6 @@ class Clap(nn.Module):
         text = self.model.config.text_config
         positions = text.max_position_embeddings - (text.pad_token_id or 0) - 1
         return int(min(positions, self._tokenizer.model_max_length))
-
-    def _embed_window(self, audio: Tensor) -> Tensor:
-        features = self._extractor(
-            [clip.cpu().numpy() for clip in audio], sampling_rate=self.sample_rate, return_tensors="pt"
-        )
-        mels = torch.as_tensor(features["input_features"]).float().to(self._device)
-        # The extractor picks a random clip as "longer" when none is; here no window is longer than the network takes.
-        longer = torch.zeros(len(audio), 1, dtype=torch.bool, device=self._device)
-        return functional.normalize(
-            _pooled(self.model.get_audio_features(input_features=mels, is_longer=longer)), dim=-1
-        )
-
-
-def _windows(audio: Tensor, window: int) -> Iterator[Tensor]:
-    """Pieces [B, t] of equal length, none longer than `window`; at least one sample."""
-    if audio.shape[-1] == 0:
-        audio = functional.pad(audio, (0, 1))
-    count = math.ceil(audio.shape[-1] / window)
-    yield from audio.split(math.ceil(audio.shape[-1] / count), dim=-1)
 
 
 def _pooled(output: Any) -> Tensor:

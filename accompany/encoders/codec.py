@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from accompany.audio import frame_count
 from accompany.common.files import original_file
-from accompany.common.weights import PathLike, find_license, load_transformers, log_license
+from accompany.common.weights import PathLike, load_transformers, log_license
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,9 +66,11 @@ class Codec(nn.Module):
 
         original = original_file(path_or_id, ".th")
         if original is not None:
+            from accompany.common.licenses import find_license
             from accompany.encoders.originals import read_encodec
 
-            log_license("EncodecModel", original, license or find_license(original.name, original.parent))
+            found = license or find_license(original.name, original.parent)
+            log_license("EncodecModel", original, found, original.parent)
             return cls(read_encodec(original), n_codebooks=n_codebooks)
         return cls(load_transformers(EncodecModel, path_or_id, license=license), n_codebooks=n_codebooks)
 

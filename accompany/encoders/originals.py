@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from accompany.common.licenses import find_license
 from accompany.common.pickles import read_state
-from accompany.common.weights import CONSTANTS, PathLike, find_license, log_license, refuse_differences
+from accompany.common.weights import CONSTANTS, PathLike, log_license, refuse_differences
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def load_laion_clap(path: Path, license: str | None) -> tuple[ClapModel, PreTrai
         raise InputError(f"The tokenizer in {source} has more words than {path}; copy that of roberta-base.")
     tokenizer.model_max_length = _ORIGINAL_TOKENS
     extractor = ClapFeatureExtractor(frequency_min=50, frequency_max=14_000, truncation="rand_trunc")
-    log_license("ClapModel", path, license or find_license(path.name, path.parent))
+    log_license("ClapModel", path, license or find_license(path.name, path.parent), path.parent)
     return model, tokenizer, extractor
 
 

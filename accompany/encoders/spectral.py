@@ -147,5 +147,5 @@ def mel_bank(sample_rate: int, fft_size: int, n_mels: int, f_min: float, f_max: 
 
 
 def bin_frequencies(sample_rate: int, fft_size: int) -> Tensor:
-    """Hz of the bins of a transform, [bins] float64."""
+    """Centres of the bins of a transform, in Hz."""
     return torch.arange(fft_size // 2 + 1, dtype=torch.float64) * (sample_rate / fft_size)

@@ -1,6 +1,6 @@
 """The codec of the bundled model: stereo sound to residual codes without phase, and back through inverse STFTs.
 
-What the encoder is shown is in `spectral_analysis`, how sound is made in `spectral_synthesis`. Shape letters: B items,
+What the encoder is shown is in `spectral_features`, how sound is made in `spectral_synthesis`. Shape letters: B items,
 T samples, A frames, K codebooks, V entries, D latents.
 """
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from accompany.audio import frame_count
 from accompany.common.weights import PathLike, load_module, resolve_folder
-from accompany.encoders.spectral_analysis import AnalysisConfig, Encoder, features
+from accompany.encoders.spectral_analysis import AnalysisConfig, Encoder
 from accompany.encoders.spectral_synthesis import Decoder, Overlap, SynthesisConfig
 from accompany.errors import InputError
 
@@ -180,6 +180,8 @@ class SpectralCodec(nn.Module):
 
     def features(self, audio: Tensor, first: int, count: int) -> Tensor:
         """What the encoder is shown of audio [B, 2, T] in frames from `first` on: [B, F, count]."""
+        from accompany.encoders.spectral_features import features
+
         return features(audio, first, count, self.sample_rate, self.config.hop, self.config.analysis)
 
     def quantize(self, latents: Tensor) -> Tensor:

@@ -280,28 +280,3 @@ class Decoder(nn.Module):
     def start(self, n_items: int) -> list[Tensor]:
         """States of the bands of tones before the first frame."""
         return [band.start(n_items) for band in self.bands]
-
-    def sound(self, noise: Tensor, tones: list[Tensor], n_codes: int) -> Tensor:
-        """Left and right [B, 2, T] of spectra that begin `edge` codes before and end as far after."""
-        n_samples, before = n_codes * self.code_hop, self.edge * self.code_hop
-        total = noise.new_zeros((), dtype=torch.float32)
-        overlaps = [self.noise.overlap, *(band.overlap for band in self.bands)]
-        for overlap, spectra in zip(overlaps, [noise, *tones], strict=True):
-            begin = before + overlap.before
-            total = total + overlap(spectra)[:, begin : begin + n_samples]
-        mid, side = total.chunk(2)
-        return torch.stack([mid + side, mid - side], dim=1)
-
-    def forward(self, latents: Tensor, *, under_way: bool = True) -> tuple[Tensor, list[ToneControls]]:
-        """Sound [B, 2, T] of whole latents, and the controls of each band of tones without the edges.
-
-        under_way: the latents are from the middle of something, so tones start at random phases.
-        """
-        padded = F.pad(latents, (self.edge, self.edge), mode="replicate")
-        trunk, outlines = self.trunk(padded), self.outlines(padded)
-        controls = [band.controls(trunk, outline) for band, outline in zip(self.bands, outlines[1:], strict=True)]
-        states = [None] * len(self.bands) if under_way else self.start(len(latents))
-        tones = [band.spectra(given, state)[0] for band, given, state in zip(self.bands, controls, states, strict=True)]
-        edge = self.edge * self.stack
-        inside = [ToneControls(*(value[:, edge:-edge] for value in given)) for given in controls]
-        return self.sound(self.noise.spectra(trunk, outlines[0]), tones, latents.shape[-1]), inside

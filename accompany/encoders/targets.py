@@ -14,7 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from accompany.audio import frame_count
-from accompany.encoders.spectral import bin_frequencies, harmonic_bank, map_spectra, mel_bank, usable_in_training
+from accompany.encoders.spectral import (
+    bin_frequencies,
+    harmonic_bank,
+    map_spectra,
+    mel_bank,
+    usable_in_training,
+)
 
 ONSET_EDGES_HZ = (30.0, 120.0, 400.0, 1600.0, 5000.0, 11_000.0)
 """Edges of the onset bands: kick, low, voice, snare, hats."""

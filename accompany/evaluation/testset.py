@@ -90,12 +90,18 @@ def load_clips(
     return clips
 
 
-def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[SongFiles]:
-    found: list[SongFiles] = []
+def check_folders(folders: Iterable[str | os.PathLike[str]]) -> None:
+    """InputError for a folder that is none."""
     for folder in folders:
-        root = Path(folder)
-        if not root.is_dir():
-            raise InputError(f"'{root}' is not a folder; give folders of songs, as `accompany synth` writes them.")
+        if not Path(folder).is_dir():
+            raise InputError(f"'{folder}' is not a folder; give folders of songs, as `accompany synth` writes them.")
+
+
+def _songs(folders: Iterable[str | os.PathLike[str]]) -> list[SongFiles]:
+    folders = list(folders)
+    check_folders(folders)
+    found: list[SongFiles] = []
+    for root in map(Path, folders):
         try:
             songs = find_songs(root, stems=True)
         except InputError as error:

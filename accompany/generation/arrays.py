@@ -1,20 +1,38 @@
-"""Vocals given as arrays of samples with their rate, checked."""
+"""Vocals that are given as arrays: checked, and as mono at the sample rate of a model."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 
 from accompany import audio
+from accompany.common.channels import corrected
 from accompany.common.decoding import MOST_CHANNELS, check_rate
 from accompany.errors import InputError
 
-_NAME = "The vocal"
+NAME = "The vocal"
+"""Of an array, in messages."""
+
+_log = logging.getLogger(__name__)
 
 
-def recording(vocals: Any) -> tuple[np.ndarray, int]:
-    """An array with its rate as float32 [C, T] and Hz. InputError for what is no recording."""
+def read_array(vocals: Any, sample_rate: int) -> tuple[np.ndarray, int, np.ndarray]:
+    """Samples float32 [C, T], their rate in Hz, and mono [1, T'] at `sample_rate`, of (samples, rate).
+
+    Raises:
+        InputError: of a type, shape or rate that is none of a recording, or with samples that are not numbers.
+    """
+    samples, from_rate = _recording(vocals)
+    right, correction = corrected(samples)
+    if correction.words:
+        _log.warning("%s %s.", NAME, correction.words)
+    return samples, from_rate, np.ascontiguousarray(audio.resample(audio.to_mono(right), from_rate, sample_rate))
+
+
+def _recording(vocals: Any) -> tuple[np.ndarray, int]:
+    """An array with its rate as float32 [C, T] and Hz, checked."""
     if not isinstance(vocals, tuple) or len(vocals) != 2:
         raise InputError(f"A vocal is a file name or (samples, sample_rate), not {type(vocals).__name__}.")
     given, rate = vocals
@@ -52,7 +70,7 @@ def _as_float(values: np.ndarray) -> np.ndarray:
         raise InputError(f"The vocal's samples are {values.dtype}; give floats from -1 to 1, or int16, int32 or uint8.")
     with np.errstate(invalid="ignore"):
         peak = float(np.abs(values).max(initial=0.0))
-    audio.check_peak(peak, _NAME)
+    audio.check_peak(peak, NAME)
     return np.array(values, np.float32, order="C")
 
 
@@ -64,5 +82,5 @@ def _checked_rate(rate: Any) -> int:
         is_rate = False
     if not is_rate:
         raise InputError(f"The vocal's sample rate {rate!r} must be a whole number of Hz.")
-    check_rate(whole, _NAME)
+    check_rate(whole, NAME)
     return whole

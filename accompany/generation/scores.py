@@ -22,6 +22,7 @@ from accompany.generation.settings import Settings
 from accompany.generation.take import Draft
 from accompany.models.pretrained import Bundle
 from accompany.music.plan import CHORD_SLICE, Plan, control_track
+from accompany.stages.likelihood import log_likelihood_long
 
 if TYPE_CHECKING:
     from accompany.generation.take import Take
@@ -91,7 +92,8 @@ def likelihood(
     """
     analysis = VocalAnalysis(extract_features(bundle, voice) if features is None else features, plan)
     codes = torch.from_numpy(draft.codes).long()[None].to(bundle.device)
-    return float(bundle.semantic.log_likelihood_long(codes, build_conditions(bundle, analysis, settings)).mean())
+    conditions = build_conditions(bundle, analysis, settings)
+    return float(log_likelihood_long(bundle.semantic, codes, conditions).mean())
 
 
 def ranked(scores: Mapping[str, float]) -> dict[str, float]:

@@ -161,14 +161,14 @@ class Take:
             self._write(path, self.rendered(sound), sound)
 
     def save_mix(self, path: str | os.PathLike[str], sound: Sound | None = None) -> None:
-        """Write voice and band together, as `save` does; with a `sound` the voice is the recording in full quality."""
+        """Write voice and band to `path`, as `save` does; with a `sound` the voice is the recording in full quality."""
         if sound is None or sound.changes_nothing:
             audio.write(path, self.mix, self.sample_rate)
         else:
             self._write(path, self.rendered_mix(sound), sound)
 
     def save_vocals(self, path: str | os.PathLike[str], sound: Sound | None = None) -> None:
-        """Write the voice as the mix has it: the recording in full quality, at the rate of `sound` or the model's."""
+        """Write the voice to `path` as in the mix: in full quality, at the rate of `sound` or its own; as `save`."""
         sound = sound or Sound()
         self._write(path, self._voice(sound.sample_rate or self.sample_rate), sound)
 
@@ -196,20 +196,20 @@ class Take:
         return written
 
     def save_midi(self, path: str | os.PathLike[str]) -> None:
-        """Write tempo map, chords and beats as MIDI. InputError for a model that plans nothing."""
+        """Write tempo map, chords and beats to `path` as MIDI. InputError for a model that plans nothing."""
         from accompany.sound.midi import write_midi
 
         write_midi(path, self.plan, self.seconds)
 
     def rendered(self, sound: Sound) -> np.ndarray:
-        """The accompaniment [C, T'] as `sound` asks, at its rate or the model's."""
+        """The accompaniment, float32 [C, T'], as `sound` asks, at its rate or the model's. InputError without scipy."""
         from accompany.sound.render import finish
 
         made = self._band(sound)
         return finish(made, sound.sample_rate or self.sample_rate, sound) if sound.changes_sound else made
 
     def rendered_mix(self, sound: Sound) -> np.ndarray:
-        """Voice and band [C, T'] as `sound` asks, true peaks below its ceiling."""
+        """Voice and band, float32 [C, T'], as `sound` asks, true peaks below its ceiling. InputError without scipy."""
         from accompany.sound.render import finish, mix_of
 
         rate = sound.sample_rate or self.sample_rate

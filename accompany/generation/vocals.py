@@ -9,7 +9,6 @@ from typing import Union
 import numpy as np
 
 from accompany import audio
-from accompany.common.channels import corrected
 from accompany.errors import InputError
 from accompany.generation.take import Source
 
@@ -19,7 +18,6 @@ _log = logging.getLogger(__name__)
 
 _MIN_SECONDS = 0.5
 _SILENT_PEAK, _QUIET_PEAK = 1e-4, 0.01
-_ARRAY = "The vocal"
 
 
 def read_vocal(vocals: Vocals, sample_rate: int) -> np.ndarray:
@@ -41,14 +39,10 @@ def read_with_source(vocals: Vocals, sample_rate: int) -> tuple[np.ndarray, Sour
         mono, name = read.samples, str(vocals)
         source = Source(found.n_samples, found.sample_rate, found.path)
     else:
-        from accompany.generation.arrays import recording
+        from accompany.generation.arrays import NAME, read_array
 
-        samples, from_rate = recording(vocals)
-        right, correction = corrected(samples)
-        if correction.words:
-            _log.warning("%s %s.", _ARRAY, correction.words)
-        mono = np.ascontiguousarray(audio.resample(audio.to_mono(right), from_rate, sample_rate))
-        source, name = Source(samples.shape[-1], from_rate, samples=samples), _ARRAY
+        samples, from_rate, mono = read_array(vocals, sample_rate)
+        source, name = Source(samples.shape[-1], from_rate, samples=samples), NAME
     if (seconds := source.n_samples / source.sample_rate) < _MIN_SECONDS:
         raise InputError(f"{name} lasts {seconds:.3f} s; sing for at least {_MIN_SECONDS:g} s.")
     peak = float(np.abs(mono).max())

@@ -7,6 +7,7 @@ accompany.json                                   {"part": "semantic", "model": "
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +56,12 @@ def save_adapter(stage: nn.Module, config: LoraConfig, folder: PathLike, *, part
     return folder
 
 
-def check_scale(scale: float) -> None:
-    """InputError for a scale of adapters out of range."""
+def check_adapters(folders: Sequence[PathLike], scale: float) -> None:
+    """InputError for a folder that holds no adapter, or a scale out of range."""
     if not -_MAX_SCALE <= scale <= _MAX_SCALE:
         raise InputError(f"The LoRA scale {scale:g} must be from {-_MAX_SCALE:g} to {_MAX_SCALE:g}.")
+    for folder in folders:
+        _read_about(Path(folder))
 
 
 def add_adapter(bundle: Bundle | LlambadaBundle, folder: PathLike, scale: float = 1.0) -> str:
@@ -69,13 +72,9 @@ def add_adapter(bundle: Bundle | LlambadaBundle, folder: PathLike, scale: float 
     """
     from accompany.stages.lora import load_lora, merge
 
-    check_scale(scale)
+    check_adapters([folder], scale)
     folder = Path(folder)
-    if not (folder / _ABOUT).is_file():
-        raise InputError(f"{folder} is no adapter (it has no {_ABOUT}); name the folder lora of a run with lora.rank.")
-    about: dict[str, Any] = read_json(folder / _ABOUT)
-    if not isinstance(about, dict):
-        raise InputError(f"{folder / _ABOUT} says of no adapter what it is for; use what accompany train wrote.")
+    about = _read_about(folder)
     part = about.get("part")
     if part not in STAGE_PARTS or part not in bundle.PARTS:
         raise InputError(f"The adapter {folder} is for the part '{part}', which {bundle.name} has not.")
@@ -90,3 +89,13 @@ def add_adapter(bundle: Bundle | LlambadaBundle, folder: PathLike, scale: float 
     stage.requires_grad_(False)
     bundle.adapted.add(part)
     return str(part)
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    """What an adapter says of itself. InputError for a folder without one."""
+    if not (folder / _ABOUT).is_file():
+        raise InputError(f"{folder} is no adapter (it has no {_ABOUT}); name the folder lora of a run with lora.rank.")
+    about = read_json(folder / _ABOUT)
+    if not isinstance(about, dict):
+        raise InputError(f"{folder / _ABOUT} says of no adapter what it is for; use what accompany train wrote.")
+    return about

@@ -48,8 +48,8 @@ def assemble(
         parts[part] = _checked(part, folder, class_of(kind).PARTS, license)
     if not parts:
         raise InputError(f"A model needs parts; give some as part=DIR (parts: {', '.join(PARTS)}), or --from a model.")
-    if card is not None and not Path(card).is_file():
-        raise InputError(f"There is no model card '{card}'; name a Markdown file.")
+    if card is not None:
+        _check_card(Path(card))
     return write_bundle(out_dir, name=name or Path(out_dir).name, license=whole, parts=parts, card=card, kind=kind)
 
 
@@ -64,6 +64,16 @@ def read_parts(words: Sequence[str]) -> dict[str, str]:
             raise InputError(f"The part '{part}' is given twice; leave one out.")
         found[part] = os.path.expanduser(folder)
     return found
+
+
+def _check_card(card: Path) -> None:
+    """InputError for a model card that is no text."""
+    if not card.is_file():
+        raise InputError(f"There is no model card '{card}'; name a Markdown file.")
+    try:
+        card.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The model card '{card}' cannot be read as text ({error}); name a Markdown file.") from error
 
 
 def _checked(part: str, folder: PathLike, known: tuple[str, ...], license: str) -> PartInfo:

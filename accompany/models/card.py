@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from accompany.errors import InputError
 from accompany.models.parts import BundleInfo
+from accompany.models.rates import rates
 
 EXAMPLES_DIR = "examples"
 _SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
@@ -110,7 +111,7 @@ def _parts(info: BundleInfo) -> str:
     rows = ["| part | size | works at | licence |", "|---|---|---|---|"]
     for part in info.parts:
         size = f"{part.bytes / 1e6:.1f} MB" if isinstance(part.source, Path) else f"from `{part.source}`"
-        rows.append(f"| {part.name} | {size} | {', '.join(part.rates)} | {part.license} |")
+        rows.append(f"| {part.name} | {size} | {', '.join(rates(part))} | {part.license} |")
     return "\n".join(rows)
 
 

@@ -52,7 +52,7 @@ class LlambadaBundle:
         """Build every part; InputError when one is missing, broken, or does not fit the others."""
         parts = {name: load_part_of(info.part(name), device) for name in cls.PARTS}
         bundle = cls(info.name, info.path, device, info, **parts)
-        check_states(info, bundle.mert, bundle.semantic_codes)
+        check_states(info, bundle.mert)
         bundle._check_tokens()
         return bundle
 

@@ -1,22 +1,20 @@
-"""Parts of a model: names, places, loaders, and the rates at which they work."""
+"""Parts of a model: names, places and loaders."""
 
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.common.config import did_you_mean
-from accompany.common.fields import read_mapping
+from accompany.common.fields import CONFIG_NAME, read_mapping
 from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
     from accompany.encoders.mert import Mert
-    from accompany.encoders.semantic_codes import SemanticCodes
 
 FROZEN_PARTS = ("mert", "clap", "codec", "semantic_codes")
 STAGE_PARTS = ("listener", "semantic", "acoustic")
@@ -32,7 +30,7 @@ TOKEN_PARTS = ("clap_codes", "token_semantic", "token_coarse")
 class PartInfo:
     """One part of a bundle: `source` is its folder or a hub id, `options` are arguments of its loader.
 
-    `bytes` is its size on disk (0 for a hub id), `rates` say what it works at ("24 kHz", "50 frames/s").
+    `bytes` is its size on disk (0 for a hub id).
     """
 
     name: str
@@ -40,7 +38,6 @@ class PartInfo:
     license: str
     options: Mapping[str, Any] = field(default_factory=dict)
     bytes: int = 0
-    rates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,26 +68,6 @@ def part_order(name: str) -> tuple[int, str]:
     """A key that sorts parts as they stand in a model, those unknown last."""
     known = PARTS + TOKEN_PARTS
     return (known.index(name) if name in known else len(known), name)
-
-
-def rates(name: str, folder: Path, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The rates of an encoder, from its config files."""
-
-    def value(key: str, default: Any = None, file: str = "config.json") -> Any:
-        return read_mapping(folder / file).get(key, default) if (folder / file).is_file() else default
-
-    if name in ("mert", "clap"):
-        input_rate = (f"{value('sampling_rate', 0, 'preprocessor_config.json') / 1000:g} kHz",)
-        return input_rate if name == "clap" else (*input_rate, f"{options.get('frame_rate', 25):g} frames/s")
-    if name == "codec":
-        # A spectral codec says its hop, and is stereo; EnCodec says what its hop is made of.
-        hop = value("hop") or math.prod(value("upsampling_ratios", ()))
-        rate = value("sample_rate") or value("sampling_rate", 0)
-        channels = "stereo" if value("hop") or value("audio_channels", 1) == 2 else "mono"
-        return f"{rate / 1000:g} kHz", channels, f"{rate / hop:g} frames/s"
-    if name == "semantic_codes":
-        return f"{value('frame_rate', 0):g} frames/s", " + ".join(map(str, value("sizes", ()))) + " codes"
-    return ()
 
 
 def load_part_of(part: PartInfo, device: str) -> Any:
@@ -159,10 +136,12 @@ def _loaders() -> dict[str, Callable[..., Any]]:
     return {loader.__name__: loader for loader in loaders} | tokens
 
 
-def check_states(info: BundleInfo, mert: Mert, codes: SemanticCodes) -> None:
-    """InputError unless the codes of a model are of states such as its MERT gives."""
-    if (mert.dim, mert.frame_rate) != (codes.dim, codes.frame_rate):
+def check_states(info: BundleInfo, mert: Mert) -> None:
+    """InputError unless the config of a model's semantic codes asks for states such as its MERT gives."""
+    codes = read_mapping(resolve_folder(info.part("semantic_codes").source) / CONFIG_NAME)
+    dim, frame_rate = codes.get("dim", mert.dim), codes.get("frame_rate", mert.frame_rate)
+    if (mert.dim, mert.frame_rate) != (dim, frame_rate):
         raise InputError(
-            f"In the model {info.name} MERT gives {mert.dim} values {mert.frame_rate:g} times a second, but the "
-            f"semantic codes want {codes.dim} values {codes.frame_rate:g} times; use parts that were made together."
+            f"In the model {info.name} MERT gives {mert.dim} values {mert.frame_rate} times a second, but the "
+            f"semantic codes want {dim} values {frame_rate} times; use parts that were made together."
         )

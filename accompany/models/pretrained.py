@@ -4,14 +4,16 @@
                    "parts": {"codec": {"path": "codec", "license": "Apache-2.0", "options": {}}, ...}}
     codec/  mert/  clap/  semantic_codes/  listener/  semantic/  acoustic/
 
-The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_part` takes
-one that is there, `load_bundle` needs all of them. The kind says of which architecture the model is, and with it which
+The path of a part is a folder inside the bundle, or a hub id. A bundle may lack parts: `load_bundle` needs all of them,
+`accompany.models.single_parts` takes what is there. The kind says of which architecture the model is, and with it which
 parts it has (`class_of`).
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,13 +25,11 @@ from accompany.models.parts import (
     KINDS,
     OWN_KIND,
     PARTS,
-    TOKEN_PARTS,
     BundleInfo,
     PartInfo,
     check_states,
     load_part_of,
     part_order,
-    rates,
 )
 
 if TYPE_CHECKING:
@@ -49,12 +49,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded model: every part built, in evaluation mode, on `device` (the codec on the CPU for "mps").
+    """A loaded model: parts built, in evaluation mode, on `device` (the codec on the CPU for "mps").
 
     `adapted` names the parts whose weights an adapter has changed since they were loaded.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = PARTS
+    BUILT: ClassVar[tuple[str, ...]] = tuple(name for name in PARTS if name != "semantic_codes")
     plans: ClassVar[bool] = True
 
     name: str
@@ -65,7 +66,6 @@ class Bundle:
     mert: Mert
     clap: Clap
     codec: Codec
-    semantic_codes: SemanticCodes
     listener: Listener
     semantic: SemanticStage
     acoustic: AcousticStage
@@ -81,13 +81,19 @@ class Bundle:
         """The networks that write codes."""
         return self.semantic, self.acoustic
 
+    @cached_property
+    def semantic_codes(self) -> SemanticCodes:
+        """Codes of MERT's states, loaded when first asked for: a generation does without; errors as in `load`."""
+        return load_part_of(self.info.part("semantic_codes"), self.device)
+
     @classmethod
     def load(cls, info: BundleInfo, device: str) -> Bundle:
-        """Build every part; InputError when one is missing, broken, or does not fit the others."""
+        """Build what a generation needs; InputError when a part is missing, does not fit, or one of these is broken."""
         from accompany.encoders.melody import Melody
 
-        parts = {name: load_part_of(info.part(name), device) for name in cls.PARTS}
-        check_states(info, parts["mert"], parts["semantic_codes"])
+        there = {name: info.part(name) for name in cls.PARTS}
+        parts = {name: load_part_of(there[name], device) for name in cls.BUILT}
+        check_states(info, parts["mert"])
         return cls(info.name, info.path, device, info, Melody().to(device), **parts)
 
 
@@ -106,7 +112,7 @@ def find_bundle(model: PathLike) -> Path:
         return CHECKPOINTS_DIR / str(model)
     from accompany.common.hub import is_hub_id
 
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if not path.is_dir() and not is_hub_id(str(model)):
         names = list_bundles()
         hint = did_you_mean(str(model), names) or f"; bundled models: {', '.join(names) or 'none'}."
@@ -119,7 +125,7 @@ def find_bundle(model: PathLike) -> Path:
 
 def lasting_name(model: PathLike) -> str:
     """A name for `find_bundle` that is valid from any folder: a folder's absolute path, else the name as given."""
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     return str(path.resolve()) if str(model) not in list_bundles() and path.is_dir() else str(model)
 
 
@@ -166,22 +172,14 @@ def class_of(kind: str) -> type[Bundle] | type[LlambadaBundle]:
     return LlambadaBundle
 
 
-def load_part(path: PathLike, name: str, device: str = "cpu") -> Any:
-    """Load one part of a bundle that may lack the others."""
-    known = PARTS + TOKEN_PARTS
-    if name not in known:
-        raise InputError(f"There is no part '{name}'{did_you_mean(name, known)} (parts: {', '.join(known)}).")
-    return load_part_of(read_bundle(path).part(name), device)
-
-
 def _read_part(bundle: Path, name: str, content: dict[str, Any]) -> PartInfo:
     refuse_unknown_fields(bundle / BUNDLE_NAME, content, ("path", "license", "options"))
     stated = str(content["path"])
     place = PureWindowsPath(stated)  # knows the separators and the drives of every system
-    if place.anchor or ".." in place.parts:
+    if not name.isidentifier() or place.anchor or ".." in place.parts:
         raise InputError(f"{bundle / BUNDLE_NAME} puts '{name}' at {stated}, outside the model; use another model.")
     folder, options = bundle / stated, dict(content.get("options") or {})
     if not folder.is_dir():
         return PartInfo(name, stated, str(content["license"]), options)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return PartInfo(name, folder, str(content["license"]), options, size, rates(name, folder, options))
+    return PartInfo(name, folder, str(content["license"]), options, size)

@@ -42,10 +42,7 @@ def write_bundle(
         InputError: the folder holds something else, or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / BUNDLE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is no model of accompany; name a new or empty folder.")
-    for each in (folder, folder.parent):
-        require_writable(each)
+    check_place(folder)
     make_folder(folder.parent)
     partial, before = part_beside(folder), part_beside(folder)
     try:
@@ -59,6 +56,14 @@ def write_bundle(
         remove_part(partial)
         remove_part(before)
     return folder
+
+
+def check_place(folder: Path) -> None:
+    """InputError for a folder that no bundle can be written to: it holds something else, or cannot be written."""
+    if folder.exists() and not (folder / BUNDLE_NAME).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is no model of accompany; name a new or empty folder.")
+    for each in (folder, folder.parent):
+        require_writable(each)
 
 
 def save_bundle(bundle: Bundle | LlambadaBundle, folder: PathLike) -> Path:

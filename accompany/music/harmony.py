@@ -9,9 +9,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-import torch
-from torch import Tensor
-
 from accompany.common.config import did_you_mean
 from accompany.errors import InputError
 
@@ -123,12 +120,6 @@ def key_label(index: int) -> str:
 def pitch_class(name: str) -> int:
     """0..11 of a note name with any number of sharps or flats (`Bb`, `C##`)."""
     return (NATURALS[name[0]] + name.count("#") - name.count("b")) % 12
-
-
-def transpose_majmin(index: Tensor, semitones: Tensor | int) -> Tensor:
-    """Transpose majmin chords or keys (any shape, int64); `NO_CHORD` and -1 (unknown) stay as they are."""
-    transposed = (index % 12 + semitones) % 12 + torch.div(index, 12, rounding_mode="floor") * 12
-    return torch.where((index >= 0) & (index < NO_CHORD), transposed, index)
 
 
 def _intervals(label: str, quality: str, extra: str | None) -> set[int]:

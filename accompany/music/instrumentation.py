@@ -116,20 +116,6 @@ class Instrumentation:
         return made
 
 
-def thinned(vector: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A vector [`DIM`] of which only some facts are stated, as prompts do: a share of the families drawn at random.
-
-    Families that play are stated more often than those that do not; the density in half of the draws.
-    """
-    count = len(FAMILIES)
-    share = rng.uniform(0, 1)
-    made = vector.copy()
-    made[:count] *= rng.random(count) < share**0.5
-    made[count : 2 * count] *= rng.random(count) < share**2
-    made[2 * count :] *= rng.random() < 0.5
-    return made
-
-
 def rests(vectors: np.ndarray, stem: str) -> np.ndarray:
     """Where instrumentations [F, `DIM`] leave a stem nothing to play, [F] bool: its instruments must not play.
 

@@ -1,4 +1,4 @@
-"""Fit of keys to a chroma by profiles of their degrees. Numpy only."""
+"""Key profiles: how well each key fits a chroma."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tempfile
 import threading
@@ -24,9 +23,11 @@ from accompany.generation.project import Project
 from accompany.serve import disk
 from accompany.serve.encoding import LOSSY, encode
 from accompany.serve.store import StoredTake, Vocal
+from accompany.serve.work import whole
 from accompany.sound.level import PEAK, mix
 
 Format = Literal["wav", "flac", "ogg", "mp3"]
+Stem = Literal["drums", "bass", "other"]
 FORMATS: tuple[str, ...] = get_args(Format)
 _MEDIA = {
     "wav": "audio/wav",
@@ -60,11 +61,11 @@ class PassingFile(FileResponse):
             Path(self.path).unlink(missing_ok=True)
 
 
-def check_levels(vocal_db: float, band_db: float) -> None:
+def check_levels(levels_db: dict[str, float]) -> None:
     """InputError for a level out of range."""
-    for name, value in (("vocal_db", vocal_db), ("band_db", band_db)):
+    for name, value in levels_db.items():
         if not _LOWEST_DB <= value <= _HIGHEST_DB:
-            raise InputError(f"The {name} {value:g} must be from {_LOWEST_DB:g} to {_HIGHEST_DB:g}.")
+            raise InputError(f"The {name}_db {value:g} must be from {_LOWEST_DB:g} to {_HIGHEST_DB:g}.")
 
 
 def stem(path: Path, vocal: Vocal, what: str, format_: str) -> PassingFile:
@@ -73,14 +74,34 @@ def stem(path: Path, vocal: Vocal, what: str, format_: str) -> PassingFile:
         return _sent(_written(vocal, disk.read(path), format_), f"{_stem_of(vocal)} - {what}.{format_}", format_)
 
 
-def mixed(vocal: Vocal, take: StoredTake, format_: str, vocal_db: float, band_db: float) -> PassingFile:
-    """Voice and band together, each at its level in dB. InputError for a level out of range."""
-    check_levels(vocal_db, band_db)
+def mixed(
+    vocal: Vocal, take: StoredTake, format_: str, vocal_db: float, band_db: float, stems_db: dict[str, float]
+) -> PassingFile:
+    """Voice and band together, each at its level in dB, and so the stems of the band.
+
+    InputError for a level out of range, or of a stem where there are none.
+    """
+    check_levels({"vocal": vocal_db, "band": band_db, **stems_db})
     with _ONE_BY_ONE:
-        sung = disk.read(vocal.path) * np.float32(10 ** (vocal_db / 20))
-        played = disk.read(take.path) * np.float32(10 ** (band_db / 20))
+        sung = disk.read(vocal.path) * _gain(vocal_db)
+        played = _played(take, stems_db) * _gain(band_db)
         written = _written(vocal, mix(sung, played), format_)
     return _sent(written, f"{_stem_of(vocal)} - take {take.number} - mix.{format_}", format_)
+
+
+def _played(take: StoredTake, stems_db: dict[str, float]) -> np.ndarray:
+    """The band, its stems at levels of their own."""
+    changed = [name for name, level_db in stems_db.items() if level_db]
+    if changed and not take.facts["stems"]:
+        raise InputError(f"This take has no stems, so leave out {' and '.join(f'{name}_db' for name in changed)}.")
+    if not changed:
+        return disk.read(take.path)
+    stems = [disk.read(take.stem_path(name)) * _gain(stems_db[name]) for name in take.facts["stems"]]
+    return np.asarray(np.sum(stems, axis=0, dtype=np.float32))
+
+
+def _gain(level_db: float) -> np.float32:
+    return np.float32(10 ** (level_db / 20) if level_db > _LOWEST_DB else 0.0)
 
 
 def midi(vocal: Vocal, take: StoredTake) -> PassingFile:
@@ -103,11 +124,10 @@ def project(vocal: Vocal, model: str, precision: str) -> PassingFile:
 
 
 def _write_project(folder: Path, vocal: Vocal, model: str, precision: str) -> None:
-    voice, names = disk.read(vocal.path), dict[str, str]()
+    names = dict[str, str]()
     made = Project.create(folder, vocal.path, model, precision)
     for take in sorted(vocal.takes.values(), key=lambda take: take.number):
-        whole = dataclasses.replace(take.made, samples=disk.read(take.path), vocals=voice)
-        names[take.id] = made.add(whole, names.get(take.facts["parent"] or ""))
+        names[take.id] = made.add(whole(take, vocal), names.get(take.facts["parent"] or ""))
 
 
 def _written(vocal: Vocal, samples: np.ndarray, format_: str) -> Path:

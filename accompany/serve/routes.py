@@ -99,6 +99,7 @@ async def about(server: Asked) -> AboutAnswer:
         sample_rate=band.sample_rate,
         device=band.device,
         plans=band.bundle.plans,
+        stems=band.bundle.has_stems,
         ffmpeg=which("ffmpeg") is not None,
         separates=find_spec("demucs") is not None,
         formats=list(downloads.FORMATS),
@@ -206,6 +207,17 @@ async def get_accompaniment(
     return await _aside(request, downloads.stem, take.path, vocal, f"take {take.number} - band", format)
 
 
+@router.get("/takes/{take_id}/stems/{name}", response_class=Response, responses=_SOUND)
+async def get_stem(
+    request: Request, take_id: str, name: downloads.Stem, server: Asked, visitor: By, format: Format = "wav"
+) -> Response:
+    """Drums, bass or other alone, of a take in which they play; all of them together are the band."""
+    vocal, take = server.store.take(visitor, take_id)
+    if name not in take.facts["stems"]:
+        raise NotFoundError(f"There is no stem '{name}' of this take: it does not play, or the model has no stems.")
+    return await _aside(request, downloads.stem, take.stem_path(name), vocal, f"take {take.number} - {name}", format)
+
+
 @router.get("/takes/{take_id}/mix", response_class=Response, responses=_SOUND)
 async def get_mix(
     request: Request,
@@ -215,10 +227,14 @@ async def get_mix(
     format: Format = "wav",
     vocal_db: float = 0.0,
     band_db: float = 0.0,
+    drums_db: float = 0.0,
+    bass_db: float = 0.0,
+    other_db: float = 0.0,
 ) -> Response:
-    """Voice and band together, each at its level in dB (-60 to 12)."""
+    """Voice and band together, each at its level in dB (-60, which is silence, to 12), and the stems that it has."""
     vocal, take = server.store.take(visitor, take_id)
-    return await _aside(request, downloads.mixed, vocal, take, format, vocal_db, band_db)
+    stems_db = {"drums": drums_db, "bass": bass_db, "other": other_db}
+    return await _aside(request, downloads.mixed, vocal, take, format, vocal_db, band_db, stems_db)
 
 
 @router.get("/takes/{take_id}/midi", response_class=Response, responses=_SOUND)

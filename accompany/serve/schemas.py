@@ -43,6 +43,7 @@ class TakeRequest(BaseModel):
     reading: int | None = _control("reading")
     temperature: float | None = _control("temperature")
     guidance: float | None = _control("guidance")
+    mute: list[str] | None = _control("mute", examples=[["drums"]])
 
 
 class RetakeRequest(BaseModel):
@@ -90,6 +91,7 @@ class TakeAnswer(BaseModel):
     parent: str | None
     region: dict[str, float] | None
     plan: dict[str, Any] | None
+    stems: list[str] = Field(description="of drums, bass and other those that play; none of a model without stems")
     scores: dict[str, float] = Field(description="how well it fits; the higher `fit`, the better")
     waveform: list[float]
 
@@ -118,6 +120,7 @@ class AboutAnswer(BaseModel):
     sample_rate: int
     device: str
     plans: bool
+    stems: bool = Field(description="whether drums, bass and other can be muted, and are there to take away")
     ffmpeg: bool
     separates: bool = Field(description="whether songs can be sent, whose voice is then taken out")
     formats: list[str]

@@ -92,6 +92,7 @@ class Server:
             raise InputError(f"The number of takes {request.takes} must be {between(1, work.MOST_TAKES)}.")
         settings = settings_of(request, work.any_seed() if request.seed is None else request.seed)
         check_takes(request.takes, settings.seed)
+        self.band.check_mute(settings)
         settings.check_cues(vocal.seconds, "the vocal")
         settings.check_within(vocal.seconds, "the vocal")
         self._check_takes(vocal, request.takes)

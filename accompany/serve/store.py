@@ -19,6 +19,7 @@ from typing import Any
 
 from accompany.errors import InputError
 from accompany.generation.take import Take
+from accompany.music.instrumentation import STEMS
 from accompany.serve.disk import NotFoundError
 from accompany.serve.jobs import BusyError, Job
 from accompany.serve.limits import Limits
@@ -40,6 +41,10 @@ class StoredTake:
     path: Path
     facts: dict[str, Any]
     made: Take
+
+    def stem_path(self, name: str) -> Path:
+        """The file of one of the stems in `facts`, which are those that play."""
+        return self.path.with_name(f"{self.path.stem}.{name}.wav")
 
 
 @dataclass(eq=False)
@@ -172,7 +177,8 @@ class VisitorStore:
         with self._lock:
             vocal, take = self.take(visitor, take_id)
             del vocal.takes[take_id]
-        take.path.unlink(missing_ok=True)
+        for path in (take.path, *map(take.stem_path, STEMS)):
+            path.unlink(missing_ok=True)
 
     def delete_vocal(self, visitor: Visitor, vocal_id: str, cancel: Callable[[Job], None]) -> None:
         """Forget a vocal; its jobs are cancelled first and its files deleted then, so that no job misses one."""

@@ -15,6 +15,7 @@ from accompany.errors import InputError
 from accompany.generation.edits import SHORTEST_S
 from accompany.generation.settings import Settings
 from accompany.generation.take import Take
+from accompany.music.instrumentation import STEMS
 from accompany.serve import disk
 from accompany.serve.pitch import outline, track_pitch
 from accompany.serve.store import StoredTake, VisitorStore, Vocal
@@ -23,7 +24,7 @@ OUTLINE_POINTS = 3000
 MOST_TAKES = 8
 """That one job may make."""
 
-REQUESTED = ("prompt", "seed", "bpm", "key", "chords", "taps", "reading", "temperature", "guidance")
+REQUESTED = ("prompt", "seed", "bpm", "key", "chords", "taps", "reading", "temperature", "guidance", "mute")
 """Controls that a visitor may set."""
 
 _PITCH_FRAMES, _PITCH_HOP_S = 6000, 0.02
@@ -85,8 +86,7 @@ def make_retake(
     report: Progress,
 ) -> None:
     """Make a new take that differs from its parent inside the region only; `options` are those of `Band.retake`."""
-    old = dataclasses.replace(parent.made, samples=disk.read(parent.path), vocals=disk.read(vocal.path))
-    take = band.retake(old, region.start_s, region.end_s, progress=report, **options)
+    take = band.retake(whole(parent, vocal), region.start_s, region.end_s, progress=report, **options)
     facts = {
         "prompt": options.get("prompt", parent.facts["prompt"]),
         "seed": options["seed"],
@@ -94,6 +94,16 @@ def make_retake(
         "region": dataclasses.asdict(region),
     }
     made.append(_keep(store, vocal, band.scored(take), facts))
+
+
+def whole(take: StoredTake, vocal: Vocal) -> Take:
+    """A take with its sound, which lies in files."""
+    samples, stems = disk.read(take.path), None
+    if take.facts["stems"]:
+        silence = np.zeros_like(samples)
+        playing = {name: disk.read(take.stem_path(name)) for name in take.facts["stems"]}
+        stems = {name: playing.get(name, silence) for name in STEMS}
+    return dataclasses.replace(take.made, samples=samples, vocals=disk.read(vocal.path), stems=stems)
 
 
 def plan_as_json(plan: Any) -> dict[str, Any]:
@@ -110,8 +120,7 @@ def plan_as_json(plan: Any) -> dict[str, Any]:
 def _keep(store: VisitorStore, vocal: Vocal, take: Take, more: dict[str, Any]) -> str:
     """Write a take beside its vocal and add it to the store; returns its id."""
     path = vocal.path.with_name(f"{secrets.token_hex(8)}.wav")
-    with disk.storing():
-        audio.write(path, take.samples, vocal.sample_rate, subtype="FLOAT")
+    stems = {name: sound for name, sound in (take.stems or {}).items() if name not in take.muted}
     facts = {
         **{name: getattr(take.settings, name) for name in REQUESTED},
         "seconds": round(take.seconds, 3),
@@ -119,12 +128,16 @@ def _keep(store: VisitorStore, vocal: Vocal, take: Take, more: dict[str, Any]) -
         "plan": plan_as_json(take.plan) if take.draft is not None else None,
         "scores": {name: round(float(value), 3) for name, value in take.scores.items()},
         "waveform": outline(take.samples, OUTLINE_POINTS),
+        "stems": list(stems),
         "parent": None,
         "region": None,
         **more,
     }
     # The sound is in the file; what a retake needs besides is small.
     nothing = np.zeros((1, 0), np.float32)
-    return store.add_take(
-        vocal, path, facts, dataclasses.replace(take, samples=nothing, vocals=nothing, source=None)
-    ).id
+    rest = dataclasses.replace(take, samples=nothing, vocals=nothing, source=None, stems=None)
+    kept = StoredTake("", 0, path, facts, rest)
+    with disk.storing():
+        for file, samples in ((path, take.samples), *((kept.stem_path(name), sound) for name, sound in stems.items())):
+            audio.write(file, samples, vocal.sample_rate, subtype="FLOAT")
+    return store.add_take(vocal, path, facts, rest).id

@@ -113,18 +113,6 @@ class AcousticStage(nn.Module):
         else:
             self.decoder = StreamDecoder(config.transformer, config.sizes)
 
-    def start_from(self, codebooks: Sequence[Tensor]) -> None:
-        """Start the tokens' embeddings from the codec's codebooks, [V, d] each (modes delay and depth)."""
-        if self.config.mode == "masked":
-            raise ValueError("a masked decoder does not start from codebooks; use mode delay or depth")
-        from accompany.stages.codebook_start import start_depth, start_streams
-
-        books = codebooks[: self.config.codebooks]
-        if isinstance(self.decoder, DepthDecoder):
-            start_depth(self.decoder, books)
-        else:
-            start_streams(cast(StreamDecoder, self.decoder), books)
-
     def encode(self, conditions: Conditions, stems: Sequence[int] = ()) -> Tensor:
         """Condition embedding of the decoder in each codec frame, zero in padding: [B, A, D], or with stems
         [B * S, A, D], where only the stem differs within an item."""

@@ -152,9 +152,6 @@ def guide(conditions: Conditions, sampling: SamplingConfig) -> Guidance:
     return Guidance(join(branches), tuple(weights))
 
 
-"""Size of the input embeddings that `StreamDecoder.start_from` sets."""
-
-
 class StreamDecoder(nn.Module):
     """A causal transformer that writes K streams of codes, all in one pass a frame.
 

@@ -23,7 +23,7 @@ from accompany.stages.sampling import SamplingConfig, sample
 from accompany.stages.steps import start
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
-DEPTH_SURE = 0.2
+SURE = 0.2
 """Initial confidence of predictions: 1 for no error, 0 for no information."""
 
 
@@ -38,7 +38,9 @@ class DepthConfig:
         history_noise: training adds normal noise to the frames that lie before, of a deviation drawn for each item
             between 0 and this share of their own. In use a frame stands on frames that the model wrote itself: one
             that was only ever shown true ones trusts them too much, and a tone that once sounds goes on for ever.
-
+        history_hidden: share of the items of which training shows no frames before a random one, half of these none at
+            all. What lies before tells so well which stem and instruments play that these conditions would hardly be
+            learnt; where a stem begins, nothing lies before.
         damping: in generation the frame j back counts damping ** j in what the next is predicted from. This is the
             bandwidth expansion of linear prediction (Tohkura, Itakura and Hashimoto, 1978): it shifts the poles of the
             prediction inwards, so that a tone dies away where nothing asks for it.
@@ -48,6 +50,7 @@ class DepthConfig:
     past_frames: int = 6
     hidden: int = 512
     history_noise: float = 0.0
+    history_hidden: float = 0.0
     damping: float = 1.0
 
     def __post_init__(self) -> None:
@@ -56,6 +59,8 @@ class DepthConfig:
             raise ValueError("code_width, past_frames and hidden must be at least 1")
         if self.history_noise < 0:
             raise ValueError("history_noise must be at least 0")
+        if not 0.0 <= self.history_hidden <= 1.0:
+            raise ValueError("history_hidden must lie between 0 and 1")
         if not 0.0 < self.damping <= 1.0:
             raise ValueError("damping must lie above 0 and up to 1")
 
@@ -74,7 +79,7 @@ class DepthDecoder(nn.Module):
         if len(set(sizes)) != 1:
             raise ValueError("a depth decoder takes codebooks of one size")
         self.levels, self.vocabulary, self.past_frames = len(sizes), sizes[0], depth.past_frames
-        self.none, self.history_noise = self.vocabulary, depth.history_noise
+        self.none, self.history_noise, self.history_hidden = self.vocabulary, depth.history_noise, depth.history_hidden
         width, past = depth.code_width, depth.code_width * depth.past_frames
         self.embed = nn.Embedding(self.levels * (self.vocabulary + 1), width)
         self.past_in = nn.Linear(past, config.width, bias=False)
@@ -84,7 +89,7 @@ class DepthDecoder(nn.Module):
         self.depth_code = nn.ModuleList(nn.Linear(width, depth.hidden) for _ in sizes)
         self.depth_out = nn.ModuleList(nn.Linear(depth.hidden, width, bias=False) for _ in sizes)
         self.heads = nn.ModuleList(nn.Linear(width, self.vocabulary) for _ in sizes)
-        self.rest = nn.Parameter(torch.full((self.levels, width), DEPTH_SURE))
+        self.rest = nn.Parameter(torch.full((self.levels, width), SURE))
         self.apply(init_weights)
         nn.init.normal_(self.past_in.weight, std=past**-0.5)
         self.transformer = Transformer(config)
@@ -163,12 +168,19 @@ class DepthDecoder(nn.Module):
         return self.embed(torch.where(codes < 0, self.none, codes) + self.offsets)
 
     def _disturbed(self, frames: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Frames [B, F, E] as a model that errs would have left them; as they are outside training."""
-        if not self.training or not self.history_noise:
+        """Frames [B, F, E] as a model that errs or begins would have left them; as they are outside training."""
+        if not self.training or not (self.history_noise or self.history_hidden):
             return frames
         share = self.history_noise * torch.rand(len(frames), 1, 1, generator=generator)
         noise = share * torch.randn(frames.shape, generator=generator)
-        return frames + frames.detach().std() * noise.to(frames)
+        disturbed = frames + frames.detach().std() * noise.to(frames)
+        return disturbed * self._shown(*frames.shape[:2], generator).to(frames) if self.history_hidden else disturbed
+
+    def _shown(self, n_items: int, n_frames: int, generator: torch.Generator | None) -> Tensor:
+        """1 from the frame on from which training shows an item's history, 0 before: [B, F, 1]."""
+        kind, place = torch.rand(2, n_items, 1, 1, generator=generator)
+        begin = torch.where(kind < self.history_hidden / 2, 1.0, torch.where(kind < self.history_hidden, place, 0.0))
+        return torch.arange(n_frames)[:, None] >= begin * n_frames
 
     def _past(self, frames: Tensor) -> Tensor:
         """[B, F, E] to [B, F, J * E]: the frames before each, the last one first."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from accompany.music.beat_melody import turned
-from accompany.music.harmony import NO_CHORD, transpose_majmin
+from accompany.music.harmony import NO_CHORD
 from accompany.stages.batch import Batch, conditions_of
 from accompany.stages.dropping import draw_splice, drop, drop_history
 
@@ -226,3 +226,9 @@ def _turned_back(beats: Tensor, tonics: Tensor) -> Tensor:
     """Each melody of a batch so that its tonic is C."""
     turned_items = [turned(item, -int(tonic)) for item, tonic in zip(beats.cpu().numpy(), tonics, strict=True)]
     return torch.from_numpy(np.stack(turned_items)).to(beats)
+
+
+def transpose_majmin(index: Tensor, semitones: Tensor | int) -> Tensor:
+    """Transpose majmin chords or keys (any shape, int64); `NO_CHORD` and -1 (unknown) stay as they are."""
+    transposed = (index % 12 + semitones) % 12 + torch.div(index, 12, rounding_mode="floor") * 12
+    return torch.where((index >= 0) & (index < NO_CHORD), transposed, index)

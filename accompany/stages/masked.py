@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.stages.decoding import Guidance, Progress
-from accompany.stages.sampling import MaskedSamplingConfig, gumbel, sample
+from accompany.stages.sampling import MaskedSamplingConfig, sample
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
 
@@ -165,3 +165,8 @@ def fill(
     rank = sureness.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     keep = is_open & (rank < (is_open.sum(dim=1) - left)[:, None])
     return torch.where(keep, drawn, tokens)
+
+
+def gumbel(noise: Tensor) -> Tensor:
+    """Standard Gumbel noise of the same shape from uniform noise in [0, 1)."""
+    return -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-6)))

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.stages.products import Dense, Product
-from accompany.stages.transformer import Transformer
+from accompany.stages.transformer import Dense, Product, Transformer
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _LAYERS = ("project", "out", "feed_in", "feed_out")

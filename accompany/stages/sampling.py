@@ -131,11 +131,6 @@ def uniform_noise(seeds: Sequence[int], n_frames: int, per_frame: int, device: t
     return torch.stack(draws).to(device)
 
 
-def gumbel(noise: Tensor) -> Tensor:
-    """Standard Gumbel noise of the same shape from uniform noise in [0, 1)."""
-    return -torch.log(-torch.log(noise.clamp(1e-9, 1 - 1e-6)))
-
-
 def seed_for(seed: int, stage: int) -> int:
     """A seed for each stage, so that the two do not draw the same numbers."""
     low, high = np.random.SeedSequence([seed, stage]).generate_state(2)

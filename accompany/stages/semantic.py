@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Conditions, stack
 from accompany.stages.decoding import (
@@ -94,23 +93,6 @@ class SemanticStage(nn.Module):
         from accompany.stages.losses import semantic_losses
 
         return semantic_losses(self, batch, generator)
-
-    def log_likelihood(self, codes: Tensor, conditions: Conditions) -> Tensor:
-        """Log of the probability [B, K, F] (nats) of each code of [B, K, F], given the conditions and those before."""
-        logits = functional.log_softmax(self(codes, conditions).float(), dim=-1)
-        return logits.gather(-1, codes[..., None])[..., 0]
-
-    @torch.inference_mode()
-    def log_likelihood_long(self, codes: Tensor, conditions: Conditions) -> Tensor:
-        """`log_likelihood` of a song of any length, in the windows that `generate_long` would write it in."""
-        config = self.config
-        parts = windows(codes.shape[-1], config.window_frames, config.context_frames, config.lookahead_frames)
-        found = []
-        for part in parts:
-            seen = functional.pad(codes[..., part.start : part.keep_to], (0, part.stop - part.keep_to), value=0)
-            likely = self.log_likelihood(seen, conditions.window(part.start, part.stop))
-            found.append(likely[..., part.keep_from - part.start : part.keep_to - part.start])
-        return torch.cat(found, dim=-1)
 
     @torch.inference_mode()
     def generate(

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from accompany.stages.products import Product, product_of
-from accompany.stages.transformer import Block, Transformer, TransformerConfig
+from accompany.stages.transformer import Block, Product, Transformer, TransformerConfig, product_of
 
 _SIZES = ("width", "depth", "heads", "ff_mult", "dropout", "max_frames", "rope_base")
 """Fields of a transformer's config that leave it plain."""

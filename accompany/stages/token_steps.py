@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from accompany.stages.cache import KVCache
+from accompany.stages.cache import KVCache, round_up
 from accompany.stages.precision import products_of
-from accompany.stages.products import Product, product_of
-from accompany.stages.transformer import Block, Transformer, TransformerConfig
+from accompany.stages.transformer import Block, Product, Transformer, TransformerConfig, product_of
 
+_PREFILL = 512
+"""Frames that go into the cache at once: bounds the memory for biases, which grows with their square."""
 _SHORTEST = 1e-12
 """Least length that a vector is divided by, as in `torch.nn.functional.normalize`."""
 
@@ -85,7 +86,7 @@ class TokenSteps:
             _TokenLayer.of(block, config.qk_scale) for block in transformer.blocks if isinstance(block, Block)
         ]
         self._norm = transformer.norm.weight
-        self._cache: KVCache | None = transformer.new_cache(batch_size, n_frames)
+        self._cache: KVCache | None = new_cache(transformer, batch_size, n_frames)
         assert self._cache.bias is not None
         self._far_first = self._cache.bias.flip(1)
         self._keys = self._values = self._cache.values
@@ -100,7 +101,7 @@ class TokenSteps:
         """
         first, self._filled = self._filled, self._filled + x.shape[1]
         if self._cache is not None:
-            made = self._transformer.prefill_long(x, self._cache)
+            made = prefill_long(self._transformer, x, self._cache)
             self._go_on_from(self._cache)
             self._cache = None
             return made
@@ -151,12 +152,57 @@ class ModuleSteps:
     def __init__(self, transformer: Transformer, batch_size: int, n_frames: int) -> None:
         """Begin with an empty cache."""
         self._transformer = transformer
-        self._cache = transformer.new_cache(batch_size, n_frames)
+        self._cache = new_cache(transformer, batch_size, n_frames)
         self._filled = 0
 
     def __call__(self, x: Tensor) -> Tensor:
         """The next frames, as in `TokenSteps`."""
         first, self._filled = self._filled, self._filled + x.shape[1]
         if first == 0:
-            return self._transformer.prefill_long(x, self._cache)
-        return self._transformer.decode_one(x, self._cache.slots[first : first + 1], self._cache, self._filled)
+            return prefill_long(self._transformer, x, self._cache)
+        return decode_one(self._transformer, x, self._cache.slots[first : first + 1], self._cache, self._filled)
+
+
+def new_cache(transformer: Transformer, batch_size: int, n_frames: int) -> KVCache:
+    """An empty cache for sequences of up to `n_frames` frames."""
+    transformer.check_length(n_frames)
+    n_frames = round_up(n_frames)
+    bias = None if transformer.bias is None else transformer.bias(n_frames).to(transformer.norm.weight.dtype)
+    return KVCache(transformer.config, batch_size, n_frames, transformer.norm.weight, bias)
+
+
+def prefill(transformer: Transformer, x: Tensor, cache: KVCache, start: int = 0) -> Tensor:
+    """Put F frames [B, F, D] into a cache that holds the first `start`; returns [B, F, D] as `forward` does."""
+    stop = start + x.shape[1]
+    return _cached(transformer, x, cache.slots[start:stop], cache, stop)
+
+
+def prefill_long(transformer: Transformer, x: Tensor, cache: KVCache) -> Tensor:
+    """`prefill` piece by piece, which bounds the memory for biases; returns the last piece's [B, F', D]."""
+    pieces = x.split(_PREFILL, dim=1)
+    made = [prefill(transformer, piece, cache, _PREFILL * index) for index, piece in enumerate(pieces)]
+    return made[-1]
+
+
+def decode_one(transformer: Transformer, x: Tensor, position: Tensor, cache: KVCache, n_filled: int) -> Tensor:
+    """Run one frame.
+
+    Args:
+        x: [B, 1, D] the frame.
+        position: [1] int64, where it stands; a tensor, so that no step waits for the host.
+        cache: holds all frames before `position`; the frame is added to it.
+        n_filled: the host's knowledge of position + 1 or any larger number; it bounds the slots attended to.
+
+    Returns:
+        [B, 1, D].
+    """
+    return _cached(transformer, x, position, cache, n_filled)
+
+
+def _cached(transformer: Transformer, x: Tensor, positions: Tensor, cache: KVCache, n_filled: int) -> Tensor:
+    given, x = x.dtype, transformer.entering(x)
+    span = cache.span(n_filled)
+    rotation, mask = transformer.rotation_of(positions), cache.mask(positions, span)
+    for block, view in zip(transformer.blocks, cache.views(positions, span), strict=True):
+        x = block(x, rotation, mask, False, view)
+    return transformer.norm(x).to(given)

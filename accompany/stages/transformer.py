@@ -6,12 +6,13 @@ or bidirectional. The residual stream and the norms stay in float32 under autoca
 
 The config (`accompany.stages.transformer_config`) also describes the transformer of AudioLM's open implementations.
 
-Shape letters: B batch, F frames, D width, H heads, N cache frames, E inner width of the feed-forward.
+Shape letters: B batch, F frames, D width, H heads, N cache frames or rows, E inner width of the feed-forward,
+I inputs and O outputs of a matrix.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +21,38 @@ from torch.nn import functional
 from accompany.stages.transformer_config import TransformerConfig
 
 if TYPE_CHECKING:
-    from accompany.stages.cache import CacheView, KVCache
+    from accompany.stages.cache import CacheView
 
-_PREFILL = 512
-"""Frames that go into the cache at once: bounds the memory for biases, which grows with their square."""
+
+class Product(Protocol):
+    """A matrix to multiply rows with."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Rows [N, I] to [N, O]."""
+
+    def add(self, base: Tensor, rows: Tensor) -> Tensor:
+        """`base` [N, O] plus the product."""
+
+
+class Dense:
+    """A matrix [O, I] as it is."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """Keep a view of it."""
+        self._weight = weight.T
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """See `Product`."""
+        return rows.mm(self._weight)
+
+    def add(self, base: Tensor, rows: Tensor) -> Tensor:
+        """See `Product`."""
+        return torch.addmm(base, rows, self._weight)
+
+
+def product_of(layer: nn.Module) -> Product:
+    """A layer without bias as a product; one with 8-bit weights (`accompany.stages.precision`) is one already."""
+    return Dense(layer.weight) if isinstance(layer, nn.Linear) else cast(Product, layer)
 
 
 class Norm(nn.Module):
@@ -177,8 +206,8 @@ class Transformer(nn.Module):
             [B, F, D], normed.
         """
         frames, given = x.shape[1], x.dtype
-        self._check_length(frames)
-        x = self._entering(x)
+        self.check_length(frames)
+        x = self.entering(x)
         mask = None
         if not self.config.causal and frame_mask is not None:
             mask = (frame_mask | ~frame_mask.any(dim=1, keepdim=True))[:, None, None, :]
@@ -187,62 +216,22 @@ class Transformer(nn.Module):
 
             positions = torch.arange(frames, device=x.device)
             mask = bias_by_distance(self.bias(frames).to(x.dtype), positions, positions)
-        rotation, causal = self._rotation(slice(frames)), self.config.causal and mask is None
+        rotation, causal = self.rotation_of(slice(frames)), self.config.causal and mask is None
         for block in self.blocks:
             x = block(x, rotation, mask, causal, None)
         return self.norm(x).to(given)
 
-    def new_cache(self, batch_size: int, n_frames: int) -> KVCache:
-        """An empty cache for sequences of up to `n_frames` frames."""
-        from accompany.stages.cache import KVCache, round_up
-
-        self._check_length(n_frames)
-        n_frames = round_up(n_frames)
-        bias = None if self.bias is None else self.bias(n_frames).to(self.norm.weight.dtype)
-        return KVCache(self.config, batch_size, n_frames, self.norm.weight, bias)
-
-    def prefill(self, x: Tensor, cache: KVCache, start: int = 0) -> Tensor:
-        """Put F frames [B, F, D] into a cache that holds the first `start`; returns [B, F, D] as `forward` does."""
-        stop = start + x.shape[1]
-        return self._cached(x, cache.slots[start:stop], cache, stop)
-
-    def prefill_long(self, x: Tensor, cache: KVCache) -> Tensor:
-        """`prefill` piece by piece, which bounds the memory for biases; returns the last piece's [B, F', D]."""
-        pieces = x.split(_PREFILL, dim=1)
-        made = [self.prefill(piece, cache, _PREFILL * index) for index, piece in enumerate(pieces)]
-        return made[-1]
-
-    def decode_one(self, x: Tensor, position: Tensor, cache: KVCache, n_filled: int) -> Tensor:
-        """Run one frame.
-
-        Args:
-            x: [B, 1, D] the frame.
-            position: [1] int64, where it stands; a tensor, so that no step waits for the host.
-            cache: holds all frames before `position`; the frame is added to it.
-            n_filled: the host's knowledge of position + 1 or any larger number; it bounds the slots attended to.
-
-        Returns:
-            [B, 1, D].
-        """
-        return self._cached(x, position, cache, n_filled)
-
-    def _cached(self, x: Tensor, positions: Tensor, cache: KVCache, n_filled: int) -> Tensor:
-        given, x = x.dtype, self._entering(x)
-        span = cache.span(n_filled)
-        rotation, mask = self._rotation(positions), cache.mask(positions, span)
-        for block, view in zip(self.blocks, cache.views(positions, span), strict=True):
-            x = block(x, rotation, mask, False, view)
-        return self.norm(x).to(given)
-
-    def _entering(self, x: Tensor) -> Tensor:
+    def entering(self, x: Tensor) -> Tensor:
         """The stream in half precision where the weights are."""
         kept = self.norm.weight.dtype
         return x if kept == torch.float32 else x.to(kept)
 
-    def _rotation(self, frames: slice | Tensor) -> tuple[Tensor, Tensor] | None:
+    def rotation_of(self, frames: slice | Tensor) -> tuple[Tensor, Tensor] | None:
+        """Tables of the positions, for a transformer that has no biases."""
         return None if self.bias is not None else (self.cos[frames], self.sin[frames])
 
-    def _check_length(self, frames: int) -> None:
+    def check_length(self, frames: int) -> None:
+        """ValueError for more frames than the transformer takes."""
         if frames > self.config.max_frames:
             raise ValueError(f"{frames} frames are more than max_frames={self.config.max_frames}; work in windows")
 

@@ -17,6 +17,8 @@ from accompany.common.weights import config_type, load_state
 from accompany.errors import InputError
 from accompany.models.adapters import save_adapter
 from accompany.models.assemble import assemble
+from accompany.models.pretrained import find_bundle
+from accompany.models.writing import check_place
 from accompany.stages.lora import LoraConfig, add_lora, merge
 from accompany.training.stages.checkpoints import BEST, averaged_state
 from accompany.training.tasks import find_task
@@ -76,8 +78,7 @@ def export_bundle(
     Raises:
         InputError: two runs of one part, no base, or what `export` and `assemble` refuse.
     """
-    for each in (Path(out_dir), Path(out_dir).parent):
-        require_writable(each)
+    check_place(Path(out_dir))
     contents = [read_run(Path(run)) for run in runs]
     tasks = [content["task"] for content in contents]
     if len(set(tasks)) < len(tasks):
@@ -86,6 +87,7 @@ def export_bundle(
     base = base or next((name for name in named if name), None)
     if base is None:
         raise InputError("The other parts of the model must come from somewhere; say --from NAME|DIR, such as tiny.")
+    find_bundle(base)
     with tempfile.TemporaryDirectory() as scratch:
         folders = {task: export(run, Path(scratch) / task, which) for task, run in zip(tasks, runs, strict=True)}
         return assemble(out_dir, folders, base=base, name=name or None)

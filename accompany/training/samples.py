@@ -114,7 +114,7 @@ def _without(info: Any, task: str, device: str) -> Bundle:
     from accompany.encoders.melody import Melody
     from accompany.models.parts import load_part_of
 
-    parts = {name: load_part_of(info.part(name), device) for name in Bundle.PARTS if name != task}
+    parts = {name: load_part_of(info.part(name), device) for name in Bundle.BUILT if name != task}
     return Bundle(info.name, info.path, device, info, Melody().to(device), **{**parts, task: None})
 
 

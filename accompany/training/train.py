@@ -28,6 +28,7 @@ from accompany.errors import InputError
 from accompany.models.adapters import part_hash
 from accompany.models.pretrained import find_bundle, read_bundle
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
+from accompany.stages.codebooks import start_from
 from accompany.stages.lora import add_lora
 from accompany.training.export import RUN_FILE, export
 from accompany.training.metrics import metrics_for
@@ -168,7 +169,7 @@ def _start(model: nn.Module, task: str, config: TrainConfig) -> None:
     if config.lora.rank:
         add_lora(model, config.lora)
     if isinstance(model, AcousticStage) and isinstance(config, AcousticTraining) and config.codec:
-        model.start_from(load_codec(config.codec).codebooks)
+        start_from(model, load_codec(config.codec).codebooks)
 
 
 def _with_new_conditions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

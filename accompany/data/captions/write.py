@@ -124,7 +124,7 @@ def load_captioner(name: str | None) -> Captioner | None:
         sys.path.insert(0, os.getcwd())
     try:
         captioner = getattr(importlib.import_module(module_name), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"--captioner {name} is not there ({error}); name it module:function.") from error
     if not callable(captioner):
         raise InputError(f"--captioner {name} is no function; name it module:function.")

@@ -194,7 +194,7 @@ class TokenDataset(Dataset[Item]):
         if known is None:
             return np.zeros(instrumentation.DIM, np.float32)
         whole = self.split == "val" or rng.random() < self.config.whole_band_rate
-        return known if whole else instrumentation.thinned(known, rng)
+        return known if whole else targets.thinned(known, rng)
 
     def _labelled(self, place: tuple[int, int], start: int, stop: int, n_frames: int, rng: np.random.Generator) -> Item:
         song = self._rows.song(place)

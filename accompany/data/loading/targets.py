@@ -68,3 +68,17 @@ def control_arrays(labels: Labels, n_frames: int, frame_rate: float, *, triads: 
     """Control track float16 [F, Dc] and its mask bool [F, 3] (beat, chord and key known)."""
     control, mask = control_track(plan_of(labels, triads=triads), n_frames, frame_rate)
     return control.numpy().astype(np.float16), mask.numpy()
+
+
+def thinned(vector: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A vector [`DIM`] of which only some facts are stated, as prompts do: a share of the families drawn at random.
+
+    Families that play are stated more often than those that do not; the density in half of the draws.
+    """
+    count = len(FAMILIES)
+    share = rng.uniform(0, 1)
+    made = vector.copy()
+    made[:count] *= rng.random(count) < share**0.5
+    made[count : 2 * count] *= rng.random(count) < share**2
+    made[2 * count :] *= rng.random() < 0.5
+    return made

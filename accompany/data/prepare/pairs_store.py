@@ -170,4 +170,4 @@ class PairsStore:
 
 def as_json(content: Any) -> bytes:
     """Content as the bytes of a JSON file."""
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

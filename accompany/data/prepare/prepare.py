@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from accompany.common.files import require_writable
@@ -71,8 +71,10 @@ def prepare(
     if place.local is not None:
         require_writable(place.local)
     found = find_songs(songs_dir, stems=config.stems, leave_out=place.local)
-    place.make()
     with ExitStack() as stack:
+        if place.local is not None and not place.local.exists():
+            stack.callback(_remove_empty, place.local)
+        place.make()
         if place.local is not None:
             stack.enter_context(folder_lock(place.local, "accompany prepare"))
         place.tidy()
@@ -91,6 +93,12 @@ def prepare(
         report = write_report(place, config, outcomes, found.unreadable)
         place.set_run(config, run + 1)
     return report
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folder of a run that was refused before it made anything."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _stages(config: PrepareConfig, device: str, *, on_cluster: bool) -> list[WorkStage]:

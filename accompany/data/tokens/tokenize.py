@@ -163,7 +163,7 @@ def _check_places(pairs_dir: str | os.PathLike[str], tokens_dir: str | os.PathLi
 
 def load_parts(model: str | os.PathLike[str], device: str = "cpu") -> TokenParts:
     """The frozen parts of a bundle (name, folder or hub id), as far as it has them; stages may be missing."""
-    from accompany.models.frozen import load_frozen_parts
+    from accompany.models.single_parts import load_frozen_parts
 
     return TokenParts(**load_frozen_parts(model, device))
 

@@ -14,6 +14,7 @@ Everything is copied into the model, which needs none of these afterwards.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from contextlib import ExitStack
@@ -52,7 +53,7 @@ def import_llambada(checkpoint_dir: PathLike, out_dir: PathLike) -> Path:
         InputError: a file is missing, broken or asks for more than tensors; keys are missing, left over or misshapen
             (named); the parts do not fit each other; the hub cannot be reached for what is not here; no place to write.
     """
-    source, out_dir = Path(checkpoint_dir).expanduser(), Path(out_dir)
+    source, out_dir = Path(os.path.expanduser(checkpoint_dir)), Path(out_dir)
     if not source.is_dir():
         raise InputError(f"There is no folder {source}; name the one with LLambada's published files.")
     if out_dir.exists() and (out_dir.is_file() or any(out_dir.iterdir())):

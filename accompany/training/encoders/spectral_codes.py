@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accompany.encoders.spectral_analysis import LOG_SPREAD, stacked
+from accompany.encoders.spectral_analysis import stacked
 from accompany.encoders.spectral_codec import SpectralCodec
+from accompany.encoders.spectral_features import LOG_SPREAD
 from accompany.training.encoders.spectral_config import SpectralCodecTrainingConfig
 from accompany.training.encoders.spectral_losses import FeaturePredictor, true_tones
 from accompany.training.encoders.stem_crops import StemCrops

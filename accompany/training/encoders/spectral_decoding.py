@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accompany.encoders.spectral_codec import SpectralCodec
+from accompany.encoders.spectral_synthesis import Decoder, ToneControls
 from accompany.training.encoders.discriminators import Discriminators
 from accompany.training.encoders.spectral_config import SpectralCodecTrainingConfig
 from accompany.training.encoders.spectral_losses import SpectralLoss, log_magnitudes, one_view, tone_terms
@@ -36,7 +37,7 @@ class DecoderTraining(nn.Module):
         config, weights = self._config, self._config.losses
         self._follow(number)
         truth = self._crops.batch(self._phase.batch_size, config.seed, 2, number)
-        decoded, controls = self.decoder(self.latents(truth, number))
+        decoded, controls = decode_latents(self.decoder, self.latents(truth, number))
         generator = torch.Generator().manual_seed(number)
         with torch.autocast("cpu", enabled=False):
             made, true = one_view(decoded.float(), truth, generator)
@@ -136,3 +137,30 @@ class AdversarialTraining(DecoderTraining):
 
     def _fading(self, number: int) -> float:
         return 0.0
+
+
+def decode_latents(decoder: Decoder, latents: Tensor, *, under_way: bool = True) -> tuple[Tensor, list[ToneControls]]:
+    """Sound [B, 2, T] of whole latents, and the controls of each band of tones without the edges.
+
+    under_way: the latents are from the middle of something, so tones start at random phases.
+    """
+    padded = F.pad(latents, (decoder.edge, decoder.edge), mode="replicate")
+    trunk, outlines = decoder.trunk(padded), decoder.outlines(padded)
+    controls = [band.controls(trunk, outline) for band, outline in zip(decoder.bands, outlines[1:], strict=True)]
+    states = [None] * len(decoder.bands) if under_way else decoder.start(len(latents))
+    tones = [band.spectra(given, state)[0] for band, given, state in zip(decoder.bands, controls, states, strict=True)]
+    edge = decoder.edge * decoder.stack
+    inside = [ToneControls(*(value[:, edge:-edge] for value in given)) for given in controls]
+    return _sound(decoder, decoder.noise.spectra(trunk, outlines[0]), tones, latents.shape[-1]), inside
+
+
+def _sound(decoder: Decoder, noise: Tensor, tones: list[Tensor], n_codes: int) -> Tensor:
+    """Left and right [B, 2, T] of spectra that begin `edge` codes before and end as far after."""
+    n_samples, before = n_codes * decoder.code_hop, decoder.edge * decoder.code_hop
+    total = noise.new_zeros((), dtype=torch.float32)
+    overlaps = [decoder.noise.overlap, *(band.overlap for band in decoder.bands)]
+    for overlap, spectra in zip(overlaps, [noise, *tones], strict=True):
+        begin = before + overlap.before
+        total = total + overlap(spectra)[:, begin : begin + n_samples]
+    mid, side = total.chunk(2)
+    return torch.stack([mid + side, mid - side], dim=1)

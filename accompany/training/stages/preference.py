@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.stages.batch import Batch, conditions_of
+from accompany.stages.likelihood import log_likelihood as code_likelihood
 from accompany.stages.semantic import SemanticStage
 
 
@@ -58,7 +59,7 @@ class Pairs:
 def log_likelihood(stage: SemanticStage, inputs: Batch, codes: Tensor) -> Tensor:
     """Log likelihood [B] of takes [B, K, F], all conditions there and nothing dropped."""
     conditions = conditions_of(stage.config.conditions, inputs, codes.shape[-1])
-    return stage.log_likelihood(codes, conditions).sum(dim=(1, 2))
+    return code_likelihood(stage, codes, conditions).sum(dim=(1, 2))
 
 
 def preference_losses(

@@ -1,4 +1,4 @@
-"""Start of a token decoder from the codebooks of its codec, in place of noise."""
+"""Starts of decoders from the codebooks of a codec, for training."""
 
 from __future__ import annotations
 
@@ -7,22 +7,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from accompany.stages.acoustic import AcousticStage
 from accompany.stages.decoding import StreamDecoder
-from accompany.stages.depth import DEPTH_SURE, DepthDecoder
+from accompany.stages.depth import SURE, DepthDecoder
 
-_FLOOR = 0.02
 _SCALE = 0.35
+"""Size of the input embeddings of streams."""
+_FLOOR = 0.02
+
+
+def start_from(stage: AcousticStage, codebooks: Sequence[Tensor]) -> None:
+    """Start the embeddings of a stage's tokens from the codec's codebooks, [V, d] each (modes delay and depth)."""
+    decoder, vectors = stage.decoder, codebooks[: stage.config.codebooks]
+    if isinstance(decoder, StreamDecoder):
+        _start_streams(decoder, vectors)
+    elif isinstance(decoder, DepthDecoder):
+        _start_depth(decoder, vectors)
+    else:
+        raise ValueError("a masked decoder does not start from codebooks; use mode delay or depth")
 
 
 @torch.no_grad()
-def start_streams(decoder: StreamDecoder, vectors: Sequence[Tensor]) -> None:
-    """Start from what the codes mean: codes of like sound are alike at once.
+def _start_streams(decoder: StreamDecoder, vectors: Sequence[Tensor]) -> None:
+    """Start from what the codes mean instead of from noise: codes of like sound are alike at once.
 
     A code's vector, turned by a rotation of its stream, becomes its input embedding and its output weights,
     so that predicting the next frame begins as a linear prediction of sound.
 
     Args:
-        decoder: changed in place.
         vectors: for each stream [V, d] with d at most the width, such as the codebooks of a codec.
     """
     width, unit = decoder.embed.embedding_dim, vectors[0].std()
@@ -39,18 +51,17 @@ def start_streams(decoder: StreamDecoder, vectors: Sequence[Tensor]) -> None:
 
 
 @torch.no_grad()
-def start_depth(decoder: DepthDecoder, vectors: Sequence[Tensor]) -> None:
+def _start_depth(decoder: DepthDecoder, vectors: Sequence[Tensor]) -> None:
     """Start as if frames were drawn from a normal distribution around their prediction.
 
     Codes become their vectors, whitened, both as input embeddings and as output weights: a code is the likelier
     the nearer it brings what is written of the frame to what was predicted.
 
     Args:
-        decoder: changed in place.
         vectors: for each codebook [V, E].
 
     Raises:
-        ValueError: the vectors are not as wide as this decoder's.
+        ValueError: the vectors are not as wide as the decoder's.
     """
     width = decoder.embed.embedding_dim
     if any(book.shape[1] != width for book in vectors):
@@ -67,4 +78,4 @@ def start_depth(decoder: DepthDecoder, vectors: Sequence[Tensor]) -> None:
         head = decoder.heads[k]
         assert isinstance(head, nn.Linear)
         head.weight.copy_(white)
-        head.bias.copy_(-0.5 * DEPTH_SURE * white.square().sum(dim=1))
+        head.bias.copy_(-0.5 * SURE * white.square().sum(dim=1))
