@@ -164,7 +164,12 @@ def _one(
         for take, (accompaniment, _) in zip(takes, names, strict=True):
             say(f"{accompaniment}: seed {take.seed}, {describe_scores(take)}")
         more["takes"] = [
-            {"accompaniment": str(accompaniment), "seed": take.seed, "scores": dict(take.scores)}
+            {
+                "accompaniment": str(accompaniment),
+                "seed": take.seed,
+                "reading": take.plan.reading,
+                "scores": dict(take.scores),
+            }
             for take, (accompaniment, _) in zip(takes, names, strict=True)
         ]
     say(f"{' and '.join(str(file) for file in output.files)}: {describe(best)}")
