@@ -79,7 +79,7 @@ def test_a_long_path_with_backslashes_is_many_names(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Exception, match="longer than a name can be"):
         values.RECORDING(path)
     monkeypatch.setattr(values, "_SEPARATORS", values.separators("\\"))
-    assert values.RECORDING(path) == path and values.FOLDER("D:\\takes") == "D:\\takes"
+    assert values.RECORDING(path) == path and values.RECORDING("D:\\takes") == "D:\\takes"
     with pytest.raises(Exception, match="longer than a name can be"):
         values.RECORDING("C:\\" + "a" * 300)
 

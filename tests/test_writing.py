@@ -222,3 +222,24 @@ def test_no_worker_outlives_synth(how: signal.Signals, tmp_path: Path) -> None:
         run.wait()
     with folder_lock(tmp_path / "s", "a test"):  # the system has freed it
         pass
+
+
+def test_weights_of_eight_bits_are_half_as_large_and_nearly_the_same(tmp_path: Path) -> None:
+    import torch
+
+    from accompany.common.saving import eight_bit_state, save_state
+    from accompany.common.weights import read_state
+
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 48, 5, generator=generator) * torch.logspace(-4, 1, 64)[:, None, None]
+    state = {"a.weight": weight, "a.bias": torch.randn(64, generator=generator), "zero.weight": torch.zeros(200, 100)}
+    stored = eight_bit_state(state)
+    assert stored["a.weight"].dtype == torch.int8 and stored["a.bias"].dtype == torch.float16
+    save_state(stored, tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_size < 37_500
+    found = read_state(tmp_path / "model.safetensors")
+    assert found.keys() == state.keys() and found["a.weight"].shape == weight.shape
+    error = (found["a.weight"] - weight).flatten(1).abs().amax(dim=1) / weight.flatten(1).abs().amax(dim=1)
+    assert float(error.max()) < 0.006 and not found["zero.weight"].any()
+    save_state({"b.weight.row_scales": torch.ones(3)}, tmp_path / "alone.safetensors")
+    assert list(read_state(tmp_path / "alone.safetensors")) == ["b.weight.row_scales"]

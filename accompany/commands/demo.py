@@ -45,12 +45,13 @@ def run(args: argparse.Namespace) -> None:
     Settings(args.prompt, seed=args.seed)
     require_writable(args.out)
     check_name(Path(args.out))
+    if not args.no_page:
+        require(_EXTRA, "fastapi", "uvicorn", what="The page (--no-page leaves it out)")
     choose_precision(args.precision, choose_device(args.device))
     find_bundle(args.model)
     if args.no_page:
         _make(args)
         return
-    require(_EXTRA, "fastapi", "uvicorn", what="The page (--no-page leaves it out)")
     from accompany.serve.limits import Address, Limits
     from accompany.serve.run import serve
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME = "model.safetensors"
+ROW_SCALES = ".row_scales"
+"""Ending of the scales of a weight's rows, where it is stored in 8 bits."""
 
 PathLike = str | os.PathLike[str]
 ModelT = TypeVar("ModelT", bound="PreTrainedModel")
@@ -134,11 +136,21 @@ def read_state(path: PathLike) -> dict[str, Tensor]:
     try:
         state = load_file(path)
         refuse_non_finite(state, path)
-        return state
+        return _widened(state)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"Cannot read the weights {path} ({_first_line(error)}); check that the download is complete."
         ) from error
+
+
+def _widened(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with weights of 8 bits (`accompany.common.saving.eight_bit_state`) in float32."""
+    for name in [name for name in state if name.endswith(ROW_SCALES)]:
+        weight = state.get(name.removesuffix(ROW_SCALES))
+        if weight is not None and len(weight) == len(state[name]):  # else the scales are named as unexpected
+            scales = state.pop(name).reshape(-1, *[1] * (weight.ndim - 1))
+            state[name.removesuffix(ROW_SCALES)] = weight.float() * scales
+    return state
 
 
 def refuse_non_finite(state: Mapping[str, Tensor], source: PathLike) -> None:

@@ -174,7 +174,11 @@ class DepthDecoder(nn.Module):
         share = self.history_noise * torch.rand(len(frames), 1, 1, generator=generator)
         noise = share * torch.randn(frames.shape, generator=generator)
         disturbed = frames + frames.detach().std() * noise.to(frames)
-        return disturbed * self._shown(*frames.shape[:2], generator).to(frames) if self.history_hidden else disturbed
+        return (
+            disturbed * self._shown(len(frames), frames.shape[1], generator).to(frames)
+            if self.history_hidden
+            else disturbed
+        )
 
     def _shown(self, n_items: int, n_frames: int, generator: torch.Generator | None) -> Tensor:
         """1 from the frame on from which training shows an item's history, 0 before: [B, F, 1]."""

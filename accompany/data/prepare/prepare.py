@@ -72,7 +72,7 @@ def prepare(
         require_writable(place.local)
     found = find_songs(songs_dir, stems=config.stems, leave_out=place.local)
     with ExitStack() as stack:
-        if place.local is not None:
+        if place.local is not None and not place.local.exists():
             stack.callback(_remove_empty, place.local)
         place.make()
         if place.local is not None:

@@ -31,7 +31,7 @@ __all__ = ["SpectralCodecTrainingConfig", "export", "train_spectral_codec"]
 
 
 def train_spectral_codec(config: SpectralCodecTrainingConfig) -> Path:
-    """Run or go on with the training; returns the folder of the codec in half precision.
+    """Run or go on with the training; returns the folder of the codec.
 
     Raises:
         InputError: there are no songs, or too few to keep some apart, or a checkpoint is of another shape.
@@ -60,9 +60,9 @@ def train_spectral_codec(config: SpectralCodecTrainingConfig) -> Path:
 
 
 def export(codec: SpectralCodec, folder: Path) -> Path:
-    """Save the codec in half precision; the folder appears when complete."""
+    """Save the codec with large weights in 8 bits; the folder appears when complete."""
     partial = folder.with_name(f".{folder.name}.part")
-    save_module(codec, codec.config, partial)
+    save_module(codec, codec.config, partial, bits=8)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
     return folder
