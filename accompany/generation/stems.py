@@ -6,8 +6,6 @@ C channels, T samples.
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -96,7 +94,13 @@ def gated(sound: np.ndarray, heard: np.ndarray, bundle: Bundle, start_s: float =
 
 def add_up(sounds: Sounds) -> np.ndarray:
     """The band [C, T]."""
-    return functools.reduce(operator.add, sounds.values())
+    first, *others = sounds.values()
+    if not others:
+        return first
+    total = first + others[0]
+    for each in others[1:]:
+        total += each
+    return total
 
 
 def set_levels(sounds: Sounds, voice: np.ndarray, sample_rate: int, level_db: float) -> tuple[np.ndarray, float]:
