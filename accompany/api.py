@@ -112,6 +112,7 @@ class Band:
             options: by name.
                 seed: the same seed, arguments and model give the same take (default 0).
                 bpm, key, chords, taps, melody: what is known of the song.
+                reading: which of the likeliest readings of beat and key to play (`Plan.readings`), from 1.
                 temperature, guidance, follow, level_db: how it is played.
                 mute: stems to leave out, such as "drums, bass", of a model that has them (`Take.stems`).
                 like: a recording whose style is wanted, as a file or `(samples, sample_rate)`; like_strength: how much.
@@ -177,7 +178,8 @@ class Band:
     ) -> list[Take]:
         """`count` takes (1 to 64) of one vocal, with the seeds from `seed` on, the best fit first (`Take.scores`).
 
-        Each is what `generate` gives for its seed. Vocals, prompt, progress, options and errors are as there.
+        Where the likeliest reading of the vocal is doubtful and `reading` is left out, some play the others. Each is
+        what `generate` gives for its seed and reading. Vocals, prompt, progress, options and errors are as there.
         """
         settings = self.settings(prompt, **options)
         return self.best_first(self.each_take(vocals, settings, count, progress))
@@ -196,6 +198,7 @@ class Band:
         each = [replace(settings, seed=settings.seed + index) for index in range(count)]
         started = time.perf_counter()
         for own, (made, features) in zip(each, perform_each(self.bundle, voice, each, progress), strict=True):
+            own = replace(own, reading=made.plan.reading) if made.plan.reading > 1 else own
             take = self._take(made, voice, own, time.perf_counter() - started, source)
             yield self.scored(take, features)
             started = time.perf_counter()
@@ -222,7 +225,7 @@ class Band:
         Args:
             vocals: a file, or `(samples, sample_rate)`.
             edited: an analysis whose locked parts stay as they are.
-            options: bpm, key, chords, taps and melody as in `generate`.
+            options: bpm, key, chords, taps, melody and reading as in `generate`.
 
         Raises:
             InputError: as `generate`, or for a model that plans nothing.

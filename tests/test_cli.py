@@ -74,7 +74,7 @@ def test_generate_writes_band_and_mix_and_tells_json(generate, vocal_path, tmp_p
     assert list(told) == ["files", "model", "device", "load_s", "peak_rss_mb"]
     assert (told["model"], told["device"]) == ("random", "cpu") and told["load_s"] > 0 and told["peak_rss_mb"] > 50
     (file,) = told["files"]
-    assert list(file) == ["vocals", "accompaniment", "mix", "seconds", "wall_s", "rtf", "seed"]
+    assert list(file) == ["vocals", "accompaniment", "mix", "seconds", "wall_s", "rtf", "seed", "reading", "readings"]
     assert file["vocals"] == str(vocal_path) and file["accompaniment"] == str(out) and file["seed"] == 7
     assert file["mix"] == str(tmp_path / "band.mix.wav") and file["seconds"] == 3.0
     assert file["rtf"] == pytest.approx(file["wall_s"] / 3, rel=0.01)

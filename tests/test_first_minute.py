@@ -15,7 +15,8 @@ from test_writing import needs_voice
 
 from accompany import audio
 from accompany.cli import main
-from accompany.commands.console import next_edit, next_step
+from accompany.commands.console import next_step
+from accompany.commands.projects import next_edit
 from accompany.common.extras import is_installed, require
 from accompany.errors import InputError
 from accompany.generation.settings import Settings

@@ -15,7 +15,7 @@ from accompany.common.weights import load_module
 from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
 from accompany.music.tracking import beat_candidates, track_beats
-from accompany.stages.grids import N_FEATURES, GridReranker, grid_features
+from accompany.stages.grids import N_FEATURES, Calibration, GridReranker, grid_features, read_grids
 from accompany.stages.listener import Listener, ListenerConfig
 from accompany.stages.transformer import TransformerConfig
 from accompany.training.encoders.loop import LoopConfig
@@ -74,9 +74,12 @@ def test_candidates_hold_the_truth_and_its_relatives() -> None:
 @pytest.mark.parametrize("n", [1, 2, 7, 40, 150])
 def test_short_clips_have_a_grid(n: int, reranker: GridReranker) -> None:
     logits = np.full(n, -2.0)
-    track = track_beats(logits, RATE, logits, choose=reranker.chooser(logits, logits, RATE))
-    assert np.isfinite(track.beats_s).all() and len(track.beats_s) < 12
     candidates = beat_candidates(logits, RATE)
+    scores = reranker.scores(candidates, logits, logits, RATE)
+    assert scores.shape == (len(candidates),) and np.isfinite(scores).all()
+    found = read_grids(candidates, scores, n / RATE, Calibration())
+    assert 0.5 < sum(each.probability for each in found) <= 1.0 + 1e-6
+    assert all(np.isfinite(each.beats_s).all() and len(each.beats_s) < 24 for each in found)
     if len(candidates) > 1:
         features = grid_features(candidates, logits, logits, RATE)
         assert features.shape == (len(candidates), N_FEATURES) and np.isfinite(features).all()
@@ -88,8 +91,9 @@ def test_the_reranker_chooses_the_octave_that_adding_up_misses(reranker: GridRer
     for seed in range(500, 516):
         logits, downbeats, beats_s = activations(seed)
         added.append(f_measure(track_beats(logits, RATE, downbeats).beats_s, beats_s))
-        choose = reranker.chooser(logits, downbeats, RATE)
-        chosen.append(f_measure(track_beats(logits, RATE, downbeats, choose=choose).beats_s, beats_s))
+        candidates = beat_candidates(logits, RATE)
+        best = int(reranker.scores(candidates, logits, downbeats, RATE).argmax())
+        chosen.append(f_measure(candidates[best].beats_s, beats_s))
     assert np.mean(added) < 0.85
     assert np.mean(chosen) > np.mean(added) + 0.08
 

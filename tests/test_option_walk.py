@@ -93,6 +93,7 @@ LINES = {
     "tune": "tune model=model tokens=tokens run_dir=run_made",
     "export": "export run model_made --from model",
     "bundle": "bundle model_made --from model",
+    "push": "push model me/mine",
     "import": "import llambada folder model_made",
     "evaluate": "evaluate pairs --report report_made --seconds 4 --model model",
     "recipe": "recipe tiny --work work",
@@ -137,8 +138,10 @@ tokenize: pairs_dir = dots
 tokenize: val_share = half
 prepare tokenize train: ray = NAMES
 export bundle import: out_dir = NEW
-export bundle: name = NAMES
-bundle: license = NAMES
+export bundle: name = LINES
+bundle: license = LINES
+push: data = PROMPTS time
+push: card = deep device
 bundle: card = deep
 import: checkpoint_dir = dots folder
 demo: out = NEW dots option
@@ -161,6 +164,7 @@ An address of a cluster, a folder without songs or checkpoints and a row of a st
 SETS = {
     "PROMPTS": TEXTS.keys() - {"time"},
     "NAMES": TEXTS.keys() - {"empty", "blank", "nul", "long"},
+    "LINES": TEXTS.keys() - {"empty", "blank", "nul", "long", "lines", "no_utf8"},
     "NEW": {"equals", "folder", "home", "json", "lines", "minus", "missing", "nan", "no_utf8", "time", "unicode"},
 }
 """Sets of values; NEW are the names of folders that can be made, however odd."""
@@ -195,6 +199,7 @@ BORDERS = (
     "accompany.training.train._fit",
     "accompany.training.export.export",
     "accompany.models.writing._fill",
+    "accompany.models.publishing.upload",
     "accompany.models.importing.llambada._convert",
     "accompany.evaluation.report.play",
     "accompany.evaluation.coding.measure_coding",
@@ -232,6 +237,8 @@ def here(prepared, tmp_path, monkeypatch) -> Callable[[], None]:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "none that is one")
+    monkeypatch.setattr("accompany.models.publishing.create", lambda *_, **__: "address")
     for border in BORDERS:
         monkeypatch.setattr(border, begin)
     monkeypatch.setattr("accompany.commands.recipe.run_recipe.__defaults__", (begin,))
@@ -323,6 +330,7 @@ def test_each_value_is_refused_in_a_sentence_or_is_right(command, action, here, 
 
 
 def test_the_lines_are_right(here, capsys):
+    assert set(PARSERS) == {*LINES, "completion", "models", "doctor"}  # which take none but their choices
     found = {}
     for line in LINES.values():
         found[line] = outcome(line.split(), capsys)

@@ -176,7 +176,7 @@ def test_what_dead_processes_left_half_written_goes(tmp_path: Path) -> None:
     ],
 )
 def test_a_disk_that_refuses_is_a_sentence(error: int, words: str) -> None:
-    from accompany.common.files import writing_into
+    from accompany.common.folders import writing_into
 
     with pytest.raises(InputError, match=words), writing_into("some"):
         raise OSError(error, os.strerror(error), "some/file")

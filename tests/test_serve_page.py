@@ -87,6 +87,7 @@ def make(page: Page, takes: int) -> None:
 
 
 def drag(page: Page, start: float, end: float) -> None:
+    page.locator("#timeline").scroll_into_view_if_needed()
     box = page.locator("#timeline").bounding_box()
     page.mouse.move(box["x"] + box["width"] * start, box["y"] + 80)
     page.mouse.down()

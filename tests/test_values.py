@@ -296,13 +296,15 @@ def test_a_region_lies_inside_of_its_song(edges):
 ANALYSIS: dict[str, Any] = {
     "format": FORMAT,
     "seconds": 4.0,
-    "tempo": {"bpm": 120.0, "beats_per_bar": 4, "locked": True},
+    "tempo": {"bpm": 120.0, "beats_per_bar": 4, "confidence": 0.9, "locked": True},
     "beats": {"times": [0.0, 0.5, 1.0, 1.5, 2.0], "downbeats": [0.0, 2.0], "confidence": 0.8, "locked": True},
-    "key": {"name": "C:maj", "locked": True},
+    "key": {"name": "C:maj", "confidence": None, "locked": True},
     "chords": [{"start": 0.0, "end": 4.0, "chord": "C:maj", "locked": True}],
     "chord_confidence": 0.9,
     "sections": [{"start": 0.0, "end": 4.0, "name": "verse"}],
     "notes": [[0.5, 1.0, 60.12, 0.9], [1.0, 1.75, 62.0, 1.0]],
+    "reading": 1,
+    "readings": [{"name": "the likeliest", "tempo_bpm": 120.0, "key": "C:maj", "probability": 0.5}],
 }
 PLAN = {"beats_s": [0.0, 0.5, 1.0], "downbeats_s": [0.0], "chords": [[0.0, 2.0, "C:maj"]], "key": "A:min"}
 RECIPE: dict[str, Any] = {
@@ -336,6 +338,8 @@ def changed(content: Any, path: str, value: Any) -> Any:
         ("beats.downbeats", [0, 1e300]), ("beats.confidence", "sure"), ("beats.locked", "no"), ("key.name", "H"),
         ("key.name", 5), ("chords", 5), ("chords.0.end", 0.0), ("chords.0.end", math.nan), ("chords.0.chord", "H"),
         ("chords.0", []), ("sections.0.end", -1), ("sections", [5]), ("chord_confidence", [1]), ("tempo", []),
+        ("reading", 2), ("reading", "1"), ("readings", 5), ("readings.0", {}), ("readings.0.probability", 2),
+        ("readings.0.tempo_bpm", -1), ("readings.0.key", 5), ("readings.0.name", None), ("key.confidence", "high"),
         ("notes", 5), ("notes", None), ("notes.0", 5), ("notes.0", [0, 1]), ("notes.0", [0, 2, 60, 1]),
         ("notes.1.2", HUGE), ("notes.1.1", math.nan), ("notes.0.0", "x"),
     ],

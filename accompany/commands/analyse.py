@@ -63,6 +63,9 @@ def run(args: argparse.Namespace) -> None:
     plan = analysis.plan
     tempo = f"{plan.tempo_bpm:.1f} beats a minute" if plan.tempo_bpm else "no tempo"
     say(f"{' and '.join(map(str, written))}: {tempo}, {plan.key}, {shorten(plan.chords)}; {len(analysis.notes)} notes")
+    for number, each in enumerate(plan.readings, 1):
+        played = " (this one)" if number == plan.reading else f": --reading {number}"
+        say(f"reading {number}, {each.probability:.0%}: {each.tempo_bpm:.0f} bpm, {each.key}, {each.name}{played}")
     say("sections: " + ", ".join(f"{name} {start:.1f} to {end:.1f} s" for start, end, name in analysis.sections))
     if args.json:
         print_json(analysis.as_dict())

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,10 +16,11 @@ from accompany.common.config import finite
 
 if TYPE_CHECKING:
     from accompany.generation.take import Take
+    from accompany.music.plan import Plan
 
 _MOST_CHORDS = 8
-_UNSURE = 0.5
-"""Below this confidence the tempo or the chords are worth giving."""
+_UNSURE, _SURE = 0.5, 0.8
+"""Below the first confidence the tempo or the chords are worth giving, below the second another reading is named."""
 
 
 def say(message: str) -> None:
@@ -52,9 +54,11 @@ def describe(take: Take) -> str:
     """A take in one line: length, and what was predicted or given of tempo, key and chords, with the confidence."""
     plan, words = take.plan, [f"{take.seconds:.1f} s"]
     if plan.key:
-        words[0] += f" in {plan.key}"
+        share = plan.key_confidence
+        words[0] += f" in {plan.key}{_confidence(share)}{_perhaps(plan, share, True)}"
     if plan.tempo_bpm:
-        words.append(f"{plan.tempo_bpm:.0f} beats a minute{_confidence(plan.beat_confidence)}")
+        said = f"{plan.tempo_bpm:.0f} beats a minute{_confidence(plan.tempo_confidence)}"
+        words.append(said + _perhaps(plan, plan.beat_confidence, False))
     if plan.chords:
         labels = [label for _, _, label in plan.chords]
         more = " ..." if len(labels) > _MOST_CHORDS else ""
@@ -64,9 +68,23 @@ def describe(take: Take) -> str:
     return ", ".join([*words, f"made in {take.wall_s:.1f} s"])
 
 
+def _perhaps(plan: Plan, share: float | None, is_key: bool) -> str:
+    """The likeliest other key, or the likeliest other beats, with the option that plays it, where it is in doubt."""
+    others = [(each.probability, n, each) for n, each in enumerate(plan.readings, 1) if n > 1]
+    others = [each for each in others if each[2].name.startswith("in ") == is_key]
+    if share is None or share > _SURE or plan.reading > 1 or not others:
+        return ""
+    _, number, other = max(others, key=lambda each: each[0])
+    if "tempo" in other.name:
+        return f", perhaps {other.tempo_bpm:.0f}: --bpm {other.tempo_bpm:.0f}"
+    return f", perhaps {other.name}: --reading {number}"
+
+
 def describe_scores(take: Take) -> str:
-    """The scores of a take in one line."""
-    return ", ".join(f"{name} {value:.2f}" for name, value in take.scores.items())
+    """The scores of a take in one line, and which reading of the vocal it plays."""
+    reading = take.reading
+    said = [f"reading {take.plan.reading} ({reading.name})"] if reading and take.settings.reading else []
+    return ", ".join([*said, *(f"{name} {value:.2f}" for name, value in take.scores.items())])
 
 
 def summary_of(vocals: Path, accompaniment: Path, mix: Path | None, take: Take, wall_s: float) -> dict[str, Any]:
@@ -79,6 +97,8 @@ def summary_of(vocals: Path, accompaniment: Path, mix: Path | None, take: Take, 
         "wall_s": round(wall_s, 3),
         "rtf": round(wall_s / take.seconds, 4),
         "seed": take.seed,
+        "reading": take.plan.reading,
+        "readings": [asdict(each) for each in take.plan.readings],
     }
 
 
@@ -110,9 +130,3 @@ def next_step(args: argparse.Namespace, take: Take) -> str:
         (not args.project, f"keep the takes and make single bars again: {again} --project song"),
     )
     return next((f"Next: {words}" for applies, words in steps if applies), "")
-
-
-def next_edit(project: str, take: Take) -> str:
-    """What to try next with a new project."""
-    region = "--bars 1 4" if len(take.plan.downbeats_s) >= 4 else f"--from 0 --to {min(take.seconds, 8):g}"
-    return f"Next: make a region again: accompany retake {shlex.quote(project)} {region} -p 'drums alone'"

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from accompany.commands import values
 from accompany.errors import InputError
 from accompany.generation.settings import CONTROLS, Settings
-from accompany.sound.options import Sound, check_format
+from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
     from accompany.commands.outputs import Output
     from accompany.generation.analysis import Analysis
 
-PLAN_CONTROLS = ("bpm", "key", "chords", "taps", "melody")
+PLAN_CONTROLS = ("bpm", "key", "chords", "taps", "melody", "reading")
 EDIT_CONTROLS = ("temperature", "guidance", "follow", "like", "like_strength", "mute")
 PLAY_CONTROLS = (*PLAN_CONTROLS, *EDIT_CONTROLS)
 
@@ -87,6 +87,8 @@ def _type_of(name: str) -> Callable[[str], Any]:
     """What reads the text of an option."""
     control = CONTROLS[name]
     if control.low is not None and control.high is not None:
+        if control.whole:
+            return values.Whole(name, int(control.low), int(control.high))
         return values.Number(name, control.low, control.high, control.unit)
     return {"like": values.RECORDING, "melody": values.MELODY}.get(name, str)
 
@@ -135,4 +137,6 @@ def check_files(outputs: Sequence[Output], sounds: Sequence[Sound], kind: str | 
         if kind is not None and suffix != f".{kind}":
             raise InputError(f"--format {kind} and the name {output.accompaniment} do not agree; leave one out.")
         if not sound.changes_nothing:
+            from accompany.sound.files import check_format
+
             check_format(output.accompaniment, sound.sample_rate or 24000, sound.bits, sound.start_s)

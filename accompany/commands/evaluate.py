@@ -12,7 +12,7 @@ from accompany.commands.parser import add_model, command, load
 from accompany.common.files import require_writable
 from accompany.errors import InputError
 
-STUDIES = ("controls", "retakes", "length", "prompts")
+STUDIES = ("controls", "retakes", "length", "prompts", "plans")
 
 
 def add(commands: Any) -> None:
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
     parser.add_argument("songs", nargs="+", type=job_values.FOLDER, metavar="SONGS_DIR", help=songs)
     help_ = "gets report.html, .md, .json and sounds"
     parser.add_argument("--report", required=True, type=job_values.FOLDER, metavar="DIR", help=help_)
-    help_ = "length of a clip (default 10; 240 in a study of length)"
+    help_ = "length of a clip (default 10; 240 in a study of length, 20 of plans)"
     parser.add_argument("--seconds", type=job_values.CLIP_S, metavar="X", help=help_)
     parser.add_argument("--clips", type=job_values.CLIPS, metavar="N", help="at most this many clips")
     parser.add_argument("--seed", type=job_values.RUN_SEED, default=0, help="of the generations (default 0)")

@@ -158,51 +158,28 @@ def _one(
         take.save(accompaniment, sound)
         if mix:
             take.save_mix(mix, sound)
-    more = _write_beside(band, best, output, sound, splitter)
+    more: dict[str, Any] = {} if best.stems is None else {"mute": list(best.muted)}
+    if output.beside or output.stems or output.session:
+        from accompany.commands.beside import write_beside
+
+        more |= write_beside(band, best, output, sound, splitter)
     wall_s = time.perf_counter() - started
     if len(takes) > 1:
         for take, (accompaniment, _) in zip(takes, names, strict=True):
             say(f"{accompaniment}: seed {take.seed}, {describe_scores(take)}")
         more["takes"] = [
-            {"accompaniment": str(accompaniment), "seed": take.seed, "scores": dict(take.scores)}
+            {
+                "accompaniment": str(accompaniment),
+                "seed": take.seed,
+                "reading": take.plan.reading,
+                "scores": dict(take.scores),
+            }
             for take, (accompaniment, _) in zip(takes, names, strict=True)
         ]
     say(f"{' and '.join(str(file) for file in output.files)}: {describe(best)}")
     if len(args.vocals) == 1 and not args.json and (hint := next_step(args, best)):
         say(hint)
     return {**summary_of(output.vocals, output.accompaniment, output.mix, best, wall_s), **more}
-
-
-def _write_beside(
-    band: Band, take: Take, output: Output, sound: Sound, splitter: SongSeparator | None
-) -> dict[str, Any]:
-    """Write settings, plot, MIDI and stems where they are wanted; what was written, for the JSON."""
-    written: dict[str, Any] = {}
-    for ending, path in output.beside:
-        if ending == ".settings.json":
-            from accompany.commands.settings_file import TakeRecipe
-
-            TakeRecipe.of(take, band, output.vocals, band.source, sound).save(path)
-            written["settings"] = str(path)
-        elif ending == ".mid":
-            take.save_midi(path)
-            written["midi"] = str(path)
-        elif ending == ".png":
-            from accompany.evaluation.plots import plot_take
-
-            plot_take(path, take)
-            written["plot"] = str(path)
-    if take.stems is not None:
-        written["mute"] = list(take.muted)
-    if output.stems:
-        written["stems"] = [str(path) for path in take.save_stems(output.stems, splitter, sound)]
-    if output.session:
-        from accompany.generation.session import save_session
-
-        sections = band.analyse(output.vocals, plan=take.plan).sections if take.plan.beats_s else ()
-        save_session(take, output.session, sections=sections, stems=splitter, sound=sound)
-        written["daw"] = str(output.session)
-    return written
 
 
 def _plan_outputs(args: argparse.Namespace, sounds: Sequence[Sound], suffix: str) -> list[Output]:
@@ -214,7 +191,7 @@ def _plan_outputs(args: argparse.Namespace, sounds: Sequence[Sound], suffix: str
     wanted_files = {"takes": args.takes, "beside": beside, "stems": args.stems}
     outputs = plan_outputs(args.vocals, args.out, args.mix, suffix=suffix, **wanted_files)
     if args.daw:
-        from accompany.commands.outputs import with_sessions
+        from accompany.commands.beside import with_sessions
 
         outputs = with_sessions(outputs)
     check_files(outputs, sounds, args.format)

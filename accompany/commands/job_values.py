@@ -27,6 +27,18 @@ class FolderOrUrl(Name):
         return place
 
 
+@dataclass(frozen=True)
+class Line(Name):
+    """A line of text that stands in files and pages."""
+
+    def __call__(self, text: str) -> str:
+        """The text; ArgumentTypeError for line breaks, and for what cannot be printed."""
+        line = super().__call__(text)
+        if not line.isprintable():
+            raise argparse.ArgumentTypeError(f"The {self.name} {shortened(text)!r} must be a line of text.")
+        return line
+
+
 _WEEK_S = 7 * 24 * 3600
 
 RUN_SEED = Whole("seed", 0, 2**62)
@@ -59,8 +71,8 @@ PORT = Whole("port", 0, 65535)
 JOBS = Whole("number of jobs", 1, 100_000)
 BAR = Whole("bar", 1, 1_000_000)
 CONFIG = Name("config")
-BUNDLE_NAME = Name("name", 100)
-LICENCE = Name("licence", 200)
+BUNDLE_NAME = Line("name", 100)
+LICENCE = Line("licence", 200)
 ADDRESS = Name("address")
 HOST = Name("host")
 RECIPE = Name("recipe")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from accompany.common.files import checked_target, require_writable
@@ -94,19 +94,6 @@ def check_target(path: Path) -> None:
     require_writable(checked_target(path).parent)
 
 
-def with_sessions(outputs: Sequence[Output]) -> list[Output]:
-    """The outputs, each with a session `<stem>.daw`. InputError where one cannot be written."""
-    from accompany.generation.session import check_session
-
-    named = [
-        replace(each, session=each.accompaniment.with_name(f"{_base(each.accompaniment)}.daw")) for each in outputs
-    ]
-    for output in named:
-        assert output.session is not None
-        check_session(output.session)
-    return named
-
-
 def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[str], stems: bool) -> Output:
     further = [_numbered(result, number) for number in range(2, takes + 1)]
     return Output(
@@ -114,18 +101,19 @@ def _output(vocal: Path, result: Path, mix: bool, takes: int, beside: Sequence[s
         result,
         _mix_path(result) if mix else None,
         tuple((each, _mix_path(each) if mix else None) for each in further),
-        tuple((ending, result.with_name(f"{_base(result)}{ending}")) for ending in beside),
-        stems=result.with_name(f"{_base(result)}{result.suffix}") if stems else None,
+        tuple((ending, result.with_name(f"{base_of(result)}{ending}")) for ending in beside),
+        stems=result.with_name(f"{base_of(result)}{result.suffix}") if stems else None,
     )
 
 
-def _base(accompaniment: Path) -> str:
+def base_of(accompaniment: Path) -> str:
+    """The name that files beside an accompaniment begin with."""
     return accompaniment.stem.removesuffix(".accompaniment")
 
 
 def _numbered(accompaniment: Path, number: int) -> Path:
-    rest = accompaniment.name.removeprefix(_base(accompaniment))
-    return accompaniment.with_name(f"{_base(accompaniment)}.{number}{rest}")
+    rest = accompaniment.name.removeprefix(base_of(accompaniment))
+    return accompaniment.with_name(f"{base_of(accompaniment)}.{number}{rest}")
 
 
 def _means_folder(out: str) -> bool:
@@ -139,7 +127,7 @@ def _checked_file(path: Path) -> Path:
 
 
 def _mix_path(accompaniment: Path) -> Path:
-    return accompaniment.with_name(f"{_base(accompaniment)}.mix{accompaniment.suffix}")
+    return accompaniment.with_name(f"{base_of(accompaniment)}.mix{accompaniment.suffix}")
 
 
 def _check_distinct(outputs: list[Output]) -> None:

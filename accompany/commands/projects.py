@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands.console import describe, describe_scores, next_edit, say, summary_of
+from accompany.commands.console import describe, describe_scores, say, summary_of
 from accompany.common.files import check_name, require_writable
 from accompany.errors import InputError
 from accompany.generation.project import Project
@@ -78,3 +79,9 @@ def _add_takes(project: Project, takes: list[Take]) -> list[str]:
         if not project.entries():
             shutil.rmtree(project.folder, ignore_errors=True)
         raise
+
+
+def next_edit(project: str, take: Take) -> str:
+    """What to try next with a new project."""
+    region = "--bars 1 4" if len(take.plan.downbeats_s) >= 4 else f"--from 0 --to {min(take.seconds, 8):g}"
+    return f"Next: make a region again: accompany retake {shlex.quote(project)} {region} -p 'drums alone'"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import accompany
 from accompany.common.checks import check_text
 from accompany.common.config import read_json, save_json
-from accompany.common.files import sha256
+from accompany.common.folders import sha256
 from accompany.common.weights import resolve_folder
 from accompany.errors import InputError
 from accompany.generation.edit import Edit

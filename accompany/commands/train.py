@@ -29,6 +29,7 @@ RECIPES = {
     ),
     "grids": ("accompany.training.grids", "train_grids", "GridTrainingConfig"),
     "harmoniser": ("accompany.training.harmoniser", "train_harmoniser", "HarmoniserTrainingConfig"),
+    "confidence": ("accompany.training.confidence", "fit_confidence", "ConfidenceConfig"),
     "judge": ("accompany.training.judge.train", "train_judge", "JudgeTrainingConfig"),
     "separator": ("accompany.training.separator", "train_separator", "SeparatorTrainingConfig"),
 }

@@ -1,4 +1,4 @@
-"""Atomic file writes, and checksums of files."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from accompany.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 ON_WINDOWS = os.name == "nt"
 PART = ".part"
@@ -28,16 +24,6 @@ PART = ".part"
 _OURS = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part")  # machine, process
 _OLD = re.compile(r"\.[0-9a-f]{32}\.part")  # of releases that did not say whose it was
 _OLD_S = 86_400
-_REFUSED = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENAMETOOLONG,
-    errno.EIO,
-)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -62,12 +48,6 @@ def remove_orphans(folder: Path) -> None:
     # A folder of a hundred thousand files, written one by one, is not read anew for each.
     end = time.monotonic()
     _NEXT_SWEEP[folder] = end + 100 * (end - start)
-
-
-def remove_half_files(folder: Path) -> None:
-    """Delete what a killed run left half written, below too; only for the process that holds the folder."""
-    for leftover in folder.rglob(f".*{PART}"):
-        remove_part(leftover)
 
 
 def remove_part(path: Path) -> None:
@@ -105,24 +85,6 @@ def _is_orphan(path: Path) -> bool:
 def is_full(error: OSError) -> bool:
     """Whether an error says that there is no room left, or not for a file of this size."""
     return error.errno in _FULL
-
-
-@contextmanager
-def writing_into(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn a disk that is full, or that refuses to be written, into one sentence.
-
-    Raises:
-        InputError: names the file, or `folder` where the system does not say which.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _REFUSED:
-            raise
-        where = error.filename or folder
-        if is_full(error):
-            raise InputError(f"The disk is full ({where}); free some space and run again.") from error
-        raise InputError(f"Cannot write {where} ({error.strerror}); choose a folder that is writable.") from error
 
 
 @contextmanager
@@ -220,23 +182,6 @@ def _is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
-
-
-def save_array(path: Path, values: np.ndarray) -> None:
-    """Write an array as `numpy.load` reads it; no half file is ever seen under the name."""
-    import numpy as np
-
-    with complete(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, values)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file of any size, in hexadecimal. OSError where it cannot be read."""
-    found = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
 
 
 def _named_by_user(path: Path) -> tuple[Path, Path]:

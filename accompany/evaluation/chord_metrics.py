@@ -59,9 +59,13 @@ def chord_scores(chroma: Matrix, truth: Chords) -> dict[str, float]:
 
     Chords that are neither major nor minor (sus4, dim) do not count in majmin. Empty where nothing can be compared.
     """
+    return compare_chords(estimate_chords(chroma), truth)
+
+
+def compare_chords(found: Chords, truth: Chords) -> dict[str, float]:
+    """The scores of `chord_scores` for chords that were found in another way."""
     import mir_eval
 
-    found = estimate_chords(chroma)
     if not found or not truth:
         return {}
     true_spans, true_labels = _columns(truth)
@@ -101,13 +105,17 @@ def _key_fits(chroma: Matrix) -> Matrix | None:
 
 def key_score(chroma: Matrix, truth: str) -> float | None:
     """mir_eval's weighted score of the estimated key: 1, fifth 0.5, relative 0.3, parallel 0.2; None without truth."""
+    return compare_keys(estimate_key(chroma), truth)
+
+
+def compare_keys(found: str | None, truth: str) -> float | None:
+    """The score of `key_score` for a key that was found in another way."""
     import mir_eval
 
     try:
         true = key_index(truth)
     except InputError:
         return None
-    found = estimate_key(chroma)
     if found is None:
         return 0.0
     return float(mir_eval.key.weighted_score(_mir_eval_key(key_label(true)), _mir_eval_key(found)))

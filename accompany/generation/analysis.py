@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from accompany.common.checks import check_number, check_text, shown
 from accompany.common.config import read_json, save_json
-from accompany.common.files import sha256
+from accompany.common.folders import sha256
 from accompany.errors import InputError
 from accompany.generation.pipeline import extract_features, features_to_plan
 from accompany.generation.planning import Known, make_plan, predict_plan
@@ -24,7 +24,7 @@ from accompany.generation.prompts import Section
 from accompany.generation.sections import find_sections
 from accompany.generation.settings import Settings
 from accompany.music.harmony import key_index, key_label
-from accompany.music.plan import Plan
+from accompany.music.plan import Plan, Reading
 from accompany.music.plan_files import LONGEST_S, check_plan
 from accompany.music.sung_notes import SungNote, notes_within, read_notes
 
@@ -97,7 +97,8 @@ class Analysis:
     def as_dict(self) -> dict[str, Any]:
         """The content of the JSON file."""
         plan = self.plan
-        tempo = {"bpm": _rounded(plan.tempo_bpm), "beats_per_bar": plan.beats_per_bar}
+        tempo = {"bpm": _rounded(plan.tempo_bpm), "beats_per_bar": plan.beats_per_bar,
+                 "confidence": _rounded(plan.tempo_confidence)}  # fmt: skip
         beats = {"times": [round(time, _DIGITS) for time in plan.beats_s],
                  "downbeats": [round(time, _DIGITS) for time in plan.downbeats_s],
                  "confidence": _rounded(plan.beat_confidence)}  # fmt: skip
@@ -110,13 +111,22 @@ class Analysis:
             **({"vocal_sha256": self.vocal_sha256} if self.vocal_sha256 else {}),
             "tempo": {**tempo, "locked": "tempo" not in self.open_parts},
             "beats": {**beats, "locked": "beats" not in self.open_parts},
-            "key": {"name": plan.key, "locked": "key" not in self.open_parts},
+            "key": {
+                "name": plan.key,
+                "confidence": _rounded(plan.key_confidence),
+                "locked": "key" not in self.open_parts,
+            },
             "chords": chords,
             "chord_confidence": _rounded(plan.chord_confidence),
             "sections": [
                 {"start": round(a, _DIGITS), "end": round(b, _DIGITS), "name": n} for a, b, n in self.sections
             ],
             "notes": [note.row for note in self.notes],
+            "reading": plan.reading,
+            "readings": [
+                {**asdict(each), "tempo_bpm": _rounded(each.tempo_bpm), "probability": _rounded(each.probability)}
+                for each in plan.readings
+            ],
         }
 
     def save_midi(self, path: str | os.PathLike[str]) -> None:
@@ -156,8 +166,12 @@ class Analysis:
             key=None if key["name"] is None else key_label(key_index(key["name"])),
             tempo_bpm=None if tempo["bpm"] is None else float(tempo["bpm"]),
             beats_per_bar=int(tempo.get("beats_per_bar", 4)),
+            tempo_confidence=tempo.get("confidence"),
             beat_confidence=beats.get("confidence"),
+            key_confidence=key.get("confidence"),
             chord_confidence=content.get("chord_confidence"),
+            readings=tuple(Reading(**each) for each in content.get("readings", ())),
+            reading=content.get("reading", 1),
         )
         check_plan(plan)
         if len(plan.beats_s) == 1:
@@ -222,7 +236,7 @@ def default_path(vocals: str | os.PathLike[str]) -> Path:
 
 
 def _checked(chords: list[tuple[float, float, str]]) -> tuple[tuple[float, float, str], ...]:
-    for (start, end, label), following in zip(chords, [*chords[1:], None], strict=True):
+    for (start, end, label), following in zip(chords, [*chords, None][1:], strict=True):
         if end <= start or (following is not None and following[0] < end - 1e-6):
             raise InputError(
                 f"the chord {label} at {start:g} s must end after it starts, and before the next one starts"

@@ -52,6 +52,7 @@ _WITHOUT = {
     "chords": "chords",
     "taps": "beats",
     "melody": "melody",
+    "reading": "beat and key",
     "follow": "weight of the voice",
     "like": "sound of a recording",
 }

@@ -71,16 +71,21 @@ def perform_each(
     """Make accompaniments of one vocal, one after the other, with its features where the model has them.
 
     The settings may differ in what is drawn (seed, temperature), not in what the plan depends on: the vocal is analyzed
-    once.
+    once. Where its likeliest reading is doubtful and none is asked for, several takes spread over the readings.
     """
-    own = analyze(bundle, vocal, settings[0]) if isinstance(bundle, Bundle) else None
-    for index, each in enumerate(settings):
-        report = share_of(progress, index, len(settings))
-        if isinstance(bundle, Bundle) and own is not None:
-            (made,) = accompany_analyzed(bundle, [vocal], [own], [each], report)
-            yield made, own.features
-        else:
-            yield perform(bundle, [vocal], [each], report)[0], None
+    if not isinstance(bundle, Bundle):
+        for index, each in enumerate(settings):
+            yield perform(bundle, [vocal], [each], share_of(progress, index, len(settings)))[0], None
+        return
+    own, model = analyze(bundle, vocal, settings[0]), bundle
+    plans = [own.plan] * len(settings)
+    if len(settings) > 1 and settings[0].reading is None:
+        from accompany.generation.readings import spread
+
+        plans = spread(own.plan, len(settings), lambda number: _plan_of(model, own, settings[0], number))
+    for index, (plan, each) in enumerate(zip(plans, settings, strict=True)):
+        analysis, report = VocalAnalysis(own.features, plan), share_of(progress, index, len(settings))
+        yield accompany_analyzed(bundle, [vocal], [analysis], [each], report)[0], own.features
 
 
 def accompany_vocals(
@@ -110,6 +115,13 @@ def analyze(bundle: Bundle, vocal: np.ndarray, settings: Settings) -> VocalAnaly
     """Features of a vocal [1, T] at the codec's rate, and its plan: beats, chords and key, as far as not given."""
     features = extract_features(bundle, vocal)
     return VocalAnalysis(features, make_plan(bundle.listener, features_to_plan(bundle, features, settings), settings))
+
+
+@torch.inference_mode()
+def _plan_of(bundle: Bundle, analysis: VocalAnalysis, settings: Settings, reading: int) -> Plan:
+    """Another reading of a vocal analyzed before."""
+    features = features_to_plan(bundle, analysis.features, settings)
+    return make_plan(bundle.listener, features, dataclasses.replace(settings, reading=reading))
 
 
 @torch.inference_mode()

@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from accompany.generation.settings import Settings
-from accompany.music.chord_decoding import Chord, overlay
-from accompany.music.harmony import key_label
+from accompany.music.chord_decoding import Chord
 from accompany.music.plan import BEATS_PER_BAR, Plan
-from accompany.stages.listener import Listener, ListenerOutput
+from accompany.music.tracking import BeatTrack
+from accompany.stages.listener import Listener
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def make_plan(listener: Listener, features: Tensor, settings: Settings) -> Plan:
 
         beats, downbeats = tapped_grid(settings.taps, seconds)
         known = dataclasses.replace(known, bpm=None, beats_s=beats, downbeats_s=downbeats)
-    plan = predict_plan(listener, features, known)
+    plan = predict_plan(listener, features, known, settings.reading or 1)
     if settings.chords is None:
         return plan
     from accompany.generation.given import key_of_bars, lay_chords
@@ -57,24 +57,13 @@ def make_plan(listener: Listener, features: Tensor, settings: Settings) -> Plan:
     )
 
 
-def predict_plan(listener: Listener, features: Tensor, known: Known) -> Plan:
-    """The plan predicted from features [1, F, Dv], around what is known."""
-    output = listener.analyze(features)
-    if not known.beats_s:
-        return listener.plan(output, bpm=known.bpm, key=known.key, chords=known.chords or None)
-    return _on_grid(listener, output, known)
-
-
-def _on_grid(listener: Listener, output: ListenerOutput, known: Known) -> Plan:
-    """As `Listener.plan`, on beats that are known."""
-    beats = np.asarray(known.beats_s)
-    tonic, chords, confidence = listener.harmony(output, beats, np.asarray(known.downbeats_s), key=known.key)
-    return Plan(
-        beats_s=known.beats_s,
-        downbeats_s=known.downbeats_s,
-        chords=overlay(chords, known.chords) if known.chords else chords,
-        key=key_label(tonic),
-        tempo_bpm=60.0 / float(np.median(np.diff(beats))),
-        beats_per_bar=known.beats_per_bar,
-        chord_confidence=confidence,
+def predict_plan(listener: Listener, features: Tensor, known: Known, reading: int = 1) -> Plan:
+    """The plan predicted from features [1, F, Dv], around what is known; the likeliest reading, or another."""
+    grid = None
+    if known.beats_s:
+        beats, downbeats = np.asarray(known.beats_s), np.asarray(known.downbeats_s)
+        grid = BeatTrack(beats, downbeats, 60.0 / float(np.median(np.diff(beats))), known.beats_per_bar)
+    chords = known.chords or None
+    return listener.plan(
+        listener.analyze(features), bpm=known.bpm, key=known.key, chords=chords, grid=grid, reading=reading
     )

@@ -28,7 +28,8 @@ import numpy as np
 
 from accompany import audio
 from accompany.common.config import write_json
-from accompany.common.files import part_beside, remove_part, require_writable, sha256, writing_into
+from accompany.common.files import part_beside, remove_part, require_writable
+from accompany.common.folders import sha256, writing_into
 from accompany.errors import InputError
 from accompany.generation.edit import Edit
 from accompany.generation.project_file import FORMAT, PROJECT_FILE, TAKE_FILE, inside, plain, read_project, read_take

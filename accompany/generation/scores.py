@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _ONSET_RATE = 100.0
 _PULSE_S = 0.03
 _SMOOTHING_S = 1.0
-WEIGHTS = {"harmony": 1.0, "rhythm": 0.25, "consonance": 0.5, "whistle": -2.0, "likelihood": 0.05}
+WEIGHTS = {"harmony": 1.0, "rhythm": 0.25, "consonance": 0.5, "whistle": -2.0, "likelihood": 0.05, "reading": 1.0}
 """Chosen on four takes of 40 synthetic vocals whose truth was known: takes of one vocal share a plan and differ little,
 and neither rhythm nor likelihood says which of them has the truer beat (see notes/experiments.md, "Sessions")."""
 
@@ -73,6 +73,8 @@ def score_take(bundle: Bundle, take: Take, features: Tensor | None = None) -> di
     """
     prompt = "" if is_timed(take.settings.prompt) else take.settings.prompt
     scores = score(bundle, take.samples, take.vocals, take.plan, prompt)
+    if take.reading is not None:
+        scores["reading"] = take.reading.probability
     if take.draft is None:
         return scores
     found = likelihood(bundle, take.vocals, take.plan, take.settings, take.draft, features)

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accompany.common.files import check_name, part_beside, remove_part, require_writable, writing_into
+from accompany.common.files import check_name, part_beside, remove_part, require_writable
+from accompany.common.folders import writing_into
 from accompany.errors import InputError
 from accompany.sound.daw import SessionTrack, Span, beat_labels, write_labels, write_reaper
 from accompany.sound.midi import write_midi

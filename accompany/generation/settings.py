@@ -38,7 +38,8 @@ class Control:
         option: of the command line, without dashes; the field's name where empty.
         metavar: of that option.
         file: what a file given to that option in place of a text may be; empty where only texts are taken.
-        longest: characters that a server takes of a text.
+        longest: characters of a text, or values of a list, that a server takes.
+        whole: whether it is a whole number.
     """
 
     help: str
@@ -49,6 +50,7 @@ class Control:
     metavar: str = "X"
     file: str = ""
     longest: int | None = None
+    whole: bool = False
 
 
 def _control(default: Any, help: str, *, shown: bool = True, **more: Any) -> Any:
@@ -66,7 +68,7 @@ class Settings:
     prompt: str = _control(
         "", "style and instruments in plain English; with times or sections where it changes", metavar="TEXT"
     )
-    seed: int = _control(0, "the same seed gives the same band", low=0, high=MOST_SEED, metavar="N")
+    seed: int = _control(0, "the same seed gives the same band", low=0, high=MOST_SEED, metavar="N", whole=True)
     bpm: float | None = _control(None, "tempo, when you know it", low=30, high=300, unit="beats a minute")
     key: str | None = _control(None, "key, when you know it, such as C:maj or A:min", metavar="KEY", longest=20)
     temperature: float | None = _control(
@@ -94,6 +96,7 @@ class Settings:
         "times of beats in seconds, the first on a first beat, such as '0.52 1.1 1.71'",
         metavar="TEXT",
         file="a text file of them",
+        longest=5000,
     )
     follow: float | None = _control(
         None, "weight of voice and plan, times the model's own; 0 follows neither (default 1)", low=0, high=4
@@ -107,6 +110,14 @@ class Settings:
         "MIDI file of the sung notes, when you have it: beats and chords then follow these",
         shown=False,
         metavar="FILE",
+    )
+    reading: int | None = _control(
+        None,
+        "which of the likeliest readings of beat and key to play (default 1)",
+        low=1,
+        high=4,
+        metavar="N",
+        whole=True,
     )
     mute: tuple[str, ...] | None = _control(
         None,
@@ -141,12 +152,14 @@ class Settings:
         self._check_together()
 
     def _check_numbers(self) -> None:
-        check_whole("seed", self.seed, 0, MOST_SEED)
         for field in dataclasses.fields(self):
             control, value = field.metadata.get("control"), getattr(self, field.name)
             if control is None or control.low is None or (value is None and field.default is None):
                 continue
-            check_number(field.name, value, control.low, control.high, control.unit)
+            if control.whole:
+                check_whole(field.name, value, control.low, control.high)
+            else:
+                check_number(field.name, value, control.low, control.high, control.unit)
             object.__setattr__(self, field.name, plain(value))
 
     def _check_together(self) -> None:
@@ -156,6 +169,8 @@ class Settings:
             raise InputError("A plan says chords and beats already; give a plan, or chords and taps.")
         if self.plan is not None and self.melody is not None:
             raise InputError("A plan says chords and beats already; give a plan, or the melody to plan for.")
+        if self.plan is not None and self.reading is not None:
+            raise InputError("A plan is one reading already; give a plan, or the number of a reading.")
         if self.taps is not None and self.bpm is not None:
             raise InputError("Taps say the tempo already; give taps or bpm.")
         if self.like_strength is not None and self.like is None:
@@ -196,7 +211,9 @@ class Settings:
 
     def playing(self, plan: Plan) -> Settings:
         """The same settings with beats, chords and key given by a plan."""
-        return dataclasses.replace(self, plan=plan, bpm=None, key=None, chords=None, taps=None, melody=None)
+        return dataclasses.replace(
+            self, plan=plan, bpm=None, key=None, chords=None, taps=None, melody=None, reading=None
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Values that differ from the defaults, ready for JSON."""
@@ -239,6 +256,7 @@ class Options(TypedDict, total=False):
     like: Union[str, os.PathLike[str], tuple[np.ndarray, int], None]  # noqa: UP007
     like_strength: float | None
     melody: tuple[tuple[float, float, float], ...] | None
+    reading: int | None
     mute: str | Sequence[str] | None
     plan: Plan | None
 

@@ -19,7 +19,7 @@ from accompany.sound.options import Sound
 
 if TYPE_CHECKING:
     from accompany.generation.edit import Edit
-    from accompany.music.plan import Plan
+    from accompany.music.plan import Plan, Reading
     from accompany.sound.separation import SongSeparator
 
 _log = logging.getLogger(__name__)
@@ -121,6 +121,12 @@ class Take:
     def seed(self) -> int:
         """The seed that makes this take again."""
         return self.settings.seed
+
+    @property
+    def reading(self) -> Reading | None:
+        """The reading of the vocal that the band plays; None where the plan was given, or there is none."""
+        number = self.plan.reading
+        return self.plan.readings[number - 1] if 0 < number <= len(self.plan.readings) else None
 
     @property
     def seconds(self) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.common.config import read_json, write_json
-from accompany.common.files import sha256
+from accompany.common.folders import sha256
 from accompany.common.saving import make_folder
 from accompany.common.weights import WEIGHTS_NAME, resolve_folder
 from accompany.errors import InputError

@@ -28,7 +28,7 @@ def push_to_hub(folder: PathLike, repo_id: str, *, private: bool = False, facts:
     files += [(f"{EXAMPLES_DIR}/{path.name}", path) for path in facts.examples]
     model_card(info, repo_id, "", facts)  # what is wrong with it is said before there is a model on the hub
     address = create(repo_id, private=private)
-    files.append(("README.md", model_card(info, repo_id, address, facts).encode()))
+    files.append(("README.md", model_card(info, repo_id, address, facts).encode("utf-8", "replace")))
     upload(files, repo_id)
     return address
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.common.config import write_json
-from accompany.common.files import part_beside, remove_part, require_writable, writing_into
+from accompany.common.files import part_beside, remove_part, require_writable
+from accompany.common.folders import writing_into
 from accompany.common.saving import make_folder, save_module
 from accompany.common.weights import PathLike
 from accompany.errors import InputError

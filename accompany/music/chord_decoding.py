@@ -1,4 +1,4 @@
-"""Chord and key decoding: frame-wise likelihoods to chords that change on beats. Numpy only.
+"""Chord decoding: frame-wise likelihoods to chords that change on beats. Numpy only.
 
 `accompany.music.chord_path` does without a harmoniser.
 """
@@ -34,11 +34,6 @@ class ChordDecodingConfig:
     chromatic_cost: float = 1.5
     silence_cost: float = 3.0
     heard: float = 0.5
-
-
-def decode_key(log_posteriors: np.ndarray) -> int:
-    """The key 0..23 that frame-wise log posteriors [F, 24] agree on."""
-    return int(log_posteriors.mean(axis=0).argmax())
 
 
 def harmonised(

@@ -46,6 +46,16 @@ _SLACK = 1e-6  # of a beat or bar: a frame that rounding puts just before a beat
 
 
 @dataclass(frozen=True)
+class Reading:
+    """One way to understand a vocal: how it differs from the likeliest, its tempo and key, and its probability."""
+
+    name: str
+    tempo_bpm: float
+    key: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """Beats, bars, chords and key of a song; every part may be unknown.
 
@@ -56,8 +66,11 @@ class Plan:
         key: such as `A:min`; None if unknown.
         tempo_bpm: beats a minute; None means what the beats say.
         beats_per_bar: used before the first and after the last known bar.
-        beat_confidence: 0..1, confidence of the tracked beats; None if they were given.
-        chord_confidence: 0..1, the same for the chords.
+        tempo_confidence, beat_confidence, key_confidence: 0..1, probability that the tempo, tempo and phase, and the
+            key are right; None where they were given.
+        chord_confidence: 0..1, share of the chords that are expected to be right.
+        readings: the likeliest ways to understand the vocal, the best first.
+        reading: which of them this is, from 1.
     """
 
     beats_s: tuple[float, ...] = ()
@@ -66,8 +79,12 @@ class Plan:
     key: str | None = None
     tempo_bpm: float | None = None
     beats_per_bar: int = BEATS_PER_BAR
+    tempo_confidence: float | None = None
     beat_confidence: float | None = None
+    key_confidence: float | None = None
     chord_confidence: float | None = None
+    readings: tuple[Reading, ...] = ()
+    reading: int = 1
 
     def __post_init__(self) -> None:
         """Raise ValueError for times that are no numbers or do not rise, or a tempo that is none."""

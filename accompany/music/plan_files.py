@@ -10,10 +10,11 @@ import numpy as np
 from accompany.common.checks import check_number, check_text, check_whole
 from accompany.errors import InputError
 from accompany.music.harmony import chord_pitch_classes, key_index
-from accompany.music.plan import Plan
+from accompany.music.plan import Plan, Reading
 
 LONGEST_S = 7 * 24 * 3600.0
 """No time of a song lies beyond."""
+CONFIDENCES = ("tempo_confidence", "beat_confidence", "key_confidence", "chord_confidence")
 _SHORTEST_BEAT_S = 0.05
 _MOST_BEATS_PER_BAR = 64
 _TEMPI_BPM = (10, 1000)
@@ -30,6 +31,7 @@ def plan_from_dict(values: Mapping[str, Any]) -> Plan:
     for name in ("beats_s", "downbeats_s"):
         given[name] = tuple(map(float, given.get(name, ())))
     given["chords"] = tuple((float(start), float(end), str(label)) for start, end, label in given.get("chords", ()))
+    given["readings"] = tuple(Reading(**each) for each in given.get("readings", ()))
     check_plan(plan := Plan(**given))
     return plan
 
@@ -54,6 +56,13 @@ def check_plan(plan: Plan) -> None:
     check_whole("number of beats_per_bar", plan.beats_per_bar, 1, _MOST_BEATS_PER_BAR)
     if plan.tempo_bpm is not None:
         check_number("tempo_bpm", plan.tempo_bpm, *_TEMPI_BPM)
-    for name in ("beat_confidence", "chord_confidence"):
+    for name in CONFIDENCES:
         if getattr(plan, name) is not None:
             check_number(name, getattr(plan, name), 0, 1)
+    for each in plan.readings:
+        check_text("name of a reading", each.name)
+        check_text("key of a reading", each.key)
+        key_index(each.key)
+        check_number("tempo of a reading", each.tempo_bpm, *_TEMPI_BPM)
+        check_number("probability of a reading", each.probability, 0, 1)
+    check_whole("number of the reading", plan.reading, 1, max(len(plan.readings), 1))

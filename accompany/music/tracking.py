@@ -1,12 +1,11 @@
 """Beat tracking: activations to a steady grid of beats and bars by dynamic programming. Numpy only.
 
-Beats: the likeliest grid of a `BeatLattice`, or the one of its candidates that a reranker chooses
-(`accompany.stages.grids`); a smoothing spline then gives sub-frame times. Bars: Viterbi over (metre, beat in bar).
+Beats: the likeliest grid of a `BeatLattice`, or its candidates, to be reranked (`accompany.stages.grids`); a smoothing
+spline then gives sub-frame times. Bars: Viterbi over (metre, beat in bar).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,28 +60,21 @@ class Candidate:
 
     Attributes:
         beats_s: seconds, rising, over the whole clip.
-        weights: confidence of each beat of the lattice, 0 to 1.
         score: nats of the lattice a second.
     """
 
     beats_s: np.ndarray
-    weights: np.ndarray
-    score: float
-
-
-Choose = Callable[[list[Candidate]], int]
-"""Selection of one of several candidates."""
+    score: float = 0.0
 
 
 @dataclass(frozen=True)
 class BeatTrack:
-    """Beats and downbeats in seconds, rising; tempo; beats in a bar; confidence 0..1."""
+    """Beats and downbeats in seconds, rising; tempo; beats in a bar."""
 
     beats_s: np.ndarray
     downbeats_s: np.ndarray
     tempo_bpm: float
     beats_per_bar: int
-    confidence: float
 
 
 def track_beats(
@@ -91,7 +83,6 @@ def track_beats(
     downbeat_logits: np.ndarray | None = None,
     bpm: float | None = None,
     config: BeatTrackingConfig | None = None,
-    choose: Choose | None = None,
 ) -> BeatTrack:
     """Decode a steady grid that covers the whole clip, silence included.
 
@@ -101,28 +92,30 @@ def track_beats(
         downbeat_logits: [n] likewise for first beats of bars; None takes the first beat for a downbeat.
         bpm: a hint that narrows the tempo.
         config: what is believed beforehand.
-        choose: picks the grid among candidates; None takes the likeliest of the lattice.
     """
     config = config or BeatTrackingConfig()
     if not len(beat_logits):
         raise ValueError("there are no frames to find beats in")
-    if choose is None:
-        found = _candidate(beat_logits, frame_rate, _lattice(beat_logits, frame_rate, bpm, config).best(), 0.0, config)
-    else:
-        candidates = beat_candidates(beat_logits, frame_rate, bpm, config)
-        found = candidates[choose(candidates) if len(candidates) > 1 else 0]
-    beats_s, weights = found.beats_s, found.weights
+    frames = _lattice(beat_logits, frame_rate, bpm, config).best()
+    return lay_bars(
+        _candidate(beat_logits, frame_rate, frames, 0.0, config).beats_s, frame_rate, downbeat_logits, bpm, config
+    )
+
+
+def lay_bars(
+    beats_s: np.ndarray,
+    frame_rate: float,
+    downbeat_logits: np.ndarray | None,
+    bpm: float | None,
+    config: BeatTrackingConfig,
+) -> BeatTrack:
+    """Metre and downbeats of a grid; arguments as in `track_beats`."""
     at_beats = np.zeros(len(beats_s))
     if downbeat_logits is not None:
         at_beats = _at_beats(downbeat_logits - config.prior_logit, beats_s, frame_rate)
     metre, first = _bars(at_beats, config)
-    return BeatTrack(
-        beats_s=beats_s,
-        downbeats_s=beats_s[first],
-        tempo_bpm=60.0 / float(np.median(np.diff(beats_s))) if len(beats_s) > 1 else float(bpm or config.centre_bpm),
-        beats_per_bar=metre,
-        confidence=float(np.mean(weights)) if len(weights) else 0.0,
-    )
+    tempo_bpm = 60.0 / float(np.median(np.diff(beats_s))) if len(beats_s) > 1 else float(bpm or config.centre_bpm)
+    return BeatTrack(beats_s, beats_s[first], tempo_bpm, metre)
 
 
 def beat_candidates(
@@ -164,7 +157,7 @@ def _candidate(
     duration_s = len(beat_logits) / frame_rate
     probability = 1.0 / (1.0 + np.exp(-beat_logits))
     observed_s, weights = _observed_times(frames / _FINE_RATE, probability, frame_rate)
-    return Candidate(_cover(_smooth(observed_s, weights, config.steadiness), duration_s), weights, score / duration_s)
+    return Candidate(cover(_smooth(observed_s, weights, config.steadiness), duration_s), score / duration_s)
 
 
 def _tempi(bpm: float | None, config: BeatTrackingConfig) -> np.ndarray:
@@ -232,7 +225,7 @@ def _solve_banded(bands: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.array(solution)
 
 
-def _cover(beats_s: np.ndarray, duration_s: float) -> np.ndarray:
+def cover(beats_s: np.ndarray, duration_s: float) -> np.ndarray:
     """The grid continued steadily to both ends of the clip."""
     if len(beats_s) < 2:
         return beats_s

@@ -39,6 +39,8 @@ class TakeRequest(BaseModel):
     bpm: float | None = _control("bpm")
     key: str | None = _control("key")
     chords: str | None = _control("chords")
+    taps: list[float] | None = _control("taps")
+    reading: int | None = _control("reading")
     temperature: float | None = _control("temperature")
     guidance: float | None = _control("guidance")
     mute: list[str] | None = _control("mute", examples=[["drums"]])

@@ -94,6 +94,7 @@ class Server:
         check_takes(request.takes, settings.seed)
         self.band.check_mute(settings)
         settings.check_cues(vocal.seconds, "the vocal")
+        settings.check_within(vocal.seconds, "the vocal")
         self._check_takes(vocal, request.takes)
         made: list[str] = []
         make = partial(work.make_takes, self.band, self.store, vocal, settings, request.takes, made)

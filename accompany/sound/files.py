@@ -15,17 +15,34 @@ from accompany.common.containers import riff_chunks
 from accompany.common.decoding import check_is_file
 from accompany.common.encoding import sound_file
 from accompany.errors import InputError
-from accompany.sound.options import DEPTHS, check_format
+from accompany.sound.options import DEPTHS, SUFFIXES
 
 DITHERED_BITS = (16, 24)
 _SUBTYPES = {16: "PCM_16", 24: "PCM_24", 32: "FLOAT"}
 _FLAC_HIGHEST_RATE = 655350
+_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _BLOCK = 1 << 18
 _BEXT_FIXED = 602
 _TIME_REFERENCE = 338
 _COPIED_AT_ONCE = 1 << 22
 _LARGEST = (1 << 32) - (1 << 16)
 """Bytes of samples in a WAV or AIFF file, whose header counts them with 32 bits; the rest is for other chunks."""
+
+
+def check_format(path: str | os.PathLike[str], sample_rate: int, bits: int | None, start_s: float | None) -> None:
+    """InputError when a file of this suffix cannot be of this rate and depth, or hold a time stamp."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in DEPTHS:
+        raise InputError(f"Cannot write {path}: give it one of the suffixes {', '.join(SUFFIXES)}.")
+    if bits is not None and bits not in DEPTHS[suffix]:
+        allowed = " or ".join(map(str, DEPTHS[suffix]))
+        instead = f"give {allowed}" if allowed else "leave bits out, its encoder has none"
+        raise InputError(f"A {suffix[1:]} file cannot have {bits} bits; {instead}.")
+    if suffix == ".mp3" and sample_rate not in _MP3_RATES:
+        raise InputError(f"An mp3 file cannot have {sample_rate} Hz; give one of {', '.join(map(str, _MP3_RATES))}.")
+    if start_s is not None and suffix != ".wav":
+        raise InputError(f"Only a .wav file holds a time stamp, not {path.name}; leave the start out, or write .wav.")
 
 
 def write(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from accompany.common.checks import check_number, check_text, check_whole, shown
 from accompany.errors import InputError
@@ -18,7 +16,6 @@ DEPTHS: dict[str, tuple[int, ...]] = {
     ".mp3": (),
     ".ogg": (),
 }
-_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 SUFFIXES = tuple(DEPTHS)
 _LOWEST_RATE, _HIGHEST_RATE = 8000, 384000
 _BAND = re.compile(r"\s*(?P<hz>\d+(?:\.\d+)?)\s*:\s*(?P<db>[+-]?\d+(?:\.\d+)?)\s*(?::\s*(?P<q>\d+(?:\.\d+)?)\s*)?")
@@ -92,19 +89,3 @@ def bands(eq: str) -> list[tuple[float, float, float]]:
             raise InputError(f"The filter '{text.strip()}' must lie in 20 to 20000 Hz, ±24 dB and a q of 0.1 to 20.")
         found.append((hz, db, q))
     return found
-
-
-def check_format(path: str | os.PathLike[str], sample_rate: int, bits: int | None, start_s: float | None) -> None:
-    """InputError when a file of this suffix cannot be of this rate and depth, or hold a time stamp."""
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in DEPTHS:
-        raise InputError(f"Cannot write {path}: give it one of the suffixes {', '.join(SUFFIXES)}.")
-    if bits is not None and bits not in DEPTHS[suffix]:
-        allowed = " or ".join(map(str, DEPTHS[suffix]))
-        instead = f"give {allowed}" if allowed else "leave bits out, its encoder has none"
-        raise InputError(f"A {suffix[1:]} file cannot have {bits} bits; {instead}.")
-    if suffix == ".mp3" and sample_rate not in _MP3_RATES:
-        raise InputError(f"An mp3 file cannot have {sample_rate} Hz; give one of {', '.join(map(str, _MP3_RATES))}.")
-    if start_s is not None and suffix != ".wav":
-        raise InputError(f"Only a .wav file holds a time stamp, not {path.name}; leave the start out, or write .wav.")

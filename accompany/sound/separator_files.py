@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from accompany.common.files import sha256
+from accompany.common.folders import sha256
 from accompany.common.pickles import read_checkpoint
 from accompany.common.weights import refuse_non_finite
 from accompany.errors import InputError

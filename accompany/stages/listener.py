@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.errors import InputError
 from accompany.music.beat_melody import beats_of_features
-from accompany.music.chord_decoding import Chord, ChordDecodingConfig, decode_key, harmonised, overlay
-from accompany.music.harmony import N_CHORDS, N_KEYS, key_index, key_label
+from accompany.music.chord_decoding import Chord, ChordDecodingConfig, harmonised, overlay
+from accompany.music.harmony import N_CHORDS, N_KEYS, key_index
 from accompany.music.plan import Plan
-from accompany.music.tracking import BeatTrackingConfig, track_beats
+from accompany.music.tracking import BeatTrack, BeatTrackingConfig, Candidate, beat_candidates, lay_bars, track_beats
 from accompany.stages.decoding import windows
-from accompany.stages.grids import GridReranker
+from accompany.stages.grids import Calibration, GridReading, GridReranker, likeliest, read_grids, same_tempo, softmax
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig
 from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
@@ -46,6 +47,7 @@ class ListenerConfig:
         grid_width: of the reranker that chooses among beat grids (trained after the rest); 0 for none, which takes
             the grid that collects most.
         beats, chords: priors of the decoders.
+        calibration: of the probabilities of what they decide.
     """
 
     melody_dim: int = 54
@@ -65,6 +67,7 @@ class ListenerConfig:
     harmoniser: HarmoniserConfig = field(default_factory=HarmoniserConfig)
     beats: BeatTrackingConfig = field(default_factory=BeatTrackingConfig)
     chords: ChordDecodingConfig = field(default_factory=ChordDecodingConfig)
+    calibration: Calibration = field(default_factory=Calibration)
 
     def __post_init__(self) -> None:
         """Raise ValueError for values that do not fit together."""
@@ -170,6 +173,8 @@ class Listener(nn.Module):
         key: str | None = None,
         chords: Sequence[Chord] | None = None,
         item: int = 0,
+        grid: BeatTrack | None = None,
+        reading: int = 1,
     ) -> Plan:
         """Decide on beats, bars, chords and a key.
 
@@ -180,32 +185,56 @@ class Listener(nn.Module):
             key: such as `A:min`, if it is known.
             chords: (start_s, end_s, Harte label) that are known; the rest is decoded.
             item: which of the batch.
+            grid: beats and bars, if they are known.
+            reading: which of the likeliest readings is decided on, from 1.
 
         Raises:
-            InputError: `key` or a chord label cannot be read.
+            InputError: `key` or a chord label cannot be read, or there is no such reading.
         """
-        rate = self.config.frame_rate
-        n_frames = n_frames or output.chord.shape[1]
+        n_frames, rate = n_frames or output.chord.shape[1], BEATS_PER_FRAME * self.config.frame_rate
         beat, downbeat = (
             values[item, : BEATS_PER_FRAME * n_frames].float().cpu().numpy()
             for values in (output.beat, output.downbeat)
         )
-        beat_rate = rate * BEATS_PER_FRAME
-        choose = None if self.grids is None else self.grids.chooser(beat, downbeat, beat_rate)
-        track = track_beats(beat, beat_rate, downbeat, bpm, self.config.beats, choose)
-        tonic, predicted, confidence = self.harmony(
-            output, track.beats_s, track.downbeats_s, n_frames, key=key, item=item
-        )
+
+        def decide(beats_s: np.ndarray, key: str | None) -> tuple[BeatTrack, np.ndarray, tuple[Chord, ...], float]:
+            track = grid or lay_bars(beats_s, rate, downbeat, bpm, self.config.beats)
+            return track, *self.harmony(output, track.beats_s, track.downbeats_s, n_frames, key=key, item=item)
+
+        grids = [GridReading(grid.beats_s)] if grid else self.read_beats(beat, downbeat, bpm)
+        track, keys, predicted, confidence = decide(grids[0].beats_s, key)
+        readings = likeliest(grids, keys)
+        if reading > len(readings):
+            raise InputError(f"There is no reading {reading} of this vocal; the last is {len(readings)}.")
+        chosen, label = readings[reading - 1][0], readings[reading - 1][1].key
+        if reading > 1:
+            track, _, predicted, confidence = decide(chosen.beats_s, label)
+        tempo = sum(each.probability for each in grids if same_tempo(each, chosen))
         return Plan(
             beats_s=tuple(map(float, track.beats_s)),
             downbeats_s=tuple(map(float, track.downbeats_s)),
             chords=overlay(predicted, chords) if chords else predicted,
-            key=key_label(tonic),
+            key=label,
             tempo_bpm=track.tempo_bpm,
             beats_per_bar=track.beats_per_bar,
-            beat_confidence=track.confidence,
+            tempo_confidence=None if grid or bpm else tempo,
+            beat_confidence=None if grid else chosen.probability,
+            key_confidence=None if key else float(keys[key_index(label)]),
             chord_confidence=confidence,
+            readings=tuple(each for _, each in readings),
+            reading=reading,
         )
+
+    def read_beats(self, beat: np.ndarray, downbeat: np.ndarray, bpm: float | None = None) -> list[GridReading]:
+        """Readings of the beats, the likeliest first, from logits [2F] of beats and downbeats, perhaps near a tempo."""
+        config, rate = self.config, BEATS_PER_FRAME * self.config.frame_rate
+        if self.grids is None:
+            candidates = [Candidate(track_beats(beat, rate, None, bpm, config.beats).beats_s)]
+            scores = np.zeros(1)
+        else:
+            candidates = beat_candidates(beat, rate, bpm, config.beats)
+            scores = self.grids.scores(candidates, beat, downbeat, rate)
+        return read_grids(candidates, scores, len(beat) / rate, config.calibration, known_tempo=bpm is not None)
 
     def harmony(
         self,
@@ -216,33 +245,37 @@ class Listener(nn.Module):
         *,
         key: str | None = None,
         item: int = 0,
-    ) -> tuple[int, tuple[Chord, ...], float]:
-        """Decide on a key and chords along a grid of beats.
+    ) -> tuple[np.ndarray, tuple[Chord, ...], float]:
+        """Decide on chords along a grid of beats.
 
         Args:
             output, n_frames, key, item: as in `plan`.
             beats_s, downbeats_s: the grid.
 
         Returns:
-            The key 0..23, (start_s, end_s, label) that cover the item, and the mean probability of what was chosen.
+            Probabilities [24] of the keys, (start_s, end_s, label) that cover the item, and the share of it in which
+            they are expected to be right.
         """
         config, rate = self.config, self.config.frame_rate
         chord_log, key_log = (
             functional.log_softmax(values[item, :n_frames].float(), dim=-1).cpu().numpy()
             for values in (output.chord, output.key)
         )
-        known = None if key is None else key_index(key)
+        nats, known = key_log.mean(axis=0), None if key is None else np.eye(N_KEYS)[key_index(key)]
         if self.harmoniser is None or len(beats_s) < 2:
             from accompany.music.chord_path import decode_chords
 
-            tonic = decode_key(key_log) if known is None else known
-            return tonic, *decode_chords(chord_log, rate, beats_s, downbeats_s, tonic, config.chords)
-        melody = output.melody[item, :n_frames].float().cpu().numpy()
-        beats = beats_of_features(melody, rate, beats_s, downbeats_s)
-        keys = self.harmoniser.key_log_probabilities(beats) + key_log.mean(axis=0)
-        keys = np.eye(N_KEYS)[known] if known is not None else np.exp(keys - keys.max())
-        chances = self.harmoniser.chord_probabilities(beats, keys / keys.sum())
-        return int(keys.argmax()), *harmonised(chances, chord_log, rate, beats_s, config.chords)
+            tonic = int((nats if known is None else known).argmax())
+            chords, share = decode_chords(chord_log, rate, beats_s, downbeats_s, tonic, config.chords)
+        else:
+            melody = output.melody[item, :n_frames].float().cpu().numpy()
+            beats = beats_of_features(melody, rate, beats_s, downbeats_s)
+            nats = nats + self.harmoniser.key_log_probabilities(beats)
+            chances = self.harmoniser.chord_probabilities(beats, softmax(nats) if known is None else known)
+            chords, share = harmonised(chances, chord_log, rate, beats_s, config.chords)
+        calibration = config.calibration
+        keys = softmax(calibration.key_slope * nats) if known is None else known
+        return keys, chords, calibration.chord_share(share)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Losses of a training batch (`accompany.stages.losses`)."""

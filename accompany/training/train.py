@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from accompany.common.config import CONFIGS_DIR, from_dict, read_json, to_dict, write_json
 from accompany.common.fields import CONFIG_NAME
-from accompany.common.files import remove_half_files
+from accompany.common.folders import remove_half_files
 from accompany.common.overrides import changed, load_config
 from accompany.common.processes import folder_lock
 from accompany.common.weights import WEIGHTS_NAME, config_type, load_state, read_state, resolve_folder

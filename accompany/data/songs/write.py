@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from accompany.common.config import read_json, write_json
-from accompany.common.files import PART, complete, part_beside, remove_part, writing_into
+from accompany.common.files import PART, complete, part_beside, remove_part
+from accompany.common.folders import writing_into
 from accompany.common.processes import folder_lock, worker_pool
 from accompany.data.scores.drawing import ScoreChoice, draw_song
 from accompany.data.songs.make import Song, render_song

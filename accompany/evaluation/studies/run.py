@@ -25,8 +25,9 @@ STUDIES = {
     "retakes": "the ends of regions that are made again",
     "length": "long songs from end to end",
     "prompts": "very different prompts on the same vocals, against true renders",
+    "plans": "beats, chords and key by reading, and how far their confidence can be trusted",
 }
-_USUAL_S = {"length": 240.0}
+_USUAL_S = {"length": 240.0, "plans": 20.0}
 _LONGEST_END_S = 60.0
 
 
@@ -122,9 +123,16 @@ def _prompts(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
     return prompts(setup, out)
 
 
+def _plans(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
+    from accompany.evaluation.studies.plans import plans
+
+    return plans(setup)
+
+
 _STUDIES: dict[str, Callable[[StudySetup, StudyConfig, Path], Study]] = {
     "controls": _controls,
     "retakes": _retakes,
     "length": _length,
     "prompts": _prompts,
+    "plans": _plans,
 }

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from accompany.common.config import write_json
-from accompany.common.files import original_file, part_beside, remove_part, require_writable, writing_into
+from accompany.common.files import original_file, part_beside, remove_part, require_writable
+from accompany.common.folders import writing_into
 from accompany.common.pickles import read_kmeans, read_state
 from accompany.common.saving import make_folder, save_module, save_transformers
 from accompany.common.weights import PathLike, load_state, refuse_differences

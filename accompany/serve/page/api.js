@@ -1,10 +1,12 @@
 // The HTTP API as functions; every failure is an Error whose message is the server's own sentence.
 
+import { t } from "/texts.js";
+
 async function sentence(answer) {
   try {
     return (await answer.json()).error;
   } catch {
-    return `The server answered ${answer.status}.`;
+    return t("answered", { status: answer.status });
   }
 }
 
@@ -17,7 +19,7 @@ async function ask(method, path, body) {
       body: body ? JSON.stringify(body) : undefined,
     });
   } catch {
-    throw new Error("The server cannot be reached; is it still running?");
+    throw new Error(t("unreachable"));
   }
   if (!answer.ok) throw Object.assign(new Error(await sentence(answer)), { status: answer.status });
   return answer.status === 204 ? null : answer.json();
@@ -56,8 +58,8 @@ export function upload(blob, name, isSong, onShare) {
     request.onload = () =>
       request.status === 201
         ? resolve(request.response)
-        : reject(new Error(request.response?.error ?? `The server answered ${request.status}.`));
-    request.onerror = () => reject(new Error("The upload broke off; try again."));
+        : reject(new Error(request.response?.error ?? t("answered", { status: request.status })));
+    request.onerror = () => reject(new Error(t("broke_off")));
     request.send(blob);
   });
 }

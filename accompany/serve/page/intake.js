@@ -1,6 +1,7 @@
 // How a vocal gets in: the microphone, a file that is chosen or one that is dropped.
 
 import { canRecord, Recorder } from "/recorder.js";
+import { onLanguage, t } from "/texts.js";
 import { clock } from "/words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,7 +13,7 @@ export function wireIntake(about, { send, say, guard }) {
   const { max_mb, max_minutes, keep_minutes } = about.limits;
   const offer = (file) =>
     file.size > max_mb * 1e6
-      ? say(`${file.name} is larger than ${max_mb} MB; send a shorter recording, or FLAC or MP3 in place of WAV.`)
+      ? say(t("too_large", { name: file.name, mb: max_mb }))
       : send(file, file.name, $("song").checked);
   $("file").onchange = async ({ target }) => {
     if (target.files[0]) await offer(target.files[0]);
@@ -27,12 +28,15 @@ export function wireIntake(about, { send, say, guard }) {
   $("record").onclick = () => guard(() => (recorder ? finish(send) : begin(max_minutes * 60, send, say)));
   window.addEventListener("beforeunload", (event) => recorder && event.preventDefault());
   $("song").parentElement.hidden = !about.separates;
-  $("limits").textContent =
-    `WAV, FLAC, MP3, OGG or AIFF${about.ffmpeg ? ", M4A or WebM" : ""}, up to ${max_minutes} minutes and ${max_mb} MB. ` +
-    `Only you can reach your files; they are deleted ${keep_minutes} minutes after you were last here.`;
-  if (canRecord()) return;
-  $("record").hidden = true;
-  $("limits").textContent += " To record in the browser, open this page on the server's own machine or over https.";
+  $("record").hidden = !canRecord();
+  const showLimits = () => {
+    const more = about.ffmpeg ? t("limits_more") : "";
+    const words = t("limits", { more, minutes: max_minutes, mb: max_mb, keep: keep_minutes });
+    $("limits").textContent = canRecord() ? words : `${words} ${t("no_record")}`;
+    $("record").lastElementChild.textContent = t(recorder ? "stop" : "record");
+  };
+  onLanguage(showLimits);
+  showLimits();
 }
 
 async function begin(longest_s, send, say) {
@@ -44,7 +48,7 @@ async function begin(longest_s, send, say) {
   try {
     await fresh.start();
   } catch {
-    return say("The microphone cannot be used; allow it for this page in the browser, or choose a file.");
+    return say(t("no_microphone"));
   }
   recorder = fresh;
   showRecording(true);
@@ -55,12 +59,12 @@ async function finish(send) {
   recorder = null;
   showRecording(false);
   const now = new Date().toTimeString().slice(0, 5).replace(":", ".");
-  await send(await done.stop(), `Recording ${now}.wav`);
+  await send(await done.stop(), `${t("recording_name", { time: now })}.wav`);
 }
 
 function showRecording(on) {
   $("record").classList.toggle("on", on);
-  $("record").lastElementChild.textContent = on ? "Stop" : "Record";
+  $("record").lastElementChild.textContent = t(on ? "stop" : "record");
   $("recording").hidden = !on;
 }
 

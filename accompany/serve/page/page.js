@@ -1,10 +1,13 @@
 // The page: what is shown, what a click does. State is the vocal at hand, the takes in slots A and B, and the jobs.
 
 import * as api from "/api.js";
+import { GridControls, keyName } from "/grid.js";
 import { wireIntake } from "/intake.js";
+import { Jam } from "/jam.js";
 import { Player } from "/player.js";
 import { showTakes } from "/takes.js";
-import { chordName, Timeline } from "/timeline.js";
+import { onLanguage, t, wireLanguage } from "/texts.js";
+import { Timeline } from "/timeline.js";
 import { clock, KEYS, STYLES } from "/words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -16,6 +19,21 @@ const timeline = new Timeline($("timeline"), {
   onSeek: (seconds) => guard(() => player.seek(seconds)),
   onRegion: (region) => choose(region),
   snaps: () => $("snap").checked,
+});
+const grid = new GridControls($("grid"), {
+  player,
+  plan: () => timeline.plan,
+  vocal: () => state.vocal,
+  again: (changes) => guard(async () => follow(await api.make(state.vocal.id, { ...wishAgain(), ...changes }))),
+  say: (sentence) => say(sentence),
+});
+const jam = new Jam($("jam"), {
+  player,
+  plan: () => timeline.plan,
+  region: () => state.region,
+  next: nextOfJam,
+  guard,
+  onChange: () => state.vocal && choose(state.region),
 });
 
 // ---------------------------------------------------------------- helpers
@@ -56,6 +74,7 @@ async function send(blob, name, isSong = false) {
 }
 
 async function open(vocal) {
+  if (jam.on) jam.stop();
   state.vocal = vocal;
   state.slots = { A: null, B: null };
   state.active = "A";
@@ -88,6 +107,7 @@ async function refresh() {
 }
 
 function intake() {
+  if (jam.on) jam.stop();
   player.reset(0);
   state.vocal = null;
   $("intake").hidden = false;
@@ -149,16 +169,18 @@ function jobCard(job) {
   card.className = "job";
   const row = card.appendChild(document.createElement("div"));
   row.className = "row spread";
-  const doing = job.kind === "retake" ? "Playing that part again" : "The band is playing";
-  const left = job.seconds_left === null ? "" : `, about ${Math.ceil(job.seconds_left)} s left`;
-  const ahead = job.ahead === 1 ? "1 job is ahead of yours" : `${job.ahead} jobs are ahead of yours`;
-  row.append(job.state === "queued" && job.ahead ? `In the queue: ${ahead}` : `${doing}: ${Math.round(100 * job.share)}%${left}`);
+  const doing = t(job.kind === "retake" ? "playing_again" : "playing");
+  const left = job.seconds_left === null ? "" : t("seconds_left", { n: Math.ceil(job.seconds_left) });
+  const ahead = t(job.ahead === 1 ? "one_ahead" : "jobs_ahead", { n: job.ahead });
+  const done = t("share_done", { doing, share: Math.round(100 * job.share) }) + left;
+  row.append(job.state === "queued" && job.ahead ? ahead : done);
   const stop = row.appendChild(document.createElement("button"));
   stop.className = "small";
-  stop.textContent = "Cancel";
+  stop.textContent = t("cancel");
   stop.onclick = () => guard(() => api.cancel(job.id));
   const bar = card.appendChild(document.createElement("progress"));
   bar.max = 1;
+  bar.setAttribute("aria-label", doing);
   bar.value = job.share;
   return card;
 }
@@ -168,10 +190,11 @@ function jobCard(job) {
 async function show() {
   const { vocal } = state;
   timeline.show(vocal, sounding());
+  grid.show();
   showJobs();
   for (const slot of ["A", "B"]) {
     const take = takeOf(state.slots[slot]);
-    $(`slot-${slot}`).textContent = take ? `${slot}: take ${take.number}` : slot;
+    $(`slot-${slot}`).textContent = take ? t("slot_take", { slot, n: take.number }) : slot;
     $(`slot-${slot}`).disabled = !take;
     $(`slot-${slot}`).setAttribute("aria-pressed", String(slot === state.active));
   }
@@ -197,9 +220,10 @@ function showAnalysis(analyzing) {
   const plan = state.vocal?.plan;
   const tag = (text) => Object.assign(document.createElement("span"), { className: "tag", textContent: text });
   const tags = [tag(clock(state.vocal?.seconds ?? 0, 1))];
-  if (plan?.tempo_bpm) tags.push(tag(`${Math.round(plan.tempo_bpm)} bpm`));
-  if (plan?.key) tags.push(tag(chordName(plan.key).replace(/^(\w[#b]?)m$/, "$1 minor").replace(/^(\w[#b]?)$/, "$1 major")));
-  if (analyzing) tags.push(tag("analyzing…"));
+  const sure = (share) => (share === null || share === undefined ? "" : ` (${Math.round(100 * share)}%)`);
+  if (plan?.tempo_bpm) tags.push(tag(`${Math.round(plan.tempo_bpm)} bpm${sure(plan.tempo_confidence)}`));
+  if (plan?.key) tags.push(tag(keyName(plan.key) + sure(plan.key_confidence)));
+  if (analyzing) tags.push(tag(t("analyzing")));
   $("heard").replaceChildren(...tags);
 }
 
@@ -224,7 +248,7 @@ function activate(slot) {
 function choose(region) {
   state.region = region;
   timeline.select(region);
-  player.loop = region && $("loop").checked ? region : $("loop").checked ? [0, player.seconds] : null;
+  player.loop = $("loop").checked || jam.on ? (region ?? [0, player.seconds]) : null;
   $("region").hidden = !region;
   $("hint").hidden = Boolean(region);
   if (!region) return;
@@ -233,9 +257,9 @@ function choose(region) {
   const bars = (timeline.plan?.downbeats_s ?? []).map((beat, i) => [beat, i + 1]);
   const first = bars.filter(([beat]) => beat <= region[0] + 0.01).at(-1)?.[1];
   const last = bars.filter(([beat]) => beat < region[1] - 0.01).at(-1)?.[1];
-  $("bars").textContent = first && last ? (first === last ? `bar ${first}` : `bars ${first} to ${last}`) : "";
+  $("bars").textContent = first && last ? t(first === last ? "bar" : "bars", { first, last }) : "";
   $("retake").disabled = !sounding() || !state.about.plans;
-  $("retake").textContent = sounding() ? `Retake this part of take ${sounding().number}` : "Make a take first";
+  $("retake").textContent = sounding() ? t("retake_take", { n: sounding().number }) : t("take_first");
 }
 
 // ---------------------------------------------------------------- wiring
@@ -252,10 +276,26 @@ function wish() {
   return told;
 }
 
+// The wish of the take that sounds, or of the form, for one take more on another grid.
+function wishAgain() {
+  const { prompt, seed, key, chords, temperature, guidance } = sounding() ?? {};
+  const asked = sounding() ? { prompt, seed, key, chords, temperature, guidance } : wish();
+  delete asked.bpm;
+  return { ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== null)), takes: 1 };
+}
+
+async function nextOfJam() {
+  const take = sounding();
+  const [start_s, end_s] = state.region ?? [];
+  const again = take && state.region && state.about.plans;
+  const job = await (again ? api.retake(take.id, { start_s, end_s }) : api.make(state.vocal.id, { ...wish(), takes: 1 }));
+  await follow(job);
+}
+
 function wire() {
   $("another").onclick = intake;
   $("forget").onclick = () =>
-    confirm("Delete this vocal and all its takes?") &&
+    confirm(t("forget")) &&
     guard(async () => {
       await api.forget(state.vocal.id);
       const left = await api.vocals();
@@ -289,7 +329,7 @@ function wireChannel(channel) {
   const slider = $(`level-${channel}`);
   slider.oninput = () => {
     const db = Number(slider.value);
-    slider.nextElementSibling.textContent = db <= -40 ? "off" : `${db > 0 ? "+" : ""}${db} dB`;
+    slider.nextElementSibling.textContent = db <= -40 ? t("off") : `${db > 0 ? "+" : ""}${db} dB`;
     player.setLevel(channel, db);
   };
   slider.onchange = () => guard(show);
@@ -300,7 +340,7 @@ function wireChannel(channel) {
 }
 
 function shortcut(event) {
-  if (!state.vocal || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!state.vocal || event.ctrlKey || event.metaKey || event.altKey || grid.key(event)) return;
   if (event.target.matches("input:not([type=range], [type=checkbox]), textarea, select")) return;
   if (event.key === " " && !event.target.matches("button, summary, a")) {
     event.preventDefault();
@@ -325,18 +365,29 @@ function wireTheme() {
   apply();
 }
 
-async function start() {
-  wire();
-  $("styles").replaceChildren(
-    ...STYLES.map(([name, words]) =>
-      Object.assign(document.createElement("button"), { type: "button", textContent: name, title: words, onclick: () => ($("prompt").value = words) }),
-    ),
+// What is made of texts and does not change with the song.
+function showWords() {
+  const styles = STYLES.map(([name, words]) =>
+    Object.assign(document.createElement("button"), { type: "button", textContent: t(name), title: words, onclick: () => ($("prompt").value = words) }),
   );
-  $("key").append(...KEYS.map(([name, value]) => new Option(name, value)));
+  $("styles").replaceChildren(...styles);
+  const chosen = $("key").value;
+  const keys = KEYS.map(([mode, note]) => new Option(t(mode, { note }), `${note}:${mode.slice(0, 3)}`));
+  $("key").replaceChildren(new Option(t("from_vocal"), ""), ...keys);
+  $("key").value = chosen;
+  if (state.about) $("server").textContent = t("model", { name: state.about.model });
+  jam.show();
+}
+
+async function start() {
+  wireLanguage($("language"));
+  wire();
+  showWords();
+  onLanguage(() => (showWords(), state.vocal && guard(show)));
   state.about = await api.about();
   const { limits, formats, model } = state.about;
   $("format").append(...formats.map((format) => new Option(format)));
-  $("server").textContent = `model ${model}`;
+  $("server").textContent = t("model", { name: model });
   wireIntake(state.about, { send, say, guard });
   const [last] = (await api.vocals()).slice(-1);
   if (last) await open(last);

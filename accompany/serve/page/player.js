@@ -1,12 +1,15 @@
-// Plays the voice and two takes in step. Only the chosen take sounds, so changing it is instant.
+// Plays the voice and two takes in step. Only the chosen take sounds, so changing it is instant; loops have no gap.
 
 const RAMP_S = 0.012;
+const AHEAD_S = 0.03;
 const KEPT = 6;
 const gainOf = (db) => (db <= -40 ? 0 : 10 ** (db / 20));
 
 export class Player {
-  constructor(load, onChange) {
-    this.load = load;
+  #loop = null;
+
+  constructor(fetchSound, onChange) {
+    this.fetchSound = fetchSound;
     this.onChange = onChange;
     this.buffers = new Map();
     this.tracks = {};
@@ -16,24 +19,39 @@ export class Player {
     this.active = "A";
     this.at = 0;
     this.playing = false;
-    this.loop = null;
     this.seconds = 0;
+    this.run = 0;
+  }
+
+  get loop() {
+    return this.#loop;
+  }
+
+  set loop(region) {
+    if (String(region) === String(this.#loop)) return;
+    const { position } = this;
+    this.#loop = region;
+    if (this.playing) this.seek(position);
   }
 
   get position() {
-    if (!this.playing) return this.at;
-    const now = this.at + Math.max(0, this.context.currentTime - this.startedAt);
-    return this.loop && now >= this.loop[1] ? this.loop[1] : Math.min(now, this.seconds);
+    return this.playing ? this.positionAt(this.context.currentTime) : this.at;
+  }
+
+  positionAt(time) {
+    const now = this.at + Math.max(0, time - this.startedAt);
+    const [from, to] = this.#loop ?? [];
+    return this.#loop && now >= to ? from + ((now - from) % (to - from)) : Math.min(now, this.seconds);
   }
 
   async setTrack(name, url) {
     if (this.urls[name] === url) return;
     this.urls[name] = url;
-    this.silence(name);
-    if (this.playing && url) {
-      const buffer = await this.buffer(url);
-      if (this.playing && this.urls[name] === url) this.start(name, buffer);
-    }
+    const before = this.tracks[name];
+    const buffer = this.playing && url ? await this.buffer(url) : null; // the one before sounds until this one can
+    if (this.urls[name] !== url) return;
+    if (this.tracks[name] === before) this.silence(name);
+    if (this.playing && buffer && !this.tracks[name]) this.start(name, buffer);
   }
 
   setActive(slot) {
@@ -51,17 +69,25 @@ export class Player {
     this.level();
   }
 
-  async play() {
+  // The context and all sounds, ready to start without delay.
+  async load() {
     this.context ??= new AudioContext();
     await this.context.resume();
+    await Promise.all(Object.values(this.urls).filter(Boolean).map((url) => this.buffer(url)));
+    return this.context;
+  }
+
+  // Play from where it stands; `when` is a time of the context, soon where it is left out.
+  async play(when = 0) {
+    await this.load();
+    if (this.at >= (this.#loop?.[1] ?? this.seconds) - 0.01) this.at = this.#loop ? this.#loop[0] : 0;
     const wanted = Object.entries(this.urls).filter(([, url]) => url);
     const buffers = await Promise.all(wanted.map(([, url]) => this.buffer(url)));
-    if (this.position >= this.seconds - 0.01) this.at = this.loop ? this.loop[0] : 0;
-    this.startedAt = this.context.currentTime + 0.03;
+    this.startedAt = Math.max(when, this.context.currentTime + AHEAD_S);
     this.playing = true;
     wanted.forEach(([name], i) => this.start(name, buffers[i]));
     this.onChange();
-    this.watch();
+    this.watch(++this.run);
   }
 
   pause() {
@@ -84,33 +110,29 @@ export class Player {
     this.buffers.clear();
     this.urls = { voice: null, A: null, B: null };
     this.at = 0;
-    this.loop = null;
+    this.#loop = null;
     this.seconds = seconds;
   }
 
-  watch() {
-    if (!this.playing) return;
-    const end = this.loop && this.at < this.loop[1] ? this.loop[1] : this.seconds;
-    if (this.position >= end - 0.005) {
-      if (this.loop) this.seek(this.loop[0]);
-      else {
-        this.pause();
-        this.at = 0;
-        this.onChange();
-      }
-      return;
+  watch(run) {
+    if (!this.playing || run !== this.run) return;
+    if (!this.#loop && this.position >= this.seconds - 0.005) {
+      this.pause();
+      this.at = 0;
     }
     this.onChange();
-    requestAnimationFrame(() => this.watch());
+    if (this.playing) requestAnimationFrame(() => this.watch(run));
   }
 
   start(name, buffer) {
     this.silence(name);
-    const source = new AudioBufferSourceNode(this.context, { buffer });
+    performance.mark("track starts");
+    const [loopStart, loopEnd] = this.#loop ?? [0, 0];
+    const source = new AudioBufferSourceNode(this.context, { buffer, loop: Boolean(this.#loop), loopStart, loopEnd });
     const gain = new GainNode(this.context, { gain: this.gain(name) });
     source.connect(gain).connect(this.context.destination);
     const when = Math.max(this.startedAt, this.context.currentTime + 0.005);
-    source.start(when, this.at + when - this.startedAt);
+    source.start(when, this.positionAt(when));
     this.tracks[name] = { source, gain };
   }
 
@@ -135,7 +157,7 @@ export class Player {
 
   async buffer(url) {
     if (!this.buffers.has(url)) {
-      const pending = this.load(url).then((bytes) => this.context.decodeAudioData(bytes));
+      const pending = this.fetchSound(url).then((bytes) => this.context.decodeAudioData(bytes));
       this.buffers.set(url, pending);
       pending.catch(() => this.buffers.delete(url));
       for (const old of this.buffers.keys()) {

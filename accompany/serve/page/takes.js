@@ -1,5 +1,7 @@
 // The list of takes: a card each, with its outline, the slots A and B, and its files.
 
+import { t } from "/texts.js";
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 function element(tag, className, text) {
@@ -19,34 +21,34 @@ function card(take, takes, state, actions) {
   const sounds = state.slots[state.active] === take.id;
   const item = element("li", sounds ? "take sounds" : "take");
   const top = item.appendChild(element("div", "row"));
-  top.append(element("b", "", `Take ${take.number}`), element("span", "words quiet small", origin(take, takes)));
+  top.append(element("b", "", t("take", { n: take.number })), element("span", "words quiet small", origin(take, takes)));
   top.append(slots(take, state, actions));
   const canvas = item.appendChild(element("canvas"));
   canvas.dataset.take = take.id;
-  canvas.title = "Play this take";
+  canvas.title = t("play_take");
   canvas.onclick = () => actions.put(state.active, take.id);
   const bottom = item.appendChild(element("div", "row spread small"));
   bottom.append(element("span", "quiet", facts(take, takes)));
   const files = bottom.appendChild(element("span", "row"));
-  files.append(link("Mix", actions.mix(take.id)), link("Band", actions.stem(take.id)));
+  files.append(link(t("get_mix"), actions.mix(take.id)), link(t("get_band"), actions.stem(take.id)));
   if (take.plan) files.append(link("MIDI", actions.midi(take.id)));
-  const drop = files.appendChild(element("button", "small danger", "Delete"));
+  const drop = files.appendChild(element("button", "small danger", t("delete")));
   drop.onclick = () => actions.drop(take.id);
   return item;
 }
 
 function origin(take, takes) {
-  if (!take.region) return take.prompt || "no prompt";
+  if (!take.region) return take.prompt || t("no_prompt");
   const parent = takes.find((each) => each.id === take.parent);
   const { start_s, end_s } = take.region;
-  return `take ${parent?.number ?? "deleted"}, with ${start_s.toFixed(1)} to ${end_s.toFixed(1)} s played again`;
+  return t("part_again", { n: parent?.number ?? t("deleted"), from: start_s.toFixed(1), to: end_s.toFixed(1) });
 }
 
 function facts(take, takes) {
   const fit = take.scores.fit;
-  if (fit === undefined) return `seed ${take.seed}`;
+  if (fit === undefined) return t("seed_is", { n: take.seed });
   const best = takes.length > 1 && takes.every((each) => each.scores.fit <= fit);
-  return `seed ${take.seed}, fit ${fit.toFixed(2)}${best ? " (best)" : ""}`;
+  return t("fit_is", { n: take.seed, fit: fit.toFixed(2) }) + (best ? t("best") : "");
 }
 
 function slots(take, state, actions) {
@@ -54,7 +56,7 @@ function slots(take, state, actions) {
   for (const slot of ["A", "B"]) {
     const button = group.appendChild(element("button", "", slot));
     button.setAttribute("aria-pressed", String(state.slots[slot] === take.id));
-    button.setAttribute("aria-label", `Take ${take.number} as ${slot}`);
+    button.setAttribute("aria-label", t("take_as", { n: take.number, slot }));
     button.onclick = () => actions.put(slot, take.id);
   }
   return group;

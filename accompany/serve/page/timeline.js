@@ -1,5 +1,7 @@
 // Draws voice, pitch, beats, chords and the take that sounds; a drag chooses a region, a tap moves there.
 
+import { t } from "/texts.js";
+
 const CHORDS = 24;
 const EDGE = 9;
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -32,6 +34,7 @@ export class Timeline {
     this.position = seconds;
     this.canvas.setAttribute("aria-valuenow", seconds.toFixed(1));
     this.canvas.setAttribute("aria-valuemax", this.vocal?.seconds ?? 0);
+    this.canvas.setAttribute("aria-valuetext", `${seconds.toFixed(1)} s`);
     this.paint();
   }
 
@@ -60,8 +63,8 @@ export class Timeline {
     if (this.take) this.drawWave(pen, this.take.waveform, split, this.height, colour("band-soft"));
     this.drawPitch(pen, CHORDS + 8, split - 8);
     this.drawChords(pen);
-    this.label(pen, "Voice", CHORDS + 14, "voice");
-    this.label(pen, this.take ? `Band: take ${this.take.number}` : "Band: nothing yet", split + 14, "band");
+    this.label(pen, t("voice"), CHORDS + 14, "voice");
+    this.label(pen, this.take ? t("band_take", { n: this.take.number }) : t("band_nothing"), split + 14, "band");
     pen.fillStyle = colour("line");
     pen.fillRect(0, split, this.width, 1);
     this.paint();
@@ -224,10 +227,22 @@ export class Timeline {
   }
 
   key(event) {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!step || !this.vocal) return;
+    if (!this.vocal) return;
+    const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+    const end = { Home: 0, End: this.vocal.seconds }[event.key];
+    const edge = { "[": 0, "]": 1 }[event.key];
+    if (step) this.onSeek(this.position + step * (event.shiftKey ? 5 : 1));
+    else if (end !== undefined) this.onSeek(end);
+    else if (edge !== undefined) this.choose(edge);
+    else return;
     event.preventDefault();
-    this.onSeek(this.position + step * (event.shiftKey ? 5 : 1));
+  }
+
+  // Put an end of the region where it stands; the other end stays, or is that of the song.
+  choose(edge) {
+    const ends = [...(this.region ?? [0, this.vocal.seconds])];
+    ends[edge] = this.snapped(this.position);
+    if (ends[1] > ends[0]) this.onRegion(ends);
   }
 }
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from accompany import audio
 from accompany.common.config import read_json
-from accompany.common.files import save_array
+from accompany.common.folders import save_array
 from accompany.errors import InputError
 
 log = logging.getLogger(__name__)

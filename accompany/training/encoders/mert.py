@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accompany.common.config import MOST_SEED, check_range, write_json
-from accompany.common.files import save_array
+from accompany.common.folders import save_array
 from accompany.common.saving import save_half
 from accompany.encoders.codec import Codec
 from accompany.errors import InputError

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from accompany.audio import frame_count
-from accompany.common.files import save_array
+from accompany.common.folders import save_array
 from accompany.encoders import targets
 from accompany.training.encoders.audio_dataset import read_mono
 
