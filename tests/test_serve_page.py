@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -51,21 +52,25 @@ def browser(song) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser, server_url) -> Iterator[Page]:
+@contextmanager
+def visit(browser: Browser, url: str) -> Iterator[Page]:
     """A new visitor, on the page; a script error or a request to elsewhere fails the test."""
     context = browser.new_context(accept_downloads=True)
     page, wrong = context.new_page(), []
     page.set_default_timeout(WAIT_MS)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on(
-        "request", lambda request: request.url.startswith((server_url, "blob:", "data:")) or wrong.append(request.url)
-    )
-    page.goto(server_url)
+    page.on("request", lambda request: request.url.startswith((url, "blob:", "data:")) or wrong.append(request.url))
+    page.goto(url)
     expect(page.locator("#limits")).not_to_be_empty(timeout=WAIT_MS)
     yield page
     context.close()
     assert wrong == []
+
+
+@pytest.fixture
+def page(browser, server_url) -> Iterator[Page]:
+    with visit(browser, server_url) as page:
+        yield page
 
 
 def shows(page: Page, selector: str, count: int) -> None:
@@ -215,3 +220,25 @@ def test_a_song_is_sent_and_its_voice_is_taken_out(page, song):
     upload(page, song)
     cover, plain = page.evaluate("fetch('/api/vocals').then((answer) => answer.json())")
     assert cover["waveform"] != plain["waveform"] and cover["seconds"] == plain["seconds"]
+
+
+def test_a_take_with_stems_has_faders(browser, song, stem_bundle_dir, tmp_path):
+    with running(stem_bundle_dir, folder=tmp_path) as server, visit(browser, server.url) as page:
+        upload(page, song)
+        expect(page.locator("#stems")).to_be_hidden()
+        page.fill("#prompt", "warm, no bass")
+        make(page, 1)
+        expect(page.locator("#stems")).to_be_visible(timeout=WAIT_MS)
+        expect(page.locator("#level-bass")).to_be_disabled()
+        links = [link.strip("↓ ") for link in page.locator(".take a").all_inner_texts()]
+        assert links[:4] == ["Mix", "Band", "Drums", "Other"]
+        page.click("#play")
+        expect(page.locator("#play")).to_have_text("❚❚", timeout=WAIT_MS)
+        page.locator("#mute-drums").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Mute the drums")).to_have_attribute("aria-pressed", "true")
+        page.get_by_role("slider", name="Level of all else in dB").fill("-6")
+        mix = page.locator(".take >> nth=0 >> text=Mix").get_attribute("href")
+        assert "drums_db=-60" in mix and "other_db=-6" in mix and "bass_db" not in mix
+        drums = soundfile.read(saved(page, ".take a:has-text('Drums')", tmp_path))[0]
+        assert len(drums) == 4 * 8000 and drums.any()

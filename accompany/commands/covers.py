@@ -1,4 +1,4 @@
-"""The voices of songs: what `accompany generate --separate` plays to."""
+"""Separation in `accompany generate`: the voices of songs (--separate) and the stems of a band (--stems)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from accompany.commands.console import bar
 from accompany.commands.outputs import VOCALS, Output
 from accompany.common.devices import choose_device
+from accompany.errors import InputError
 from accompany.sound.covers import separate_vocal
-from accompany.sound.separation import BUNDLED, VocalSeparator
+from accompany.sound.separation import BUNDLED, SongSeparator, VocalSeparator
+
+if TYPE_CHECKING:
+    from accompany.api import Band
 
 
 class Voices:
@@ -38,3 +43,14 @@ class Voices:
     def _separated(self, song: Path, target: Path) -> Path:
         with bar(f"{song.name}: voice") as progress:
             return separate_vocal(song, target, self._separator, progress)
+
+
+def load_splitter(band: Band, args: argparse.Namespace) -> SongSeparator | None:
+    """What splits the band of a model that has no stems of its own. InputError where there is none."""
+    if not band.bundle.has_stems:
+        from accompany.sound import stems
+
+        return stems.load_splitter(args.separator)
+    if args.separator and not args.separate:
+        raise InputError(f"{band.name} plays stems of its own, so there is nothing to split; leave --separator out.")
+    return None

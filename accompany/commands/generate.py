@@ -101,7 +101,11 @@ def run(args: argparse.Namespace) -> None:
     band = load(args)
     load_s = time.perf_counter() - started
     band.check_mute(controls.settings)
-    splitter = _load_splitter(band, args) if args.stems else None
+    splitter = None
+    if args.stems:
+        from accompany.commands.covers import load_splitter
+
+        splitter = load_splitter(band, args)
     if args.project:
         from accompany.commands.projects import make_project
 
@@ -239,15 +243,4 @@ def _load_voices(args: argparse.Namespace) -> Any:
         return Voices(args)
     if args.separator and not args.stems:
         raise InputError("--separator says how --separate or --stems takes sound apart; give one of them, or neither.")
-    return None
-
-
-def _load_splitter(band: Band, args: argparse.Namespace) -> SongSeparator | None:
-    """What splits the band of a model that has no stems of its own. InputError where there is none."""
-    if not band.bundle.has_stems:
-        from accompany.sound.stems import load_splitter
-
-        return load_splitter(args.separator)
-    if args.separator and not args.separate:
-        raise InputError(f"{band.name} plays stems of its own, so there is nothing to split; leave --separator out.")
     return None

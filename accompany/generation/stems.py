@@ -24,7 +24,6 @@ Sounds = dict[str, np.ndarray]
 
 MIX = STEM_TAGS[0]
 _DECODED_S = 5.0
-_FADE_S = 0.02
 
 
 def find_tracks(bundle: Bundle, conditions: Conditions, settings: Settings) -> dict[str, np.ndarray]:
@@ -76,20 +75,12 @@ def decode_tracks(
     made = {}
     for row, (name, heard) in enumerate(tracks.items()):
         sound = bundle.codec.decode(tokens[row : row + 1].clamp_min(0), n_samples, chunk_s=_DECODED_S)[0]
-        made[name] = gated(sound.float().cpu().numpy(), heard, bundle, start_s)
+        made[name] = sound.float().cpu().numpy()
+        if not heard.all():
+            from accompany.generation.gates import gated  # of prompts that change
+
+            made[name] = gated(made[name], heard, bundle, start_s)
     return made
-
-
-def gated(sound: np.ndarray, heard: np.ndarray, bundle: Bundle, start_s: float = 0.0) -> np.ndarray:
-    """A sound [C, T] that begins at `start_s`, with silence where it is not heard; it fades inside of what is."""
-    if heard.all():
-        return sound
-    rate, reach = bundle.codec.sample_rate, round(_FADE_S * bundle.codec.sample_rate)
-    times_s = start_s + np.arange(-reach, sound.shape[-1] + reach) / rate
-    frames = (times_s * bundle.melody.frame_rate).astype(int).clip(0, len(heard) - 1)
-    count = np.cumsum(np.insert(heard[frames].astype(np.int64), 0, 0))
-    share = (count[2 * reach + 1 :] - count[: -2 * reach - 1]) / (2 * reach + 1)
-    return sound * np.clip(2 * share - 1, 0, 1).astype(np.float32)
 
 
 def add_up(sounds: Sounds) -> np.ndarray:

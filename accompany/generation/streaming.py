@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from accompany.encoders.codec import Codec
+from accompany.generation.gates import gated
 from accompany.generation.pipeline import acoustic_sampling, analyze, build_conditions, sampling_for
 from accompany.generation.settings import Settings
-from accompany.generation.stems import add_up, find_tracks, gated, seeds_of, tags_of
+from accompany.generation.stems import add_up, find_tracks, seeds_of, tags_of
 from accompany.models.pretrained import Bundle
 from accompany.music.plan import Plan
 from accompany.sound.level import PEAK, gain_for

@@ -39,8 +39,10 @@ export const voiceUrl = (id, format) => `/api/vocals/${id}/sound?format=${format
 export const bandUrl = (id, format) => `/api/takes/${id}/accompaniment?format=${format}`;
 export const midiUrl = (id) => `/api/takes/${id}/midi`;
 export const projectUrl = (id) => `/api/vocals/${id}/project`;
-export const mixUrl = (id, format, levels) =>
-  `/api/takes/${id}/mix?format=${format}&vocal_db=${levels.voice}&band_db=${levels.band}`;
+export const stemUrl = (id, stem, format) => `/api/takes/${id}/stems/${stem}?format=${format}`;
+export const mixUrl = (id, format, levels, stems) =>
+  `/api/takes/${id}/mix?format=${format}&vocal_db=${levels.voice}&band_db=${levels.band}` +
+  stems.map((stem) => `&${stem}_db=${levels.stems[stem]}`).join("");
 
 export async function sound(url) {
   const answer = await fetch(url);

@@ -5,8 +5,9 @@ import { GridControls, keyName } from "/grid.js";
 import { wireIntake } from "/intake.js";
 import { Jam } from "/jam.js";
 import { Player } from "/player.js";
+import { StemFaders, STEMS } from "/stems.js";
 import { showTakes } from "/takes.js";
-import { onLanguage, t, wireLanguage } from "/texts.js";
+import { levelText, onLanguage, t, wireLanguage } from "/texts.js";
 import { Timeline } from "/timeline.js";
 import { clock, KEYS, STYLES } from "/words.js";
 
@@ -35,6 +36,7 @@ const jam = new Jam($("jam"), {
   guard,
   onChange: () => state.vocal && choose(state.region),
 });
+const faders = new StemFaders($("stems"), { player, onChange: () => guard(show) });
 
 // ---------------------------------------------------------------- helpers
 
@@ -56,7 +58,7 @@ async function guard(work) {
 
 const takeOf = (id) => state.vocal?.takes.find((take) => take.id === id) ?? null;
 const sounding = () => takeOf(state.slots[state.active]);
-const levels = () => ({ voice: Number($("level-voice").value), band: Number($("level-band").value) });
+const levels = () => ({ voice: Number($("level-voice").value), band: Number($("level-band").value), stems: faders.levels });
 
 // ---------------------------------------------------------------- vocals
 
@@ -191,6 +193,7 @@ async function show() {
   const { vocal } = state;
   timeline.show(vocal, sounding());
   grid.show();
+  faders.show(sounding());
   showJobs();
   for (const slot of ["A", "B"]) {
     const take = takeOf(state.slots[slot]);
@@ -203,7 +206,8 @@ async function show() {
     drop: (id) => guard(async () => (await api.drop(id), refresh())),
     stem: (id) => api.bandUrl(id, $("format").value),
     midi: api.midiUrl,
-    mix: (id) => api.mixUrl(id, $("format").value, levels()),
+    mix: (id) => api.mixUrl(id, $("format").value, levels(), takeOf(id).stems),
+    part: (id, stem) => api.stemUrl(id, stem, $("format").value),
   });
   $("stem").href = api.voiceUrl(vocal.id, $("format").value);
   $("project").href = api.projectUrl(vocal.id);
@@ -211,8 +215,10 @@ async function show() {
   showPosition();
   player.setActive(state.active);
   for (const slot of ["A", "B"]) {
-    const id = state.slots[slot];
-    await guard(() => player.setTrack(slot, id && api.bandUrl(id, "flac")));
+    const { id, stems = [] } = takeOf(state.slots[slot]) ?? {};
+    const parts = STEMS.map((stem) => [`${slot}:${stem}`, stems.includes(stem) ? api.stemUrl(id, stem, "flac") : null]);
+    const urls = [[slot, id && !stems.length ? api.bandUrl(id, "flac") : null], ...parts];
+    await Promise.all(urls.map(([name, url]) => guard(() => player.setTrack(name, url))));
   }
 }
 
@@ -329,7 +335,7 @@ function wireChannel(channel) {
   const slider = $(`level-${channel}`);
   slider.oninput = () => {
     const db = Number(slider.value);
-    slider.nextElementSibling.textContent = db <= -40 ? t("off") : `${db > 0 ? "+" : ""}${db} dB`;
+    slider.nextElementSibling.textContent = levelText(db);
     player.setLevel(channel, db);
   };
   slider.onchange = () => guard(show);

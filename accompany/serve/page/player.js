@@ -1,8 +1,8 @@
-// Plays the voice and two takes in step. Only the chosen take sounds, so changing it is instant; loops have no gap.
+// Plays the voice and two takes in step, a take whole or as stems (track "A", or "A:drums" and so on). Only the chosen take sounds, so changing it is instant; loops have no gap.
 
 const RAMP_S = 0.012;
 const AHEAD_S = 0.03;
-const KEPT = 6;
+const KEPT = 12;
 const gainOf = (db) => (db <= -40 ? 0 : 10 ** (db / 20));
 
 export class Player {
@@ -14,7 +14,7 @@ export class Player {
     this.buffers = new Map();
     this.tracks = {};
     this.urls = { voice: null, A: null, B: null };
-    this.levels = { voice: 0, band: 0 };
+    this.levels = { voice: 0, band: 0, drums: 0, bass: 0, other: 0 };
     this.solo = null;
     this.active = "A";
     this.at = 0;
@@ -145,9 +145,10 @@ export class Player {
   }
 
   gain(name) {
-    const channel = name === "voice" ? "voice" : "band";
-    const heard = (!this.solo || this.solo === channel) && (channel === "voice" || name === this.active);
-    return heard ? gainOf(this.levels[channel]) : 0;
+    const [slot, stem] = name.split(":");
+    const channel = slot === "voice" ? "voice" : "band";
+    const heard = (!this.solo || this.solo === channel) && (channel === "voice" || slot === this.active);
+    return heard ? gainOf(this.levels[channel]) * (stem ? gainOf(this.levels[stem]) : 1) : 0;
   }
 
   level() {

@@ -2,6 +2,8 @@
 
 import { t } from "/texts.js";
 
+const NAMES = { drums: () => t("drums"), bass: () => t("bass"), other: () => t("other") };
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 function element(tag, className, text) {
@@ -31,6 +33,7 @@ function card(take, takes, state, actions) {
   bottom.append(element("span", "quiet", facts(take, takes)));
   const files = bottom.appendChild(element("span", "row"));
   files.append(link(t("get_mix"), actions.mix(take.id)), link(t("get_band"), actions.stem(take.id)));
+  for (const stem of take.stems) files.append(link(NAMES[stem](), actions.part(take.id, stem)));
   if (take.plan) files.append(link("MIDI", actions.midi(take.id)));
   const drop = files.appendChild(element("button", "small danger", t("delete")));
   drop.onclick = () => actions.drop(take.id);

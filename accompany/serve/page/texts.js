@@ -29,6 +29,9 @@ export function fill(root = document) {
     for (const each of root.querySelectorAll(`[data-t-${name}]`)) each.setAttribute(attribute, t(each.getAttribute(`data-t-${name}`)));
 }
 
+// A level of a fader in dB.
+export const levelText = (db) => (db <= -40 ? t("off") : `${db > 0 ? "+" : ""}${db} dB`);
+
 export const onLanguage = (listener) => listeners.push(listener);
 
 export function wireLanguage(select) {
