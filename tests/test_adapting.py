@@ -185,7 +185,7 @@ def test_an_adapted_model_is_uploaded_from_a_folder_that_its_name_does_not_choos
     band = accompany.load(random_bundle_dir, device="cpu", lora=[adapter / "lora"])
     object.__setattr__(band.bundle.info, "name", "../../evil")
     sent: list[Path] = []
-    monkeypatch.setattr("accompany.models.writing.push_to_hub", lambda folder, *_, **__: sent.append(Path(folder)))
+    monkeypatch.setattr("accompany.models.publishing.push_to_hub", lambda folder, *_, **__: sent.append(Path(folder)))
     band.push_to_hub("me/mine")
     assert ".." not in sent[0].parts and sent[0].name == "model"
 

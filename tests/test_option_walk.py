@@ -234,8 +234,9 @@ def prepared(band, random_bundle_dir, tmp_path_factory) -> Path:
 @pytest.fixture
 def here(prepared, tmp_path, monkeypatch) -> Callable[[], None]:
     """Makes the folder that the lines run in anew."""
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    folder = tmp_path / "of" / "its" / "own" / "here"  # for ../.. must not lead to what other tests left
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: "none that is one")
     monkeypatch.setattr("accompany.models.publishing.create", lambda *_, **__: "address")

@@ -104,7 +104,9 @@ HOSTILE: list[tuple[str, str, int, str]] = [
     ("takes", '{"\\ud800": 1}', 422, "is wrong"),
     ("takes", '{"' + "n" * 300 + '": 1}', 422, "is wrong"),
     ("takes", '{"a\\u0000b": 1}', 422, "is wrong"),
-    ("takes", '{"taps": [0.5, 1]}', 422, "taps"),
+    ("takes", '{"taps": [1, 0.5]}', 400, "taps"),
+    ("takes", '{"taps": [0.5, 99]}', 400, "taps"),
+    ("takes", '{"taps": "0.5 1"}', 422, "taps"),
     ("takes", "[" * 30_000 + "]" * 30_000, 0, ""),
     ("takes", '{"prompt": ' + '{"a":' * 9_000 + "1" + "}" * 9_000 + "}", 0, ""),
     ("takes", "null", 422, "The request is wrong"),
@@ -164,6 +166,7 @@ ANY = st.recursive(
     max_leaves=6,
 )
 NEAR = {
+    "array": st.lists(st.floats() | st.floats(0, 300), max_size=6),
     "string": st.text(max_size=300) | st.from_regex(r"\A\d{1,4}(:\d\d)?(\.\d+)?: [a-z ]+(; ?\[?\w+\]?:? \w+)*\Z"),
     "integer": st.integers(-3, 12) | st.integers(2**62, 2**64),
     "number": st.floats() | st.floats(-1, 301),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from accompany.stages import steps, transformer
+from accompany.stages import steps, token_steps
 from accompany.stages.llambada import token_profile
 from accompany.stages.precision import set_precision
 from accompany.stages.token_steps import ModuleSteps, TokenSteps, is_token_profile
@@ -63,7 +63,7 @@ def test_plain_transformers_run_on_bare_weights() -> None:
 @torch.inference_mode()
 def test_token_steps_give_what_the_whole_forward_gives(n_first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = of_tokens(), torch.randn(3, 30, 32)
-    monkeypatch.setattr(transformer, "_PREFILL", 7)
+    monkeypatch.setattr(token_steps, "_PREFILL", 7)
     run = steps.start(model, 3, 30)
     assert isinstance(run, TokenSteps)
     parts = [run(x[:, :n_first])]

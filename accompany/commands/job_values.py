@@ -28,7 +28,7 @@ class FolderOrUrl(Name):
 
 
 @dataclass(frozen=True)
-class Line(Name):
+class TextLine(Name):
     """A line of text that stands in files and pages."""
 
     def __call__(self, text: str) -> str:
@@ -71,8 +71,8 @@ PORT = Whole("port", 0, 65535)
 JOBS = Whole("number of jobs", 1, 100_000)
 BAR = Whole("bar", 1, 1_000_000)
 CONFIG = Name("config")
-BUNDLE_NAME = Line("name", 100)
-LICENCE = Line("licence", 200)
+BUNDLE_NAME = TextLine("name", 100)
+LICENCE = TextLine("licence", 200)
 ADDRESS = Name("address")
 HOST = Name("host")
 RECIPE = Name("recipe")

@@ -125,6 +125,8 @@ def project(vocal: Vocal, model: str, precision: str) -> PassingFile:
 
 def _write_project(folder: Path, vocal: Vocal, model: str, precision: str) -> None:
     names = dict[str, str]()
+    if not vocal.path.is_file():
+        raise disk.NotFoundError("This was deleted in the meantime.")
     made = Project.create(folder, vocal.path, model, precision)
     for take in sorted(vocal.takes.values(), key=lambda take: take.number):
         names[take.id] = made.add(whole(take, vocal), names.get(take.facts["parent"] or ""))
