@@ -284,10 +284,10 @@ function wish() {
 
 // The wish of the take that sounds, or of the form, for one take more on another grid.
 function wishAgain() {
-  const { prompt, seed, key, chords, temperature, guidance } = sounding() ?? {};
-  const asked = sounding() ? { prompt, seed, key, chords, temperature, guidance } : wish();
+  const { prompt, seed, key, chords, temperature, guidance, mute } = sounding() ?? {};
+  const asked = sounding() ? { prompt, seed, key, chords, temperature, guidance, mute } : wish();
   delete asked.bpm;
-  return { ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== null)), takes: 1 };
+  return { ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== null && value !== undefined)), takes: 1 };
 }
 
 async function nextOfJam() {
