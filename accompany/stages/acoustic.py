@@ -8,6 +8,7 @@ grid (F frames), tokens on the codec's (A = ratio * F frames).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -29,7 +30,7 @@ from accompany.stages.decoding import (
 from accompany.stages.depth import DepthConfig, DepthDecoder
 from accompany.stages.sampling import MaskedSamplingConfig, uniform_noise
 from accompany.stages.steps import suited_threads
-from accompany.stages.transformer import TransformerConfig, init_weights
+from accompany.stages.transformer import Transformer, TransformerConfig, init_weights
 
 if TYPE_CHECKING:
     from accompany.stages.batch import Batch
@@ -49,6 +50,8 @@ class AcousticConfig:
         codebooks: Kc.
         codebook_size: V.
         ratio: codec frames per semantic frame.
+        encoder_depth: blocks of a bidirectional transformer over the conditions, like the decoder's otherwise. Without
+            it (0) a causal decoder does not see which notes and attacks are about to come.
         transformer: bidirectional for `masked`, else causal.
         depth: of the network over codebooks in mode `depth`.
         window_frames: longest stretch made in one go, in semantic frames, about the length trained on.
@@ -65,6 +68,7 @@ class AcousticConfig:
     codebooks: int = 8
     codebook_size: int = 1024
     ratio: int = 2
+    encoder_depth: int = 0
     transformer: TransformerConfig = field(default_factory=lambda: TransformerConfig(depth=6, causal=False))
     depth: DepthConfig = field(default_factory=DepthConfig)
     window_frames: int = 300
@@ -81,6 +85,8 @@ class AcousticConfig:
             raise ValueError(f"mode {self.mode} needs causal={self.mode != 'masked'} in the transformer")
         if min(self.codebooks, self.ratio) < 1 or self.codebook_size < 2 or self.coarse_weight <= 0:
             raise ValueError("codebooks and ratio must be at least 1, codebook_size 2, coarse_weight above 0")
+        if self.encoder_depth < 0:
+            raise ValueError("encoder_depth must be at least 0")
         if self.window_frames * self.ratio + self.codebooks > self.transformer.max_frames:
             raise ValueError(f"window_frames {self.window_frames} is more than the transformer's max_frames can hold")
         windows(1, self.window_frames, self.context_frames, self.lookahead_frames)
@@ -103,6 +109,7 @@ class AcousticStage(nn.Module):
         self.embedding = ConditionEmbedding(config.conditions, config.transformer.width)
         self.phase = nn.Embedding(config.ratio, config.transformer.width)
         self.apply(init_weights)
+        self.encoder = _condition_encoder(config) if config.encoder_depth else None
         self.decoder: MaskedDecoder | StreamDecoder | DepthDecoder
         if config.mode == "masked":
             from accompany.stages.masked import MaskedDecoder  # the other modes do without
@@ -116,8 +123,11 @@ class AcousticStage(nn.Module):
     def encode(self, conditions: Conditions, stems: Sequence[int] = ()) -> Tensor:
         """Condition embedding of the decoder in each codec frame, zero in padding: [B, A, D], or with stems
         [B * S, A, D], where only the stem differs within an item."""
-        frames = self.embedding(conditions, stems)[:, :, None] + self.phase.weight
         mask = _for_each(conditions.frame_mask, stems)
+        embedded = self.embedding(conditions, stems)
+        if self.encoder is not None:
+            embedded = embedded + self.encoder(embedded, mask)
+        frames = embedded[:, :, None] + self.phase.weight
         return (frames * mask[..., None, None]).flatten(1, 2)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -254,6 +264,13 @@ class AcousticStage(nn.Module):
         if self.config.mode != "masked":
             return self.config.codebooks
         return 2 * sum(sampling.steps_of(level) for level in range(self.config.codebooks))
+
+
+def _condition_encoder(config: AcousticConfig) -> Transformer:
+    """What is added to the embedded conditions: nothing at first, so that a stage without it can learn on."""
+    encoder = Transformer(dataclasses.replace(config.transformer, depth=config.encoder_depth, causal=False))
+    nn.init.zeros_(encoder.norm.weight)
+    return encoder
 
 
 def _for_each(values: Tensor, stems: Sequence[int]) -> Tensor:

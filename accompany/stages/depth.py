@@ -41,6 +41,8 @@ class DepthConfig:
         history_hidden: share of the items of which training shows no frames before a random one, half of these none at
             all. What lies before tells so well which stem and instruments play that these conditions would hardly be
             learnt; where a stem begins, nothing lies before.
+        history_swapped: share of the items of which training shows a stretch of the history of another item in place of
+            their own. Frames that go astray look right by themselves, as those do; what tells is the conditions.
         damping: in generation the frame j back counts damping ** j in what the next is predicted from. This is the
             bandwidth expansion of linear prediction (Tohkura, Itakura and Hashimoto, 1978): it shifts the poles of the
             prediction inwards, so that a tone dies away where nothing asks for it.
@@ -51,6 +53,7 @@ class DepthConfig:
     hidden: int = 512
     history_noise: float = 0.0
     history_hidden: float = 0.0
+    history_swapped: float = 0.0
     damping: float = 1.0
 
     def __post_init__(self) -> None:
@@ -59,8 +62,8 @@ class DepthConfig:
             raise ValueError("code_width, past_frames and hidden must be at least 1")
         if self.history_noise < 0:
             raise ValueError("history_noise must be at least 0")
-        if not 0.0 <= self.history_hidden <= 1.0:
-            raise ValueError("history_hidden must lie between 0 and 1")
+        if not (0.0 <= self.history_hidden <= 1.0 and 0.0 <= self.history_swapped <= 1.0):
+            raise ValueError("history_hidden and history_swapped must lie between 0 and 1")
         if not 0.0 < self.damping <= 1.0:
             raise ValueError("damping must lie above 0 and up to 1")
 
@@ -79,7 +82,7 @@ class DepthDecoder(nn.Module):
         if len(set(sizes)) != 1:
             raise ValueError("a depth decoder takes codebooks of one size")
         self.levels, self.vocabulary, self.past_frames = len(sizes), sizes[0], depth.past_frames
-        self.none, self.history_noise, self.history_hidden = self.vocabulary, depth.history_noise, depth.history_hidden
+        self.none, self.settings = self.vocabulary, depth
         width, past = depth.code_width, depth.code_width * depth.past_frames
         self.embed = nn.Embedding(self.levels * (self.vocabulary + 1), width)
         self.past_in = nn.Linear(past, config.width, bias=False)
@@ -169,21 +172,25 @@ class DepthDecoder(nn.Module):
 
     def _disturbed(self, frames: Tensor, generator: torch.Generator | None) -> Tensor:
         """Frames [B, F, E] as a model that errs or begins would have left them; as they are outside training."""
-        if not self.training or not (self.history_noise or self.history_hidden):
+        depth, shape = self.settings, frames.shape
+        if not self.training:
             return frames
-        share = self.history_noise * torch.rand(len(frames), 1, 1, generator=generator)
-        noise = share * torch.randn(frames.shape, generator=generator)
-        disturbed = frames + frames.detach().std() * noise.to(frames)
-        return (
-            disturbed * self._shown(len(frames), frames.shape[1], generator).to(frames)
-            if self.history_hidden
-            else disturbed
-        )
+        if depth.history_swapped:
+            swapped = _stretches(*shape[:2], depth.history_swapped, generator).to(frames.device)
+            frames = torch.where(swapped, frames.roll(1, 0), frames)
+        if depth.history_noise:
+            share = depth.history_noise * torch.rand(len(frames), 1, 1, generator=generator)
+            noise = share * torch.randn(shape, generator=generator)
+            frames = frames + frames.detach().std() * noise.to(frames)
+        if depth.history_hidden:
+            frames = frames * self._shown(*shape[:2], generator).to(frames)
+        return frames
 
     def _shown(self, n_items: int, n_frames: int, generator: torch.Generator | None) -> Tensor:
         """1 from the frame on from which training shows an item's history, 0 before: [B, F, 1]."""
+        hidden = self.settings.history_hidden
         kind, place = torch.rand(2, n_items, 1, 1, generator=generator)
-        begin = torch.where(kind < self.history_hidden / 2, 1.0, torch.where(kind < self.history_hidden, place, 0.0))
+        begin = torch.where(kind < hidden / 2, 1.0, torch.where(kind < hidden, place, 0.0))
         return torch.arange(n_frames)[:, None] >= begin * n_frames
 
     def _past(self, frames: Tensor) -> Tensor:
@@ -201,6 +208,13 @@ class DepthDecoder(nn.Module):
         """[B, F, V] of a codebook, when `written` [B, F, E] is the sum of the codes before it."""
         correction = self.depth_out[level](functional.gelu(context + self.depth_code[level](written)))
         return self.heads[level](guess - self.rest[level] * written + correction)
+
+
+def _stretches(n_items: int, n_frames: int, share: float, generator: torch.Generator | None) -> Tensor:
+    """True in one random stretch of this share of the items: [B, F, 1] bool."""
+    chosen, one, other = torch.rand(3, n_items, 1, 1, generator=generator)
+    frames = torch.arange(n_frames)[:, None] / n_frames
+    return (chosen < share) & (frames >= torch.minimum(one, other)) & (frames < torch.maximum(one, other))
 
 
 class _FrameWriter:

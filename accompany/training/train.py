@@ -48,7 +48,7 @@ __all__ = ["TASKS", "TokenData", "TrainConfig", "export", "fit_to_tokens", "trai
 
 _log = logging.getLogger(__name__)
 
-_NOT_IN_WEIGHTS = ("sampling", "drop", "dropout", "history_noise", "damping", "beats", "chords")
+_NOT_IN_WEIGHTS = ("sampling", "drop", "dropout", "history_noise", "history_swapped", "damping", "beats", "chords")
 """Parts of a model's config that a run may go on with other values of: how it is trained and decoded."""
 
 _ENCODERS = {
