@@ -110,7 +110,12 @@ class DepthDecoder(nn.Module):
             [B, K, F, V], aligned to `codes`.
         """
         vectors = self._vectors(codes)
-        past = self._past(self._disturbed(vectors.sum(dim=1), generator))
+        frames = vectors.sum(dim=1)
+        if self.training and (self.history_noise or self.history_hidden):
+            from accompany.stages.dropping import disturb
+
+            frames = disturb(frames, self.history_noise, self.history_hidden, generator)
+        past = self._past(frames)
         hidden = self.transformer(self.past_in(past) + condition)
         guess, context = self._guess(hidden, past), self.depth_in(hidden)
         written = torch.zeros_like(guess)
@@ -166,25 +171,6 @@ class DepthDecoder(nn.Module):
     def _vectors(self, codes: Tensor) -> Tensor:
         """[B, K, F] to [B, K, F, E]."""
         return self.embed(torch.where(codes < 0, self.none, codes) + self.offsets)
-
-    def _disturbed(self, frames: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Frames [B, F, E] as a model that errs or begins would have left them; as they are outside training."""
-        if not self.training or not (self.history_noise or self.history_hidden):
-            return frames
-        share = self.history_noise * torch.rand(len(frames), 1, 1, generator=generator)
-        noise = share * torch.randn(frames.shape, generator=generator)
-        disturbed = frames + frames.detach().std() * noise.to(frames)
-        return (
-            disturbed * self._shown(len(frames), frames.shape[1], generator).to(frames)
-            if self.history_hidden
-            else disturbed
-        )
-
-    def _shown(self, n_items: int, n_frames: int, generator: torch.Generator | None) -> Tensor:
-        """1 from the frame on from which training shows an item's history, 0 before: [B, F, 1]."""
-        kind, place = torch.rand(2, n_items, 1, 1, generator=generator)
-        begin = torch.where(kind < self.history_hidden / 2, 1.0, torch.where(kind < self.history_hidden, place, 0.0))
-        return torch.arange(n_frames)[:, None] >= begin * n_frames
 
     def _past(self, frames: Tensor) -> Tensor:
         """[B, F, E] to [B, F, J * E]: the frames before each, the last one first."""
