@@ -191,7 +191,7 @@ class Band:
 
         The vocal is read and analyzed once; `count` is 1 to 64. Vocals, progress and errors are as in `generate`.
         """
-        from accompany.generation.pipeline import perform_each
+        from accompany.generation.several import perform_each
 
         check_takes(count, settings.seed)
         voice, source = self._read(vocals, settings)
@@ -324,24 +324,10 @@ class Band:
 
     def edit(self, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
         """Do to a take what an edit says, as it was done before; progress and errors as in the method of its kind."""
-        from accompany.generation.edits import apply
+        from accompany.generation.edits import edited_take
 
         self.check_mute(edit.settings)
-        started = time.perf_counter()
-        before = Made(take.samples, take.plan, take.draft, take.stems)
-        made, voice, lead_s = apply(self._own(), take.vocals, before, edit, progress)
-        return replace(
-            take,
-            samples=made.samples,
-            plan=made.plan,
-            stems=made.stems,
-            draft=made.draft,
-            edits=(*take.edits, edit),
-            vocals=voice,
-            source=take.source and replace(take.source, before_s=take.source.before_s + lead_s),
-            wall_s=time.perf_counter() - started,
-            scores={},
-        )
+        return edited_take(self._own(), take, edit, progress)
 
     def embed(self, recording: Vocals) -> tuple[float, ...]:
         """The CLAP embedding of a recording, a file or `(samples, sample_rate)`. InputError as in `generate`."""

@@ -14,7 +14,8 @@ from accompany.common.saving import save_module
 from accompany.common.weights import load_module
 from accompany.data.tokens.tokenize import tokenize
 from accompany.errors import InputError
-from accompany.music.tracking import beat_candidates, track_beats
+from accompany.music.single_grid import track_beats
+from accompany.music.tracking import beat_candidates
 from accompany.stages.grids import N_FEATURES, Calibration, GridReranker, grid_features, read_grids
 from accompany.stages.listener import Listener, ListenerConfig
 from accompany.stages.transformer import TransformerConfig

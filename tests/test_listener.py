@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from accompany.errors import InputError
-from accompany.music.chord_decoding import overlay
-from accompany.music.chord_path import decode_chords
+from accompany.music.chord_path import decode_chords, overlay
 from accompany.music.harmony import NO_CHORD, key_index, majmin
-from accompany.music.tracking import BeatTrackingConfig, track_beats
+from accompany.music.single_grid import track_beats
+from accompany.music.tracking import BeatTrackingConfig
 from accompany.stages.batch import Batch
 from accompany.stages.listener import Listener, ListenerConfig, ListenerOutput
 from accompany.stages.losses import augment, pulse_loss, transpose_vocal

@@ -19,7 +19,8 @@ from typing import Any
 from accompany.commands import job_values
 from accompany.commands.console import say
 from accompany.commands.parser import command
-from accompany.common.config import did_you_mean, read_json, write_json
+from accompany.common.checks import did_you_mean
+from accompany.common.config import read_json, write_json
 from accompany.common.overrides import load_config
 from accompany.common.processes import folder_lock, run_as_process
 from accompany.errors import InputError

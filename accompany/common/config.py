@@ -7,12 +7,10 @@ stops at once with an `InputError` that says what was meant.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import os
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +20,6 @@ from accompany.errors import InputError
 _PACKAGE = Path(__file__).parent.parent
 CONFIGS_DIR = _PACKAGE / "configs"
 CHECKPOINTS_DIR = _PACKAGE / "checkpoints"
-
-NO_VALUE = "has no value"
 
 MOST_SEED = 2**32 - 1
 MOST_PROCESSES = 256
@@ -106,12 +102,6 @@ def save_json(path: str | os.PathLike[str], value: Any) -> None:
         raise InputError(f"Cannot write {path} ({error.strerror}); choose a folder that is writable.") from error
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`, did you mean 'x'?` for the nearest known word, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean '{near[0]}'?" if near else ""
-
-
 def laid_over(below: Any, values: Any, schema: type, item: str = "") -> Any:
     """A config with values over it, both OmegaConf's; InputError names the key or `item` that is wrong."""
     from omegaconf import OmegaConf
@@ -120,7 +110,9 @@ def laid_over(below: Any, values: Any, schema: type, item: str = "") -> Any:
     try:
         return OmegaConf.merge(below, values)
     except OmegaConfBaseException as error:
-        raise InputError(_explain(error, schema, item.partition("=")[0])) from error
+        from accompany.common.config_errors import explain
+
+        raise InputError(explain(error, schema, item.partition("=")[0])) from error
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(
             f"The config is not usable: {item and item + ': '}{str(error).splitlines()[0].rstrip('.')}."
@@ -134,7 +126,9 @@ def built(node: Any, schema: type[ConfigT]) -> ConfigT:
     try:
         config = _section(node, "")
     except OmegaConfBaseException as error:
-        raise InputError(_explain(error, schema)) from error
+        from accompany.common.config_errors import explain
+
+        raise InputError(explain(error, schema)) from error
     assert isinstance(config, schema)
     _check_finite(config, "")
     return config
@@ -168,24 +162,3 @@ def _check_finite(config: Any, place: str) -> None:
         for number in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
                 raise InputError(f"The config is not usable: {key} must be a finite number, not {number}.")
-
-
-def _explain(error: Any, schema: type, item_key: str = "") -> str:
-    key = str(getattr(error, "full_key", None) or getattr(error, "key", None) or item_key)
-    message = str(error).splitlines()[0].rstrip(".")
-    leaf = key.split(".")[-1]
-    if type(error).__name__ in ("ConfigKeyError", "ConfigAttributeError"):
-        return f"The config has no key '{key}'{did_you_mean(leaf, _all_keys(schema)) or '.'}"
-    if type(error).__name__ == "MissingMandatoryValue":
-        return f"The config key '{key}' {NO_VALUE}; give it one, as in {key}=..."
-    return f"The config key '{key}' is wrong: {message}."
-
-
-def _all_keys(schema: Any) -> set[str]:
-    keys: set[str] = set()
-    hints = typing.get_type_hints(schema)
-    for field in dataclasses.fields(schema):
-        keys.add(field.name)
-        if dataclasses.is_dataclass(hints[field.name]):
-            keys |= _all_keys(hints[field.name])
-    return keys

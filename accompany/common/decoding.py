@@ -27,8 +27,6 @@ _DISTRUSTED = ("VOC",)
 """Formats that libsndfile misreads: of a VOC file with several blocks it plays the heads of the blocks."""
 _MOST_PIECES = 10_000
 _UNKNOWN = 1 << 50
-_LONGEST_S = 24 * 3600
-_BLOCK = 1 << 18
 
 
 class Recording:
@@ -65,7 +63,7 @@ class Recording:
         for piece in self._pieces:
             with self._opened(piece) as file:
                 kinds.append((file.samplerate, file.channels))
-                self.n_samples += file.frames if file.frames < _UNKNOWN else self._count(file)
+                self.n_samples += file.frames if file.frames < _UNKNOWN else _count(file, self.path)
                 # Many good files announce a few frames too many.
                 self.length_is_guess = file.format in _MPEG or file.subtype.startswith("MPEG")
                 self.is_float = file.subtype in ("FLOAT", "DOUBLE") or file.format == "OGG" or self.length_is_guess
@@ -86,7 +84,9 @@ class Recording:
                 self._file = self._opened(self._pieces[self._place])
             try:
                 if self._file.frames >= _UNKNOWN:
-                    block = _read_unknown(self._file, n_samples)
+                    from accompany.common.unknown_length import read_unknown
+
+                    block = read_unknown(self._file, n_samples)
                 else:
                     block = self._file.read(n_samples, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
@@ -113,26 +113,11 @@ class Recording:
 
         return soundfile.SoundFile(PieceFile(self._path, piece))
 
-    def _count(self, file: Any) -> int:
-        """Samples of a stream that does not say how many it has."""
-        n_samples = 0
-        while n_samples < _LONGEST_S * file.samplerate:
-            length = len(_read_unknown(file, _BLOCK))
-            if not length:
-                return n_samples
-            n_samples += length
-        raise InputError(f"{self.path} lasts longer than {_LONGEST_S // 3600} hours; give a part of it.")
 
+def _count(file: Any, path: Path) -> int:
+    from accompany.common.unknown_length import count
 
-def _read_unknown(file: Any, n_samples: int) -> np.ndarray:
-    """The next samples of a FLAC stream that does not say how many it has; soundfile fails once it has read the end."""
-    import soundfile
-
-    block = np.full((n_samples, file.channels), np.nan, np.float32)
-    try:
-        return np.asarray(file.read(out=block))
-    except soundfile.LibsndfileError:
-        return block[: np.isfinite(block[:, 0]).sum()]
+    return count(file, path)
 
 
 def check_rate(sample_rate: int, name: str) -> None:

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import platform
-import re
 import shutil
 import tempfile
 import time
@@ -21,9 +20,6 @@ from accompany.errors import InputError
 ON_WINDOWS = os.name == "nt"
 PART = ".part"
 """Suffix of unfinished files and folders, whose names begin with a dot."""
-_OURS = re.compile(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.part")  # machine, process
-_OLD = re.compile(r"\.[0-9a-f]{32}\.part")  # of releases that did not say whose it was
-_OLD_S = 86_400
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -43,7 +39,9 @@ def remove_orphans(folder: Path) -> None:
         return
     with suppress(OSError), os.scandir(folder) as entries:
         for name in [entry.name for entry in entries if entry.name.endswith(PART)]:
-            if _is_orphan(folder / name):
+            from accompany.common.orphans import is_orphan
+
+            if is_orphan(folder / name, _machine()):
                 remove_part(folder / name)
     # A folder of a hundred thousand files, written one by one, is not read anew for each.
     end = time.monotonic()
@@ -65,21 +63,6 @@ _NEXT_SWEEP: dict[Path, float] = {}
 @lru_cache
 def _machine() -> str:
     return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
-
-
-def _is_orphan(path: Path) -> bool:
-    owned = _OURS.fullmatch(path.name)
-    if owned is None:
-        return _OLD.fullmatch(path.name) is not None and time.time() - path.lstat().st_mtime > _OLD_S
-    if owned[1] != _machine() or os.name != "posix":
-        return False
-    try:
-        os.kill(int(owned[2]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
 
 
 def is_full(error: OSError) -> bool:

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from accompany.common.checks import did_you_mean
 from accompany.common.config import (
     CONFIGS_DIR,
-    NO_VALUE,
     ConfigT,
     built,
-    did_you_mean,
     from_dict,
     laid_over,
     to_dict,
 )
+from accompany.common.config_errors import NO_VALUE
 from accompany.errors import InputError
 
 

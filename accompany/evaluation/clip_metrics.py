@@ -17,7 +17,7 @@ from accompany.evaluation.rows import RowOutput
 from accompany.evaluation.seams import seams, window_borders
 from accompany.evaluation.tempo_words import grants_tempo
 from accompany.evaluation.testset import Clip
-from accompany.music.tracking import track_beats
+from accompany.music.single_grid import track_beats
 
 if TYPE_CHECKING:
     from accompany.models.llambada import LlambadaBundle

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import time
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ from accompany.generation.stems import (
     stems_of,
     tags_of,
 )
-from accompany.generation.take import Draft, Made
+from accompany.generation.take import Draft, Made, Take
 from accompany.models.pretrained import Bundle
 from accompany.music.bars import longer_plan
 from accompany.music.plan import Plan, beat_positions
@@ -62,7 +63,27 @@ class _Rewritten:
     tracks: dict[str, np.ndarray]
 
 
-def apply(
+def edited_take(bundle: Bundle, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
+    """The take with an edit done to it; InputError as the function of its kind, or there is no such kind."""
+    started = time.perf_counter()
+    before = Made(take.samples, take.plan, take.draft, take.stems)
+    made, voice, lead_s = _apply(bundle, take.vocals, before, edit, progress)
+    source = take.source and dataclasses.replace(take.source, before_s=take.source.before_s + lead_s)
+    return dataclasses.replace(
+        take,
+        samples=made.samples,
+        plan=made.plan,
+        stems=made.stems,
+        draft=made.draft,
+        edits=(*take.edits, edit),
+        vocals=voice,
+        source=source,
+        wall_s=time.perf_counter() - started,
+        scores={},
+    )
+
+
+def _apply(
     bundle: Bundle, voice: np.ndarray, old: Made, edit: Edit, progress: Progress | None = None
 ) -> tuple[Made, np.ndarray, float]:
     """Do what an edit says: the accompaniment, the voice [1, T'], and the seconds put before it.

@@ -7,18 +7,17 @@ A codec frames, K streams of codes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from accompany import audio
 from accompany.common.devices import give_memory_back
-from accompany.common.progress import Progress, part_of, share_of
+from accompany.common.progress import Progress, part_of
 from accompany.generation.planning import make_plan
 from accompany.generation.settings import Settings
 from accompany.generation.stems import (
@@ -65,29 +64,6 @@ def perform(
     return llambada.accompany_vocals(bundle, vocals, settings, progress)
 
 
-def perform_each(
-    bundle: Bundle | LlambadaBundle, vocal: np.ndarray, settings: Sequence[Settings], progress: Progress | None = None
-) -> Iterator[tuple[Made, Tensor | None]]:
-    """Make accompaniments of one vocal, one after the other, with its features where the model has them.
-
-    The settings may differ in what is drawn (seed, temperature), not in what the plan depends on: the vocal is analyzed
-    once. Where its likeliest reading is doubtful and none is asked for, several takes spread over the readings.
-    """
-    if not isinstance(bundle, Bundle):
-        for index, each in enumerate(settings):
-            yield perform(bundle, [vocal], [each], share_of(progress, index, len(settings)))[0], None
-        return
-    own, model = analyze(bundle, vocal, settings[0]), bundle
-    plans = [own.plan] * len(settings)
-    if len(settings) > 1 and settings[0].reading is None:
-        from accompany.generation.readings import spread
-
-        plans = spread(own.plan, len(settings), lambda number: _plan_of(model, own, settings[0], number))
-    for index, (plan, each) in enumerate(zip(plans, settings, strict=True)):
-        analysis, report = VocalAnalysis(own.features, plan), share_of(progress, index, len(settings))
-        yield accompany_analyzed(bundle, [vocal], [analysis], [each], report)[0], own.features
-
-
 def accompany_vocals(
     bundle: Bundle,
     vocals: Sequence[np.ndarray],
@@ -115,13 +91,6 @@ def analyze(bundle: Bundle, vocal: np.ndarray, settings: Settings) -> VocalAnaly
     """Features of a vocal [1, T] at the codec's rate, and its plan: beats, chords and key, as far as not given."""
     features = extract_features(bundle, vocal)
     return VocalAnalysis(features, make_plan(bundle.listener, features_to_plan(bundle, features, settings), settings))
-
-
-@torch.inference_mode()
-def _plan_of(bundle: Bundle, analysis: VocalAnalysis, settings: Settings, reading: int) -> Plan:
-    """Another reading of a vocal analyzed before."""
-    features = features_to_plan(bundle, analysis.features, settings)
-    return make_plan(bundle.listener, features, dataclasses.replace(settings, reading=reading))
 
 
 @torch.inference_mode()
@@ -193,13 +162,9 @@ def features_to_plan(bundle: Bundle, features: Tensor, settings: Settings) -> Te
     """
     if settings.melody is None or settings.plan is not None:
         return features
-    from accompany.encoders.tones import render_notes
-    from accompany.music.sung_notes import read_notes
+    from accompany.generation.references import melody_features
 
-    n_frames, rate = features.shape[1], bundle.melody.sample_rate
-    n_samples = round(n_frames * rate / bundle.melody.frame_rate)
-    tones = torch.from_numpy(render_notes(read_notes(settings.melody), n_samples, rate))
-    return bundle.melody.encode(tones.to(features.device), n_frames)
+    return melody_features(bundle, settings.melody, features)
 
 
 def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings) -> Conditions:
@@ -223,7 +188,9 @@ def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings
         )
     if settings.like is None:
         return conditions
-    return _blend_style(conditions, torch.tensor(settings.like), settings.like_strength)
+    from accompany.generation.references import blend_style
+
+    return blend_style(conditions, torch.tensor(settings.like), settings.like_strength)
 
 
 def _texts_per_frame(bundle: Bundle, analysis: VocalAnalysis, settings: Settings) -> list[str]:
@@ -253,16 +220,6 @@ def embed_frames(texts: Sequence[str], embed: Callable[[Sequence[str]], Tensor])
 def instrumentation_vectors(texts: Sequence[str]) -> Tensor:
     """The instrumentation that each text states in words: [n, Di]."""
     return torch.from_numpy(np.stack([read_instrumentation(text).vector() for text in texts]))
-
-
-def _blend_style(conditions: Conditions, like: Tensor, strength: float | None) -> Conditions:
-    """Conditions whose text is blended with the CLAP embedding [Dt] of a recording, or is that where there is none."""
-    share = 1.0 if strength is None else strength
-    like = like.to(conditions.text)
-    is_set = conditions.text_mask[..., None]
-    blended = functional.normalize((1 - share) * conditions.text + share * like, dim=-1)
-    text = torch.where(is_set, blended, like)
-    return dataclasses.replace(conditions, text=text, text_mask=torch.ones_like(conditions.text_mask))
 
 
 def sampling_for(own: SamplingConfig, settings: Settings) -> SamplingConfig:

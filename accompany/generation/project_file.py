@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from accompany.common.config import did_you_mean, read_json
+from accompany.common.checks import did_you_mean
+from accompany.common.config import read_json
 from accompany.errors import InputError
 from accompany.sound.options import SUFFIXES, Sound
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ import numpy as np
 
 from accompany import audio
 from accompany.common.channels import corrected
-from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.sound.options import Sound
 
@@ -21,10 +19,6 @@ if TYPE_CHECKING:
     from accompany.generation.edit import Edit
     from accompany.music.plan import Plan, Reading
     from accompany.sound.separation import SongSeparator
-
-_log = logging.getLogger(__name__)
-
-_GUESS_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -75,15 +69,10 @@ class Source:
         another by now."""
         if self.samples is not None:
             return self.samples
+        from accompany.generation.recordings import read_again
+
         assert self.path is not None
-        sound = audio.read(self.path)
-        # The length of an MP3 file is a guess until it is read.
-        missing_s = (self.n_samples - sound.samples.shape[-1]) / self.sample_rate
-        if -missing_s > _GUESS_S:
-            _log.warning("%s has grown since it was read; what was there is used.", self.path)
-        if sound.sample_rate != self.sample_rate or missing_s > _GUESS_S:
-            raise InputError(f"{self.path} is another recording now; put back the one that the take was made from.")
-        return audio.fit_length(sound.samples, self.n_samples)
+        return read_again(self.path, self.n_samples, self.sample_rate)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from accompany.common.config import did_you_mean
+from accompany.common.checks import did_you_mean
 from accompany.errors import InputError
 from accompany.models.parts import OWN_KIND, PARTS, PartInfo, load_part_of
 from accompany.models.pretrained import class_of, find_bundle, read_bundle

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.common.config import did_you_mean
+from accompany.common.checks import did_you_mean
 from accompany.common.fields import CONFIG_NAME, read_mapping
 from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.errors import InputError

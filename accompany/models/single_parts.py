@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accompany.common.config import did_you_mean
+from accompany.common.checks import did_you_mean
 from accompany.common.weights import PathLike
 from accompany.errors import InputError
 from accompany.models.parts import FROZEN_PARTS, OWN_KIND, PARTS, TOKEN_PARTS, load_part_of

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,17 +87,3 @@ def merged(edges_s: np.ndarray, path: np.ndarray) -> tuple[Chord, ...]:
         (float(edges_s[start]), float(edges_s[end]), label_of(int(path[start])))
         for start, end in zip(starts, ends, strict=True)
     )
-
-
-def overlay(chords: Sequence[Chord], given: Sequence[Chord]) -> tuple[Chord, ...]:
-    """`chords` with the stretches of `given` in their place; both in order of time."""
-    kept: list[Chord] = list(given)
-    for start_s, end_s, label in chords:
-        for given_start_s, given_end_s, _ in given:
-            if given_start_s < end_s and given_end_s > start_s:
-                if start_s < given_start_s:
-                    kept.append((start_s, given_start_s, label))
-                start_s = given_end_s
-        if start_s < end_s:
-            kept.append((start_s, end_s, label))
-    return tuple(sorted(kept))

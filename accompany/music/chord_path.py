@@ -5,7 +5,7 @@ A prior on the key and on the metric position of changes takes the place of a ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -90,3 +90,17 @@ def diatonic_chords(key: int) -> frozenset[int]:
     if minor:
         degrees = ((0, 12), (3, 0), (5, 12), (7, 12), (7, 0), (8, 0), (10, 0))
     return frozenset((tonic + degree) % 12 + quality for degree, quality in degrees)
+
+
+def overlay(chords: Sequence[Chord], given: Sequence[Chord]) -> tuple[Chord, ...]:
+    """`chords` with the stretches of `given` in their place; both in order of time."""
+    kept: list[Chord] = list(given)
+    for start_s, end_s, label in chords:
+        for given_start_s, given_end_s, _ in given:
+            if given_start_s < end_s and given_end_s > start_s:
+                if start_s < given_start_s:
+                    kept.append((start_s, given_start_s, label))
+                start_s = given_end_s
+        if start_s < end_s:
+            kept.append((start_s, end_s, label))
+    return tuple(sorted(kept))

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from accompany.common.config import did_you_mean
+from accompany.common.checks import did_you_mean
 from accompany.errors import InputError
 
 if TYPE_CHECKING:

@@ -77,31 +77,6 @@ class BeatTrack:
     beats_per_bar: int
 
 
-def track_beats(
-    beat_logits: np.ndarray,
-    frame_rate: float,
-    downbeat_logits: np.ndarray | None = None,
-    bpm: float | None = None,
-    config: BeatTrackingConfig | None = None,
-) -> BeatTrack:
-    """Decode a steady grid that covers the whole clip, silence included.
-
-    Args:
-        beat_logits: [n] logits of "a beat falls into this frame".
-        frame_rate: frames a second.
-        downbeat_logits: [n] likewise for first beats of bars; None takes the first beat for a downbeat.
-        bpm: a hint that narrows the tempo.
-        config: what is believed beforehand.
-    """
-    config = config or BeatTrackingConfig()
-    if not len(beat_logits):
-        raise ValueError("there are no frames to find beats in")
-    frames = _lattice(beat_logits, frame_rate, bpm, config).best()
-    return lay_bars(
-        _candidate(beat_logits, frame_rate, frames, 0.0, config).beats_s, frame_rate, downbeat_logits, bpm, config
-    )
-
-
 def lay_bars(
     beats_s: np.ndarray,
     frame_rate: float,
@@ -109,7 +84,7 @@ def lay_bars(
     bpm: float | None,
     config: BeatTrackingConfig,
 ) -> BeatTrack:
-    """Metre and downbeats of a grid; arguments as in `track_beats`."""
+    """Metre and downbeats of a grid; arguments as in `accompany.music.single_grid.track_beats`."""
     at_beats = np.zeros(len(beats_s))
     if downbeat_logits is not None:
         at_beats = _at_beats(downbeat_logits - config.prior_logit, beats_s, frame_rate)
@@ -125,21 +100,22 @@ def beat_candidates(
 
     There is at least one; where there are several, each has at least three beats.
 
-    Arguments are as in `track_beats`.
+    Arguments are as in `accompany.music.single_grid.track_beats`.
     """
     config = config or BeatTrackingConfig()
-    lattice = _lattice(beat_logits, frame_rate, bpm, config, _FREE_PRIOR)
+    lattice = lattice_of(beat_logits, frame_rate, bpm, config, _FREE_PRIOR)
     made = [
-        _candidate(beat_logits, frame_rate, frames, score, config)
+        candidate_of(beat_logits, frame_rate, frames, score, config)
         for frames, score in lattice.candidates(config.tempo_groups, config.phases)
     ]
     long_enough = [candidate for candidate in made if len(candidate.beats_s) > 2]
-    return long_enough or [_candidate(beat_logits, frame_rate, lattice.best(), 0.0, config)]
+    return long_enough or [candidate_of(beat_logits, frame_rate, lattice.best(), 0.0, config)]
 
 
-def _lattice(
+def lattice_of(
     beat_logits: np.ndarray, frame_rate: float, bpm: float | None, config: BeatTrackingConfig, prior_weight: float = 1.0
 ) -> BeatLattice:
+    """The lattice of activations; arguments as in `accompany.music.single_grid.track_beats`."""
     evidence = np.clip(beat_logits - config.prior_logit, -config.max_evidence / 2, config.max_evidence)
     periods = _tempi(bpm, config)
     centre, sigma = (config.centre_bpm, config.tempo_sigma) if bpm is None else (bpm, 0.01)
@@ -150,7 +126,7 @@ def _lattice(
     return BeatLattice(refined, periods, prior, jitter=config.jitter, change_cost=config.change_cost)
 
 
-def _candidate(
+def candidate_of(
     beat_logits: np.ndarray, frame_rate: float, frames: np.ndarray, score: float, config: BeatTrackingConfig
 ) -> Candidate:
     """Beats of the lattice as a smooth grid over the whole clip."""

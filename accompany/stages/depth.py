@@ -113,7 +113,13 @@ class DepthDecoder(nn.Module):
             [B, K, F, V], aligned to `codes`.
         """
         vectors = self._vectors(codes)
-        past = self._past(self._disturbed(vectors.sum(dim=1), generator))
+        frames = vectors.sum(dim=1)
+        if self.training:
+            from accompany.stages.dropping import disturb
+
+            rates = {name: getattr(self.settings, f"history_{name}") for name in ("noise", "hidden", "swapped")}
+            frames = disturb(frames, generator, **rates)
+        past = self._past(frames)
         hidden = self.transformer(self.past_in(past) + condition)
         guess, context = self._guess(hidden, past), self.depth_in(hidden)
         written = torch.zeros_like(guess)
@@ -170,29 +176,6 @@ class DepthDecoder(nn.Module):
         """[B, K, F] to [B, K, F, E]."""
         return self.embed(torch.where(codes < 0, self.none, codes) + self.offsets)
 
-    def _disturbed(self, frames: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Frames [B, F, E] as a model that errs or begins would have left them; as they are outside training."""
-        depth, shape = self.settings, frames.shape
-        if not self.training:
-            return frames
-        if depth.history_swapped:
-            swapped = _stretches(*shape[:2], depth.history_swapped, generator).to(frames.device)
-            frames = torch.where(swapped, frames.roll(1, 0), frames)
-        if depth.history_noise:
-            share = depth.history_noise * torch.rand(len(frames), 1, 1, generator=generator)
-            noise = share * torch.randn(shape, generator=generator)
-            frames = frames + frames.detach().std() * noise.to(frames)
-        if depth.history_hidden:
-            frames = frames * self._shown(*shape[:2], generator).to(frames)
-        return frames
-
-    def _shown(self, n_items: int, n_frames: int, generator: torch.Generator | None) -> Tensor:
-        """1 from the frame on from which training shows an item's history, 0 before: [B, F, 1]."""
-        hidden = self.settings.history_hidden
-        kind, place = torch.rand(2, n_items, 1, 1, generator=generator)
-        begin = torch.where(kind < hidden / 2, 1.0, torch.where(kind < hidden, place, 0.0))
-        return torch.arange(n_frames)[:, None] >= begin * n_frames
-
     def _past(self, frames: Tensor) -> Tensor:
         """[B, F, E] to [B, F, J * E]: the frames before each, the last one first."""
         padded = functional.pad(frames, (0, 0, self.past_frames, 0))
@@ -208,13 +191,6 @@ class DepthDecoder(nn.Module):
         """[B, F, V] of a codebook, when `written` [B, F, E] is the sum of the codes before it."""
         correction = self.depth_out[level](functional.gelu(context + self.depth_code[level](written)))
         return self.heads[level](guess - self.rest[level] * written + correction)
-
-
-def _stretches(n_items: int, n_frames: int, share: float, generator: torch.Generator | None) -> Tensor:
-    """True in one random stretch of this share of the items: [B, F, 1] bool."""
-    chosen, one, other = torch.rand(3, n_items, 1, 1, generator=generator)
-    frames = torch.arange(n_frames)[:, None] / n_frames
-    return (chosen < share) & (frames >= torch.minimum(one, other)) & (frames < torch.maximum(one, other))
 
 
 class _FrameWriter:

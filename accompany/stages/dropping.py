@@ -130,3 +130,25 @@ def _stretch(shape: tuple[int, int], generator: torch.Generator | None) -> Tenso
     ends = (torch.rand(shape[0], 2, generator=generator) * (shape[1] + 1)).long().sort(dim=1).values
     frames = torch.arange(shape[1])
     return (frames >= ends[:, :1]) & (frames <= ends[:, 1:])
+
+
+def disturb(
+    frames: Tensor, generator: torch.Generator | None, *, noise: float, hidden: float, swapped: float
+) -> Tensor:
+    """Vectors of frames [B, F, E] as a model that errs or begins would have left them (`DepthConfig.history_*`)."""
+    shape = len(frames), frames.shape[1]
+    if swapped:
+        others = _stretch(shape, generator) & (torch.rand(shape[0], 1, generator=generator) < swapped)
+        frames = torch.where(others[..., None].to(frames.device), frames.roll(1, 0), frames)
+    if noise:
+        share = noise * torch.rand(shape[0], 1, 1, generator=generator)
+        drawn = share * torch.randn(frames.shape, generator=generator)
+        frames = frames + frames.detach().std() * drawn.to(frames)
+    return frames * _shown(*shape, hidden, generator).to(frames) if hidden else frames
+
+
+def _shown(n_items: int, n_frames: int, hidden: float, generator: torch.Generator | None) -> Tensor:
+    """1 from the frame on from which training shows an item's history, 0 before: [B, F, 1]."""
+    kind, place = torch.rand(2, n_items, 1, 1, generator=generator)
+    begin = torch.where(kind < hidden / 2, 1.0, torch.where(kind < hidden, place, 0.0))
+    return torch.arange(n_frames)[:, None] >= begin * n_frames

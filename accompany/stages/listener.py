@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from accompany.errors import InputError
 from accompany.music.beat_melody import beats_of_features
-from accompany.music.chord_decoding import Chord, ChordDecodingConfig, harmonised, overlay
+from accompany.music.chord_decoding import Chord, ChordDecodingConfig, harmonised
 from accompany.music.harmony import N_CHORDS, N_KEYS, key_index
 from accompany.music.plan import Plan
-from accompany.music.tracking import BeatTrack, BeatTrackingConfig, Candidate, beat_candidates, lay_bars, track_beats
+from accompany.music.tracking import BeatTrack, BeatTrackingConfig, Candidate, beat_candidates, lay_bars
 from accompany.stages.decoding import windows
 from accompany.stages.grids import Calibration, GridReading, GridReranker, likeliest, read_grids, same_tempo, softmax
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig
@@ -210,10 +210,14 @@ class Listener(nn.Module):
         if reading > 1:
             track, _, predicted, confidence = decide(chosen.beats_s, label)
         tempo = sum(each.probability for each in grids if same_tempo(each, chosen))
+        if chords:
+            from accompany.music.chord_path import overlay
+
+            predicted = overlay(predicted, chords)
         return Plan(
             beats_s=tuple(map(float, track.beats_s)),
             downbeats_s=tuple(map(float, track.downbeats_s)),
-            chords=overlay(predicted, chords) if chords else predicted,
+            chords=predicted,
             key=label,
             tempo_bpm=track.tempo_bpm,
             beats_per_bar=track.beats_per_bar,
@@ -229,6 +233,8 @@ class Listener(nn.Module):
         """Readings of the beats, the likeliest first, from logits [2F] of beats and downbeats, perhaps near a tempo."""
         config, rate = self.config, BEATS_PER_FRAME * self.config.frame_rate
         if self.grids is None:
+            from accompany.music.single_grid import track_beats
+
             candidates = [Candidate(track_beats(beat, rate, None, bpm, config.beats).beats_s)]
             scores = np.zeros(1)
         else:

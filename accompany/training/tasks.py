@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from accompany.common.config import check_range, did_you_mean
+from accompany.common.checks import did_you_mean
+from accompany.common.config import check_range
 from accompany.data.loading.crops import LoadingConfig
 from accompany.errors import InputError
 from accompany.stages.acoustic import AcousticConfig, AcousticStage
