@@ -27,6 +27,8 @@ def add(commands: Any) -> None:
         default="Apache-2.0",
         help="licence of the parts given (default Apache-2.0)",
     )
+    help_ = "decode with this Vocos in EnCodec's place, for example charactr/vocos-encodec-24khz"
+    add("--decoder", type=values.MODEL, metavar="DIR|ID", help=help_)
     add("--card", type=job_values.CARD, metavar="FILE", help="a model card to go with it")
 
 
@@ -36,6 +38,12 @@ def run(args: argparse.Namespace) -> None:
 
     require_writable(args.out_dir)
     made = assemble(
-        args.out_dir, read_parts(args.parts), base=args.base, name=args.name, license=args.license, card=args.card
+        args.out_dir,
+        read_parts(args.parts),
+        base=args.base,
+        name=args.name,
+        license=args.license,
+        card=args.card,
+        decoder=args.decoder,
     )
     say(f"bundle: {made}")

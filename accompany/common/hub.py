@@ -12,7 +12,7 @@ from accompany.errors import InputError
 Upload = tuple[str, Path | bytes]
 """Place of a file in a model, and the file itself or its content."""
 
-_FILES = ["*.json", "*.txt", "*.md", "*.model", "*.safetensors"]
+_FILES = ["*.json", "*.yaml", "*.txt", "*.md", "*.model", "*.safetensors"]
 
 
 def is_hub_id(name: str) -> bool:

@@ -12,6 +12,7 @@ _KNOWN_LICENSES = {
     "m-a-p/mert": "CC-BY-NC-4.0",
     "facebook/musicgen": "CC-BY-NC-4.0",
     "facebook/encodec_32khz": "CC-BY-NC-4.0",
+    "charactr/vocos-encodec-24khz": "MIT",
     "facebook/encodec_24khz": "MIT",
     "facebook/encodec_48khz": "MIT",
     "encodec_24khz": "MIT",

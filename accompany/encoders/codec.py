@@ -191,7 +191,7 @@ class Codec(nn.Module):
             return states[..., first - begin : last - begin]
 
         states = _Recurrent(lstm, features, n_frames, piece)
-        latents = _in_pieces(lambda begin, end: after(states(begin, end)), n_frames, piece, context, 1)
+        latents = in_pieces(lambda begin, end: after(states(begin, end)), n_frames, piece, context, 1)
         return self._quantize(latents)
 
     def _decode_long(self, codes: Tensor, chunk_s: float) -> Tensor:
@@ -205,7 +205,7 @@ class Codec(nn.Module):
             return before(self._dequantize(codes[..., begin:end]))[..., first - begin : last - begin]
 
         states = _Recurrent(lstm, embed, n_frames, piece)
-        return _in_pieces(lambda begin, end: _upsampled(after, states(begin, end)), n_frames, piece, context, self.hop)
+        return in_pieces(lambda begin, end: _upsampled(after, states(begin, end)), n_frames, piece, context, self.hop)
 
     def _quantize(self, latents: Tensor) -> Tensor:
         """Latents [B, D, A] to residual codes [B, K, A]."""
@@ -322,7 +322,7 @@ class _Recurrent:
         return self._held[..., begin - self._first : end - self._first]
 
 
-def _in_pieces(function: Callable[[int, int], Tensor], n_frames: int, piece: int, context: int, scale: int) -> Tensor:
+def in_pieces(function: Callable[[int, int], Tensor], n_frames: int, piece: int, context: int, scale: int) -> Tensor:
     """Join `function(begin, end)` over pieces of frames, each computed with context that is cut off again.
 
     context  |<- piece ->|  context        of frames; the result has `scale` values a frame

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from accompany.common.fields import CONFIG_NAME
 from accompany.common.weights import PathLike
+from accompany.errors import InputError
 
 if TYPE_CHECKING:
     from accompany.encoders.codec import Codec
@@ -16,15 +17,35 @@ if TYPE_CHECKING:
     AnyCodec = Codec | SpectralCodec
 
 
-def load_codec(path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None) -> AnyCodec:
-    """A codec of either kind, by its config: spectral, or any EnCodec. InputError as `from_pretrained` raises it."""
+def load_codec(
+    path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None, decoder: str | None = None
+) -> AnyCodec:
+    """A codec of either kind, by its config: spectral, or any EnCodec.
+
+    Args:
+        path_or_id: its folder or hub id.
+        n_codebooks: use the first so many; None for all.
+        license: what the bundle says.
+        decoder: a Vocos that decodes in EnCodec's place: a folder inside of the codec's, or a folder or hub id.
+
+    Raises:
+        InputError: as `from_pretrained` raises it, and for a decoder that does not fit.
+    """
     if _is_spectral(Path(path_or_id)):
         from accompany.encoders.spectral_codec import SpectralCodec
 
+        if decoder is not None:
+            raise InputError(f"The codec in {path_or_id} has its own decoder; Vocos decodes EnCodec at 24 kHz alone.")
         return SpectralCodec.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
     from accompany.encoders.codec import Codec
 
-    return Codec.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
+    if decoder is None:
+        return Codec.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
+    from accompany.encoders.vocos import VocosCodec
+
+    inside = Path(path_or_id) / decoder
+    codec = Codec.from_pretrained(path_or_id, license=license)
+    return VocosCodec.of(codec, inside if inside.is_dir() else decoder, n_codebooks=n_codebooks)
 
 
 def _is_spectral(folder: Path) -> bool:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from accompany.common.checks import did_you_mean
+from accompany.common.weights import resolve_folder
 from accompany.errors import InputError
 from accompany.models.parts import OWN_KIND, PARTS, PartInfo, load_part_of
 from accompany.models.pretrained import class_of, find_bundle, read_bundle
 from accompany.models.writing import write_bundle
 
 PathLike = str | os.PathLike[str]
+
+_DECODER = "vocos"
+"""Folder of another decoder, in that of the codec."""
 
 
 def assemble(
@@ -23,6 +30,7 @@ def assemble(
     name: str | None = None,
     license: str = "Apache-2.0",
     card: PathLike | None = None,
+    decoder: PathLike | None = None,
 ) -> Path:
     """Write a bundle of the parts in `folders`, the rest taken from the model `base`.
 
@@ -34,9 +42,11 @@ def assemble(
         name: default: the name of `out_dir`.
         license: of the parts in `folders`; those of `base` keep theirs, and so does the whole when `base` is given.
         card: a model card in Markdown.
+        decoder: folder or hub id of a Vocos that decodes in EnCodec's place; both are copied into the bundle.
 
     Raises:
-        InputError: an unknown part, a folder that holds no such part, no part at all, or no place to write.
+        InputError: an unknown part, a folder that holds no such part, no part at all, a decoder that does not fit the
+            codec, or no place to write.
     """
     parts: dict[str, PartInfo] = {}
     whole, kind = license, OWN_KIND
@@ -50,7 +60,10 @@ def assemble(
         raise InputError(f"A model needs parts; give some as part=DIR (parts: {', '.join(PARTS)}), or --from a model.")
     if card is not None:
         _check_card(Path(card))
-    return write_bundle(out_dir, name=name or Path(out_dir).name, license=whole, parts=parts, card=card, kind=kind)
+    with tempfile.TemporaryDirectory() as scratch:
+        if decoder is not None:
+            parts["codec"] = _decoded_by(decoder, parts, Path(scratch) / "codec")
+        return write_bundle(out_dir, name=name or Path(out_dir).name, license=whole, parts=parts, card=card, kind=kind)
 
 
 def read_parts(words: Sequence[str]) -> dict[str, str]:
@@ -64,6 +77,18 @@ def read_parts(words: Sequence[str]) -> dict[str, str]:
             raise InputError(f"The part '{part}' is given twice; leave one out.")
         found[part] = os.path.expanduser(folder)
     return found
+
+
+def _decoded_by(decoder: PathLike, parts: Mapping[str, PartInfo], folder: Path) -> PartInfo:
+    """The codec with another decoder, both copied into `folder`."""
+    if "codec" not in parts:
+        raise InputError("A decoder needs a codec; give one as codec=DIR, or --from a model.")
+    codec = parts["codec"]
+    shutil.copytree(resolve_folder(codec.source), folder)
+    shutil.copytree(resolve_folder(decoder), folder / _DECODER, dirs_exist_ok=True)
+    info = replace(codec, source=folder, options={**codec.options, "decoder": _DECODER})
+    load_part_of(info, "cpu")
+    return info
 
 
 def _check_card(card: Path) -> None:

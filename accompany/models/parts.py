@@ -101,10 +101,10 @@ def _loaders() -> dict[str, Callable[..., Any]]:
 
         return Clap.from_pretrained(source, license=license)
 
-    def codec(source: PathLike, *, license: str, n_codebooks: int | None = None) -> Any:
+    def codec(source: PathLike, *, license: str, n_codebooks: int | None = None, decoder: str | None = None) -> Any:
         from accompany.encoders.codecs import load_codec
 
-        return load_codec(source, n_codebooks=n_codebooks, license=license)
+        return load_codec(source, n_codebooks=n_codebooks, license=license, decoder=decoder)
 
     def semantic_codes(source: PathLike, *, license: str) -> Any:
         from accompany.encoders.semantic_codes import SemanticCodes
