@@ -87,7 +87,7 @@ class VocosConfig:
         return config
 
 
-class _Norm(nn.Module):
+class _BandwidthNorm(nn.Module):
     """A layer norm with scale and shift of the bandwidth."""
 
     def __init__(self, n_bandwidths: int, width: int) -> None:
@@ -99,14 +99,14 @@ class _Norm(nn.Module):
         return normed * self.scale(bandwidth) + self.shift(bandwidth)
 
 
-class _Block(nn.Module):
+class _VocosBlock(nn.Module):
     """A ConvNeXt block over [B, D, A]."""
 
     def __init__(self, config: VocosConfig) -> None:
         super().__init__()
         width = config.width
         self.dwconv = nn.Conv1d(width, width, 2 * _REACH + 1, padding=_REACH, groups=width)
-        self.norm = _Norm(len(config.bandwidths), width)
+        self.norm = _BandwidthNorm(len(config.bandwidths), width)
         self.pwconv1, self.pwconv2 = nn.Linear(width, config.hidden), nn.Linear(config.hidden, width)
         self.gamma = nn.Parameter(torch.full((width,), 1 / config.blocks))
 
@@ -115,12 +115,12 @@ class _Block(nn.Module):
         return frames + (self.gamma * self.pwconv2(functional.gelu(self.pwconv1(made)))).mT
 
 
-class _Backbone(nn.Module):
+class _VocosBackbone(nn.Module):
     def __init__(self, config: VocosConfig) -> None:
         super().__init__()
         self.embed = nn.Conv1d(config.latent, config.width, 2 * _REACH + 1, padding=_REACH)
-        self.norm = _Norm(len(config.bandwidths), config.width)
-        self.convnext = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+        self.norm = _BandwidthNorm(len(config.bandwidths), config.width)
+        self.convnext = nn.ModuleList(_VocosBlock(config) for _ in range(config.blocks))
         self.final_layer_norm = nn.LayerNorm(config.width, eps=_EPS)
 
     def forward(self, latents: Tensor, bandwidth: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class _Backbone(nn.Module):
         return made
 
 
-class _Head(nn.Module):
+class _IstftHead(nn.Module):
     """Log magnitudes and phases, and the inverse STFT of both with a Hann window."""
 
     def __init__(self, config: VocosConfig) -> None:
@@ -166,7 +166,7 @@ class Vocos(nn.Module):
         self.config = config
         self.feature_extractor = nn.Module()
         self.feature_extractor.codebook_weights = nn.Parameter(torch.zeros(n_vectors, config.latent))
-        self.backbone, self.head = _Backbone(config), _Head(config)
+        self.backbone, self.head = _VocosBackbone(config), _IstftHead(config)
 
     @classmethod
     def from_pretrained(cls, path_or_id: PathLike, *, license: str | None = None) -> Vocos:

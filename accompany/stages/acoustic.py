@@ -1,9 +1,9 @@
 """The acoustic stage: codec tokens from semantic codes, vocal, prompt and plan.
 
-Three ways behind one door, chosen in the config: masked parallel decoding codebook by codebook (SoundStorm, Borsos et
-al., 2023; schedule of MaskGIT, Chang et al., 2022), or autoregressive, with the delay pattern (MusicGen, Copet et
-al., 2023) or frame by frame with a depth decoder (RQ-Transformer, Lee et al., 2022). Conditions stand on the semantic
-grid (F frames), tokens on the codec's (A = ratio * F frames).
+Two ways behind one door, chosen in the config: autoregressive, frame by frame with a depth decoder (RQ-Transformer,
+Lee et al., 2022), or masked parallel decoding codebook by codebook (SoundStorm, Borsos et al., 2023; schedule of
+MaskGIT, Chang et al., 2022). Conditions stand on the semantic grid (F frames), tokens on the codec's (A = ratio * F
+frames).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from accompany.stages.conditions import ConditionConfig, ConditionEmbedding, Con
 from accompany.stages.decoding import (
     Progress,
     Round,
-    StreamDecoder,
     check_seeds,
     gather,
     guide,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from accompany.stages.batch import Batch
     from accompany.stages.masked import MaskedDecoder
 
-MODES = ("masked", "delay", "depth")
+MODES = ("masked", "depth")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class AcousticConfig:
     """Sizes of an `AcousticStage`.
 
     Attributes:
-        mode: `masked`, `delay` or `depth`.
+        mode: `masked` or `depth`.
         conditions: widths of the conditions; its code sizes are those of the semantic codes, and `known` in its drop
             rates hides these.
         codebooks: Kc.
@@ -58,7 +57,7 @@ class AcousticConfig:
         context_frames: semantic frames of what was made before that a window of a long piece sees.
         lookahead_frames: semantic frames of the conditions that a window sees beyond what it makes.
         coarse_weight: how much likelier training picks a codebook than the next finer one (1: all alike).
-        sampling: how tokens are drawn unless `generate` is given another; `delay` needs no passes.
+        sampling: how tokens are drawn unless `generate` is given another; `depth` needs no passes.
     """
 
     mode: str = "masked"
@@ -110,15 +109,13 @@ class AcousticStage(nn.Module):
         self.phase = nn.Embedding(config.ratio, config.transformer.width)
         self.apply(init_weights)
         self.encoder = _condition_encoder(config) if config.encoder_depth else None
-        self.decoder: MaskedDecoder | StreamDecoder | DepthDecoder
+        self.decoder: MaskedDecoder | DepthDecoder
         if config.mode == "masked":
-            from accompany.stages.masked import MaskedDecoder  # the other modes do without
+            from accompany.stages.masked import MaskedDecoder  # the other mode does without
 
             self.decoder = MaskedDecoder(config.transformer, config.sizes, config.coarse_weight)
-        elif config.mode == "depth":
-            self.decoder = DepthDecoder(config.transformer, config.sizes, config.depth)
         else:
-            self.decoder = StreamDecoder(config.transformer, config.sizes)
+            self.decoder = DepthDecoder(config.transformer, config.sizes, config.depth)
 
     def encode(self, conditions: Conditions, stems: Sequence[int] = ()) -> Tensor:
         """Condition embedding of the decoder in each codec frame, zero in padding: [B, A, D], or with stems
@@ -184,7 +181,7 @@ class AcousticStage(nn.Module):
                 guidance, condition, forced, frames, noise, sampling, progress
             )
         else:
-            decoder = cast("StreamDecoder | DepthDecoder", self.decoder)
+            decoder = cast(DepthDecoder, self.decoder)
             forced = forced.masked_fill(~frames[:, None, :n_tokens], decoder.none)
             with suited_threads(decoder.transformer, len(condition)):
                 made = decoder.generate(guidance, condition, forced, noise, sampling, progress)

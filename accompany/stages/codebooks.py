@@ -1,4 +1,4 @@
-"""Starts of decoders from the codebooks of a codec, for training."""
+"""Start of a depth decoder from the codebooks of a codec, for training."""
 
 from __future__ import annotations
 
@@ -8,46 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from accompany.stages.acoustic import AcousticStage
-from accompany.stages.decoding import StreamDecoder
 from accompany.stages.depth import SURE, DepthDecoder
 
-_SCALE = 0.35
-"""Size of the input embeddings of streams."""
 _FLOOR = 0.02
 
 
 def start_from(stage: AcousticStage, codebooks: Sequence[Tensor]) -> None:
-    """Start the embeddings of a stage's tokens from the codec's codebooks, [V, d] each (modes delay and depth)."""
-    decoder, vectors = stage.decoder, codebooks[: stage.config.codebooks]
-    if isinstance(decoder, StreamDecoder):
-        _start_streams(decoder, vectors)
-    elif isinstance(decoder, DepthDecoder):
-        _start_depth(decoder, vectors)
-    else:
-        raise ValueError("a masked decoder does not start from codebooks; use mode delay or depth")
-
-
-@torch.no_grad()
-def _start_streams(decoder: StreamDecoder, vectors: Sequence[Tensor]) -> None:
-    """Start from what the codes mean instead of from noise: codes of like sound are alike at once.
-
-    A code's vector, turned by a rotation of its stream, becomes its input embedding and its output weights,
-    so that predicting the next frame begins as a linear prediction of sound.
-
-    Args:
-        vectors: for each stream [V, d] with d at most the width, such as the codebooks of a codec.
-    """
-    width, unit = decoder.embed.embedding_dim, vectors[0].std()
-    generator = torch.Generator().manual_seed(0)
-    for k, book in enumerate(vectors):
-        rotation = torch.linalg.qr(torch.randn(width, width, generator=generator))[0][:, : book.shape[1]]
-        turned = (book / book.std()) @ rotation.T
-        rows = k * (decoder.vocabulary + 1)
-        decoder.embed.weight[rows : rows + len(book)] = _SCALE * (book.std() / unit).sqrt() * turned
-        rows = k * decoder.vocabulary
-        decoder.head.weight[rows : rows + len(book)] = turned / book.shape[1] ** 0.5
-        energy = (book / book.std()).square().sum(dim=1)
-        decoder.head.bias[rows : rows + len(book)] = (energy.mean() - energy) / (2 * book.shape[1])
+    """Start the embeddings of a stage's tokens from the codec's codebooks, [V, E] each; ValueError in mode masked."""
+    if not isinstance(stage.decoder, DepthDecoder):
+        raise ValueError("a masked decoder does not start from codebooks; use mode depth")
+    _start_depth(stage.decoder, codebooks[: stage.config.codebooks])
 
 
 @torch.no_grad()

@@ -75,8 +75,7 @@ def acoustic_losses(stage: Any, batch: Batch, generator: torch.Generator | None 
     condition = stage.encode(conditions)
     if stage.config.mode == "masked":
         return stage.decoder.loss(tokens, condition, generator)
-    more = (generator,) if stage.config.mode == "depth" else ()
-    logits = stage.decoder(tokens, condition, *more)
+    logits = stage.decoder(tokens, condition, generator)
     parts = stream_losses(logits, tokens)
     return {"loss": torch.stack(parts).mean(), **{f"level_{k}": part.detach() for k, part in enumerate(parts)}}
 

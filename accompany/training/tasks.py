@@ -94,7 +94,7 @@ class AcousticTraining(TrainConfig):
         super().__post_init__()
         check_range(self, "codebooks", least=0, most=1024)
         if self.codec and self.model.mode == "masked":
-            raise ValueError("codec is a start for modes delay and depth only")
+            raise ValueError("codec is a start for mode depth only")
         if self.codec and self.init:
             raise ValueError("codec and init are both a start; leave one out")
 
