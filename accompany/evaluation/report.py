@@ -18,6 +18,7 @@ from accompany.audio import replacing
 from accompany.common.config import read_json, write_json
 from accompany.common.files import require_writable
 from accompany.errors import InputError
+from accompany.evaluation import independent
 from accompany.evaluation.clip_metrics import (
     ReferenceClip,
     granted_by_family,
@@ -77,6 +78,7 @@ class EvaluationConfig:
         players: clips that the page shows and plays.
         against: outputs of other systems, each `NAME=DIR`.
         seeds: takes of every clip; the metrics are those of the first, the others say how diverse they are.
+        ears: also score the chords that an independent network hears (`accompany.evaluation.independent`).
         save_clips: folder that gets the clips of every row as files (`accompany.evaluation.clips`); empty for none.
     """
 
@@ -87,6 +89,7 @@ class EvaluationConfig:
     players: int = 12
     against: tuple[str, ...] = ()
     seeds: int = 1
+    ears: bool = False
     save_clips: str = ""
 
     def __post_init__(self) -> None:
@@ -131,7 +134,7 @@ def evaluate(
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
     contest = Contest(band, clips, played, against, nearest_clips(clips))
-    measured = _CollectedMetrics(contest, judge)
+    measured = _CollectedMetrics(contest, judge, ears=config.ears)
     for i in tqdm(range(len(clips)), desc="Measuring", unit="clip"):
         measured.add(i, list(contest.rows()))
     out.mkdir(parents=True, exist_ok=True)
@@ -215,8 +218,9 @@ def with_beats(clip: Clip, judge: Judge | None) -> Clip:
 class _CollectedMetrics:
     """Metrics collected so far, by row."""
 
-    def __init__(self, contest: Contest, judge: Judge | None) -> None:
+    def __init__(self, contest: Contest, judge: Judge | None, *, ears: bool = False) -> None:
         self.contest, self.judge, self.models = contest, judge, EmbeddingModels.of(contest.band.bundle)
+        self._ears = ears
         self.values: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._embedded: dict[str, list[Embedded]] = defaultdict(list)
         self._granted: dict[str, dict[str, dict[str, list[bool]]]] = {}
@@ -244,6 +248,8 @@ class _CollectedMetrics:
             "diversity": self._diversity(name, index, embedded, truth),
         }
         values |= {metric: value for metric, value in more.items() if value is not None}
+        if self._ears:
+            values |= independent.chord_scores(sound, rate, clip.chords)
         if name == OURS:
             values |= seam_metrics(sound, rate, self.contest.band.bundle)
         if self.judge is not None:
