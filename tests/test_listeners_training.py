@@ -110,11 +110,21 @@ def test_train_mert_exports_what_the_public_door_loads(
 def test_a_codec_teaches_mert_and_one_that_does_not_fit_is_refused(
     songs: Path, small: mert.MertTrainingConfig, tmp_path: Path
 ) -> None:
-    from accompany.common.config import CHECKPOINTS_DIR
+    from transformers import EncodecConfig, EncodecModel
+
     from accompany.encoders.codec import Codec
     from accompany.encoders.mert import Mert
 
-    folder = str(CHECKPOINTS_DIR / "tiny" / "codec")
+    folder = str(tmp_path / "codec")
+    torch.manual_seed(2)
+    encodec = EncodecModel(
+        EncodecConfig(
+            target_bandwidths=[1.0], num_filters=4, hidden_size=16, upsampling_ratios=[8, 5, 4, 3], num_lstm_layers=1
+        )
+    )
+    for layer in encodec.quantizer.layers:
+        layer.codebook.embed.normal_()
+    encodec.save_pretrained(folder)
     config = replace(small, codec=folder, n_codebooks=2, codebook_size=1024)
     teach = mert.codec_teacher(config)
     samples = (3000 * np.random.default_rng(0).standard_normal(RATE)).astype(np.int16)
