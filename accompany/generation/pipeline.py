@@ -180,6 +180,10 @@ def build_conditions(bundle: Bundle, analysis: VocalAnalysis, settings: Settings
         control_mask=mask[None].to(features.device),
     )
     texts = _texts_per_frame(bundle, analysis, settings)
+    if not all(text.isascii() for text in set(texts)):
+        from accompany.generation.phrasebook import in_english
+
+        texts = [in_english(text) for text in texts]
     if any(texts):
         text, text_mask = (each.to(features.device) for each in embed_frames(texts, bundle.clap.embed_text))
         instruments, stated = (each.to(features.device) for each in embed_frames(texts, instrumentation_vectors))
