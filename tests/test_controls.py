@@ -50,6 +50,23 @@ def test_taps_become_a_grid_of_the_whole_song():
     assert any(abs(time - 2.1) < 1e-9 for time in downbeats)
 
 
+def test_bars_have_as_many_beats_as_the_metre_says(band):
+    beats, downbeats = tapped_grid((2.1, 2.7, 3.3), 8.0, 3)
+    assert [beats.index(time) - beats.index(downbeats[0]) for time in downbeats] == [0, 3, 6, 9, 12]
+    assert any(abs(time - 2.1) < 1e-9 for time in downbeats)
+    vocal = 0.1 * np.sin(2 * np.pi * 220 * np.arange(6 * 24_000) / 24_000).astype(np.float32), 24_000
+    for metre in (2, 3, 5):
+        for known in ({}, {"bpm": 120.0}, {"taps": (0.5, 1.0, 1.5)}):
+            plan = band.analyse(vocal, metre=metre, **known).plan
+            assert plan.beats_per_bar == metre
+            places = [plan.beats_s.index(time) for time in plan.downbeats_s]
+            assert len(places) > 1 and np.diff(places).tolist().count(metre) >= (len(places) - 1) / 2, (metre, known)
+    with pytest.raises(InputError, match="metre"):
+        Settings(metre=1)
+    with pytest.raises(InputError, match="give a plan, or the metre"):
+        Settings(plan=plan, metre=3)
+
+
 @pytest.mark.parametrize("taps", [(1.0,), (2.0, 1.0), (0.0, 0.01)])
 def test_taps_that_are_no_beats_are_refused(taps):
     with pytest.raises(InputError, match="taps"):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from accompany.commands.outputs import Output
     from accompany.generation.analysis import Analysis
 
-PLAN_CONTROLS = ("bpm", "key", "chords", "taps", "melody", "reading")
+PLAN_CONTROLS = ("bpm", "key", "chords", "taps", "metre", "melody", "reading")
 EDIT_CONTROLS = ("temperature", "guidance", "follow", "like", "like_strength", "mute")
 PLAY_CONTROLS = (*PLAN_CONTROLS, *EDIT_CONTROLS)
 

@@ -16,8 +16,10 @@ from accompany.music.plan import BEATS_PER_BAR, Plan
 _TONIC_BONUS = 0.1
 
 
-def tapped_grid(taps: Sequence[float], seconds: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Beats and downbeats of a whole song from tapped beats, steadily on at both ends; bars of four from the first."""
+def tapped_grid(
+    taps: Sequence[float], seconds: float, metre: int = BEATS_PER_BAR
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Beats and downbeats of a whole song from tapped beats, steadily on at both ends; bars from the first tap on."""
     times = np.asarray(taps)
     interval = (times[-1] - times[0]) / (len(times) - 1)
     before = int(times[0] / interval)
@@ -25,7 +27,7 @@ def tapped_grid(taps: Sequence[float], seconds: float) -> tuple[tuple[float, ...
     lead = times[0] - interval * np.arange(before, 0, -1)
     tail = times[-1] + interval * np.arange(1, after + 1)
     beats = np.concatenate([lead, times, tail])
-    return tuple(beats.tolist()), tuple(beats[before % BEATS_PER_BAR :: BEATS_PER_BAR].tolist())
+    return tuple(beats.tolist()), tuple(beats[before % metre :: metre].tolist())
 
 
 def lay_chords(text: str, plan: Plan, seconds: float) -> tuple[Chord, ...]:

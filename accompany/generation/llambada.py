@@ -51,6 +51,7 @@ _WITHOUT = {
     "guidance": "weight of the prompt",
     "chords": "chords",
     "taps": "beats",
+    "metre": "bars",
     "melody": "melody",
     "reading": "beat and key",
     "follow": "weight of the voice",

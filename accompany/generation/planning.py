@@ -23,6 +23,7 @@ class Known:
         bpm: tempo.
         beats_s, downbeats_s: the whole grid, in place of the tempo.
         beats_per_bar: of that grid.
+        metre: beats of a bar of a grid that is predicted.
         key: such as `A:min`.
         chords: stretches that are kept; between them chords are predicted.
     """
@@ -31,6 +32,7 @@ class Known:
     beats_s: tuple[float, ...] = ()
     downbeats_s: tuple[float, ...] = ()
     beats_per_bar: int = BEATS_PER_BAR
+    metre: int | None = None
     key: str | None = None
     chords: tuple[Chord, ...] = ()
 
@@ -40,12 +42,13 @@ def make_plan(listener: Listener, features: Tensor, settings: Settings) -> Plan:
     if settings.plan is not None:
         return settings.plan
     seconds = features.shape[1] / listener.config.frame_rate
-    known = Known(settings.bpm, key=settings.key)
+    known = Known(settings.bpm, metre=settings.metre, key=settings.key)
     if settings.taps is not None:
         from accompany.generation.given import tapped_grid
 
-        beats, downbeats = tapped_grid(settings.taps, seconds)
-        known = dataclasses.replace(known, bpm=None, beats_s=beats, downbeats_s=downbeats)
+        metre = settings.metre or BEATS_PER_BAR
+        beats, downbeats = tapped_grid(settings.taps, seconds, metre)
+        known = dataclasses.replace(known, bpm=None, beats_s=beats, downbeats_s=downbeats, beats_per_bar=metre)
     plan = predict_plan(listener, features, known, settings.reading or 1)
     if settings.chords is None:
         return plan
@@ -65,5 +68,11 @@ def predict_plan(listener: Listener, features: Tensor, known: Known, reading: in
         grid = BeatTrack(beats, downbeats, 60.0 / float(np.median(np.diff(beats))), known.beats_per_bar)
     chords = known.chords or None
     return listener.plan(
-        listener.analyze(features), bpm=known.bpm, key=known.key, chords=chords, grid=grid, reading=reading
+        listener.analyze(features),
+        bpm=known.bpm,
+        metre=known.metre,
+        key=known.key,
+        chords=chords,
+        grid=grid,
+        reading=reading,
     )

@@ -98,6 +98,9 @@ class Settings:
         file="a text file of them",
         longest=5000,
     )
+    metre: int | None = _control(
+        None, "beats of a bar, when you know it, such as 3 for a waltz", low=2, high=7, metavar="N", whole=True
+    )
     follow: float | None = _control(
         None, "weight of voice and plan, times the model's own; 0 follows neither (default 1)", low=0, high=4
     )
@@ -167,6 +170,8 @@ class Settings:
             raise InputError("A plan says tempo and key already; give a plan, or bpm and key.")
         if self.plan is not None and (self.chords is not None or self.taps is not None):
             raise InputError("A plan says chords and beats already; give a plan, or chords and taps.")
+        if self.plan is not None and self.metre is not None:
+            raise InputError("A plan says the bars already; give a plan, or the metre.")
         if self.plan is not None and self.melody is not None:
             raise InputError("A plan says chords and beats already; give a plan, or the melody to plan for.")
         if self.plan is not None and self.reading is not None:
@@ -212,7 +217,7 @@ class Settings:
     def playing(self, plan: Plan) -> Settings:
         """The same settings with beats, chords and key given by a plan."""
         return dataclasses.replace(
-            self, plan=plan, bpm=None, key=None, chords=None, taps=None, melody=None, reading=None
+            self, plan=plan, bpm=None, key=None, chords=None, taps=None, metre=None, melody=None, reading=None
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -252,6 +257,7 @@ class Options(TypedDict, total=False):
     level_db: float
     chords: str | None
     taps: tuple[float, ...] | None
+    metre: int | None
     follow: float | None
     like: Union[str, os.PathLike[str], tuple[np.ndarray, int], None]  # noqa: UP007
     like_strength: float | None

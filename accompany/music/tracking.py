@@ -83,12 +83,13 @@ def lay_bars(
     downbeat_logits: np.ndarray | None,
     bpm: float | None,
     config: BeatTrackingConfig,
+    metre: int | None = None,
 ) -> BeatTrack:
-    """Metre and downbeats of a grid; arguments as in `accompany.music.single_grid.track_beats`."""
+    """Metre (found, if it is not given) and downbeats of a grid; see `accompany.music.single_grid.track_beats`."""
     at_beats = np.zeros(len(beats_s))
     if downbeat_logits is not None:
         at_beats = _at_beats(downbeat_logits - config.prior_logit, beats_s, frame_rate)
-    metre, first = _bars(at_beats, config)
+    metre, first = _bars(at_beats, config, metre)
     tempo_bpm = 60.0 / float(np.median(np.diff(beats_s))) if len(beats_s) > 1 else float(bpm or config.centre_bpm)
     return BeatTrack(beats_s, beats_s[first], tempo_bpm, metre)
 
@@ -221,11 +222,13 @@ def _at_beats(evidence: np.ndarray, beats_s: np.ndarray, frame_rate: float) -> n
     return evidence[np.clip(frames, 0, len(evidence) - 1)].max(axis=1)
 
 
-def _bars(evidence: np.ndarray, config: BeatTrackingConfig) -> tuple[int, np.ndarray]:
-    """Beats in a bar (3 or 4) and [n] bool, which beats are first in a bar."""
+def _bars(evidence: np.ndarray, config: BeatTrackingConfig, metre: int | None) -> tuple[int, np.ndarray]:
+    """Beats in a bar (3 or 4, or as many as given) and [n] bool, which beats are first in a bar."""
     evidence = (
         np.clip(evidence - evidence.mean(), -config.max_evidence, config.max_evidence) if len(evidence) else evidence
     )
+    if metre is not None:
+        return metre, _bar_path(evidence, metre, config.bar_slip_cost)[1]
     best = {metre: _bar_path(evidence, metre, config.bar_slip_cost) for metre in (3, 4)}
     score_of = {3: best[3][0] - config.three_cost * len(evidence) / 3, 4: best[4][0]}
     metre = max(score_of, key=lambda each: (score_of[each], each))

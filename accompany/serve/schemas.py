@@ -40,6 +40,7 @@ class TakeRequest(BaseModel):
     key: str | None = _control("key")
     chords: str | None = _control("chords")
     taps: list[float] | None = _control("taps")
+    metre: int | None = _control("metre")
     reading: int | None = _control("reading")
     temperature: float | None = _control("temperature")
     guidance: float | None = _control("guidance")

@@ -24,7 +24,7 @@ OUTLINE_POINTS = 3000
 MOST_TAKES = 8
 """That one job may make."""
 
-REQUESTED = ("prompt", "seed", "bpm", "key", "chords", "taps", "reading", "temperature", "guidance", "mute")
+REQUESTED = ("prompt", "seed", "bpm", "key", "chords", "taps", "metre", "reading", "temperature", "guidance", "mute")
 """Controls that a visitor may set."""
 
 _PITCH_FRAMES, _PITCH_HOP_S = 6000, 0.02

@@ -170,6 +170,7 @@ class Listener(nn.Module):
         n_frames: int | None = None,
         *,
         bpm: float | None = None,
+        metre: int | None = None,
         key: str | None = None,
         chords: Sequence[Chord] | None = None,
         item: int = 0,
@@ -182,6 +183,7 @@ class Listener(nn.Module):
             output: of `analyze` or `forward`.
             n_frames: F of the item, where the batch is padded.
             bpm: the tempo, if it is known; the beats are then looked for near it.
+            metre: beats of a bar, if it is known.
             key: such as `A:min`, if it is known.
             chords: (start_s, end_s, Harte label) that are known; the rest is decoded.
             item: which of the batch.
@@ -198,7 +200,7 @@ class Listener(nn.Module):
         )
 
         def decide(beats_s: np.ndarray, key: str | None) -> tuple[BeatTrack, np.ndarray, tuple[Chord, ...], float]:
-            track = grid or lay_bars(beats_s, rate, downbeat, bpm, self.config.beats)
+            track = grid or lay_bars(beats_s, rate, downbeat, bpm, self.config.beats, metre)
             return track, *self.harmony(output, track.beats_s, track.downbeats_s, n_frames, key=key, item=item)
 
         grids = [GridReading(grid.beats_s)] if grid else self.read_beats(beat, downbeat, bpm)

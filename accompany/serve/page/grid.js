@@ -4,6 +4,7 @@ import { chordName } from "/timeline.js";
 import { t } from "/texts.js";
 
 const TAPS = 4;
+const BAR = 4;
 const TEMPI = [30, 300];
 const UNEVEN = 0.25;
 const digits = (seconds) => Number(seconds.toFixed(4));
@@ -12,6 +13,8 @@ const inRange = (beat_s) => 60 / beat_s >= TEMPI[0] && 60 / beat_s <= TEMPI[1];
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 const steps = (beats) => beats.slice(1).map((beat, i) => beat - beats[i]);
 const middles = (beats) => beats.slice(1).map((beat, i) => (beat + beats[i]) / 2);
+
+const metreOf = (plan) => plan?.beats_per_bar ?? BAR;
 
 // The beats from the first one of a bar on, as the server takes taps.
 export function fromDownbeat(plan) {
@@ -38,7 +41,7 @@ export function gridOfTaps(taps, plan) {
   const best = known.filter((grid) => grid.length > 4).sort((a, b) => off(a) - off(b))[0];
   if (!best || off(best) > UNEVEN) return taps.map(digits);
   const nearest = best.reduce((found, beat, i) => (Math.abs(beat - taps[0]) < Math.abs(best[found] - taps[0]) ? i : found), 0);
-  return best.slice(nearest % 4).map(digits);
+  return best.slice(nearest % metreOf(plan)).map(digits);
 }
 
 function steady(taps) {
@@ -62,7 +65,7 @@ export class GridControls {
     if (this.taps) return this.showTapping();
     const buttons = Object.entries(GRIDS).map(([name, change]) => {
       const taps = change(fromDownbeat(plan)).map(digits);
-      const made = this.button(t(name), () => this.again({ taps }));
+      const made = this.button(t(name), () => this.again({ taps, metre: metreOf(plan) }));
       made.disabled = taps.length < 2 || !inRange((taps.at(-1) - taps[0]) / (taps.length - 1));
       return made;
     });
@@ -122,7 +125,7 @@ export class GridControls {
     const taps = this.taps;
     this.end();
     if (!steady(taps)) return this.say(t("uneven"));
-    this.again({ taps: gridOfTaps(taps, this.plan()) });
+    this.again({ taps: gridOfTaps(taps, this.plan()), metre: metreOf(this.plan()) });
   }
 
   // Whether a key was for the taps.
