@@ -493,10 +493,11 @@ def test_the_stem_and_the_instrumentation_are_conditions() -> None:
         instruments=conditions.instruments + torch.from_numpy(Instrumentation(("drums",)).vector()),
         instruments_mask=torch.ones_like(conditions.instruments_mask),
     )
-    every = [stage.generate(band.for_stem(stem), codes, seeds=[1]) for stem in range(len(STEM_TAGS))]
+    each = [dataclasses.replace(band, stem=torch.full_like(band.stem, stem)) for stem in range(len(STEM_TAGS))]
+    every = [stage.generate(conditions, codes, seeds=[1]) for conditions in each]
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(every, 2))
     # Stems as one batch are what each is alone.
-    together = stage.generate(join([band.for_stem(s) for s in (1, 2, 3)]), codes.expand(3, -1, -1), seeds=[1, 1, 1])
+    together = stage.generate(join(each[1:]), codes.expand(3, -1, -1), seeds=[1, 1, 1])
     assert torch.equal(together, torch.cat(every[1:]))
     plain = stage.generate(conditions, codes, seeds=[1])
     assert not torch.equal(every[0], plain)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accompany.commands.console import describe_scores, say
 from accompany.commands.outputs import Output, base_of
 
 if TYPE_CHECKING:
@@ -43,6 +45,16 @@ def write_beside(
         save_session(take, output.session, sections=sections, stems=splitter, sound=sound)
         written["daw"] = str(output.session)
     return written
+
+
+def list_takes(takes: Sequence[Take], files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Say how several takes score, and return it for the JSON."""
+    for take, file in zip(takes, files, strict=True):
+        say(f"{file}: seed {take.seed}, {describe_scores(take)}")
+    return [
+        {"accompaniment": str(file), "seed": take.seed, "reading": take.plan.reading, "scores": dict(take.scores)}
+        for take, file in zip(takes, files, strict=True)
+    ]
 
 
 def with_sessions(outputs: Sequence[Output]) -> list[Output]:

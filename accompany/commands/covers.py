@@ -54,3 +54,12 @@ def load_splitter(band: Band, args: argparse.Namespace) -> SongSeparator | None:
     if args.separator and not args.separate:
         raise InputError(f"{band.name} plays stems of its own, so there is nothing to split; leave --separator out.")
     return None
+
+
+def load_voices(args: argparse.Namespace) -> Voices | None:
+    """What takes the voices out of songs, or None where the vocals are voices."""
+    if args.separate:
+        return Voices(args)
+    if not args.stems:
+        raise InputError("--separator says how --separate or --stems takes sound apart; give one of them, or neither.")
+    return None

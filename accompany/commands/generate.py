@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.commands import values
-from accompany.commands.console import bar, describe, describe_scores, next_step, print_json, say, summary_of
+from accompany.commands.console import bar, describe, next_step, print_json, say, summary_of
 from accompany.commands.controls import Controls, add_controls, add_sound, check_files, read_controls, read_sound
 from accompany.commands.parser import add_json, add_model, command, load
-from accompany.errors import InputError
 from accompany.generation.settings import CONTROLS
 
 if TYPE_CHECKING:
@@ -30,6 +29,10 @@ _EXAMPLES = """accompany generate vocals.wav -p "warm jazz trio, brushed drums, 
   accompany generate vocals.wav -p "0: solo piano; 12.5: full band; [chorus] loud drums" --project song
   accompany generate vocals.wav --mix --lufs -14 --rate 48000 --bits 24 --start vocal    # into a DAW
   accompany generate song.mp3 --separate --mix -p "solo piano"    # a cover"""
+
+
+_RARE = ("lora", "plot", "separator", "separate", "midi", "daw", "lufs")
+"""Options with checks of their own."""
 
 
 def add(commands: Any) -> None:
@@ -75,19 +78,16 @@ def _add_takes(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Make the accompaniments that the arguments ask for, and their files."""
     from accompany.api import check_takes
-    from accompany.audio import info
 
     check_takes(args.takes, args.seed)
     controls = read_controls(args)
-    for vocal in args.vocals:
-        seconds = info(vocal).seconds
-        controls.settings.check_cues(seconds, str(vocal))
-        controls.settings.check_within(seconds, str(vocal))
-        if controls.analysis is not None:
-            controls.analysis.check_vocal(seconds, None if args.separate else vocal)
+    _check_vocals(args, controls)
     sounds = [read_sound(args, vocal) for vocal in args.vocals]
     suffix = f".{args.format}" if args.format else ".wav"
-    _check_adapters(args)
+    if any(vars(args)[name] for name in _RARE) or not all(sound.changes_nothing for sound in sounds):
+        from accompany.commands.beforehand import check_extras
+
+        check_extras(args, sounds)
     if args.project:
         from accompany.commands.projects import check_project
 
@@ -95,8 +95,11 @@ def run(args: argparse.Namespace) -> None:
         outputs = []
     else:
         outputs = _plan_outputs(args, sounds, suffix)
-    _check_extras(args, sounds)
-    voices = _load_voices(args)
+    voices = None
+    if args.separate or args.separator:
+        from accompany.commands.covers import load_voices
+
+        voices = load_voices(args)
     started = time.perf_counter()
     band = load(args)
     load_s = time.perf_counter() - started
@@ -120,6 +123,17 @@ def run(args: argparse.Namespace) -> None:
 
         summary = {"files": files, "model": band.name, "device": str(band.device), "load_s": round(load_s, 3)}
         print_json({**summary, "peak_rss_mb": peak_memory_mb()})
+
+
+def _check_vocals(args: argparse.Namespace, controls: Controls) -> None:
+    from accompany.audio import info
+
+    for vocal in args.vocals:
+        seconds = info(vocal).seconds
+        controls.settings.check_cues(seconds, str(vocal))
+        controls.settings.check_within(seconds, str(vocal))
+        if controls.analysis is not None:
+            controls.analysis.check_vocal(seconds, None if args.separate else vocal)
 
 
 def _make_takes(band: Band, vocal: Path, args: argparse.Namespace, controls: Controls) -> list[Take]:
@@ -165,17 +179,9 @@ def _one(
         more |= write_beside(band, best, output, sound, splitter)
     wall_s = time.perf_counter() - started
     if len(takes) > 1:
-        for take, (accompaniment, _) in zip(takes, names, strict=True):
-            say(f"{accompaniment}: seed {take.seed}, {describe_scores(take)}")
-        more["takes"] = [
-            {
-                "accompaniment": str(accompaniment),
-                "seed": take.seed,
-                "reading": take.plan.reading,
-                "scores": dict(take.scores),
-            }
-            for take, (accompaniment, _) in zip(takes, names, strict=True)
-        ]
+        from accompany.commands.beside import list_takes
+
+        more["takes"] = list_takes(takes, [accompaniment for accompaniment, _ in names])
     say(f"{' and '.join(str(file) for file in output.files)}: {describe(best)}")
     if len(args.vocals) == 1 and not args.json and (hint := next_step(args, best)):
         say(hint)
@@ -196,51 +202,3 @@ def _plan_outputs(args: argparse.Namespace, sounds: Sequence[Sound], suffix: str
         outputs = with_sessions(outputs)
     check_files(outputs, sounds, args.format)
     return outputs
-
-
-def _check_adapters(args: argparse.Namespace) -> None:
-    """What is made with adapters cannot be made again from a file that names the model alone."""
-    for option, wanted in (("--settings", args.settings), ("--project", args.project)):
-        if args.lora and wanted:
-            raise InputError(
-                f"{option} does not go with --lora, since it keeps the model without its adapters; "
-                f"work them in with accompany export, and give that model."
-            )
-    if args.lora:
-        from accompany.models.adapters import check_adapters
-
-        check_adapters(args.lora, args.lora_scale)
-
-
-def _check_extras(args: argparse.Namespace, sounds: Sequence[Sound]) -> None:
-    """Packages of extras that will be needed at the end are looked for at the beginning."""
-    needed = [
-        (extra, option, packages)
-        for option, wanted, extra, packages in (
-            ("--plot", args.plot, "eval", ("matplotlib", "librosa")),
-            ("--separator", args.separator, "data", ("demucs",)),
-            ("--separate", args.separate, "data", ("demucs",)),
-            ("--midi", args.midi, "sound", ("mido",)),
-            ("--daw", args.daw, "sound", ("mido",)),
-            ("--lufs", args.lufs is not None, "sound", ("pyloudnorm",)),
-        )
-        if wanted
-    ]
-    if any(sound.changes_sound or (args.mix and not sound.changes_nothing) for sound in sounds):
-        needed.append(("sound", "The sound of these files", ("scipy",)))
-    if needed:
-        from accompany.common.extras import require
-
-        for extra, option, packages in needed:
-            require(extra, *packages, what=option)
-
-
-def _load_voices(args: argparse.Namespace) -> Any:
-    """What takes the voices out of songs (`accompany.commands.covers.Voices`), or None where the vocals are voices."""
-    if args.separate:
-        from accompany.commands.covers import Voices
-
-        return Voices(args)
-    if args.separator and not args.stems:
-        raise InputError("--separator says how --separate or --stems takes sound apart; give one of them, or neither.")
-    return None

@@ -20,16 +20,9 @@ if TYPE_CHECKING:
 def load_codec(
     path_or_id: PathLike, *, n_codebooks: int | None = None, license: str | None = None, decoder: str | None = None
 ) -> AnyCodec:
-    """A codec of either kind, by its config: spectral, or any EnCodec.
+    """A codec of either kind, by its config: spectral, or any EnCodec; `decoder` names a Vocos in EnCodec's place.
 
-    Args:
-        path_or_id: its folder or hub id.
-        n_codebooks: use the first so many; None for all.
-        license: what the bundle says.
-        decoder: a Vocos that decodes in EnCodec's place: a folder inside of the codec's, or a folder or hub id.
-
-    Raises:
-        InputError: as `from_pretrained` raises it, and for a decoder that does not fit.
+    That is a folder inside of the codec's, or a folder or hub id. InputError as `from_pretrained` raises it.
     """
     if _is_spectral(Path(path_or_id)):
         from accompany.encoders.spectral_codec import SpectralCodec
@@ -43,9 +36,7 @@ def load_codec(
         return Codec.from_pretrained(path_or_id, n_codebooks=n_codebooks, license=license)
     from accompany.encoders.vocos import VocosCodec
 
-    inside = Path(path_or_id) / decoder
-    codec = Codec.from_pretrained(path_or_id, license=license)
-    return VocosCodec.of(codec, inside if inside.is_dir() else decoder, n_codebooks=n_codebooks)
+    return VocosCodec.of(path_or_id, decoder, n_codebooks=n_codebooks, license=license)
 
 
 def _is_spectral(folder: Path) -> bool:

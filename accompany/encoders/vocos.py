@@ -223,9 +223,17 @@ class VocosCodec(Codec):
         self._bandwidth_of(self.n_codebooks)
 
     @classmethod
-    def of(cls, codec: Codec, vocos: PathLike, *, n_codebooks: int | None = None) -> VocosCodec:
-        """A loaded codec with the Vocos of a folder or hub id; InputError as of the constructor and of `Vocos`."""
-        return cls(codec.model, Vocos.from_pretrained(vocos), n_codebooks=n_codebooks)
+    def of(
+        cls, encodec: PathLike, vocos: str, *, n_codebooks: int | None = None, license: str | None = None
+    ) -> VocosCodec:
+        """Load both: EnCodec, and the Vocos of a folder inside of EnCodec's, or of a folder or hub id.
+
+        Raises:
+            InputError: as of the constructor, of `Codec.from_pretrained` and of `Vocos.from_pretrained`.
+        """
+        inside = Path(encodec) / vocos
+        model = Codec.from_pretrained(encodec, license=license).model
+        return cls(model, Vocos.from_pretrained(inside if inside.is_dir() else vocos), n_codebooks=n_codebooks)
 
     def _bandwidth_of(self, n_codebooks: int) -> int:
         if n_codebooks not in self._bandwidths:

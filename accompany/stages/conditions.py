@@ -164,10 +164,6 @@ class Conditions:
         """The same with these known codes [B, K, F] (-1 unknown)."""
         return dataclasses.replace(self, known=codes)
 
-    def for_stem(self, stem: int) -> Conditions:
-        """The same for one of `STEM_TAGS`, by its number."""
-        return dataclasses.replace(self, stem=torch.full_like(self.stem, stem))
-
     def to(self, device: torch.device | str) -> Conditions:
         """The same on `device`."""
         return self._map(lambda value: value.to(device))
