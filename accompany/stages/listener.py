@@ -182,8 +182,7 @@ class Listener(nn.Module):
         Args:
             output: of `analyze` or `forward`.
             n_frames: F of the item, where the batch is padded.
-            bpm: the tempo, if it is known; the beats are then looked for near it.
-            metre: beats of a bar, if it is known.
+            bpm, metre: tempo and beats of a bar, if they are known; the beats are then looked for near that tempo.
             key: such as `A:min`, if it is known.
             chords: (start_s, end_s, Harte label) that are known; the rest is decoded.
             item: which of the batch.
