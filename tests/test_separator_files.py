@@ -63,7 +63,12 @@ def change(folder: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("door", ["--separator", "--stems", "prepare", "yaml"])
 def test_a_file_that_names_a_function_runs_nothing(
-    door: str, model: Any, vocal_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    door: str,
+    model: Any,
+    random_bundle_dir: Path,
+    vocal_path: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "d").mkdir()
     touched = tmp_path / "touched"
@@ -74,7 +79,10 @@ def test_a_file_that_names_a_function_runs_nothing(
     shutil.copy(vocal_path, tmp_path / "songs" / "a.wav")
     voice, out = str(vocal_path), ["-o", str(tmp_path / "out.wav")]
     commands = {
-        "--stems": ["generate", voice, *out, "--stems", "--separator", str(folder)],
+        "--stems": [
+            *("generate", voice, *out, "--stems", "--separator", str(folder)),
+            *("--model", str(random_bundle_dir)),  # a model that plays no stems of its own
+        ],
         "prepare": ["prepare", str(tmp_path / "songs"), str(tmp_path / "pairs"), "--separator", str(folder)],
     }
     assert main(commands.get(door, ["generate", voice, *out, "--separate", "--separator", str(folder)])) == 2

@@ -93,7 +93,7 @@ def train(
     model_config = _model_config(task, config, manifest, overrides)
     run_dir = make_run_dir(config.run_dir or f"runs/{task}")
     with run_lock(run_dir, f"accompany train {task}", on_ray=on_ray):
-        _open_run(run_dir, task, config, model_config, manifest)
+        _open_run(run_dir, task, config, model_config, manifest, writes=is_first(on_ray))
         _fit(task, config, model_config, manifest, run_dir, progress, on_ray)
         return export(run_dir)
 
@@ -262,8 +262,13 @@ def run_lock(run_dir: Path, doing: str, *, on_ray: bool = False) -> Iterator[Non
         yield
 
 
-def _open_run(run_dir: Path, task: str, config: TrainConfig, model_config: Any, manifest: Manifest) -> None:
-    """Write down what is run, or check that the run in the folder is of the same model and tokens."""
+def _open_run(
+    run_dir: Path, task: str, config: TrainConfig, model_config: Any, manifest: Manifest, *, writes: bool
+) -> None:
+    """Check that a run in the folder is of the same model and tokens, and write down what is run.
+
+    Of several processes one `writes`: it deletes half-written files, and would take those of another for leftovers.
+    """
     content = {"task": task, "model": to_dict(model_config), "tokens": manifest.parts, "config": to_dict(config)}
     if config.init:
         content["init"] = {"model": config.init, "hash": part_hash(config.init, task)}
@@ -279,7 +284,8 @@ def _open_run(run_dir: Path, task: str, config: TrainConfig, model_config: Any, 
                 f"{run_dir} holds a run with another {' and '.join(changed)}; choose another run_dir, "
                 "or delete that one to start anew."
             )
-    write_json(run_dir / RUN_FILE, content)
+    if writes:
+        write_json(run_dir / RUN_FILE, content)
 
 
 def _fixed(run: Mapping[str, Any], key: str) -> Any:
