@@ -24,7 +24,7 @@ api: $(VENV)/.accompany-test
 	$(VENV)/bin/python docs/reference.py build/api
 
 test: $(VENV)/.accompany-test fluidsynth lint
-	$(VENV)/bin/python -m pytest -x -q -n $(JOBS) --dist loadfile
+	$(VENV)/bin/python -m pytest -x -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The packages encodec and laion-clap against our readers of their files, in an environment of their own with the numpy
 # that they want. They come without what they declare, much of which their networks do not use (torchaudio, pandas, ...).
