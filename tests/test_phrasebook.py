@@ -21,6 +21,12 @@ from accompany.music.instrumentation import read_instrumentation
         ("没有鼓，温暖的木吉他和钢琴", "no drums, warm, acoustic guitar, piano"),
         ("快速的搖滾樂隊，電吉他和架子鼓", "fast, rock, full band, electric guitar, drums"),
         ("ドラムなしの静かなピアノ", "no drums, calm, piano"),
+        ("드럼과 베이스 없이 피아노", "no drums, no bass, piano"),
+        ("기타랑 피아노, 드럼은 필요 없어요", "guitar, piano, no drums"),
+        ("没有鼓和贝斯，钢琴", "no drums, no bass, piano"),
+        ("钢琴和吉他，不要鼓", "piano, guitar, no drums"),
+        ("ドラムとベースなしのピアノ", "no drums, no bass, piano"),
+        ("ピアノとギター、ドラムはいらない", "piano, guitar, no drums"),
         ("アコギとベース、バラード", "acoustic guitar, bass, ballad"),
     ],
 )

@@ -6,6 +6,7 @@ a prompt of which it knows nothing stays as it is.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from functools import lru_cache
@@ -89,8 +90,16 @@ full band = 乐队 樂隊 フルバンド バンド 풀_밴드 밴드
 minimal = 简约 簡約 极简 極簡 ミニマル シンプル 미니멀 단순한 간소한
 """
 _JOINERS = r"[\s,、，。·]*"
-_NOT_BEFORE = re.compile(rf"(没有|沒有|不要|不带|不帶|不用|去掉|除了|无|無|别|別){_JOINERS}$")
-_NOT_AFTER = re.compile(r"\s*(은|는|이|가|을|를|도|は|が|の|を|も|って)?\s*(없|빼|제외|말고|なし|無し|抜き|ない|以外)")
+_NOT_BEFORE = re.compile(
+    rf"(没有|沒有|不要|不需要|不想要|不加|不含|不带|不帶|不用|去掉|除了|没|沒|无|無|别|別){_JOINERS}$"
+)
+_NOT_AFTER = re.compile(
+    r"\s*(은|는|이|가|을|를|도|は|が|の|を|も|って)?\s*(없|필요\s*없|빼|제외|말고|넣지|쓰지|なし|なく|無し|抜き|ない|いらない|要らない|不要|以外)"
+)
+_WITH_NEXT = re.compile(r"\s*(이랑|하고|와|과|랑|및|と|や)\s*")
+"""What joins an instrument to the next one, before what excludes both."""
+_WITH_LAST = re.compile(r"\s*(和|跟|与|與|或|、)\s*")
+"""The same behind what excludes the first."""
 _ONLY_BEFORE = re.compile(rf"(只有|只要|仅|僅|纯|純|ソロ|솔로){_JOINERS}$")
 _ONLY_AFTER = re.compile(r"\s*(独奏|獨奏|だけ|のみ|ソロ|만|솔로)(?![가-힣ぁ-ん一-龥]*[가-힣]{2})")
 
@@ -112,6 +121,19 @@ _PLAIN = {word.replace("_", ""): english for word, english in _ENGLISH.items()}
 _PLAYED = frozenset(word.replace("_", "") for word in _entries(_INSTRUMENTS))
 
 
+def _excluded(prompt: str, matches: list[re.Match[str]]) -> list[re.Match[str]]:
+    """The names that a prompt excludes: those beside a negation, and what is joined to them on its other side."""
+    found = [m for m in matches if _NOT_BEFORE.search(prompt[: m.start()]) or _NOT_AFTER.match(prompt, m.end())]
+    pairs = list(itertools.pairwise(matches))
+    for one, other in reversed(pairs):
+        if other in found and _WITH_NEXT.fullmatch(prompt, one.end(), other.start()):
+            found.append(one)
+    for one, other in pairs:
+        if one in found and _WITH_LAST.fullmatch(prompt, one.end(), other.start()):
+            found.append(other)
+    return found
+
+
 @lru_cache(maxsize=64)
 def in_english(prompt: str) -> str:
     """What a prompt says, as far as it is known; the prompt itself where nothing of it is.
@@ -121,13 +143,15 @@ def in_english(prompt: str) -> str:
     """
     found: list[str] = []
     known = False
-    for match in _WORD.finditer(prompt):
+    matches = list(_WORD.finditer(prompt))
+    excluded = _excluded(prompt, matches)
+    for match in matches:
         word = re.sub(r"\s", "", match[0])
         known |= word in _PLAIN
         english = _PLAIN.get(word, match[0].strip())
         if word in _PLAYED:
             before, after = prompt[: match.start()], prompt[match.end() :]
-            if _NOT_BEFORE.search(before) or _NOT_AFTER.match(after):
+            if match in excluded:
                 english = f"no {english}"
             elif _ONLY_BEFORE.search(before) or _ONLY_AFTER.match(after):
                 english = f"solo {english}"
