@@ -91,6 +91,7 @@ def test_four_taps_set_the_grid(page, song):  # noqa: F811
                 on: gridOfTaps(near(beats.slice(6, 10)), plan),
                 off: gridOfTaps(near(beats.slice(6, 10)).map((beat) => beat + 0.305), plan),
                 alone: gridOfTaps([1, 1.37, 1.74, 2.11], plan),
+                waltz: gridOfTaps(beats.slice(6, 10), { ...plan, beats_per_bar: 3 }),
             };
         }"""
     )
@@ -98,6 +99,7 @@ def test_four_taps_set_the_grid(page, song):  # noqa: F811
         "every fourth from the first tap"
     )
     assert count["off"][0] == pytest.approx(0.2 + 0.61 * 2.5, abs=1e-3)
+    assert count["waltz"][0] == pytest.approx(0.2, abs=1e-3), "every third from the first tap"
     assert count["alone"] == [1, 1.37, 1.74, 2.11]
     page.click("#tap")
     page.evaluate(
