@@ -92,14 +92,16 @@ def _loaders() -> dict[str, Callable[..., Any]]:
     """Loader of each part, with lazy imports, so that one part does not pull in the others."""
 
     def mert(source: PathLike, *, license: str, layer: int | None = None, frame_rate: float = 25.0) -> Any:
-        from accompany.encoders.mert import Mert
+        from accompany.encoders.carried import Mert, carried_mert, is_carried
 
-        return Mert.from_pretrained(source, layer=layer, frame_rate=frame_rate, license=license)
+        load = carried_mert if is_carried(source) else Mert.from_pretrained
+        return load(source, layer=layer, frame_rate=frame_rate, license=license)
 
     def clap(source: PathLike, *, license: str) -> Any:
-        from accompany.encoders.clap import Clap
+        from accompany.encoders.carried import CarriedClap, Clap, is_carried
 
-        return Clap.from_pretrained(source, license=license)
+        load = CarriedClap if is_carried(source) else Clap.from_pretrained
+        return load(source, license=license)
 
     def codec(source: PathLike, *, license: str, n_codebooks: int | None = None, decoder: str | None = None) -> Any:
         from accompany.encoders.codecs import load_codec
