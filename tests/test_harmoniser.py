@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from small_parts import small_parts, write_songs
+from small_scores import pop909
 
 from accompany.common.saving import save_module
 from accompany.common.weights import load_module
@@ -31,7 +32,7 @@ from accompany.music.beat_melody import (
     turned,
 )
 from accompany.music.chord_decoding import harmonised
-from accompany.music.harmony import N_CHORDS, NO_CHORD
+from accompany.music.harmony import N_CHORDS, NO_CHORD, majmin
 from accompany.stages.harmoniser import Harmoniser, HarmoniserConfig, chain_marginals
 from accompany.stages.listener import Listener, ListenerConfig
 from accompany.stages.losses import chain_loss, harmoniser_losses, relative
@@ -153,12 +154,14 @@ def test_variation_transposes_chords_with_the_key() -> None:
         assert any(whole[start : start + len(seen)] == seen for start in range(len(whole)))
 
 
+LISTENER = ListenerConfig(mert_dim=0, transformer=TransformerConfig(32, 1, 2, causal=False))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, HarmoniserTrainingConfig]:
     root = tmp_path_factory.mktemp("harmoniser")
     torch.manual_seed(0)
-    config = ListenerConfig(mert_dim=0, transformer=TransformerConfig(32, 1, 2, causal=False))
-    save_module(Listener(config), config, root / "listener")
+    save_module(Listener(LISTENER), LISTENER, root / "listener")
     write_songs(root / "songs", 6, seconds=12.0)
     tokenize(root / "songs", root / "tokens", small_parts(root / "clap"), val_share=0.2, progress=False)
     training = HarmoniserTrainingConfig(
@@ -201,7 +204,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     config = dataclasses.replace(config, out=str(tmp_path / "out"))
     # The composed and analysed items are kept, and need not be made again.
     shutil.copytree(folder.parent, tmp_path / "out", ignore=shutil.ignore_patterns("checkpoint.pt", "model"))
-    monkeypatch.setattr("accompany.training.harmoniser._composed", None)
+    monkeypatch.setattr("accompany.training.harmoniser._symbolic", None)
     monkeypatch.setattr("accompany.training.harmoniser._analyzed_crops", None)
     real, steps = harmoniser_losses, []
 
@@ -222,6 +225,27 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     train_harmoniser(dataclasses.replace(config, loop=dataclasses.replace(config.loop, lr=1e-3)))
     assert len(steps) == 33 + 40 + 60, "another training begins anew"
     assert (made / "model.safetensors").read_bytes() != (folder / "model.safetensors").read_bytes()
+
+
+def test_melodies_and_chords_of_published_scores_join_the_composed_ones(tmp_path: Path) -> None:
+    listener = tmp_path / "listener"
+    save_module(Listener(LISTENER), LISTENER, listener)
+    config = HarmoniserTrainingConfig(
+        listener=str(listener), tokens="", out=str(tmp_path / "out"), composed=2, scored=3, song_s=12.0,
+        scores=[str(pop909(tmp_path / "scores", ["001", "002", "003"]))], batch_size=2, crop_s=(6.0, 10.0),
+        loop=LoopConfig(steps=1, bf16=False), model=HarmoniserConfig(width=32, depth=1),
+    )  # fmt: skip
+    train_harmoniser(config)
+    with np.load(tmp_path / "out" / "paper.npz") as made:
+        chords = np.split(made["chords"], np.cumsum(made["counts"])[:-1])
+        assert len(chords) == 5
+        for each, key in zip(chords[2:], made["keys"][2:], strict=True):
+            written = {
+                int(label) for label in relative(torch.from_numpy(each.astype(np.int64)), torch.tensor(key % 12))
+            }
+            assert written <= {majmin(label) for label in ("C:maj", "A:min", "F:maj", "G:maj", "N")}, "of 001 to 003"
+    with pytest.raises(ValueError, match="needs scores"):
+        dataclasses.replace(config, scores=[])
 
 
 def test_the_listener_plans_with_it(trained: tuple[Path, HarmoniserTrainingConfig]) -> None:

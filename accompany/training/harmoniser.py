@@ -1,8 +1,8 @@
 """Training of the listener's harmoniser: `accompany train harmoniser listener=DIR tokens=DIR`.
 
-Most of what it learns from are symbolic songs (`data.songs.compose`, milliseconds each) whose notes are read along
-their own beats. The rest are sung songs of a tokens folder, read along the grids that the listener decides on, so that
-it meets predicted melodies and wrong grids. The listener itself stays as it is.
+Most of what it learns from are symbolic songs (composed, or published scores; milliseconds each) whose notes are read
+along their own beats. The rest are sung songs of a tokens folder, read along the grids that the listener decides on, so
+that it meets predicted melodies and wrong grids. The listener itself stays as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from accompany.common.files import complete
 from accompany.common.saving import save_module
 from accompany.common.weights import load_module
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, train_loader, val_loader
-from accompany.data.songs.compose import compose
+from accompany.data.scores.drawing import ScoreChoice, draw_song
 from accompany.data.songs.score import Score
 from accompany.errors import InputError
 from accompany.music.beat_melody import BEAT_DIM, DOWNBEAT, KNOWN_DOWNBEATS, beats_of_features, beats_of_tracks
@@ -58,6 +58,7 @@ class HarmoniserTrainingConfig:
         out: gets `paper.npz`, `heard.npz` and `checkpoint.pt`, from which a run that was stopped goes on, and the
             listener with its harmoniser in `model`.
         composed: symbolic songs, of `song_s` seconds; first_seed: of them. Keep clear of the seeds of test songs.
+        scores: folders of published scores; scored: songs drawn from their training split, of `song_s` seconds too.
         heard: crops of the tokens of `heard_s` seconds; heard_share: of each batch.
         val_items: validation crops whose metrics are logged before and after.
         model: sizes of the harmoniser.
@@ -75,6 +76,8 @@ class HarmoniserTrainingConfig:
     composed: int = 40_000
     song_s: float = 24.0
     first_seed: int = 5_000_000
+    scores: list[str] = field(default_factory=list)
+    scored: int = 0
     heard: int = 3000
     heard_s: float = 20.0
     heard_share: float = 0.25
@@ -93,12 +96,14 @@ class HarmoniserTrainingConfig:
         """Raise ValueError for counts that are too small."""
         check_range(self, "composed batch_size", least=1, most=10**9)
         check_range(self, "workers", least=1, most=MOST_PROCESSES)
-        check_range(self, "heard val_items first_seed", least=0, most=10**9)
+        check_range(self, "heard val_items first_seed scored", least=0, most=10**9)
         check_range(self, "song_s heard_s crop_s", above=0, most=3600)
         check_range(self, "heard_share", least=0, below=1)
         check_range(self, "seed", least=0, most=MOST_SEED)
         if self.model.width < 1:
             raise ValueError(f"model.width must be at least 1, not {self.model.width}")
+        if self.scored and not self.scores:
+            raise ValueError(f"scored={self.scored} needs scores, folders of published scores")
         if self.crop_s[0] > self.crop_s[1]:
             raise ValueError(f"crop_s must hold the shortest and the longest stretch, not {self.crop_s}")
 
@@ -119,7 +124,8 @@ def train_harmoniser(config: HarmoniserTrainingConfig) -> Path:
     listener = load_module(Listener, Path(config.listener)).eval()
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    symbolic = _kept(out / "paper.npz", _known(config, "composed", "song_s", "first_seed"), lambda: _composed(config))
+    made_from = _known(config, "composed", "song_s", "first_seed", "scores", "scored")
+    symbolic = _kept(out / "paper.npz", made_from, lambda: _symbolic(config))
     if not symbolic:
         raise InputError(f"Songs of {config.song_s:g} s have too few beats to learn from; raise song_s.")
     predicted: list[Item] = []
@@ -206,15 +212,20 @@ def _chords_at(chords: Sequence[tuple[float, float, str]], beats_s: np.ndarray) 
     return numbers[np.minimum(np.searchsorted(ends, middles, side="right"), len(numbers) - 1)]
 
 
-def _compose(job: tuple[int, float]) -> Item | None:
-    seed, seconds = job
-    return item_of_score(compose(seed, seconds=seconds))
+def _written(job: tuple[ScoreChoice | None, int, int, float]) -> Item | None:
+    choice, number, seed, seconds = job
+    return item_of_score(draw_song(choice, seed - number, number, seed, seconds=seconds).score)
 
 
-def _composed(config: HarmoniserTrainingConfig) -> list[Item]:
-    jobs = [(config.first_seed + number, config.song_s) for number in range(config.composed)]
+def _symbolic(config: HarmoniserTrainingConfig) -> list[Item]:
+    """Composed songs, then songs of scores."""
+    choice = ScoreChoice(tuple(Path(folder) for folder in config.scores)) if config.scored else None
+    kinds = [(None, config.composed), (choice, config.scored)]
+    jobs = [
+        (kind, number, config.first_seed + number, config.song_s) for kind, count in kinds for number in range(count)
+    ]
     with ProcessPoolExecutor(config.workers) as pool:
-        made = tqdm(pool.map(_compose, jobs, chunksize=64), total=len(jobs), desc="Composing", unit="song")
+        made = tqdm(pool.map(_written, jobs, chunksize=64), total=len(jobs), desc="Composing", unit="song")
         return [item for item in made if item is not None]
 
 
