@@ -167,12 +167,19 @@ class SpectralCodec(nn.Module):
         self._check(codes)
         codes = codes.to(self._device)
         wanted = codes.shape[-1] * self.hop if n_samples is None else n_samples
-        if codes.shape[-1] == 0:
-            return torch.zeros(len(codes), 2, wanted, device=codes.device)
+        audio, done = torch.zeros(len(codes), 2, wanted, device=codes.device), 0
+        for sound in self._sounds(codes, chunk_s):  # into its place, so that a long song is held once
+            taken = min(sound.shape[-1], wanted - done)
+            audio[..., done : done + taken] = sound[..., :taken]
+            done += taken
+        return audio
+
+    def _sounds(self, codes: Tensor, chunk_s: float) -> Iterator[Tensor]:
+        """The sound of codes [B, K, A], piece after piece: [B, 2, t] each."""
         stream = self.stream(len(codes))
-        sounds = [stream.feed(codes[..., first:last]) for first, last in self._pieces(codes.shape[-1], chunk_s)]
-        audio = torch.cat([*sounds, stream.finish()], dim=-1)
-        return F.pad(audio, (0, max(wanted - audio.shape[-1], 0)))[..., :wanted]
+        for first, last in self._pieces(codes.shape[-1], chunk_s):
+            yield stream.feed(codes[..., first:last])
+        yield stream.finish()
 
     def stream(self, n_items: int = 1) -> SpectralStream:
         """A decoder that is fed codes as they come and gives the very sound of decoding them at once."""
