@@ -22,7 +22,7 @@ from accompany.stages.conditions import (
     stack,
 )
 from accompany.stages.decoding import delay, undelay, windows
-from accompany.stages.dropping import draw_splice, drop, drop_history
+from accompany.stages.dropping import draw_splice, drop, drop_history, swap_history
 from accompany.stages.likelihood import log_likelihood_long
 from accompany.stages.sampling import SamplingConfig
 from accompany.stages.semantic import SemanticConfig, SemanticStage
@@ -310,6 +310,18 @@ def test_parts_of_the_history_are_hidden_at_each_items_own_rate() -> None:
     assert 0.26 < rates.mean() < 0.34
     assert rates.min() < 0.05 and rates.max() > 0.5
     assert drop_history(codes, 0.0) is codes
+
+
+def test_swapped_histories_are_stretches_of_the_neighbour() -> None:
+    codes = torch.arange(64)[:, None, None].expand(64, 3, 200)  # each item is its number
+    made = swap_history(codes, 0.5, torch.Generator().manual_seed(0))
+    neighbour = (torch.arange(64) - 1) % 64
+    swapped = made[:, 0] != codes[:, 0]
+    assert (made == torch.where(swapped[:, None], neighbour[:, None, None], codes)).all(), "all streams alike"
+    assert 0.3 < swapped.any(dim=1).float().mean() < 0.7
+    edges = (swapped[:, 1:] != swapped[:, :-1]).sum(dim=1)
+    assert (edges <= 2).all(), "one stretch each"
+    assert swap_history(codes, 0.0) is codes
 
 
 def seen_in_training(stage: SemanticStage, drops: DropRates) -> torch.Tensor:

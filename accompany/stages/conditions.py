@@ -38,6 +38,8 @@ class DropRates:
         history: of the codes that a decoder has written before (semantic stage). Each item draws its own rate, up to
             twice this. What was written is half wrong when a small model writes it itself, and one that learnt to
             do without parts of it keeps to its conditions.
+        swapped: no absence, but how often a stretch of what a decoder has written before is another item's (semantic
+            stage). What goes astray looks right by itself, as that does; only the conditions tell.
         splice: no absence, but how often an item goes over into another one of its batch at some frame, with its codes.
             There what was written before says nothing of what comes, so the prompt and the plan have to, and a prompt
             that changes in the middle of a song is obeyed.
@@ -54,6 +56,7 @@ class DropRates:
     bar: float = 0.1
     known: float = 0.7
     history: float = 0.0
+    swapped: float = 0.0
     splice: float = 0.0
     instruments: float = 0.2
 

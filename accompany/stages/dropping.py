@@ -107,6 +107,15 @@ def drop_history(codes: Tensor, rate: float, generator: torch.Generator | None =
     return codes.masked_fill(hidden.to(codes.device), -1)
 
 
+def swap_history(codes: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:
+    """Put a stretch of another item's codes into those [B, K, F] that a decoder sees as written, in items at `rate`."""
+    if not rate:
+        return codes
+    return torch.where(
+        _swapped(len(codes), codes.shape[-1], rate, generator)[:, None].to(codes.device), codes.roll(1, 0), codes
+    )
+
+
 def _hidden(shape: tuple[int, int], rate: float, stretches: bool, generator: torch.Generator | None) -> Tensor:
     """[B, F] bool: items hidden at `rate`; with `stretches` half of those in a random stretch of frames only."""
     batch = shape[0]
@@ -136,15 +145,19 @@ def disturb(
     frames: Tensor, generator: torch.Generator | None, *, noise: float, hidden: float, swapped: float
 ) -> Tensor:
     """Vectors of frames [B, F, E] as a model that errs or begins would have left them (`DepthConfig.history_*`)."""
-    shape = len(frames), frames.shape[1]
     if swapped:
-        others = _stretch(shape, generator) & (torch.rand(shape[0], 1, generator=generator) < swapped)
+        others = _swapped(*frames.shape[:2], swapped, generator)
         frames = torch.where(others[..., None].to(frames.device), frames.roll(1, 0), frames)
     if noise:
-        share = noise * torch.rand(shape[0], 1, 1, generator=generator)
+        share = noise * torch.rand(len(frames), 1, 1, generator=generator)
         drawn = share * torch.randn(frames.shape, generator=generator)
         frames = frames + frames.detach().std() * drawn.to(frames)
-    return frames * _shown(*shape, hidden, generator).to(frames) if hidden else frames
+    return frames * _shown(*frames.shape[:2], hidden, generator).to(frames) if hidden else frames
+
+
+def _swapped(n_items: int, n_frames: int, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Where an item's history is to be that of another one, a stretch of the items at `rate`: [B, F] bool."""
+    return _stretch((n_items, n_frames), generator) & (torch.rand(n_items, 1, generator=generator) < rate)
 
 
 def _shown(n_items: int, n_frames: int, hidden: float, generator: torch.Generator | None) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from accompany.music.beat_melody import turned
 from accompany.music.harmony import NO_CHORD
 from accompany.stages.batch import Batch, conditions_of
-from accompany.stages.dropping import draw_splice, drop, drop_history
+from accompany.stages.dropping import draw_splice, drop, drop_history, swap_history
 
 _LISTENER_WEIGHTS = {"beat": 6.0, "downbeat": 6.0, "chord": 1.0, "key": 0.3}
 
@@ -43,7 +43,7 @@ def semantic_losses(stage: Any, batch: Batch, generator: torch.Generator | None 
             splice = draw_splice(conditions.frame_mask, rates.splice, generator)
             conditions, codes = splice.conditions(conditions), splice.streams(codes)
         conditions = drop(conditions.with_known(codes), rates, generator)
-        history = drop_history(codes, rates.history, generator)
+        history = drop_history(swap_history(codes, rates.swapped, generator), rates.history, generator)
     logits = stage(history, conditions)
     parts = stream_losses(logits, codes)
     hits = (logits.argmax(dim=-1) == codes)[codes >= 0].float().mean()
