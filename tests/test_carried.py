@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from accompany.common.config import CHECKPOINTS_DIR
+from accompany.data.tokens.tokenize import load_parts
 from accompany.encoders.carried import CarriedClap, carried_mert, is_carried
 from accompany.encoders.clap import Clap
 from accompany.encoders.mert import Mert
@@ -61,6 +62,12 @@ def test_what_is_saved_of_it_loads(clap: CarriedClap, tmp_path) -> None:
 def test_only_the_parts_of_the_package_are_carried(tmp_path) -> None:
     assert is_carried(TINY / "mert") and is_carried(str(TINY / "clap"))
     assert not is_carried(tmp_path) and not is_carried("m-a-p/MERT-v1-95M")
+
+
+def test_what_tokens_are_made_with_has_the_names_of_the_library() -> None:
+    parts = load_parts("tiny")
+    assert type(parts.clap) is Clap and "HubertModel" in type(parts.mert.model).__name__
+    assert load_parts(TINY).fingerprints() == parts.fingerprints()
 
 
 def test_broken_weights_are_named(tmp_path) -> None:

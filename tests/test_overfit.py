@@ -27,7 +27,7 @@ SMALL = {
         "model.conditions.drop.known=1", "model.conditions.drop.history=0",
     ],
     "acoustic": [
-        "model.transformer.width=128", "model.transformer.heads=2", "model.transformer.depth=2",
+        "model.transformer.width=96", "model.transformer.heads=2", "model.transformer.depth=1", "model.encoder_depth=1",
         "model.depth.code_width=32", "model.depth.hidden=128", "model.conditions.drop.known=0", "codebooks=2",
     ],
 }  # fmt: skip
@@ -43,7 +43,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "tokens"
 
 
-@pytest.mark.parametrize(("task", "steps"), [("semantic", 200), ("acoustic", 250)])
+@pytest.mark.parametrize(("task", "steps"), [("semantic", 200), ("acoustic", 150)])
 def test_sixteen_pairs_are_learnt_by_heart(task: str, steps: int, pairs: Path, tmp_path: Path) -> None:
     options = [
         f"tokens={pairs}", f"run_dir={tmp_path}", f"max_steps={steps}", f"checkpoint_every={steps}", "device=cpu",

@@ -70,9 +70,12 @@ def part_order(name: str) -> tuple[int, str]:
     return (known.index(name) if name in known else len(known), name)
 
 
-def load_part_of(part: PartInfo, device: str) -> Any:
-    """Build one part on the device (the codec on the CPU for "mps"); InputError when it is broken or unknown."""
-    loader = _loaders()[part.name]
+def load_part_of(part: PartInfo, device: str, *, to_play: bool = False) -> Any:
+    """Build one part on the device (the codec on the CPU for "mps"); InputError when it is broken or unknown.
+
+    What is only `to_play` may be a network of other names and the same results (`accompany.encoders.carried`).
+    """
+    loader = _loaders(to_play)[part.name]
     options = dict(part.options)
     known = inspect.signature(loader).parameters
     for option in options:
@@ -88,19 +91,19 @@ def load_part_of(part: PartInfo, device: str) -> Any:
     return module.to("cpu" if part.name == "codec" and device == "mps" else device)
 
 
-def _loaders() -> dict[str, Callable[..., Any]]:
+def _loaders(to_play: bool) -> dict[str, Callable[..., Any]]:
     """Loader of each part, with lazy imports, so that one part does not pull in the others."""
 
     def mert(source: PathLike, *, license: str, layer: int | None = None, frame_rate: float = 25.0) -> Any:
         from accompany.encoders.carried import Mert, carried_mert, is_carried
 
-        load = carried_mert if is_carried(source) else Mert.from_pretrained
+        load = carried_mert if to_play and is_carried(source) else Mert.from_pretrained
         return load(source, layer=layer, frame_rate=frame_rate, license=license)
 
     def clap(source: PathLike, *, license: str) -> Any:
         from accompany.encoders.carried import CarriedClap, Clap, is_carried
 
-        load = CarriedClap if is_carried(source) else Clap.from_pretrained
+        load = CarriedClap if to_play and is_carried(source) else Clap.from_pretrained
         return load(source, license=license)
 
     def codec(source: PathLike, *, license: str, n_codebooks: int | None = None, decoder: str | None = None) -> Any:

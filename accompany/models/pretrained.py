@@ -93,7 +93,7 @@ class Bundle:
         from accompany.encoders.melody import Melody
 
         there = {name: info.part(name) for name in cls.PARTS}
-        parts = {name: load_part_of(there[name], device) for name in cls.BUILT}
+        parts = {name: load_part_of(there[name], device, to_play=True) for name in cls.BUILT}
         check_states(info, parts["mert"])
         return cls(info.name, info.path, device, info, Melody().to(device), **parts)
 

@@ -146,13 +146,13 @@ def disturb(
 ) -> Tensor:
     """Vectors of frames [B, F, E] as a model that errs or begins would have left them (`DepthConfig.history_*`)."""
     if swapped:
-        others = _swapped(*frames.shape[:2], swapped, generator)
+        others = _swapped(len(frames), frames.shape[1], swapped, generator)
         frames = torch.where(others[..., None].to(frames.device), frames.roll(1, 0), frames)
     if noise:
         share = noise * torch.rand(len(frames), 1, 1, generator=generator)
         drawn = share * torch.randn(frames.shape, generator=generator)
         frames = frames + frames.detach().std() * drawn.to(frames)
-    return frames * _shown(*frames.shape[:2], hidden, generator).to(frames) if hidden else frames
+    return frames * _shown(len(frames), frames.shape[1], hidden, generator).to(frames) if hidden else frames
 
 
 def _swapped(n_items: int, n_frames: int, rate: float, generator: torch.Generator | None) -> Tensor:

@@ -5,11 +5,12 @@
 2. decoder: the decoder learns to make sound of the settled codes, by magnitudes at several windows.
 3. adversarial: the decoder goes on beside small discriminators.
 
-Each phase goes on from its own checkpoint when it was stopped.
+Each phase goes on from its own checkpoint when it was stopped. A codec to go on from (`init`) keeps its codes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 
 from accompany.common.config import to_dict, write_json
 from accompany.common.saving import save_module
+from accompany.encoders.codecs import load_codec
 from accompany.encoders.spectral_codec import SpectralCodec
 from accompany.errors import InputError
 from accompany.training.encoders.audio_dataset import song_folders, split_songs
@@ -41,14 +43,18 @@ def train_spectral_codec(config: SpectralCodecTrainingConfig) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", to_dict(config))
     torch.manual_seed(config.seed)
-    codec = SpectralCodec(config.model)
-    codes = CodesTraining(codec, config, _crops(songs, config, config.codes))
-    if not (folder / "codes" / "checkpoint.pt").is_file():
-        codes.start()
-    run_loop(codes, codes.step, config.codes.loop, folder / "codes")
-    codes.export()
+    if config.init:
+        codec = _begun(config.init)
+        config = dataclasses.replace(config, model=codec.config)
+    else:
+        codec = SpectralCodec(config.model)
+        codes = CodesTraining(codec, config, _crops(songs, config, config.codes))
+        if not (folder / "codes" / "checkpoint.pt").is_file():
+            codes.start()
+        run_loop(codes, codes.step, config.codes.loop, folder / "codes")
+        codes.export()
     decoder = DecoderTraining(codec, config, _crops(songs, config, config.decoder))
-    if not (folder / "decoder" / "checkpoint.pt").is_file():
+    if not (config.init or (folder / "decoder" / "checkpoint.pt").is_file()):
         decoder.start()
     run_loop(decoder, decoder.step, config.decoder.loop, folder / "decoder")
     codec.decoder.load_state_dict(decoder.average.state_dict())
@@ -57,6 +63,13 @@ def train_spectral_codec(config: SpectralCodecTrainingConfig) -> Path:
         run_loop(last, last.step, config.adversarial.phase.loop, folder / "adversarial")
         codec.decoder.load_state_dict(last.average.state_dict())
     return export(codec, folder / "export")
+
+
+def _begun(init: str) -> SpectralCodec:
+    codec = load_codec(init)
+    if not isinstance(codec, SpectralCodec):
+        raise InputError(f"init={init} is an EnCodec; name the folder of a spectral codec.")
+    return codec.train()
 
 
 def export(codec: SpectralCodec, folder: Path) -> Path:

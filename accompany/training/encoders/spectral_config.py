@@ -61,6 +61,7 @@ class SpectralCodecTrainingConfig:
         code_decay: of the codebooks' averages.
         average_decay: of the averaged weights of the decoder, which are exported.
         adversarial: the third phase.
+        init: folder of a spectral codec to go on from, with its sizes: its codes stay, and its decoder learns on.
     """
 
     songs: list[str] = field(default_factory=lambda: ["songs"])
@@ -79,6 +80,7 @@ class SpectralCodecTrainingConfig:
     average_decay: float = 0.998
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
     seed: int = 0
+    init: str = ""
 
     def __post_init__(self) -> None:
         if not self.songs:
