@@ -21,7 +21,7 @@ from accompany.generation.settings import CONTROLS, Options, Settings
 from accompany.generation.vocals import read_vocal
 
 NUMBERS = [name for name, control in CONTROLS.items() if control.low is not None]
-MOST_FILES, MOST_LINES = 59, 9_920
+MOST_FILES, MOST_LINES = 59, 10_060
 """Of the modules that one `accompany generate` imports; those of one line, which name rooms, do not count."""
 
 COUNT = """

@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import nn
 
+from accompany.common.published import load_transformers
 from accompany.common.saving import save_half, save_module, save_state
-from accompany.common.weights import load_module, load_transformers, read_state
+from accompany.common.weights import load_module, read_state
 from accompany.encoders.codec import Codec
 from accompany.errors import InputError
 from accompany.models import pretrained

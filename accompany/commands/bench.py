@@ -26,7 +26,7 @@ def _bench_separation(args: argparse.Namespace) -> None:
 
 def _bench_coding(args: argparse.Namespace) -> None:
     """What a codec does to sound (`--coding`)."""
-    from accompany.common.fields import CONFIG_NAME
+    from accompany.common.config import CONFIG_NAME
     from accompany.encoders.codecs import load_codec
     from accompany.evaluation.coding import coding_table, find_audio, measure_coding
     from accompany.models.pretrained import find_bundle

@@ -10,16 +10,18 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from accompany.common.checks import did_you_mean
 from accompany.common.files import complete
 from accompany.errors import InputError
 
 _PACKAGE = Path(__file__).parent.parent
 CONFIGS_DIR = _PACKAGE / "configs"
 CHECKPOINTS_DIR = _PACKAGE / "checkpoints"
+CONFIG_NAME = "config.json"
 
 MOST_SEED = 2**32 - 1
 MOST_PROCESSES = 256
@@ -75,6 +77,22 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"Cannot read {path} as JSON (it is nested too deeply); use another file.") from error
     except (OSError, ValueError) as error:  # ValueError: no UTF-8, no JSON, a number of too many digits
         raise InputError(f"Cannot read {path} as JSON ({error}); check that the file is complete.") from error
+
+
+def read_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The names and values of a JSON file; InputError names it when it is missing, broken or holds something else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold names with values, as accompany wrote it; use a whole copy of the model.")
+    return content
+
+
+def refuse_unknown_fields(path: str | os.PathLike[str], given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise InputError that names the first field of a file that is not known, and what it may have meant."""
+    known = sorted(known)
+    for field in given:
+        if field not in known:
+            raise InputError(f"{path} has an unknown field '{field}'{did_you_mean(field, known) or '; take it out.'}")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from accompany.common.config import to_dict, write_json
-from accompany.common.fields import CONFIG_NAME
+from accompany.common.config import CONFIG_NAME, to_dict, write_json
 from accompany.common.files import complete
-from accompany.common.weights import ROW_SCALES, WEIGHTS_NAME, PathLike, quiet_transformers
+from accompany.common.published import quiet_transformers
+from accompany.common.weights import ROW_SCALES, WEIGHTS_NAME, PathLike
 from accompany.errors import InputError
 
 if TYPE_CHECKING:

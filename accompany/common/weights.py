@@ -6,16 +6,14 @@ code: published `.bin` files are read as plain tensors only. The licence of ever
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
-import pickle
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -23,12 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from accompany.common.config import from_dict
-from accompany.common.fields import CONFIG_NAME, check_config, read_mapping
+from accompany.common.config import CONFIG_NAME, from_dict, read_mapping
 from accompany.errors import InputError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -37,45 +31,7 @@ ROW_SCALES = ".row_scales"
 """Ending of the scales of a weight's rows, where it is stored in 8 bits."""
 
 PathLike = str | os.PathLike[str]
-ModelT = TypeVar("ModelT", bound="PreTrainedModel")
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-
-# Buffers that follow from the config, of which files hold some or others from release to release; and the averages
-# that EnCodec's codebooks are updated from, which nothing reads but its training.
-CONSTANTS = ("position_ids", "token_type_ids", "relative_position_index", "num_batches_tracked", "codebook.embed_avg")
-_BROKEN_WEIGHTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, pickle.UnpicklingError)
-
-
-def load_transformers(cls: type[ModelT], path_or_id: PathLike, *, license: str | None = None) -> ModelT:
-    """Load a `transformers` model from a folder or hub id: float32, evaluation mode, frozen, every key accounted for.
-
-    Args:
-        license: what the bundle says; otherwise the model card's, or what is known of published weights.
-
-    Raises:
-        InputError: nothing there, files broken, or weights missing, left over or of another shape (named).
-    """
-    folder = resolve_folder(path_or_id)
-    try:
-        check_config(cls.config_class, path_or_id)
-        with quiet_transformers():
-            loaded: Any = cls.from_pretrained(
-                folder,
-                output_loading_info=True,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,
-                dtype=torch.float32,
-            )
-    except (*_BROKEN_WEIGHTS, InputError) as error:
-        raise InputError(f"Cannot load {cls.__name__} from {path_or_id}: {_first_line(error)}.") from error
-    model, report = loaded
-    _refuse_non_finite_model(model, folder)
-    missing, unexpected = (
-        [key for key in report[kind] if not key.endswith(CONSTANTS)] for kind in ("missing_keys", "unexpected_keys")
-    )
-    refuse_differences(path_or_id, missing, unexpected, [key[0] for key in report["mismatched_keys"]])
-    log_license(cls.__name__, path_or_id, license, folder)
-    return typing.cast(ModelT, model.float().eval().requires_grad_(False))
 
 
 def load_module(cls: type[ModuleT], folder: PathLike, *, license: str | None = None) -> ModuleT:
@@ -139,7 +95,7 @@ def read_state(path: PathLike) -> dict[str, Tensor]:
         return _widened(state)
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"Cannot read the weights {path} ({_first_line(error)}); check that the download is complete."
+            f"Cannot read the weights {path} ({first_line(error)}); check that the download is complete."
         ) from error
 
 
@@ -166,16 +122,6 @@ def refuse_non_finite(state: Mapping[str, Tensor], source: PathLike) -> None:
                 f"The weights in {source} are broken: '{name}' has values that are infinite or not numbers; "
                 "use a whole copy of the file."
             )
-
-
-def _refuse_non_finite_model(model: nn.Module, folder: Path) -> None:
-    """As `refuse_non_finite`, with the file that has the tensor, which may have another name there."""
-    try:
-        refuse_non_finite(model.state_dict(), folder)
-    except InputError:
-        for path in sorted(folder.glob("*.safetensors")):
-            read_state(path)
-        raise
 
 
 def resolve_folder(path_or_id: PathLike) -> Path:
@@ -227,23 +173,7 @@ def _name_some(keys: list[str], limit: int = 5) -> str:
     return ", ".join(keys[:limit]) + rest
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without its full stop; its kind where there is none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".")
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without transformers' progress bars and load reports: what they say is checked and raised here."""
-    from transformers.utils import logging as transformers_logging
-
-    level = transformers_logging.get_verbosity()
-    had_bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if had_bars:
-            transformers_logging.enable_progress_bar()

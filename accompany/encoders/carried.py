@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accompany.common.config import CHECKPOINTS_DIR
-from accompany.common.fields import CONFIG_NAME, read_mapping
+from accompany.common.config import CHECKPOINTS_DIR, CONFIG_NAME, read_mapping
 from accompany.common.weights import WEIGHTS_NAME, PathLike, load_state, log_license, read_state
 from accompany.encoders.clap import Clap
 from accompany.encoders.mert import Mert

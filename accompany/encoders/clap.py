@@ -9,13 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.common.fields import check_fields
 from accompany.common.files import original_file
-from accompany.common.weights import (
-    PathLike,
-    load_transformers,
-    resolve_folder,
-)
+from accompany.common.weights import PathLike, resolve_folder
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +39,8 @@ class Clap(nn.Module):
         comes from the hub id FacebookAI/roberta-base.
         """
         from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
+
+        from accompany.common.published import check_fields, load_transformers
 
         original = original_file(path_or_id, ".pt")
         if original is not None:

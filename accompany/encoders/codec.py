@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from accompany.audio import frame_count
 from accompany.common.files import original_file
-from accompany.common.weights import PathLike, load_transformers, log_license
+from accompany.common.published import load_transformers
+from accompany.common.weights import PathLike, log_license
 from accompany.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accompany.common.fields import CONFIG_NAME
+from accompany.common.config import CONFIG_NAME
 from accompany.common.weights import PathLike
 from accompany.errors import InputError
 

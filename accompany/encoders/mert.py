@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from accompany.audio import frame_count
-from accompany.common.fields import check_fields, read_mapping
-from accompany.common.weights import PathLike, load_transformers, resolve_folder
+from accompany.common.config import read_mapping
+from accompany.common.weights import PathLike, resolve_folder
 from accompany.encoders.spectral import padded_slice
 from accompany.errors import InputError
 
@@ -91,6 +91,8 @@ class Mert(nn.Module):
     ) -> Mert:
         """Load a published checkpoint (folder or hub id) with every key checked."""
         from transformers import HubertModel
+
+        from accompany.common.published import check_fields, load_transformers
 
         folder = resolve_folder(path_or_id)
         check_fields(path_or_id, "preprocessor_config.json", _PREPROCESSOR)

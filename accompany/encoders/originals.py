@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from accompany.common.licenses import find_license
 from accompany.common.pickles import read_state
-from accompany.common.weights import CONSTANTS, PathLike, log_license, refuse_differences
+from accompany.common.published import CONSTANTS
+from accompany.common.weights import PathLike, log_license, refuse_differences
 from accompany.errors import InputError
 
 if TYPE_CHECKING:

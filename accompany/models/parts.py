@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.common.checks import did_you_mean
-from accompany.common.fields import CONFIG_NAME, read_mapping
+from accompany.common.config import CONFIG_NAME, read_mapping
 from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.errors import InputError
 

@@ -18,8 +18,7 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from accompany.common.checks import did_you_mean
-from accompany.common.config import CHECKPOINTS_DIR, read_json
-from accompany.common.fields import refuse_unknown_fields
+from accompany.common.config import CHECKPOINTS_DIR, read_json, refuse_unknown_fields
 from accompany.common.weights import PathLike, resolve_folder
 from accompany.errors import InputError
 from accompany.models.parts import (

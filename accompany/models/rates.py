@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from accompany.common.fields import read_mapping
+from accompany.common.config import read_mapping
 from accompany.models.parts import PartInfo
 
 

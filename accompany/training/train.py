@@ -14,8 +14,7 @@ import lightning.pytorch as lightning
 import torch
 from torch import Tensor, nn
 
-from accompany.common.config import CONFIGS_DIR, from_dict, read_json, to_dict, write_json
-from accompany.common.fields import CONFIG_NAME
+from accompany.common.config import CONFIG_NAME, CONFIGS_DIR, from_dict, read_json, to_dict, write_json
 from accompany.common.folders import remove_half_files
 from accompany.common.overrides import changed, load_config
 from accompany.common.processes import folder_lock
