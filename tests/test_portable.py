@@ -108,7 +108,7 @@ def test_the_codec_stays_off_the_gpu_of_apple(tmp_path: Path, monkeypatch: pytes
     def load(source: Path, *, license: str) -> Module:
         return Module()
 
-    monkeypatch.setattr(parts, "_loaders", lambda: dict.fromkeys(parts.PARTS, load))
+    monkeypatch.setattr(parts, "_loaders", lambda to_play: dict.fromkeys(parts.PARTS, load))
     places = {name: parts.load_part_of(parts.PartInfo(name, tmp_path, "MIT"), "mps").place for name in parts.PARTS}
     assert places.pop("codec") == "cpu" and set(places.values()) == {"mps"}
     assert parts.load_part_of(parts.PartInfo("codec", tmp_path, "MIT"), "cuda").place == "cuda"
