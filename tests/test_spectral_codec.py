@@ -221,7 +221,7 @@ def _write_songs(root: Path, n_songs: int) -> None:
         soundfile.write(stems.parent / "accompaniment.flac", sum(sounds.values()), RATE)
 
 
-def _training(root: Path, steps: int, *, adversarial: bool = False) -> Path:
+def _training(root: Path, steps: int, *, adversarial: bool = False, run: str = "run", init: str = "") -> Path:
     from accompany.training.encoders.loop import LoopConfig
     from accompany.training.encoders.spectral_codec import train_spectral_codec
     from accompany.training.encoders.spectral_config import AdversarialConfig, PhaseConfig, SpectralCodecTrainingConfig
@@ -231,8 +231,8 @@ def _training(root: Path, steps: int, *, adversarial: bool = False) -> Path:
     phases = [PhaseConfig(2, 32, LoopConfig(steps=n, save_every=1, bf16=False)) for n in (3, steps, 2)]
     judges = AdversarialConfig(adversarial, phases[2], [128], [3], 2)
     config = SpectralCodecTrainingConfig(
-        [str(root / "songs")], str(root / "run"), SMALL, losses, held_out=1, codes=phases[0], decoder=phases[1],
-        start_frames=400, adversarial=judges,
+        [str(root / "songs")], str(root / run), SMALL, losses, held_out=1, codes=phases[0], decoder=phases[1],
+        start_frames=400, adversarial=judges, init=init,
     )  # fmt: skip
     return train_spectral_codec(config)
 
@@ -268,6 +268,21 @@ def test_training_starts_linear_goes_on_and_exports(tmp_path: Path) -> None:
     assert not torch.equal(second.decoder.enter.weight, first.decoder.enter.weight)
     third = load_codec(_training(tmp_path, 3, adversarial=True))
     assert not torch.equal(third.decoder.enter.weight, second.decoder.enter.weight)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_decoder_learns_on_from_a_codec_whose_codes_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("vector_quantize_pytorch", reason="the extra train is not installed")
+    _write_songs(tmp_path / "songs", 3)
+    begun = _training(tmp_path, 1)
+    before, after = load_codec(begun), load_codec(_training(tmp_path, 2, run="on", init=str(begun)))
+    assert isinstance(before, SpectralCodec) and not (tmp_path / "on" / "codes").exists()
+    assert torch.equal(after.codebook_vectors, before.codebook_vectors)
+    moved = (after.decoder.enter.weight - before.decoder.enter.weight).abs().max()
+    assert 0 < moved < 0.1 * before.decoder.enter.weight.abs().max(), "from its weights, not from a start of its own"
+    monkeypatch.setattr("accompany.training.encoders.spectral_codec.load_codec", lambda folder: object())
+    with pytest.raises(InputError, match="is an EnCodec; name the folder of a spectral codec"):
+        _training(tmp_path, 1, run="other", init=str(begun))
 
 
 def test_discriminators_and_decoder_learn_apart() -> None:
