@@ -156,7 +156,7 @@ def test_the_page_speaks_the_language_of_the_browser(browser: Browser, server_ur
     page = context.new_page()  # noqa: F811
     page.goto(server_url)
     expect(page.locator("html")).to_have_attribute("lang", language, timeout=WAIT_MS)
-    page.set_input_files("#file", song)
+    upload(page, song)
     expect(page.locator("#make")).to_have_text(make_, timeout=WAIT_MS)
     page.fill("#prompt", "solo piano")
     page.select_option("#language", "ko" if language != "ko" else "zh")

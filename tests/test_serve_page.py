@@ -108,6 +108,20 @@ def saved(page: Page, click: str, folder: Any) -> Any:
     return path
 
 
+def test_a_file_chosen_before_the_page_is_ready_is_taken(browser, server_url, song):
+    """Its limits, which the page asks for first, come only after the file."""
+    context = browser.new_context()
+    page, held = context.new_page(), []
+    page.route("**/api/about", lambda route: held.append(route))
+    with page.expect_request("**/api/about"):
+        page.goto(server_url)
+    page.set_input_files("#file", song)
+    assert not page.locator("#studio").is_visible()
+    held.pop().continue_()
+    expect(page.locator("#studio")).to_be_visible(timeout=WAIT_MS)
+    context.close()
+
+
 def test_upload_generate_compare_retake_download(page, song, tmp_path):
     upload(page, song)
     expect(page.locator("#vocals")).to_contain_text("my song.wav")

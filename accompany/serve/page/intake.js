@@ -15,10 +15,13 @@ export function wireIntake(about, { send, say, guard }) {
     file.size > max_mb * 1e6
       ? say(t("too_large", { name: file.name, mb: max_mb }))
       : send(file, file.name, $("song").checked);
-  $("file").onchange = async ({ target }) => {
-    if (target.files[0]) await offer(target.files[0]);
-    target.value = "";
+  const takeChosen = async () => {
+    const chosen = $("file").files[0];
+    if (chosen) await offer(chosen);
+    $("file").value = "";
   };
+  $("file").onchange = takeChosen;
+  takeChosen(); // A file may be chosen before this script runs.
   for (const kind of ["dragover", "dragleave", "drop"])
     document.addEventListener(kind, (event) => {
       event.preventDefault();
