@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import shutil
@@ -283,6 +284,37 @@ def test_a_decoder_learns_on_from_a_codec_whose_codes_stay(tmp_path: Path, monke
     monkeypatch.setattr("accompany.training.encoders.spectral_codec.load_codec", lambda folder: object())
     with pytest.raises(InputError, match="is an EnCodec; name the folder of a spectral codec"):
         _training(tmp_path, 1, run="other", init=str(begun))
+
+
+def test_the_spread_of_magnitudes_tells_tones_from_noise_wherever_they_lie() -> None:
+    from accompany.training.encoders.spectral_losses import SpectralLoss, SpectralLossConfig
+
+    loss = SpectralLoss(SpectralLossConfig([[512, 128, 20]], [1024], spread=1.0), RATE)
+    time = torch.arange(4096) / RATE
+    tone, beside = (torch.sin(2 * math.pi * bin_ * RATE / 1024 * time)[None] for bin_ in (90, 91))
+    band = torch.fft.rfft(torch.randn(1, 4096, generator=torch.Generator().manual_seed(0)))
+    band[:, :336], band[:, 385:] = 0, 0  # bins 84 to 96 of the transforms of 1,024
+    noise = torch.fft.irfft(band)
+    noise = noise * tone.std() / noise.std()
+    terms = [loss(made, tone)[1] for made in (tone, beside, noise)]
+    assert terms[0]["spread"] == pytest.approx(0, abs=1e-6)
+    assert terms[2]["spread"] > 3 * terms[1]["spread"]
+    off, blurred = terms[1:]
+    assert off["spread"] / blurred["spread"] < off["log_linear"] / blurred["log_linear"]
+
+
+def test_the_decoder_may_learn_with_fewer_codebooks(codec: SpectralCodec) -> None:
+    from accompany.training.encoders.spectral_config import SpectralCodecTrainingConfig
+    from accompany.training.encoders.spectral_decoding import DecoderTraining
+
+    config = SpectralCodecTrainingConfig(["songs"], model=codec.config, decoder_codebooks=1, full_depth_share=1.0)
+    truth = _noise(2, 3200)
+    made = DecoderTraining(copy.deepcopy(codec), config, None).latents(truth, 0)  # type: ignore[arg-type]
+    codes = codec.encode(truth)
+    torch.testing.assert_close(made, codec.dequantize(codes[:, :1]))
+    assert not torch.allclose(made, codec.dequantize(codes))
+    with pytest.raises(ValueError, match="decoder_codebooks"):
+        SpectralCodecTrainingConfig(["songs"], model=codec.config, decoder_codebooks=99)
 
 
 def test_discriminators_and_decoder_learn_apart() -> None:

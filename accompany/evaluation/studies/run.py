@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STUDIES = {
     "controls": "each control of generate against its absence",
+    "takes": "four takes of each vocal by rank: what ranking gains",
     "retakes": "the ends of regions that are made again",
     "length": "long songs from end to end",
     "prompts": "very different prompts on the same vocals, against true renders",
@@ -105,6 +106,12 @@ def _controls(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
     return control(setup, config.only)
 
 
+def _takes(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
+    from accompany.evaluation.studies.takes import takes
+
+    return takes(setup)
+
+
 def _retakes(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
     from accompany.evaluation.studies.retakes import retakes
 
@@ -131,6 +138,7 @@ def _plans(setup: StudySetup, config: StudyConfig, out: Path) -> Study:
 
 _STUDIES: dict[str, Callable[[StudySetup, StudyConfig, Path], Study]] = {
     "controls": _controls,
+    "takes": _takes,
     "retakes": _retakes,
     "length": _length,
     "prompts": _prompts,

@@ -56,6 +56,7 @@ class SpectralCodecTrainingConfig:
         varied: share of the crops with another speed or colour, and of the mixes that take stems from several songs.
         held_out: songs that are never trained on.
         full_depth_share: share of the steps with all codebooks; the others use a random number of the first.
+        decoder_codebooks: codebooks that the decoder learns with, for stages that predict no more; 0 for all.
         start_frames: frames whose principal components and k-means encoder and codebooks start from.
         commitment: weight of what lies between latents and codes, as a share of the latents' variance.
         code_decay: of the codebooks' averages.
@@ -74,6 +75,7 @@ class SpectralCodecTrainingConfig:
     codes: PhaseConfig = field(default_factory=lambda: PhaseConfig(16, 60, LoopConfig(steps=6000)))
     decoder: PhaseConfig = field(default_factory=lambda: PhaseConfig(6, 40, LoopConfig(steps=20_000)))
     full_depth_share: float = 0.6
+    decoder_codebooks: int = 0
     start_frames: int = 40_000
     commitment: float = 0.5
     code_decay: float = 0.99
@@ -88,6 +90,7 @@ class SpectralCodecTrainingConfig:
         check_range(self, "varied full_depth_share code_decay average_decay", least=0, most=1)
         check_range(self, "commitment", least=0)
         check_range(self, "held_out", least=0, most=10**6)
+        check_range(self, "decoder_codebooks", least=0, most=self.model.n_codebooks)
         check_range(self, "start_frames", least=1, most=10**9)
         check_range(self, "seed", least=0, most=MOST_SEED)
         if min(self.shares.values(), default=0.0) < 0 or not 0 < sum(self.shares.values()) < math.inf:

@@ -92,11 +92,11 @@ class DecoderTraining(nn.Module):
 
     @torch.no_grad()
     def latents(self, truth: Tensor, number: int) -> Tensor:
-        """Latents of the codes of sound [B, 2, T], of all codebooks or of the first few."""
+        """Latents of the codes of sound [B, 2, T], of all codebooks that it learns with or of the first few."""
         codec = self._codec[0]
         with torch.autocast("cpu", enabled=False):
             shown = codec.features(truth, 0, truth.shape[-1] // codec.config.hop)
-        codes = codec.quantize(codec.encoder(shown))
+        codes = codec.quantize(codec.encoder(shown))[:, : self._config.decoder_codebooks or None]
         generator = torch.Generator().manual_seed(number)
         if float(torch.rand((), generator=generator)) > 0.5 + 0.5 * self._config.full_depth_share:
             used = int(torch.randint(1, codes.shape[1] + 1, (), generator=generator))

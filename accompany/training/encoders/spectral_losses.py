@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -23,6 +24,10 @@ _VIEW_SHARES = (0.3, 0.3, 0.25, 0.15)
 _TONE_FLOOR = 3e-3
 _TONE_STEP = 32
 _TONE_LARGEST = 1.5
+_SPREAD_FLOOR = 1e-3
+_FEWEST_BINS = 4
+_SPREAD_FROM_HZ, _SPREAD_BANDS = 100.0, 3
+"""Where the bands of the spread term begin, and how many there are in an octave."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class SpectralLossConfig:
         linear: windows of the terms of linear-frequency magnitudes: their logarithm, and spectral convergence; a
             quarter of the window is the hop.
         log_mel, log_linear, convergence: weights.
+        spread: weight of how the log magnitudes of the `linear` windows are distributed within thirds of an octave,
+            wherever in the band each lies: a tone that is a bin off costs nothing here, one blurred into noise does.
         deviation, magnitude: weights of what the bands of tones say, against the spectrum of the truth; the latter
             falls to nothing over the first half of the training.
     """
@@ -43,12 +50,13 @@ class SpectralLossConfig:
     log_mel: float = 3.0
     log_linear: float = 1.5
     convergence: float = 2.0
+    spread: float = 0.0
     deviation: float = 0.5
     magnitude: float = 1.0
 
     def __post_init__(self) -> None:
         check_range(self, "linear", least=2, most=10**6)
-        check_range(self, "log_mel log_linear convergence deviation magnitude", least=0)
+        check_range(self, "log_mel log_linear convergence spread deviation magnitude", least=0)
 
 
 def one_view(decoded: Tensor, truth: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -68,6 +76,7 @@ class SpectralLoss(nn.Module):
         super().__init__()
         self.config = config
         self.mels = {window: n_mels for window, _, n_mels in config.mels}
+        self.edges = {window: _band_edges(window, sample_rate) for window in config.linear}
         self.hops = {window: window // 4 for window in config.linear} | {w: hop for w, hop, _ in config.mels}
         for window in self.hops:
             self.register_buffer(f"taper_{window}", torch.hann_window(window), persistent=False)
@@ -85,7 +94,7 @@ class SpectralLoss(nn.Module):
             for name, value in self._terms(made, true, window).items():
                 terms[name] = terms.get(name, decoded.new_zeros(())) + value
         weights = {"log_mel": self.config.log_mel, "log_linear": self.config.log_linear}
-        weights["convergence"] = self.config.convergence
+        weights |= {"convergence": self.config.convergence, "spread": self.config.spread}
         total = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         return total, {name: float(value.detach()) for name, value in terms.items()}
 
@@ -101,12 +110,35 @@ class SpectralLoss(nn.Module):
             found["convergence"] = share * (error / (size + _QUIET * size.mean() + 1e-3)).mean()
             logs = [torch.log(magnitudes.clamp_min(_LINEAR_FLOOR)) for magnitudes in (made, true)]
             found["log_linear"] = share * F.l1_loss(logs[0], logs[1])
+            if self.config.spread:
+                found["spread"] = share * _spread(made, true, self.edges[window])
         return found
 
     def _magnitudes(self, samples: Tensor, window: int) -> Tensor:
         taper = getattr(self, f"taper_{window}")
         spectrum = torch.stft(samples, window, self.hops[window], window=taper, return_complex=True)
         return (torch.view_as_real(spectrum).square().sum(-1) + _POWER_FLOOR).sqrt()
+
+
+def _band_edges(window: int, sample_rate: int) -> list[int]:
+    """First bins of bands of equal width on a logarithmic scale, four bins or wider, and the end of the last."""
+    octaves = math.log2(0.5 * sample_rate / _SPREAD_FROM_HZ)
+    hz = [_SPREAD_FROM_HZ * 2 ** (index / _SPREAD_BANDS) for index in range(int(octaves * _SPREAD_BANDS) + 1)]
+    edges: list[int] = []
+    for bin_ in [round(each * window / sample_rate) for each in hz]:
+        if not edges or bin_ - edges[-1] >= _FEWEST_BINS:
+            edges.append(bin_)
+    return edges
+
+
+def _spread(made: Tensor, true: Tensor, edges: list[int]) -> Tensor:
+    """Mean Wasserstein distance between the log magnitudes [B, bins, frames] within each band and frame."""
+    logs = [torch.log(magnitudes.clamp_min(_SPREAD_FLOOR)) for magnitudes in (made, true)]
+    errors = []
+    for first, end in itertools.pairwise(edges):
+        ranked = [values[:, first:end].sort(dim=1)[0] for values in logs]
+        errors.append(F.l1_loss(ranked[0], ranked[1]))
+    return torch.stack(errors).mean()
 
 
 def tone_terms(band: ToneBand, controls: ToneControls, truth: Tensor) -> tuple[Tensor, Tensor]:
