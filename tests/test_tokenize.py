@@ -19,6 +19,7 @@ from small_parts import SAMPLE_RATE, save_bundle, small_parts, write_song, write
 
 from accompany import audio
 from accompany.cli import main
+from accompany.data.loading.crops import LoadingConfig, TokenDataset
 from accompany.data.storage import Store
 from accompany.data.tokens.encode import EncodeConfig, encode, phase_shifted, read_pair
 from accompany.data.tokens.index import read_index
@@ -29,6 +30,7 @@ from accompany.data.tokens.store import SHARDS, Labels, open_version, read_manif
 from accompany.data.tokens.tokenize import load_parts, tokenize
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
+from accompany.training.train import train
 
 ONE = EncodeConfig(variants=1)
 TWO = EncodeConfig(variants=2)
@@ -109,6 +111,19 @@ def test_a_pair_holds_what_the_parts_say(songs: Path, parts: TokenParts, tmp_pat
     assert (row["tokens"][:, :140] == parts.codec.encode(mono[None])[0].numpy()[:, :140]).mean() > 0.99
     codes = parts.semantic_codes.encode(parts.mert.encode(mono, 75))[0].numpy()
     assert row["codes"].shape == codes.shape and (row["codes"] == codes).mean() > 0.99
+
+
+def test_without_a_codec_bands_have_semantic_codes_alone(songs: Path, parts: TokenParts, tmp_path: Path) -> None:
+    whole = tokenize(songs, tmp_path / "whole", parts, config=TWO, progress=False)
+    alone = tokenize(songs, tmp_path / "alone", dataclasses.replace(parts, codec=None), config=TWO, progress=False)
+    assert whole.has_tokens and not alone.has_tokens
+    row, other = rows(tmp_path / "alone")["000001", 0], rows(tmp_path / "whole")["000001", 0]
+    assert set(whole.array_names()) - set(alone.array_names()) == {"tokens"}
+    assert all((row[name] == other[name]).all() for name in alone.array_names())
+    item = TokenDataset(tmp_path / "alone", "train", LoadingConfig(crop_s=1.0))[0]
+    assert item["codes"].shape == (2, 25) and "tokens" not in item
+    with pytest.raises(InputError, match="holds no codec tokens"):
+        train("acoustic", overrides=[f"tokens={tmp_path / 'alone'}", f"run_dir={tmp_path / 'run'}"])
 
 
 def test_captions_keep_their_sources(parts: TokenParts, tmp_path: Path) -> None:

@@ -122,6 +122,11 @@ def config_named(source: str | os.PathLike[str] | None, task: str) -> str | os.P
 
 
 def _model_config(task: str, config: TrainConfig, manifest: Manifest, overrides: Sequence[str]) -> Any:
+    if isinstance(config, AcousticTraining) and not manifest.has_tokens:
+        raise InputError(
+            f"{config.tokens} holds no codec tokens, since the model that made it has no codec; make tokens with a "
+            "model that has one, such as accompany tokenize PAIRS TOKENS --model tiny."
+        )
     if config.init:
         return _config_of_init(task, config, manifest, overrides)
     fitted = fit_to_tokens(config.model, manifest)  # type: ignore[attr-defined]

@@ -149,7 +149,9 @@ class TokenDataset(Dataset[Item]):
         wanted = {"vocal": vocal} | ({"text": text} if text else {})
         if self.needs_band:
             variant = int(rng.integers(settings["token_variants"])) if train and settings["token_variants"] > 1 else 0
-            wanted |= {"codes": "codes", "tokens": f"tokens.{variant}" if variant else "tokens"}
+            wanted["codes"] = "codes"
+            if self.manifest.has_tokens:
+                wanted["tokens"] = f"tokens.{variant}" if variant else "tokens"
         stem = self._stem(rng)
         if stem:
             wanted["tokens"] = f"stem.{STEM_TAGS[stem]}"
@@ -167,8 +169,7 @@ class TokenDataset(Dataset[Item]):
         item["vocal_mask"] = np.ones(stop - start, bool)
         if text:
             item["text"] = item["text"][int(rng.integers(len(item["text"])))]
-        for name in ("codes", "tokens") if self.needs_band else ():
-            item[name] = item[name].astype(np.int64)
+        item |= {name: item[name].astype(np.int64) for name in ("codes", "tokens") if name in item}
         item |= self._labelled(place, start, stop, n_frames, rng)
         if train and not self.needs_band and rng.random() < self.config.stretch_rate:
             item = stretched(item, float(np.exp(rng.uniform(-1, 1) * np.log(self.config.stretch))))

@@ -138,7 +138,7 @@ def read_pair(
         pair = replace(pair, vocals_mert=audio.resample(sung, wanted.melody, wanted.mert))
     if band is None:
         return pair
-    if stems:
+    if stems and wanted.codec is not None:
         parts = [_codec_sounds(stems[name], wanted, n_frames, 1, []) for name in STEMS]
         pair = replace(pair, stems_codec=np.concatenate(parts))
     return _with_band(pair, band, wanted, config, [config.seed, pair_seed, 2, *([copy] if copy else [])])
@@ -147,7 +147,7 @@ def read_pair(
 def _with_band(
     pair: PairSounds, band: audio.Audio, wanted: InputFormat, config: EncodeConfig, seed: list[int]
 ) -> PairSounds:
-    assert wanted.mert is not None and wanted.codec is not None
+    assert wanted.mert is not None
     mono = audio.to_mono(band.samples)
     windows = None
     if wanted.clap is not None:
@@ -155,12 +155,10 @@ def _with_band(
         window = int(config.clap_window_s * wanted.clap)
         n_windows = max(sound.shape[-1] // window, 1)
         windows = sound[: n_windows * window].reshape(n_windows, -1)
-    return replace(
-        pair,
-        band_mert=audio.resample(mono, band.sample_rate, wanted.mert),
-        band_clap=windows,
-        band_codec=_codec_sounds(band, wanted, pair.n_frames, config.token_variants, seed),
-    )
+    pair = replace(pair, band_mert=audio.resample(mono, band.sample_rate, wanted.mert), band_clap=windows)
+    if wanted.codec is None:
+        return pair
+    return replace(pair, band_codec=_codec_sounds(band, wanted, pair.n_frames, config.token_variants, seed))
 
 
 def _variants(
@@ -232,7 +230,7 @@ def encode(pairs: Sequence[PairSounds], parts: TokenParts) -> list[Encoded]:
 
 def _encoded(pair: PairSounds, arrays: dict[str, np.ndarray]) -> Encoded:
     source = pair.source
-    has_band = pair.band_codec is not None
+    has_band = pair.band_mert is not None
     return Encoded(
         source.id, source.song, source.artist, pair.seconds, pair.n_frames, has_band, pair.labels, arrays, pair.copy
     )
@@ -256,31 +254,32 @@ def _encode_alike(pairs: Sequence[PairSounds], parts: TokenParts) -> list[dict[s
         sounds = _together([pair.vocals_mert for pair in pairs], parts.mert)
         voices = torch.cat([voices.cpu(), parts.mert.encode(sounds, n_frames).cpu()], dim=-1)
     made = [{f"vocal.{v}": row for v, row in enumerate(rows)} for rows in np.split(_half(voices), len(pairs))]
-    if first.band_codec is None:
+    if first.band_mert is None:
         return made
-    assert parts.mert is not None and parts.codec is not None and parts.semantic_codes is not None
+    assert parts.mert is not None and parts.semantic_codes is not None
     states = parts.mert.encode(_together([pair.band_mert for pair in pairs], parts.mert), n_frames)
-    codes = parts.semantic_codes.encode(states).cpu().numpy().astype(np.int16)
-    per_frame = tokens_per_frame(parts.codec.frame_rate, parts.melody.frame_rate)
-
-    codec = parts.codec
-
-    def tokens_of(sounds: list[np.ndarray | None]) -> list[np.ndarray]:
-        tokens = codec.encode(_together(sounds, codec))[..., : n_frames * per_frame]
-        return np.split(tokens.cpu().numpy().astype(np.int16), len(sounds))
-
-    tokens = tokens_of([pair.band_codec for pair in pairs])
-    for number, arrays in enumerate(made):
-        arrays["codes"] = codes[number]
-        arrays |= {f"tokens.{v}" if v else "tokens": row for v, row in enumerate(tokens[number])}
+    for arrays, codes in zip(made, parts.semantic_codes.encode(states).cpu().numpy().astype(np.int16), strict=True):
+        arrays["codes"] = codes
+    if first.band_codec is not None:
+        for arrays, tokens in zip(made, _tokens([pair.band_codec for pair in pairs], parts, n_frames), strict=True):
+            arrays |= {f"tokens.{v}" if v else "tokens": row for v, row in enumerate(tokens)}
     if first.stems_codec is not None:
-        for arrays, stems in zip(made, tokens_of([pair.stems_codec for pair in pairs]), strict=True):
+        for arrays, stems in zip(made, _tokens([pair.stems_codec for pair in pairs], parts, n_frames), strict=True):
             arrays |= {f"stem.{name}": row for name, row in zip(STEMS, stems, strict=True)}
     if parts.clap is not None and first.band_clap is not None:
         embedded = parts.clap.embed_audio(_together([pair.band_clap for pair in pairs], parts.clap))
         for arrays, windows in zip(made, np.split(_half(embedded), len(pairs)), strict=True):
             arrays["audio_clap"] = windows
     return made
+
+
+def _tokens(sounds: list[np.ndarray | None], parts: TokenParts, n_frames: int) -> list[np.ndarray]:
+    """Codec tokens [n, K, A] of the sounds of each pair, as many as its `n_frames` of the semantic grid cover."""
+    codec = parts.codec
+    assert codec is not None
+    per_frame = tokens_per_frame(codec.frame_rate, parts.melody.frame_rate)
+    tokens = codec.encode(_together(sounds, codec))[..., : n_frames * per_frame]
+    return np.split(tokens.cpu().numpy().astype(np.int16), len(sounds))
 
 
 def _texts(pairs: Sequence[PairSounds], clap: Any) -> list[np.ndarray]:

@@ -48,7 +48,8 @@ class InputFormat:
 class TokenParts:
     """The frozen parts that make tokens.
 
-    Without `codec` and `semantic_codes` only vocals are encoded, without `mert` as melody features alone.
+    Without `codec` bands have semantic codes alone, which suffice for the semantic stage; without `semantic_codes` only
+    vocals are encoded, and without `mert` as melody features alone.
     """
 
     melody: Any
@@ -70,7 +71,7 @@ class TokenParts:
     @property
     def encodes_bands(self) -> bool:
         """Whether accompaniments can be encoded too."""
-        return None not in (self.mert, self.codec, self.semantic_codes)
+        return None not in (self.mert, self.semantic_codes)
 
     def input_format(self) -> InputFormat:
         """The sound that they take."""

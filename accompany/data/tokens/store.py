@@ -169,11 +169,18 @@ class Manifest:
         """Arrays of a pair that has a band, as `accompany.data.tokens.shards` describes them."""
         names = [f"vocal.{v}" for v in range(self.settings["variants"])]
         names += ["text"] if "clap" in self.parts else []
-        if "token_size" in self.sizes:
-            names += ["codes", "tokens", *(f"tokens.{v}" for v in range(1, self.settings["token_variants"]))]
+        if not {"mert", "semantic_codes"} <= self.parts.keys():
+            return names
+        names += ["codes"]
+        if self.has_tokens:
+            names += ["tokens", *(f"tokens.{v}" for v in range(1, self.settings["token_variants"]))]
             names += [f"stem.{name}" for name in STEMS] if self.settings.get("stems") else []
-            names += ["audio_clap"] if "clap" in self.parts else []
-        return names
+        return names + (["audio_clap"] if "clap" in self.parts else [])
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether bands have codec tokens beside their semantic codes."""
+        return "token_size" in self.sizes
 
 
 def open_version(tokens_dir: str | os.PathLike[str]) -> tuple[Manifest, Store]:
