@@ -12,7 +12,7 @@ from accompany.commands.parser import add_model, command, load
 from accompany.common.files import require_writable
 from accompany.errors import InputError
 
-STUDIES = ("controls", "retakes", "length", "prompts", "plans")
+STUDIES = ("controls", "takes", "retakes", "length", "prompts", "plans")
 
 
 def add(commands: Any) -> None:
