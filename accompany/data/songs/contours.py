@@ -97,7 +97,7 @@ def livelier(habits: Habits, rng: np.random.Generator) -> Habits:
         overshoot_cents=rng.uniform(20, 90),
         dip_cents=rng.uniform(20, 180),
         fall_rate=rng.uniform(0.0, 0.6),
-        drift_cents=rng.uniform(8, 32),
+        drift_cents=rng.uniform(6, 22),
         flutter_cents=rng.uniform(6, 20),
         approach_cents=rng.uniform(20, 130),
         consonant_stretch=rng.uniform(0.6, 1.1),
@@ -179,7 +179,7 @@ def pitch_contour(
         _ornament(pitch, index, notes, opens, habits, rng)
         _add_vibrato(vibrato, note, spec, habits, rng)
         if habits.approach_cents:
-            _approach(pitch, note, habits.approach_cents / 100 * rng.normal(-0.5, 0.8))
+            _approach(pitch, note, habits.approach_cents / 100 * rng.normal(-0.4, 0.8))
     wander = habits.drift_cents * _slow_noise(n_control, 0.8, rng)
     wander += habits.flutter_cents * _slow_noise(n_control, 12.0, rng)
     return pitch + vibrato + (wander + spec.pitch_offset_cents) / 100, vibrato
@@ -237,7 +237,8 @@ def _approach(pitch: np.ndarray, note: Note, semitones: float) -> None:
     """Begin a note off its pitch and find it within a tenth of a second or two."""
     first, last = _span(note.start_s, note.end_s, len(pitch))
     lead, _ = _span(note.start_s - 0.05, 0, len(pitch))
-    pitch[first:last] += semitones * np.exp(-np.arange(last - first) / CONTROL_HZ / 0.06)
+    semitones *= min(1.0, (note.end_s - note.start_s) / 0.3)
+    pitch[first:last] += semitones * np.exp(-np.arange(last - first) / CONTROL_HZ / 0.05)
     pitch[lead:first] += semitones * np.linspace(0, 1, first - lead, endpoint=False)
 
 

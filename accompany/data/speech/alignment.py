@@ -15,7 +15,7 @@ _UNVOICED = frozenset("ptkfsʃʧθhx")
 _ONSETS = frozenset(
     "pɹ bɹ tɹ dɹ kɹ ɡɹ fɹ θɹ ʃɹ pl bl kl ɡl fl sl sp st sk sm sn sw tw kw dw hj mj fj bj kj spɹ stɹ skɹ spl skw".split()
 )
-_STRESS, _LONG, _PAUSES = frozenset("ˈˌ"), "ː", frozenset(";:,.!?—…")
+_STRESS, _LONG, _PAUSES = frozenset("ˈˌ"), "ː", frozenset(";:,.!?\u2014…")
 _BEFORE_S, _AFTER_S = 0.06, 0.045
 _SLOPE_S = 0.015
 _SHORTEST_S = 0.03

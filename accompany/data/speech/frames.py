@@ -19,7 +19,7 @@ RATE = 22_050
 _STORED_BINS = 2
 _PERIOD_STEP = 1 / 24
 _LOWEST_HZ, _HIGHEST_HZ = 60.0, 500.0
-_VOICED = 0.5
+_VOICED, _LEAST_VOICED = 0.5, 0.85
 _AUDIBLE_DB, _LONGEST_EDGE_S = -32.0, 0.18
 _EDGE = round(_LONGEST_EDGE_S / FRAME_S)
 _GLIDE_HELD, _VOWEL_HELD = (0.2, 0.45), (0.3, 0.7)
@@ -59,9 +59,10 @@ class SpokenLine:
         envelope[:, ::2] = stored
         envelope[:, 1::2] = 0.5 * (stored[:, 1:] + stored[:, :-1])
         place = np.arange(len(stored))
-        noisy = noisiness(
-            self.voiced[kept].astype(np.float64), (place >= vowel[0]) & (place <= vowel[1]), np.arange(n_bins) * BIN_HZ
-        )
+        in_vowel = (place >= vowel[0]) & (place <= vowel[1])
+        # Speakers whisper and creak in vowels that a singer would hold.
+        voiced = np.maximum(self.voiced[kept].astype(np.float64), _LEAST_VOICED * in_vowel)
+        noisy = noisiness(voiced, in_vowel, np.arange(n_bins) * BIN_HZ)
         return Syllable(
             envelope, np.clip(noisy, 0.0, 1.0).astype(np.float32),
             relative_level_db(self.level[kept].astype(np.float64), vowel).astype(np.float32), vowel,

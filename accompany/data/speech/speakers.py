@@ -33,7 +33,7 @@ _MISAKI = (
     ("tʃ", "ʧ"), ("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɚɹ", "əɹ"), ("ɚ", "əɹ"), ("ɐ", "ə"), ("r", "ɹ"), ("e", "ɛ"), ("ː", ""),
 )  # fmt: skip
 _KOKORO_SYMBOLS = {
-    **dict(zip(';:,.!?—…"()“” ', (1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16), strict=True)),
+    **dict(zip(';:,.!?\u2014…"()“” ', (1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16), strict=True)),
     **dict(zip("AIOQSTWYᵊ", (24, 25, 31, 33, 35, 36, 39, 41, 42), strict=True)),
     **{letter: 43 + place for place, letter in enumerate("abcdef")},
     **{letter: 50 + place for place, letter in enumerate("hijklmnopqrstuvwxyz")},
