@@ -17,7 +17,7 @@ _ONSETS = frozenset(
 )
 _STRESS, _LONG, _PAUSES = frozenset("ˈˌ"), "ː", frozenset(";:,.!?\u2014…")
 _BEFORE_S, _AFTER_S = 0.06, 0.045
-_SLOPE_S = 0.015
+_SLOPE_S, _FLOOR_DB = 0.015, -50.0
 _SHORTEST_S = 0.03
 
 
@@ -121,9 +121,7 @@ def refined(syllables: Sequence[Spoken], level_db: np.ndarray, voiced: np.ndarra
     Args:
         level_db, voiced: [frames] loudness, and whether there is a voice.
     """
-    reach = max(1, round(_SLOPE_S / frame_s))
-    slope = np.zeros(len(level_db))
-    slope[reach:-reach] = np.maximum(level_db[2 * reach :], -50) - np.maximum(level_db[: -2 * reach], -50)
+    slope = _slope(np.maximum(level_db, _FLOOR_DB), max(1, round(_SLOPE_S / frame_s)))
     moved: list[Spoken] = []
     for syllable in syllables:
         vowel = _vowel_start(syllable, slope, voiced, frame_s)
@@ -134,6 +132,15 @@ def refined(syllables: Sequence[Spoken], level_db: np.ndarray, voiced: np.ndarra
         end = max(min(end, syllable.end_s), vowel + _SHORTEST_S)
         moved.append(replace(syllable, vowel_s=max(vowel, syllable.start_s), vowel_end_s=end))
     return _in_order(moved)
+
+
+def _slope(level_db: np.ndarray, reach: int) -> np.ndarray:
+    """How much louder the next `reach` frames are than those before, [frames] dB; 0 near the ends."""
+    total = np.concatenate([[0.0], np.cumsum(level_db)])
+    slope = np.zeros(len(level_db))
+    middle = np.arange(reach, len(level_db) - reach)
+    slope[middle] = (total[middle + reach] - 2 * total[middle] + total[middle - reach]) / reach
+    return slope
 
 
 def _vowel_start(syllable: Spoken, slope: np.ndarray, voiced: np.ndarray, frame_s: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 
 LINES = (
@@ -57,6 +59,6 @@ LINES = (
 """Written for this package; each has twelve to seventeen syllables in two halves."""
 
 
-def lines_of(voice: int) -> tuple[int, ...]:
-    """The order in which the bank's voice number `voice` speaks the lines, a permutation of their indices."""
-    return tuple(np.random.default_rng([voice, 0x11E5]).permutation(len(LINES)).tolist())
+def lines_of(voice: str) -> tuple[int, ...]:
+    """The order in which a voice speaks the lines, a permutation of their indices."""
+    return tuple(np.random.default_rng(zlib.crc32(voice.encode())).permutation(len(LINES)).tolist())

