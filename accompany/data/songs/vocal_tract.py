@@ -64,11 +64,11 @@ def draw_natural_tract(spec: VoiceSpec, grown: float, rng: np.random.Generator) 
         scale=scale,
         low_scale=scale * rng.normal(1.0, 0.04),
         contrast=rng.uniform(0.8, 1.1),
-        tilt_db=4.0 * (spec.brightness - 0.5) + rng.normal(0.7, 1.7),
+        tilt_db=4.0 * (spec.brightness - 0.5) + rng.normal(-1.4, 1.7),
         ring_db=max(0.0, rng.normal(1.0, 4.0)),
         ring_hz=rng.uniform(2600, 3400),
         breath=float(np.clip(0.02 + 0.4 * spec.breath + rng.normal(0, 0.04), 0.0, 0.7)),
-        air_db=rng.uniform(-6.0, 2.0),
+        air_db=rng.uniform(-24.0, -6.0),
         fill_db=-40.0,
     )
 

@@ -19,6 +19,7 @@ RATE = 22_050
 _STORED_BINS = 2
 _PERIOD_STEP = 1 / 24
 _LOWEST_HZ, _HIGHEST_HZ = 60.0, 500.0
+_LOW_CUT_HZ = 50.0
 _VOICED, _LEAST_VOICED = 0.5, 0.85
 _AUDIBLE_DB, _LONGEST_EDGE_S = -32.0, 0.18
 _EDGE = round(_LONGEST_EDGE_S / FRAME_S)
@@ -58,6 +59,7 @@ class SpokenLine:
         envelope = np.empty((len(stored), n_bins), np.float32)
         envelope[:, ::2] = stored
         envelope[:, 1::2] = 0.5 * (stored[:, 1:] + stored[:, :-1])
+        envelope[:, : round(_LOW_CUT_HZ / BIN_HZ)] -= np.log(10.0)  # Else pulses of a high voice add up to an offset.
         place = np.arange(len(stored))
         in_vowel = (place >= vowel[0]) & (place <= vowel[1])
         # Speakers whisper and creak in vowels that a singer would hold.
