@@ -19,7 +19,7 @@ from accompany.data.songs.syllables import FRAME_S
 from accompany.data.songs.voice import sing, sung_notes
 from accompany.data.speech import bank as banks
 from accompany.data.speech import speaking
-from accompany.data.speech.alignment import Spoken, refined, spoken_syllables
+from accompany.data.speech.alignment import SpokenSyllable, refined, spoken_syllables
 from accompany.data.speech.frames import RATE as ANALYSED_RATE
 from accompany.data.speech.frames import SpokenLine, analyse_line, read_line, write_line
 from accompany.data.speech.lines import LINES, lines_of
@@ -78,16 +78,16 @@ def test_a_vowel_begins_where_the_sound_says() -> None:
     level, voiced = np.full(100, -5.0), np.ones(100, bool)
     level[:46] = -30.0
     voiced[:44] = False
-    spoken = Spoken(0.1, 0.2, 0.4, 0.45, True, False, True, hard=False)
+    spoken = SpokenSyllable(0.1, 0.2, 0.4, 0.45, True, False, True, hard=False)
     assert refined([spoken], level, voiced, FRAME_S)[0].vowel_s == pytest.approx(46 * FRAME_S)
-    after_s = Spoken(0.1, 0.2, 0.4, 0.45, True, False, True, hard=True)
+    after_s = SpokenSyllable(0.1, 0.2, 0.4, 0.45, True, False, True, hard=True)
     assert refined([after_s], level, voiced, FRAME_S)[0].vowel_s == pytest.approx(44 * FRAME_S)
 
 
 def test_syllables_come_in_order() -> None:
     rng = np.random.default_rng(0)
     starts = np.cumsum(rng.uniform(0.03, 0.2, 12))
-    spoken = [Spoken(at, at + 0.05, at + 0.15, at + 0.2, True, False, False, False) for at in starts]
+    spoken = [SpokenSyllable(at, at + 0.05, at + 0.15, at + 0.2, True, False, False, False) for at in starts]
     found = refined(spoken, rng.uniform(-40, 0, 700), rng.random(700) > 0.5, FRAME_S)
     for one, other in pairwise(found):
         assert one.start_s <= one.vowel_s < one.vowel_end_s <= one.end_s <= other.start_s <= other.vowel_s

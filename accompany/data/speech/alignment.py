@@ -22,7 +22,7 @@ _SHORTEST_S = 0.03
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SpokenSyllable:
     """A syllable in a spoken line: times in seconds of its first sound, its vowel and its end.
 
     joined: the next syllable follows without a pause; gliding: its vowel is a diphthong;
@@ -40,7 +40,7 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class _Sound:
+class _Phone:
     """A vowel or consonant of a line; `opens`: a word; `after_pause`: nothing sounds before it."""
 
     symbol: str
@@ -51,7 +51,7 @@ class _Sound:
     after_pause: bool
 
 
-def spoken_syllables(symbols: Sequence[str], starts_s: np.ndarray) -> list[Spoken]:
+def spoken_syllables(symbols: Sequence[str], starts_s: np.ndarray) -> list[SpokenSyllable]:
     """The syllables of a line by the durations of its symbols.
 
     Consonants between two vowels of a word go to the second as far as English allows such a cluster.
@@ -68,7 +68,7 @@ def spoken_syllables(symbols: Sequence[str], starts_s: np.ndarray) -> list[Spoke
         vowel, before = sounds[nucleus], sounds[nucleus - 1] if nucleus > first else None
         joined = last < len(sounds) and not sounds[last].after_pause
         found.append(
-            Spoken(
+            SpokenSyllable(
                 sounds[first].start_s, vowel.start_s, vowel.end_s, sounds[last - 1].end_s, joined,
                 vowel.symbol in _PAIRS or vowel.symbol in _GLIDING, vowel.stress,
                 before is not None and before.symbol[0] in _UNVOICED,
@@ -77,9 +77,9 @@ def spoken_syllables(symbols: Sequence[str], starts_s: np.ndarray) -> list[Spoke
     return found
 
 
-def _sounds(symbols: Sequence[str], starts_s: np.ndarray) -> list[_Sound]:
+def _sounds(symbols: Sequence[str], starts_s: np.ndarray) -> list[_Phone]:
     """The sounds of a line; time of stress marks goes to what follows, of other marks to what precedes."""
-    sounds: list[_Sound] = []
+    sounds: list[_Phone] = []
     stress, opens, pause, since = False, True, True, None
     times = zip(symbols, starts_s[:-1].tolist(), starts_s[1:].tolist(), strict=True)
     for index, (symbol, start, end) in enumerate(times):
@@ -94,12 +94,12 @@ def _sounds(symbols: Sequence[str], starts_s: np.ndarray) -> list[_Sound]:
         elif not opens and sounds and sounds[-1].symbol + symbol in _PAIRS:
             sounds[-1] = replace(sounds[-1], symbol=sounds[-1].symbol + symbol, end_s=end)
         else:
-            sounds.append(_Sound(symbol, start if since is None else since, end, stress, opens, pause))
+            sounds.append(_Phone(symbol, start if since is None else since, end, stress, opens, pause))
             stress, opens, pause, since = False, False, False, None
     return sounds
 
 
-def _boundary(sounds: list[_Sound], nucleus: int, following: int) -> int:
+def _boundary(sounds: list[_Phone], nucleus: int, following: int) -> int:
     """Which sound after a vowel is the first of the next syllable."""
     for index in range(nucleus + 1, following + 1):
         if sounds[index].opens:
@@ -113,7 +113,9 @@ def _boundary(sounds: list[_Sound], nucleus: int, following: int) -> int:
     return first
 
 
-def refined(syllables: Sequence[Spoken], level_db: np.ndarray, voiced: np.ndarray, frame_s: float) -> list[Spoken]:
+def refined(
+    syllables: Sequence[SpokenSyllable], level_db: np.ndarray, voiced: np.ndarray, frame_s: float
+) -> list[SpokenSyllable]:
     """Move the edges of vowels to where the sound says they are, a few hundredths of a second.
 
     After an unvoiced consonant a vowel begins with the voice, else at the steepest rise of loudness nearby.
@@ -122,7 +124,7 @@ def refined(syllables: Sequence[Spoken], level_db: np.ndarray, voiced: np.ndarra
         level_db, voiced: [frames] loudness, and whether there is a voice.
     """
     slope = _slope(np.maximum(level_db, _FLOOR_DB), max(1, round(_SLOPE_S / frame_s)))
-    moved: list[Spoken] = []
+    moved: list[SpokenSyllable] = []
     for syllable in syllables:
         vowel = _vowel_start(syllable, slope, voiced, frame_s)
         fall = _window(syllable.vowel_end_s, frame_s, len(slope), vowel + _SHORTEST_S)
@@ -143,7 +145,7 @@ def _slope(level_db: np.ndarray, reach: int) -> np.ndarray:
     return slope
 
 
-def _vowel_start(syllable: Spoken, slope: np.ndarray, voiced: np.ndarray, frame_s: float) -> float:
+def _vowel_start(syllable: SpokenSyllable, slope: np.ndarray, voiced: np.ndarray, frame_s: float) -> float:
     if syllable.start_s >= syllable.vowel_s:
         return syllable.vowel_s
     earliest = 0.5 * (syllable.start_s + syllable.vowel_s)
@@ -166,9 +168,9 @@ def _distance(window: slice, time_s: float, frame_s: float) -> np.ndarray:
     return 100 * np.abs(np.arange(window.start, window.stop) * frame_s - time_s)
 
 
-def _in_order(syllables: list[Spoken]) -> list[Spoken]:
+def _in_order(syllables: list[SpokenSyllable]) -> list[SpokenSyllable]:
     """The syllables, none of which begins before the vowel of the one before it is over."""
-    ordered: list[Spoken] = []
+    ordered: list[SpokenSyllable] = []
     for syllable in syllables:
         start = syllable.start_s
         if ordered:

@@ -36,7 +36,7 @@ class SpokenLine:
     log_envelope: [frames, every second bin of `BIN_HZ`] float16, log amplitude; voiced: [frames] float16 in 0..1;
     level: [frames] float32, mean power;
     syllables: [n, 4] first frame, first and last of the vowel, last frame;
-    joined, gliding, stress: [n] bool, as in `alignment.Spoken`.
+    joined, gliding, stress: [n] bool, as in `alignment.SpokenSyllable`.
     """
 
     log_envelope: np.ndarray
