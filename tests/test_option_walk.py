@@ -128,7 +128,7 @@ vary: strength = half
 retake: first = half
 retake: last = half unicode
 extend: before after = half unicode
-synth: out_dir = NEW dots
+synth: out_dir voices = NEW dots
 prepare: pairs_dir = NEW dots
 prepare: songs_dir = dots
 prepare: segment = unicode
@@ -192,6 +192,7 @@ BORDERS = (
     "accompany.training.tune.load_bundle",
     "accompany.data.songs.write.sung_sample",
     "accompany.data.songs.write._make_all",
+    "accompany.data.songs.write.make_bank",
     "accompany.data.prepare.pair_making.PairMaker.make",
     "accompany.data.tokens.tokenize.run_stages",
     "accompany.data.cluster.connect",

@@ -30,6 +30,10 @@ def add(commands: Any) -> None:
         "soundfonts, impulse responses and folders of them, of which each song draws its own (default: one soundfont)"
     )
     add("--sounds", type=job_values.SOUNDS, nargs="+", default=(), metavar="PATH", help=help_)
+    help_ = "sing with neural text-to-speech voices: the folder of their bank, made there when it is missing"
+    add("--voices", type=job_values.FOLDER, metavar="FOLDER", help=help_)
+    help_ = "lines that each voice of --voices speaks (default 8)"
+    add("--voice-lines", type=job_values.VOICE_LINES, default=8, metavar="N", help=help_)
     help_ = "arrange real songs: a folder of POP909, OpenEWLD, OpenScore Lieder, or Groove MIDI (drums); repeatable"
     add("--scores", type=job_values.FOLDER, action="append", default=[], metavar="FOLDER", help=help_)
     help_ = "songs of --scores to train on or those kept apart from it: train or held-out (default train)"
@@ -60,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
         scores=args.scores,
         split=args.split,
         variants=args.variants,
+        voices=args.voices,
+        voice_lines=args.voice_lines,
     )
     speed = f", {report.songs_per_hour:.0f} an hour" if report.n_made else ""
     say(f"{report.n_made} songs made{speed}, {report.n_kept} there before, in {report.out_dir}")

@@ -27,7 +27,8 @@ class Habits:
     dynamics_db: between the softest and the loudest note; phrase_arc_db: swell of a phrase;
     consonant_stretch: length of consonants; consonant_db: level of unvoiced ones;
     staccato: share of a note left silent; breath_db: level of breaths;
-    effort: how much brighter louder is, dB an octave for each dB; growl, shimmer: roughness (`vocoder.Excitation`).
+    effort: how much brighter louder is, dB an octave for each dB; growl, shimmer: roughness (`vocoder.Excitation`);
+    unsteady_db: wandering of loudness; approach_cents: usual distance from which a note finds its pitch.
     """
 
     scoop_rate: float
@@ -53,6 +54,8 @@ class Habits:
     effort: float
     growl: float
     shimmer: float
+    unsteady_db: float = 0.6
+    approach_cents: float = 0.0
 
 
 def draw_habits(rng: np.random.Generator) -> Habits:
@@ -84,6 +87,26 @@ def draw_habits(rng: np.random.Generator) -> Habits:
     )
 
 
+def livelier(habits: Habits, rng: np.random.Generator) -> Habits:
+    """Habits with as much movement of pitch and loudness as recorded singers have, and softer consonants."""
+    return replace(
+        habits,
+        scoop_rate=rng.uniform(0.2, 0.9),
+        scoop_cents=rng.uniform(80, 320),
+        overshoot_rate=rng.uniform(0.4, 1.0),
+        overshoot_cents=rng.uniform(20, 90),
+        dip_cents=rng.uniform(20, 180),
+        fall_rate=rng.uniform(0.0, 0.6),
+        drift_cents=rng.uniform(6, 22),
+        flutter_cents=rng.uniform(6, 20),
+        approach_cents=rng.uniform(20, 130),
+        consonant_stretch=rng.uniform(0.6, 1.1),
+        consonant_db=habits.consonant_db - 8.0,
+        breath_db=habits.breath_db - 8.0,
+        unsteady_db=rng.uniform(0.8, 2.4),
+    )
+
+
 def phrase_starts(melody: tuple[Note, ...]) -> np.ndarray:
     """Whether each note opens a phrase (a rest of at least 0.3 s before it), [notes] bool."""
     starts = np.array([note.start_s for note in melody])
@@ -111,6 +134,35 @@ def performed(melody: tuple[Note, ...], spec: VoiceSpec, habits: Habits, rng: np
     return tuple(notes)
 
 
+def rubato(melody: tuple[Note, ...], rng: np.random.Generator) -> tuple[Note, ...]:
+    """The melody with free timing: phrases that begin late or early, catch up or fall back, and lean on long notes.
+
+    Three singers of four are late, by up to a sixth of a second in a slow song; onsets keep their order.
+    """
+    if not melody:
+        return melody
+    opens = phrase_starts(melody)
+    phrase = np.cumsum(opens) - 1
+    starts, ends = np.array([note.start_s for note in melody]), np.array([note.end_s for note in melody])
+    usual = abs(rng.normal(0.0, 0.045)) * (1.0 if rng.random() < 0.75 else -0.5)
+    spread, looseness = rng.uniform(0.2, 1.0), abs(rng.normal(0.0, 0.02))
+    delay = np.zeros(len(melody))
+    for index in range(phrase[-1] + 1):
+        members = phrase == index
+        length = max(ends[members][-1] - starts[members][0], 0.1)
+        place = (starts[members] - starts[members][0]) / length
+        begin, finish = usual * (1 + spread * rng.standard_normal(2))
+        delay[members] = begin + (finish - begin) * place + looseness * rng.normal(0.0, 1.0, int(members.sum()))
+    # Few people are further off than a quarter of a beat: a third of the way to the next note at most.
+    room = np.diff(starts, append=starts[-1] + 0.6)
+    delay = np.clip(delay, -0.3 * np.concatenate([[0.3], room[:-1]]), 0.3 * room)
+    moved = np.maximum.accumulate(np.maximum(starts + delay, 0.0))
+    return tuple(
+        replace(note, start_s=float(start), end_s=float(max(note.end_s + late, start + 0.05)))
+        for note, start, late in zip(melody, moved, delay, strict=True)
+    )
+
+
 def pitch_contour(
     notes: tuple[Note, ...], spec: VoiceSpec, habits: Habits, n_control: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +178,8 @@ def pitch_contour(
     for index, note in enumerate(notes):
         _ornament(pitch, index, notes, opens, habits, rng)
         _add_vibrato(vibrato, note, spec, habits, rng)
+        if habits.approach_cents:
+            _approach(pitch, note, habits.approach_cents / 100 * rng.normal(-0.4, 0.8))
     wander = habits.drift_cents * _slow_noise(n_control, 0.8, rng)
     wander += habits.flutter_cents * _slow_noise(n_control, 12.0, rng)
     return pitch + vibrato + (wander + spec.pitch_offset_cents) / 100, vibrato
@@ -179,6 +233,15 @@ def _ornament(
         pitch[first:last] -= fall * np.clip(1 - remaining / 0.12, 0, 1) ** 2
 
 
+def _approach(pitch: np.ndarray, note: Note, semitones: float) -> None:
+    """Begin a note off its pitch and find it within a tenth of a second or two."""
+    first, last = _span(note.start_s, note.end_s, len(pitch))
+    lead, _ = _span(note.start_s - 0.05, 0, len(pitch))
+    semitones *= min(1.0, (note.end_s - note.start_s) / 0.3)
+    pitch[first:last] += semitones * np.exp(-np.arange(last - first) / CONTROL_HZ / 0.05)
+    pitch[lead:first] += semitones * np.linspace(0, 1, first - lead, endpoint=False)
+
+
 def _add_vibrato(vibrato: np.ndarray, note: Note, spec: VoiceSpec, habits: Habits, rng: np.random.Generator) -> None:
     onset, depth = habits.vibrato_onset_s * rng.uniform(0.6, 1.4), rng.uniform(0.5, 1.3)
     rate = spec.vibrato_rate_hz * (1 + habits.vibrato_rate_spread * rng.standard_normal())
@@ -217,4 +280,4 @@ def loudness_contour(notes: tuple[Note, ...], habits: Habits, n_control: int, rn
     grid = np.arange(n_control) / CONTROL_HZ
     slope = rng.normal(-0.8, 1.2, len(notes))
     contour = np.interp(grid, knots, np.stack([level - slope / 2, level + slope / 2], axis=1).ravel())
-    return contour + 0.6 * _slow_noise(n_control, 3.0, rng)
+    return contour + habits.unsteady_db * _slow_noise(n_control, 3.0, rng)

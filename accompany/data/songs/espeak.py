@@ -10,6 +10,7 @@ from __future__ import annotations
 import _ctypes
 import ctypes
 import ctypes.util
+import re
 import sys
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ import numpy as np
 from accompany.errors import InputError
 
 _RETRIEVAL = 2
+_UTF8, _IPA = 1, 2
 _PHONEME_EVENTS = 0x0001
 _DONT_EXIT = 0x8000
 _UTF8_WITH_PHONEMES = 0x0101
@@ -81,15 +83,46 @@ def speak(text: str, voice: str, *, words_per_minute: int = 150, pitch: int = 50
         _unload(library)
 
 
-def _speak(
-    library: ctypes.CDLL, data_path: str | None, text: str, voice: str, words_per_minute: int, pitch: int
-) -> Spoken:
+def ipa(text: str, voice: str) -> str:
+    """The phonemes of some words in IPA with stress marks; punctuation between them stays.
+
+    Raises:
+        InputError: espeak-ng is not installed, or it has no such voice.
+    """
+    library, data_path = _load()
+    try:
+        _start(library, data_path, voice)
+        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        return "".join(_clause_ipa(library, part) for part in re.split(r"([,.;!?]\s*)", text) if part)
+    finally:
+        library.espeak_Terminate()
+        _unload(library)
+
+
+def _clause_ipa(library: ctypes.CDLL, text: str) -> str:
+    if not any(letter.isalpha() for letter in text):
+        return text
+    rest, parts = ctypes.c_char_p(text.encode("utf-8")), []
+    while rest.value:
+        parts.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA).decode("utf-8"))
+    return " ".join(parts)
+
+
+def _start(library: ctypes.CDLL, data_path: str | None, voice: str) -> int:
+    """Choose the voice; the sample rate."""
     path = data_path.encode() if data_path else None
     sample_rate = library.espeak_Initialize(_RETRIEVAL, 0, path, _PHONEME_EVENTS | _DONT_EXIT)
     if sample_rate <= 0:
         raise InputError("espeak-ng found no data files; reinstall with `pip install espeakng-loader`.")
     if library.espeak_SetVoiceByName(_FILES.get(voice, voice).encode()) != 0:
         raise InputError(f"espeak-ng has no voice '{voice}'; see `espeak-ng --voices` for those it has.")
+    return int(sample_rate)
+
+
+def _speak(
+    library: ctypes.CDLL, data_path: str | None, text: str, voice: str, words_per_minute: int, pitch: int
+) -> Spoken:
+    sample_rate = _start(library, data_path, voice)
     blocks: list[np.ndarray] = []
     phonemes: list[tuple[int, str]] = []
 

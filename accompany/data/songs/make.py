@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +12,13 @@ from accompany.data.songs.instruments import INSTRUMENTS
 from accompany.data.songs.mix import balance, draw_mix_settings, mix_band
 from accompany.data.songs.render import render_part
 from accompany.data.songs.score import Part, Score
-from accompany.data.songs.second import sing_all
+from accompany.data.songs.second import Cast, cast, sing_all
 from accompany.data.songs.soundfont import find_soundfont
 from accompany.data.songs.sounds import Rig, Sounds, amplify, read_response
 from accompany.sound.effects import compress, equalise
+
+if TYPE_CHECKING:
+    from accompany.data.speech.bank import Bank
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Song:
         stems: [2, T] float32 by instrument, their sum the accompaniment; empty unless asked for.
         soundfont: file name of the soundfont it was rendered with, None for a voice alone or drawn sounds.
         sounds: what was drawn for it: "room", and by instrument soundfont, amplifier and effects; or nothing.
+        cast: its recorded voices, None for those of espeak-ng.
     """
 
     score: Score
@@ -39,6 +43,7 @@ class Song:
     stems: dict[str, np.ndarray]
     soundfont: str | None
     sounds: Mapping[str, Any] = field(default_factory=dict)
+    cast: Cast | None = None
 
     @property
     def mix(self) -> np.ndarray:
@@ -83,12 +88,14 @@ def render_song(
     stems: bool = True,
     voice_only: bool = False,
     sounds: Sounds | None = None,
+    bank: Bank | None = None,
 ) -> Song:
-    """Sing, render and mix a song; the arguments and errors are those of `make_song`."""
-    vocals = sing_all(score, sample_rate)
+    """Sing, render and mix a song, with voices of a bank if there is one; other arguments are those of `make_song`."""
+    chosen = None if bank is None else cast(score, bank)
+    vocals = sing_all(score, sample_rate, chosen)
     if voice_only:
-        return Song(score, sample_rate, vocals, None, {}, None)
-    return _with_band(score, vocals, sample_rate, stems, sounds)
+        return Song(score, sample_rate, vocals, None, {}, None, cast=chosen)
+    return replace(_with_band(score, vocals, sample_rate, stems, sounds), cast=chosen)
 
 
 def _with_band(score: Score, vocals: np.ndarray, sample_rate: int, stems: bool, sounds: Sounds | None) -> Song:

@@ -30,17 +30,28 @@ class Syllable:
     noisiness: [frames, bins] float32 in 0..1, the share of amplitude that is noise.
     level_db: [frames] float32 relative to the vowel, at least -60.
     vowel: (first, last) frame of the vowel.
+    held: (from, to) share of the vowel that is stretched when it is held; a diphthong is held before its glide.
     """
 
     log_envelope: np.ndarray
     noisiness: np.ndarray
     level_db: np.ndarray
     vowel: tuple[int, int]
+    held: tuple[float, float] = (0.3, 0.75)
 
     @property
     def n_frames(self) -> int:
         """Number of frames."""
         return len(self.level_db)
+
+
+@dataclass(frozen=True)
+class SungSyllable:
+    """A syllable in a song: equal keys, equal sounds; joined: the next one goes on without a pause, as in speech."""
+
+    key: str
+    sound: Syllable
+    joined: bool = False
 
 
 @lru_cache(maxsize=4096)
@@ -61,7 +72,7 @@ def analyse(spoken: Spoken) -> Syllable:
     centres = np.arange(0.0, len(samples), FRAME_S * rate).astype(int)
     period = pitch_period(samples, rate)
     grid = np.arange(0.0, rate / 2, BIN_HZ)
-    power = _on_grid(spectral_envelope(samples, centres, period), grid, rate)
+    power = on_grid(spectral_envelope(samples, centres, period), grid, rate)
     level = power.mean(axis=1)
     vowel = _vowel_frames(spoken, level)
     place = np.arange(len(level))
@@ -69,7 +80,8 @@ def analyse(spoken: Spoken) -> Syllable:
     return _trim(power, noise, level, vowel)
 
 
-def _on_grid(frames: np.ndarray, grid: np.ndarray, rate: int) -> np.ndarray:
+def on_grid(frames: np.ndarray, grid: np.ndarray, rate: int) -> np.ndarray:
+    """Spectra [frames, bins up to rate / 2] at the frequencies of `grid`, [frames, len(grid)]."""
     position = grid * (2 * (frames.shape[1] - 1)) / rate
     low = np.minimum(position.astype(int), frames.shape[1] - 2)
     share = position - low
@@ -86,9 +98,15 @@ def _vowel_frames(spoken: Spoken, level: np.ndarray) -> tuple[int, int]:
     return first + int(loud[0]), first + int(loud[-1])
 
 
-def _trim(power: np.ndarray, noise: np.ndarray, level: np.ndarray, vowel: tuple[int, int]) -> Syllable:
+def relative_level_db(level: np.ndarray, vowel: tuple[int, int]) -> np.ndarray:
+    """Power [frames] in dB over the vowel's median, at least -60."""
     reference = np.median(level[vowel[0] : vowel[1] + 1])
-    level_db = np.maximum(10 * np.log10(level / reference + 1e-12), _FLOOR_DB)
+    relative: np.ndarray = np.maximum(10 * np.log10(level / reference + 1e-12), _FLOOR_DB)
+    return relative
+
+
+def _trim(power: np.ndarray, noise: np.ndarray, level: np.ndarray, vowel: tuple[int, int]) -> Syllable:
+    level_db = relative_level_db(level, vowel)
     audible = np.flatnonzero(level_db > -45.0)
     first, last = min(int(audible[0]), vowel[0]), max(int(audible[-1]), vowel[1])
     kept = slice(first, last + 1)

@@ -53,6 +53,26 @@ def draw_vocal_tract(spec: VoiceSpec, rng: np.random.Generator) -> VocalTract:
     )
 
 
+def draw_natural_tract(spec: VoiceSpec, grown: float, rng: np.random.Generator) -> VocalTract:
+    """A random vocal tract for a recorded voice, which is warped less than espeak's.
+
+    Args:
+        grown: formants of the kind of voice that sings over those of the one that spoke.
+    """
+    scale = grown * rng.normal(1.0, 0.035)
+    return VocalTract(
+        scale=scale,
+        low_scale=scale * rng.normal(1.0, 0.04),
+        contrast=rng.uniform(0.8, 1.1),
+        tilt_db=4.0 * (spec.brightness - 0.5) + rng.normal(-1.4, 1.7),
+        ring_db=max(0.0, rng.normal(1.0, 4.0)),
+        ring_hz=rng.uniform(2600, 3400),
+        breath=float(np.clip(0.02 + 0.4 * spec.breath + rng.normal(0, 0.04), 0.0, 0.7)),
+        air_db=rng.uniform(-24.0, -6.0),
+        fill_db=-40.0,
+    )
+
+
 def breath_frames() -> Syllable:
     """An audible breath as bank frames: noise with broad resonances, opening slowly."""
     frequency = np.arange(0.0, 11_025.0, BIN_HZ)

@@ -6,7 +6,9 @@ warps the spoken envelopes, so that a few spoken voices become many singers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -14,17 +16,19 @@ from accompany.data.songs.contours import (
     CONTROL_HZ,
     Habits,
     draw_habits,
+    livelier,
     loudness_contour,
     performed,
     phrase_starts,
     pitch_contour,
 )
 from accompany.data.songs.score import Note, VoiceSpec
-from accompany.data.songs.syllables import FRAME_S, Syllable, syllable
+from accompany.data.songs.syllables import FRAME_S, SungSyllable, Syllable, syllable
 from accompany.data.songs.vocal_tract import (
     VOICING_BIN,
     VocalTract,
     breath_frames,
+    draw_natural_tract,
     draw_vocal_tract,
     octaves_above,
     shaped,
@@ -33,9 +37,20 @@ from accompany.data.songs.vocoder import HOP_S, Excitation, FilterBank, FramePat
 
 _SILENT_DB = -120.0
 _PEAK = 0.7
-_STREAM = 0x51C6
+_STREAM, _LIVELY = 0x51C6, 0x11FE
 _LATEST_S = 0.05
 """A note must begin this long before the end."""
+
+
+class Words(Protocol):
+    """A recorded voice that gives the syllables to sing; `grown`: formants of the singer over the recording's."""
+
+    @property
+    def grown(self) -> float:
+        """About 0.8 to 1.3."""
+
+    def words(self, phrases: Sequence[Sequence[tuple[Note, ...]]], seed: int) -> list[SungSyllable]:
+        """A syllable for every group of tied notes, phrase by phrase."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,9 @@ class _Track:
     frame: np.ndarray
 
 
-def sing(melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float, sample_rate: int) -> np.ndarray:
+def sing(
+    melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float, sample_rate: int, recorded: Words | None = None
+) -> np.ndarray:
     """Sing a melody, dry.
 
     Args:
@@ -54,6 +71,7 @@ def sing(melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float, sample_ra
         spec: the singer.
         duration_s: length of the result.
         sample_rate: in Hz, 8,000 to 96,000.
+        recorded: sings with the words and the sound of this voice instead of espeak-ng's.
 
     Returns:
         [round(duration_s * sample_rate)] float32, peak 0.7 (silent without notes). The same arguments give the
@@ -69,14 +87,17 @@ def sing(melody: tuple[Note, ...], spec: VoiceSpec, duration_s: float, sample_ra
     rng = np.random.default_rng([spec.seed, _STREAM])
     habits = draw_habits(rng)
     notes = performed(melody, spec, habits, rng)
+    if recorded is not None:
+        habits = livelier(habits, np.random.default_rng([spec.seed, _LIVELY]))
     n_control = int(duration_s * CONTROL_HZ) + CONTROL_HZ
     pitch, vibrato = pitch_contour(notes, spec, habits, n_control, rng)
     loudness = loudness_contour(notes, habits, n_control, rng) + habits.tremolo_db * vibrato
-    lines = _sung_syllables(notes, spec.language)
+    lines = _sung_syllables(notes, spec, recorded)
     frames = _Frames(lines)
     track, level_db = _articulate(lines, frames, loudness, habits, spec, n_control, rng)
     excitation = _excitation(pitch, level_db, habits, n_samples, sample_rate)
-    bank = _bank(frames, draw_vocal_tract(spec, rng), habits, sample_rate)
+    tract = draw_vocal_tract(spec, rng) if recorded is None else draw_natural_tract(spec, recorded.grown, rng)
+    bank = _bank(frames, tract, habits, sample_rate)
     hops = np.arange(n_samples // round(sample_rate * HOP_S) + 3) * HOP_S
     path = FramePath(
         np.interp(hops, track.time_s, track.frame), np.interp(hops, np.arange(n_control) / CONTROL_HZ, loudness)
@@ -105,16 +126,17 @@ def _bank(frames: _Frames, tract: VocalTract, habits: Habits, sample_rate: int) 
 
 @dataclass(frozen=True)
 class _Line:
-    """A syllable and the notes it is sung on."""
+    """A syllable and the notes it is sung on; joined: the sound goes on from the line before, and into the next."""
 
     sound: Syllable
     notes: tuple[Note, ...]
     opens_phrase: bool
     key: str
+    joined: tuple[bool, bool] = (False, False)
 
 
-def _sung_syllables(notes: tuple[Note, ...], voice: str) -> tuple[_Line, ...]:
-    """Gather each syllable's notes: its own and the tied ones after it."""
+def _sung_syllables(notes: tuple[Note, ...], spec: VoiceSpec, recorded: Words | None) -> tuple[_Line, ...]:
+    """Gather each syllable's notes, its own and the tied ones after it, and give it its sound."""
     opens = phrase_starts(notes)
     groups: list[list[int]] = []
     for index, note in enumerate(notes):
@@ -122,12 +144,27 @@ def _sung_syllables(notes: tuple[Note, ...], voice: str) -> tuple[_Line, ...]:
             groups[-1].append(index)
         else:
             groups.append([index])
-    lines = []
-    for group in groups:
-        text = notes[group[0]].syllable or "ah"
-        members = tuple(notes[index] for index in group)
-        lines.append(_Line(syllable(text, voice), members, bool(opens[group[0]]), text))
+    members = [tuple(notes[index] for index in group) for group in groups]
+    begins = [bool(opens[group[0]]) for group in groups]
+    if recorded is None:
+        texts = [group[0].syllable or "ah" for group in members]
+        sung = [SungSyllable(text, syllable(text, spec.language)) for text in texts]
+    else:
+        sung = recorded.words(_phrases(members, begins), spec.seed)
+    lines, before = [], False
+    for each, group, begin in zip(sung, members, begins, strict=True):
+        lines.append(_Line(each.sound, group, begin, each.key, (before and not begin, each.joined)))
+        before = each.joined
     return tuple(lines)
+
+
+def _phrases(groups: list[tuple[Note, ...]], begins: list[bool]) -> list[list[tuple[Note, ...]]]:
+    phrases: list[list[tuple[Note, ...]]] = []
+    for group, begin in zip(groups, begins, strict=True):
+        if begin or not phrases:
+            phrases.append([])
+        phrases[-1].append(group)
+    return phrases
 
 
 class _Frames:
@@ -189,9 +226,15 @@ def _line_points(
     vowel_end = end - coda
     # The vowel's edges keep their speed, its middle is held.
     room, n_vowel = vowel_end - start, vowel_last - vowel_first
-    edge = min(0.3 * n_vowel * FRAME_S, 0.3 * room)
-    times = [start - lead, start, start + edge, vowel_end - edge, vowel_end, end + 1e-3]
-    places = [0, vowel_first, vowel_first + 0.3 * n_vowel, vowel_last - 0.25 * n_vowel, vowel_last, sound.n_frames - 1]
+    held_from, held_to = sound.held
+    share = max(1.0 - held_to, 0.3)
+    edge_in = min(held_from * n_vowel * FRAME_S, held_from * room)
+    edge_out = min(share * n_vowel * FRAME_S, share * room)
+    times = [start - lead, start, start + edge_in, vowel_end - edge_out, vowel_end, end + 1e-3]
+    places = [
+        0, vowel_first, vowel_first + held_from * n_vowel, vowel_first + held_to * n_vowel, vowel_last,
+        sound.n_frames - 1,
+    ]  # fmt: skip
     return np.maximum.accumulate(np.array(times) + 1e-5 * np.arange(6)), np.array(places, float)
 
 
@@ -203,8 +246,10 @@ def _shape_level(
     in_vowel = (stand >= first) & (stand <= last)
     own = np.where(in_vowel, 0.4 * np.maximum(own_db, -15), np.minimum(own_db, 3.0))
     since, left = grid - at[0], at[-1] - grid
-    own += 20 * np.log10(np.clip(since / habits.attack_s, 0.01, 1.0))
-    own += 20 * np.log10(np.clip(left / min(habits.release_s, 0.4 * (at[-1] - at[0])), 0.01, 1.0))
+    if not line.joined[0]:
+        own += 20 * np.log10(np.clip(since / habits.attack_s, 0.01, 1.0))
+    if not line.joined[1]:
+        own += 20 * np.log10(np.clip(left / min(habits.release_s, 0.4 * (at[-1] - at[0])), 0.01, 1.0))
     return own
 
 

@@ -30,6 +30,7 @@ from accompany.data.songs.second import second_singer
 from accompany.data.songs.sounds import Sounds, find_sounds
 from accompany.data.songs.styles import MOST_VARIANTS
 from accompany.data.songs.voice import sung_notes
+from accompany.data.speech.bank import USUAL_LINES, Bank, make_bank
 from accompany.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class _SongOrder:
     sounds: Sounds | None
     scores: ScoreChoice | None
     n_variants: int
+    bank: Bank | None
 
 
 def song_seed(seed: int, index: int) -> int:
@@ -95,11 +97,12 @@ def synthesise(
     scores: Sequence[str | os.PathLike[str]] = (),
     split: str = "train",
     variants: int = 1,
+    voices: str | os.PathLike[str] | None = None,
+    voice_lines: int = USUAL_LINES,
 ) -> SynthReport:
     """Write songs 0 to `n_songs` - 1 of a seed into `out_dir`, a folder each, and `manifest.jsonl`.
 
-    A song appears under its name only when complete; those already there are kept, so a stopped run goes on and
-    a finished one can be grown.
+    A song appears only when complete; those already there are kept, so a run can be stopped, resumed and grown.
 
     Args:
         out_dir: made if missing.
@@ -110,22 +113,24 @@ def synthesise(
         workers: processes.
         voice_only: write vocals and `song.json` alone; needs no FluidSynth.
         stems: write the instruments one by one too.
-        sounds: soundfonts, impulse responses and folders of them to draw from (`sounds.find_sounds`); none: the
-            soundfont of this machine.
+        sounds: soundfonts, impulse responses and folders of them (`sounds.find_sounds`); none: this machine's.
         scores: folders of published scores and performances to arrange songs from, instead of composing them.
         split: of their songs, "train" or "held-out".
         variants: arrangements of each song, in as many styles and a folder each: the same singing, another band.
+        voices: folder of a bank of neural voices to sing with (`speech.bank`), completed first.
+        voice_lines: spoken lines of each voice in it.
 
     Raises:
         InputError: an argument is out of range, a folder of scores has no known layout, `out_dir` cannot hold the
-            songs or holds others, or espeak-ng, FluidSynth or a soundfont is missing.
+            songs or holds others, or a package of the voices, espeak-ng, FluidSynth or a soundfont is missing.
     """
     _check_ranges(n_songs, seed, seconds, sample_rate, workers, variants)
     choice, library = _choice(scores, split), find_sounds(sounds) if sounds else None
+    bank = None if voices is None else _bank(Path(voices), voice_lines)
     root, skipped = Path(out_dir), {}
     orders = [
         _SongOrder(n // variants, n % variants, seed, song_seed(seed, n // variants), root / f"{n:06d}", seconds,
-               sample_rate, voice_only, stems, library, choice, variants)
+               sample_rate, voice_only, stems, library, choice, variants, bank)
         for n in range(n_songs * variants)
     ]  # fmt: skip
     with folder_lock(root, "accompany synth"), writing_into(root):
@@ -153,6 +158,16 @@ def _choice(scores: Sequence[str | os.PathLike[str]], split: str) -> ScoreChoice
     choice = ScoreChoice(tuple(Path(folder) for folder in scores), split)
     choice.opened()
     return choice
+
+
+def _bank(folder: Path, n_lines: int) -> Bank:
+    """The bank in a folder, completed."""
+    from tqdm import tqdm
+
+    with folder_lock(folder, "accompany synth --voices"):
+        for _ in tqdm(make_bank(folder, n_lines), desc="spoken lines", unit="line", disable=None):
+            pass
+    return Bank(folder)
 
 
 def _check_ranges(n_songs: int, seed: int, seconds: float, sample_rate: int, workers: int, variants: int) -> None:
@@ -192,6 +207,8 @@ def _is_finished(order: _SongOrder) -> bool:
             f"{order.folder} holds a song of another seed, length or sample rate;"
             " choose a new folder or the same options."
         )
+    if (found.get("speakers") is None) != (order.bank is None):
+        raise InputError(f"{order.folder} holds a song of other voices; choose a new folder, or the same --voices.")
     if not order.voice_only and not (order.folder / "accompaniment.flac").is_file():
         raise InputError(f"{order.folder} holds a voice alone; choose a new folder, or --voice-only again.")
     if order.stems and not order.voice_only and not (order.folder / "stems").is_dir():
@@ -258,8 +275,9 @@ def _make_one(order: _SongOrder) -> dict[str, Any]:
         n_variants=order.n_variants,
     )  # fmt: skip
     song = render_song(
-        drawn.score, sample_rate=order.sample_rate, stems=order.stems, voice_only=order.voice_only, sounds=order.sounds
-    )
+        drawn.score, sample_rate=order.sample_rate, stems=order.stems, voice_only=order.voice_only, sounds=order.sounds,
+        bank=order.bank,
+    )  # fmt: skip
     write_song(song, order.folder)
     return {**_line(order.folder.name, order.seed, order.seconds), "skipped": drawn.skipped}
 
@@ -307,6 +325,7 @@ def _fill(part: Path, song: Song) -> None:
 def describe(song: Song) -> dict[str, Any]:
     """The content of `song.json`; all times in seconds."""
     score = song.score
+    melody = score.melody if song.cast is None else song.cast.melody
     return {
         "format": FORMAT,
         "seed": score.seed,
@@ -321,13 +340,14 @@ def describe(song: Song) -> dict[str, Any]:
         "chords": score.chords,
         "sections": score.sections,
         "notes": [(note.start_s, note.end_s, note.pitch, note.syllable) for note in score.melody],
-        "sung": sung_notes(score.melody, score.voice, score.duration_s),
+        "sung": sung_notes(melody, score.voice, score.duration_s),
         "drums": score.drums,
         "instruments": score.instruments,
         "absent": score.absent,
         "captions": score.captions,
         "attributes": score.attributes,
         "voice": {"kind": score.voice.kind, "language": score.voice.language},
+        "speakers": None if song.cast is None else song.cast.facts,
         "backing": _describe_backing(score),
         **score.origin,
         "soundfont": song.soundfont,
