@@ -137,10 +137,6 @@ class CarriedClap(Clap):
         """See `Clap`."""
         return self._whole.embed_audio(audio)
 
-    def save_pretrained(self, folder: PathLike) -> None:
-        """See `Clap`."""
-        self._whole.save_pretrained(folder)
-
 
 class _TextTower(nn.Module):
     """RoBERTa (Liu et al., 2019) with CLAP's projection."""

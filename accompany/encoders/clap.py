@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.common.weights import PathLike
-
 if TYPE_CHECKING:
     from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
@@ -26,14 +24,6 @@ class Clap(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._extractor = extractor
-
-    def save_pretrained(self, folder: PathLike) -> None:
-        """Write network (float32), tokenizer and spectrogram settings as `published.load_clap` reads them."""
-        from accompany.common.saving import save_transformers
-
-        save_transformers(self.model, folder)
-        self._tokenizer.save_pretrained(folder)
-        self._extractor.save_pretrained(folder)
 
     @property
     def dim(self) -> int:

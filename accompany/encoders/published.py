@@ -6,6 +6,7 @@ from pathlib import Path
 
 from accompany.common.config import read_mapping
 from accompany.common.published import check_fields, load_transformers, original_file
+from accompany.common.saving import save_transformers
 from accompany.common.weights import PathLike, resolve_folder
 from accompany.encoders.clap import Clap
 from accompany.encoders.mert import Mert
@@ -57,6 +58,13 @@ def load_clap(path_or_id: PathLike, *, license: str | None = None) -> Clap:
             "of the checkpoint."
         ) from error
     return Clap(model, tokenizer, extractor)
+
+
+def save_clap(clap: Clap, folder: PathLike) -> None:
+    """Write network (float32), tokenizer and spectrogram settings as `load_clap` reads them."""
+    save_transformers(clap.model, folder)
+    clap._tokenizer.save_pretrained(folder)
+    clap._extractor.save_pretrained(folder)
 
 
 def _read_preprocessor(folder: Path) -> tuple[int, bool]:

@@ -32,7 +32,7 @@ def perform_each(
     """
     if not isinstance(bundle, Bundle):
         for index, each in enumerate(settings):
-            yield perform(bundle, [vocal], [each], _share_of(progress, index, len(settings)))[0], None
+            yield perform(bundle, [vocal], [each], share_of(progress, index, len(settings)))[0], None
         return
     own, model = analyze(bundle, vocal, settings[0]), bundle
     plans = [own.plan] * len(settings)
@@ -41,7 +41,7 @@ def perform_each(
 
         plans = spread(own.plan, len(settings), lambda number: _plan_of(model, own, settings[0], number))
     for index, (plan, each) in enumerate(zip(plans, settings, strict=True)):
-        analysis, report = VocalAnalysis(own.features, plan), _share_of(progress, index, len(settings))
+        analysis, report = VocalAnalysis(own.features, plan), share_of(progress, index, len(settings))
         yield accompany_analyzed(bundle, [vocal], [analysis], [each], report)[0], own.features
 
 
@@ -52,6 +52,6 @@ def _plan_of(bundle: Bundle, analysis: VocalAnalysis, settings: Settings, readin
     return make_plan(bundle.listener, features, dataclasses.replace(settings, reading=reading))
 
 
-def _share_of(progress: Progress | None, done: int, total: int) -> Progress | None:
+def share_of(progress: Progress | None, done: int, total: int) -> Progress | None:
     """A callback for one part of `total`, of which `done` are over, that reports the share of all; None for None."""
     return None if progress is None else lambda share: progress((done + share) / total)

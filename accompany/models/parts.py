@@ -96,17 +96,21 @@ def _loaders(to_play: bool) -> dict[str, Callable[..., Any]]:
 
     def mert(source: PathLike, *, license: str, layer: int | None = None, frame_rate: float = 25.0) -> Any:
         if to_play and is_carried(source):
-            from accompany.encoders.carried import carried_mert as load
-        else:
-            from accompany.encoders.published import load_mert as load
-        return load(source, layer=layer, frame_rate=frame_rate, license=license)
+            from accompany.encoders.carried import carried_mert
+
+            return carried_mert(source, layer=layer, frame_rate=frame_rate, license=license)
+        from accompany.encoders.published import load_mert
+
+        return load_mert(source, layer=layer, frame_rate=frame_rate, license=license)
 
     def clap(source: PathLike, *, license: str) -> Any:
         if to_play and is_carried(source):
-            from accompany.encoders.carried import CarriedClap as load
-        else:
-            from accompany.encoders.published import load_clap as load
-        return load(source, license=license)
+            from accompany.encoders.carried import CarriedClap
+
+            return CarriedClap(source, license)
+        from accompany.encoders.published import load_clap
+
+        return load_clap(source, license=license)
 
     def codec(source: PathLike, *, license: str, n_codebooks: int | None = None, decoder: str | None = None) -> Any:
         from accompany.encoders.codecs import load_codec

@@ -29,7 +29,7 @@ from accompany.common.published import original_file
 from accompany.common.saving import make_folder, save_module, save_transformers
 from accompany.common.weights import PathLike, load_state, refuse_differences
 from accompany.encoders.codec import Codec
-from accompany.encoders.published import load_clap, load_mert
+from accompany.encoders.published import load_clap, load_mert, save_clap
 from accompany.encoders.semantic_codes import SemanticCodes, SemanticCodesConfig
 from accompany.errors import InputError
 from accompany.models.importing.token_stage import convert_token_stage
@@ -93,7 +93,7 @@ def _convert(source: Path, folder: Path) -> dict[str, dict[str, Any]]:
         n_codebooks = stage.config.codebooks[-1]
     clap_codes.save_pretrained(folder / "clap_codes")
     semantic_codes.save_pretrained(folder / "semantic_codes")
-    load_clap(_only(source, _CLAP), license=_LICENSES["clap"]).save_pretrained(folder / "clap")
+    save_clap(load_clap(_only(source, _CLAP), license=_LICENSES["clap"]), folder / "clap")
     codec = Codec.from_pretrained(_here_or_hub(source, _CODEC, _CODEC_ID, ".th"), license=_LICENSES["codec"])
     save_transformers(codec.model, folder / "codec")
     mert_options: dict[str, Any] = {"layer": _MERT_LAYER, "frame_rate": _MERT_RATE}
