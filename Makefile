@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check -c cons
 PROMPT ?= warm acoustic guitar, soft bass, brushed drums
 JOBS ?= 2
 
-.PHONY: demo docs api test test-cluster test-originals lint fluidsynth
+.PHONY: demo docs api test compiled test-cluster test-originals lint fluidsynth
 
 demo: $(VENV)/.accompany-demo
 	$(VENV)/bin/accompany demo --no-page -p "$(PROMPT)"
@@ -23,8 +23,13 @@ docs: $(VENV)/.accompany-test
 api: $(VENV)/.accompany-test
 	$(VENV)/bin/python docs/reference.py build/api
 
-test: $(VENV)/.accompany-test fluidsynth lint
+test: $(VENV)/.accompany-test fluidsynth
+	$(MAKE) --no-print-directory -j 2 lint compiled
 	$(VENV)/bin/python -m pytest -x -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# What librosa would compile in every worker, once, on the core that the type checker leaves free.
+compiled: $(VENV)/.accompany-test
+	$(VENV)/bin/python tests/compiled.py
 
 # The packages encodec and laion-clap against our readers of their files, in an environment of their own with the numpy
 # that they want. They come without what they declare, much of which their networks do not use (torchaudio, pandas, ...).

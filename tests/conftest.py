@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ for _library in ("OMP", "MKL"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 # numba's cache takes harm from two processes that compile the same functions at once (librosa crashes ever after), so
-# each worker has its own; workers inherit the environment of the process that starts them, hence no setdefault.
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "numba" / _WORKER)
+# each worker has its own, a copy of what `make test` compiles before. Workers inherit the environment of the process
+# that starts them, hence no setdefault.
+COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "numba" / "compiled"
+_CACHE = COMPILED.with_name(os.environ.get("PYTEST_XDIST_WORKER", "alone"))
+if COMPILED.is_dir() and not _CACHE.is_dir():
+    shutil.copytree(COMPILED, _CACHE)
+os.environ["NUMBA_CACHE_DIR"] = str(_CACHE)
 
 VOCAL_RATE = 44100
 

@@ -11,7 +11,7 @@ import torch
 from original_files import write_encodec, write_laion_clap, write_roberta_tokenizer
 from torch import Tensor
 
-from accompany.encoders.clap import Clap
+from accompany.encoders.published import load_clap
 
 CENTROIDS, PROMPT_CODES, PROMPT_LEVELS = 24, 10, 5
 SOUND_CODES, SOUND_BOOKS = 16, 3  # of the codec in golden/encodec.json, which has 4 books
@@ -26,7 +26,7 @@ def write_llambada(folder: Path) -> Path:
     torch.save(transformer_state(coarse, seed=2, width=24, heads=3), folder / "coarse.transformer.17400.pt")
     write_kmeans(folder / "kmeans.joblib")
     write_roberta_tokenizer(folder / "roberta-base")
-    clap = Clap.from_pretrained(write_laion_clap(folder / "630k-audioset-best.pt"))
+    clap = load_clap(write_laion_clap(folder / "630k-audioset-best.pt"))
     write_rvq(folder / "clap.rvq.950_no_fusion.pt", clap.embed_text(["warm piano", "loud drums"]).mean(0))
     write_encodec(folder / "encodec_24khz-d7cc33bc.th")
     write_mert(folder / "MERT-v0")

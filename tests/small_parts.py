@@ -15,6 +15,7 @@ from accompany.encoders.code_fitting import fit_codes
 from accompany.encoders.codec import Codec
 from accompany.encoders.melody import Melody
 from accompany.encoders.mert import Mert
+from accompany.encoders.published import load_clap
 from accompany.encoders.semantic_codes import SemanticCodes
 
 SAMPLE_RATE = 22050
@@ -69,7 +70,7 @@ def small_clap(folder: Path) -> Clap:
         projection_dim=24,
     )
     transformers.ClapModel(config).save_pretrained(folder)
-    return Clap.from_pretrained(folder)
+    return load_clap(folder)
 
 
 def small_codes() -> SemanticCodes:

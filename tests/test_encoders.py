@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from accompany.encoders.clap import Clap
 from accompany.encoders.code_fitting import fit_codes
 from accompany.encoders.codec import Codec
-from accompany.encoders.mert import Mert
+from accompany.encoders.published import load_clap, load_mert
 from accompany.encoders.semantic_codes import SemanticCodes, SemanticCodesConfig
 from accompany.errors import InputError
 
@@ -219,7 +218,7 @@ def save_mert(name: str, folder: Path, *, normalize: bool = False) -> transforme
 @pytest.mark.parametrize("layer", [0, 1, 2, None])
 def test_mert_agrees_with_the_published_class(name: str, layer: int | None, tmp_path: Path) -> None:
     model = save_mert(name, tmp_path)
-    mert = Mert.from_pretrained(tmp_path, layer=layer)
+    mert = load_mert(tmp_path, layer=layer)
     samples = noise(2, mert.sample_rate)
     with torch.no_grad():
         states = model(samples, output_hidden_states=True)
@@ -231,7 +230,7 @@ def test_mert_agrees_with_the_published_class(name: str, layer: int | None, tmp_
 def test_mert_frames_sit_on_the_grid(name: str, tmp_path: Path) -> None:
     """A click in the middle of frame i changes the frames around i evenly, whatever the kernel."""
     save_mert(name, tmp_path)
-    mert = Mert.from_pretrained(tmp_path, layer=0)
+    mert = load_mert(tmp_path, layer=0)
     mert.model.encoder.pos_conv_embed = torch.nn.Identity()
     audio = torch.zeros(1, 2 * mert.sample_rate)
     audio[0, round(20.5 * mert.sample_rate / mert.frame_rate)] = 1.0
@@ -244,14 +243,14 @@ def test_mert_frames_sit_on_the_grid(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("n_samples", [1, 959, 960, 961, 24_000, 24_001])
 def test_mert_frame_count_is_exact(n_samples: int, tmp_path: Path) -> None:
     save_mert("tiny, long kernel", tmp_path)
-    mert = Mert.from_pretrained(tmp_path)
+    mert = load_mert(tmp_path)
     assert mert.encode(noise(1, n_samples)).shape == (1, -(-n_samples // 960), 32)
     assert mert.encode(noise(1, n_samples), n_frames=7).shape == (1, 7, 32)
 
 
 def test_mert_in_pieces_is_near_whole(tmp_path: Path) -> None:
     save_mert("tiny, long kernel", tmp_path)
-    mert = Mert.from_pretrained(tmp_path, layer=0)
+    mert = load_mert(tmp_path, layer=0)
     audio = noise(1, 24_000 * 6)
     whole = mert.encode(audio)
     mert.chunk_s, mert.context_s = 1.5, 1.0
@@ -260,7 +259,7 @@ def test_mert_in_pieces_is_near_whole(tmp_path: Path) -> None:
 
 def test_mert_normalises_where_the_preprocessor_says_so(tmp_path: Path) -> None:
     save_mert("tiny, long kernel", tmp_path, normalize=True)
-    mert = Mert.from_pretrained(tmp_path)
+    mert = load_mert(tmp_path)
     audio = noise(1, 24_000)
     assert torch.allclose(mert.encode(audio), mert.encode(audio * 3 + 0.2), atol=1e-3)
     assert mert.encode(torch.zeros(1, 4800)).isfinite().all()
@@ -283,18 +282,18 @@ def test_mert_reads_old_weight_norm_names_and_bin_files(tmp_path: Path) -> None:
     samples = noise(1, 24_000)
     with torch.no_grad():
         expected = model(samples).last_hidden_state
-    assert torch.equal(Mert.from_pretrained(tmp_path).hidden_states(samples), expected)
+    assert torch.equal(load_mert(tmp_path).hidden_states(samples), expected)
 
 
 def test_mert_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     save_mert("tiny, long kernel", tmp_path)
     with pytest.raises(InputError, match="layer must be 0 to 3"):
-        Mert.from_pretrained(tmp_path, layer=4)
+        load_mert(tmp_path, layer=4)
     with pytest.raises(InputError, match="does not divide"):
-        Mert.from_pretrained(tmp_path, frame_rate=30)
+        load_mert(tmp_path, frame_rate=30)
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match="sampling_rate"):
-        Mert.from_pretrained(tmp_path)
+        load_mert(tmp_path)
 
 
 # --- CLAP ---
@@ -357,7 +356,7 @@ def clap_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_clap_text_agrees_with_the_published_class(clap_folder: Path, tmp_path: Path) -> None:
-    clap, model = Clap.from_pretrained(clap_folder), save_clap(tmp_path)
+    clap, model = load_clap(clap_folder), save_clap(tmp_path)
     embedded = clap.embed_text(["warm piano", "fast rock drums and bass"])
     assert embedded.shape == (2, clap.dim) == (2, 24)
     with torch.no_grad():
@@ -367,7 +366,7 @@ def test_clap_text_agrees_with_the_published_class(clap_folder: Path, tmp_path: 
 
 
 def test_clap_takes_any_text(clap_folder: Path) -> None:
-    clap = Clap.from_pretrained(clap_folder)
+    clap = load_clap(clap_folder)
     texts = ["", " ", "piano " * 100_000, "\u97f3\u697d \U0001f3b5", "slow jazz"]
     embedded = clap.embed_text(texts)
     assert torch.allclose(embedded.norm(dim=-1), torch.ones(5)) and embedded.isfinite().all()
@@ -378,7 +377,7 @@ def test_clap_takes_any_text(clap_folder: Path) -> None:
 @pytest.mark.parametrize("fusion", [False, True])
 def test_clap_embeds_long_audio_in_windows(fusion: bool, tmp_path: Path) -> None:
     save_clap(tmp_path, fusion=fusion)
-    clap = Clap.from_pretrained(tmp_path)
+    clap = load_clap(tmp_path)
     audio = noise(2, 4 * clap.sample_rate)
     whole = clap.embed_audio(audio)
     halves = clap.embed_audio(audio[:, : 2 * clap.sample_rate]) + clap.embed_audio(audio[:, 2 * clap.sample_rate :])
@@ -392,7 +391,7 @@ def test_clap_names_what_a_folder_lacks(tmp_path: Path) -> None:
     save_clap(tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match=r"preprocessor_config\.json"):
-        Clap.from_pretrained(tmp_path)
+        load_clap(tmp_path)
 
 
 # --- semantic codes ---
@@ -455,7 +454,7 @@ def test_the_licence_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     save_mert("tiny, long kernel", tmp_path)
     (tmp_path / "README.md").write_text("---\ntags: [music]\nlicense: cc-by-nc-4.0\n---\n# MERT\n")
     with caplog.at_level(logging.INFO, logger="accompany"):
-        Mert.from_pretrained(tmp_path)
+        load_mert(tmp_path)
     record = next(record for record in caplog.records if "licence" in record.message)
     assert "cc-by-nc-4.0" in record.message and record.levelno == logging.WARNING
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -120,15 +121,20 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def config_of(material: tuple[Path, Path], out: Path, **changes: object) -> GridTrainingConfig:
     tokens, listener = material
     config = GridTrainingConfig(
-        listener=str(listener), tokens=str(tokens), out=str(out), crops=20, crop_s=[4.0, 6.0], val_items=2, width=8,
+        listener=str(listener), tokens=str(tokens), out=str(out), crops=12, crop_s=[4.0, 6.0], val_items=2, width=8,
         loop=LoopConfig(steps=8, bf16=False, save_every=2),
     )  # fmt: skip
     return dataclasses.replace(config, **changes)
 
 
-def test_training_gives_a_listener_with_a_reranker(material: tuple[Path, Path], tmp_path: Path) -> None:
-    folder = train_grids(config_of(material, tmp_path / "whole"))
-    listener = load_module(Listener, folder).eval()
+@pytest.fixture(scope="module")
+def whole(material: tuple[Path, Path]) -> Path:
+    """The listener of a run that nothing stopped."""
+    return train_grids(config_of(material, material[0].parent / "whole"))
+
+
+def test_training_gives_a_listener_with_a_reranker(material: tuple[Path, Path], whole: Path) -> None:
+    listener = load_module(Listener, whole).eval()
     assert listener.grids is not None and listener.config.grid_width == 8
     before = load_module(Listener, material[1]).eval()
     vocal = torch.rand(1, 150, 54)
@@ -137,11 +143,10 @@ def test_training_gives_a_listener_with_a_reranker(material: tuple[Path, Path], 
 
 
 def test_a_stopped_run_goes_on_with_the_same_crops(
-    material: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    material: tuple[Path, Path], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import accompany.training.grids as module
 
-    whole = train_grids(config_of(material, tmp_path / "whole"))
     real, calls = module._labelled_crops, []
 
     def judged_until_it_stops(*args: object) -> object:
@@ -160,10 +165,12 @@ def test_a_stopped_run_goes_on_with_the_same_crops(
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(
-    material: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    material: tuple[Path, Path], whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import accompany.training.grids as module
 
+    (tmp_path / "parts").mkdir()
+    shutil.copy(whole.parent / "crops.npz", tmp_path / "parts")  # which need not be made again
     real, steps = module.choice_loss, []
 
     def until_it_stops(*args: object) -> object:
@@ -178,14 +185,13 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     monkeypatch.setattr(module, "choice_loss", lambda *args: (steps.append(args), real(*args))[1])
     parts = train_grids(config_of(material, tmp_path / "parts"))
     assert len(steps) == 6 + 4, "steps 5 to 8 again"
-    whole = train_grids(config_of(material, tmp_path / "whole"))
     first, second = (load_module(Listener, folder).state_dict() for folder in (whole, parts))
     assert all(torch.equal(first[name], second[name]) for name in first)
     # A run of the same settings has nothing left to do; with another batch it is another training.
-    train_grids(config_of(material, tmp_path / "whole"))
+    train_grids(config_of(material, tmp_path / "parts"))
+    assert len(steps) == 6 + 4
+    train_grids(config_of(material, tmp_path / "parts", batch_size=4))
     assert len(steps) == 6 + 4 + 8
-    train_grids(config_of(material, tmp_path / "whole", batch_size=4))
-    assert len(steps) == 6 + 4 + 8 + 8
 
 
 def test_it_needs_a_listener(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from accompany.common.saving import save_module
 from accompany.common.weights import load_module
 from accompany.data.loading.crops import LoadingConfig, TokenDataset, val_loader
 from accompany.data.songs.compose import compose
-from accompany.data.songs.make import make_song
+from accompany.data.songs.make import render_song
 from accompany.data.tokens.tokenize import tokenize
 from accompany.encoders.melody import Melody
 from accompany.errors import InputError
@@ -59,7 +59,7 @@ def test_a_melody_is_read_in_halves_of_beats() -> None:
 
 
 def test_a_sung_melody_reads_as_its_notes_do() -> None:
-    song = make_song(31, seconds=14.0, sample_rate=Melody.sample_rate, voice_only=True)
+    song = render_song(compose(31, seconds=14.0), sample_rate=Melody.sample_rate, voice_only=True)
     symbolic = item_of_score(song.score)
     assert symbolic is not None
     melody = Melody().encode(torch.from_numpy(song.vocals[:1]))[0].numpy()
@@ -250,7 +250,7 @@ def test_melodies_and_chords_of_published_scores_join_the_composed_ones(tmp_path
 
 def test_the_listener_plans_with_it(trained: tuple[Path, HarmoniserTrainingConfig]) -> None:
     listener = load_module(Listener, trained[0]).eval()
-    song = make_song(77, seconds=12.0, sample_rate=Melody.sample_rate, voice_only=True)
+    song = render_song(compose(77, seconds=12.0), sample_rate=Melody.sample_rate, voice_only=True)
     features = Melody().encode(torch.from_numpy(song.vocals[:1]))
     beats = tuple(beat for beat in song.score.beats_s if beat < 12.0)
     plans = [

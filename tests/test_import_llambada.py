@@ -60,7 +60,7 @@ def test_the_model_says_what_it_is(model_dir: Path) -> None:
 
 
 def test_a_short_vocal_gets_a_band_of_its_length(llambada: Any) -> None:
-    samples, rate = voice(1.3, 22050)
+    samples, rate = voice(0.8, 22050)
     shares: list[float] = []
     take = llambada.generate((samples, rate), "warm piano", seed=3, progress=shares.append)
     assert take.sample_rate == 24000 and take.samples.shape == (1, round(len(samples) * 24000 / rate))
@@ -76,7 +76,8 @@ def test_a_short_vocal_gets_a_band_of_its_length(llambada: Any) -> None:
     assert not np.array_equal(changed.samples, take.samples)
 
 
-def test_a_long_vocal_goes_by_windows_that_carry_on(llambada: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def noted_windows(llambada: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Frames and given frames of each window that a stage writes, from now on."""
     calls: list[tuple[int, int]] = []
     for name in ("token_semantic", "token_coarse"):
         stage = getattr(llambada.bundle, name)
@@ -90,18 +91,21 @@ def test_a_long_vocal_goes_by_windows_that_carry_on(llambada: Any, monkeypatch: 
             return noted(*args, _whole=lambda *a, **o: _whole(_stage, *a, **o), **options)
 
         monkeypatch.setattr(stage, "generate", bound, raising=False)
-    take = llambada.generate(voice(12.0), "drums")
-    assert take.samples.shape == (1, 288_000)
-    # Ten seconds, then the last ten of twelve, eight of which are there.
-    assert calls == [(500, 0), (750, 0), (500, 400), (750, 600)]
+    return calls
 
 
-def test_several_vocals_are_made_as_each_on_its_own(llambada: Any) -> None:
-    vocals, prompts = [voice(1.3), voice(12.0, seed=1), voice(0.7, 22050, seed=2)], ["warm piano", "drums", ""]
+def test_several_vocals_are_made_as_each_on_its_own_and_a_long_one_by_windows_that_carry_on(
+    llambada: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocals, prompts = [voice(0.7, 22050, seed=2), voice(12.0, seed=1)], ["", "drums"]
     shares: list[float] = []
     takes = llambada.generate(vocals, prompts, seed=3, progress=shares.append)
+    calls = noted_windows(llambada, monkeypatch)
     for take, vocal, prompt in zip(takes, vocals, prompts, strict=True):
+        calls.clear()
         np.testing.assert_allclose(take.samples, llambada.generate(vocal, prompt, seed=3).samples, atol=1e-5)
+    # Ten seconds, then the last ten of twelve, eight of which are there.
+    assert calls == [(500, 0), (750, 0), (500, 400), (750, 600)] and takes[1].samples.shape == (1, 288_000)
     assert shares == sorted(shares) and shares[-1] == 1.0
     assert llambada.generate([]) == []
 

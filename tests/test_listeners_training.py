@@ -97,10 +97,10 @@ def test_frames_of_mert_stay_on_the_grid(small: mert.MertTrainingConfig) -> None
 def test_train_mert_exports_what_the_public_door_loads(
     songs: Path, small: mert.MertTrainingConfig, tmp_path: Path
 ) -> None:
-    from accompany.encoders.mert import Mert
+    from accompany.encoders.published import load_mert
 
     folder = mert.train_mert(replace(small, songs=(str(songs),), out=str(tmp_path)))
-    listener = Mert.from_pretrained(folder)
+    listener = load_mert(folder)
     assert (listener.sample_rate, listener.native_rate, listener.dim) == (RATE, 50.0, 32)
     states = listener.encode(torch.randn(1, RATE))
     assert states.shape == (1, 25, 32)
@@ -113,7 +113,7 @@ def test_a_codec_teaches_mert_and_one_that_does_not_fit_is_refused(
     from transformers import EncodecConfig, EncodecModel
 
     from accompany.encoders.codec import Codec
-    from accompany.encoders.mert import Mert
+    from accompany.encoders.published import load_mert
 
     folder = str(tmp_path / "codec")
     torch.manual_seed(2)
@@ -134,7 +134,7 @@ def test_a_codec_teaches_mert_and_one_that_does_not_fit_is_refused(
     taught = teach(samples, np.zeros((50, 1)))
     assert taught.shape == expected[0].shape and (taught == expected[0].numpy()).mean() > 0.98
     out = mert.train_mert(replace(config, songs=(str(songs),), out=str(tmp_path / "run")))
-    assert Mert.from_pretrained(out).dim == config.width
+    assert load_mert(out).dim == config.width
     with pytest.raises(InputError, match="hop"):
         mert.codec_teacher(replace(config, hop=config.hop // 2))
 

@@ -99,14 +99,6 @@ def test_level_does_not_matter(melody: Melody) -> None:
     assert torch.allclose(melody.encode(audio), melody.encode(audio * 0.02), atol=1e-3)
 
 
-def test_transposing_features_is_transposing_the_voice(melody: Melody) -> None:
-    for semitones in (-5, 1, 7):
-        moved = Melody.transpose(melody.encode(tone(60)), semitones)[0, 12]
-        sung = melody.encode(tone(60 + semitones))[0, 12]
-        assert torch.allclose(moved[Melody.SALIENCE], sung[Melody.SALIENCE], atol=0.15)
-        assert torch.allclose(moved[Melody.VOICING.start :][1:], melody.encode(tone(60))[0, 12, 37:])
-
-
 def test_an_onset_is_where_it_is(melody: Melody) -> None:
     start_s = 0.73
     audio = torch.cat([torch.zeros(1, round(start_s * RATE)), tone(60)], dim=-1)

@@ -108,11 +108,12 @@ def test_vowel_onsets_come_after_voiced_consonants(transcriber):
 
 def test_sung_songs_know_when_their_notes_are_sung(transcriber):
     need("espeak")
-    from accompany.data.songs.make import make_song
+    from accompany.data.songs.compose import compose
+    from accompany.data.songs.make import render_song
     from accompany.data.songs.voice import sung_notes
     from accompany.evaluation.note_bench import note_scores
 
-    song = make_song(7, seconds=12.0, voice_only=True)
+    song = render_song(compose(7, seconds=12.0), voice_only=True)
     sung = read_notes(sung_notes(song.score.melody, song.score.voice, song.score.duration_s))
     written = read_notes([(n.start_s, n.end_s, n.pitch) for n in song.score.melody if n.start_s < 11.95])
     assert len(sung) == len(written) and [note.start_s for note in sung] != [note.start_s for note in written]

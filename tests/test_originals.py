@@ -10,8 +10,8 @@ import pytest
 import torch
 from original_files import golden, weights, write_encodec, write_laion_clap, write_roberta_tokenizer
 
-from accompany.encoders.clap import Clap
 from accompany.encoders.codec import Codec
+from accompany.encoders.published import load_clap, save_clap
 from accompany.errors import InputError
 
 
@@ -36,7 +36,7 @@ def test_a_folder_with_one_th_file_is_a_codec(tmp_path: Path, caplog: pytest.Log
 
 def test_laion_clap_gives_the_embeddings_of_the_package(tmp_path: Path) -> None:
     write_roberta_tokenizer(tmp_path)
-    clap = Clap.from_pretrained(write_laion_clap(tmp_path / "small.pt"))
+    clap = load_clap(write_laion_clap(tmp_path / "small.pt"))
     expected = golden("laion_clap")
     ids = torch.tensor(expected["ids"])
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_laion_clap_gives_the_embeddings_of_the_package(tmp_path: Path) -> None:
 
 def test_laion_clap_reads_as_much_text_as_the_package(tmp_path: Path) -> None:
     write_roberta_tokenizer(tmp_path / "roberta-base")
-    clap = Clap.from_pretrained(write_laion_clap(tmp_path / "small.pt"))
+    clap = load_clap(write_laion_clap(tmp_path / "small.pt"))
     letters = "abcdefgh" * 20
     both = clap.embed_text([letters[:75], letters[:75] + "xyz"])
     torch.testing.assert_close(both[0], both[1])
@@ -60,10 +60,10 @@ def test_laion_clap_reads_as_much_text_as_the_package(tmp_path: Path) -> None:
 
 def test_what_was_read_is_saved_in_the_new_format(tmp_path: Path) -> None:
     write_roberta_tokenizer(tmp_path)
-    clap = Clap.from_pretrained(write_laion_clap(tmp_path / "small.pt"))
-    clap.save_pretrained(tmp_path / "new")
+    clap = load_clap(write_laion_clap(tmp_path / "small.pt"))
+    save_clap(clap, tmp_path / "new")
     assert not list((tmp_path / "new").glob("*.bin"))
-    again = Clap.from_pretrained(tmp_path / "new")
+    again = load_clap(tmp_path / "new")
     texts = ["warm piano", "", "letters " * 60]
     torch.testing.assert_close(again.embed_text(texts), clap.embed_text(texts))
 
@@ -109,7 +109,7 @@ def test_a_clap_that_does_not_fit_is_named(tmp_path: Path, change: Any, words: s
     torch.save(state, tmp_path / "bad.pt")
     write_roberta_tokenizer(tmp_path)
     with pytest.raises(InputError, match=words):
-        Clap.from_pretrained(tmp_path / "bad.pt")
+        load_clap(tmp_path / "bad.pt")
 
 
 def test_a_tokenizer_with_too_many_words_is_refused(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_tokenizer_with_too_many_words_is_refused(tmp_path: Path) -> None:
     more = "".join(f', "word{n}": {n}' for n in range(34, 80))
     (tmp_path / "vocab.json").write_text(vocabulary[:-1] + more + "}")
     with pytest.raises(InputError, match="more words"):
-        Clap.from_pretrained(tmp_path / "small.pt")
+        load_clap(tmp_path / "small.pt")
 
 
 def test_the_package_encodec_agrees_where_it_is_installed(tmp_path: Path) -> None:

@@ -192,6 +192,8 @@ SMALL = {
     "text_batch=8 audio_batch=3",
     "voice_tokens": "--workers 1",
     "tokens": "--workers 1 --variants 1",
+    "grids": "crop_s=[10.0] val_items=1",
+    "harmoniser": "workers=1 val_items=1",
     "listener": f"{NETWORK}.transformer.width=32 model.transformer.depth=1 model.transformer.heads=1",
     "semantic": f"{NETWORK}.encoder.width=32 model.encoder.depth=1 model.encoder.heads=1 model.decoder.width=32 "
     "model.decoder.depth=1 model.decoder.heads=1",

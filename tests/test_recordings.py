@@ -64,8 +64,7 @@ HANDED_OVER = {
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("channels", [1, 2, 6])
-@pytest.mark.parametrize("rate", [8000, 44100, 192000])
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 2), (44100, 1), (192000, 6)])
 @pytest.mark.parametrize("name", HANDED_OVER)
 def test_what_ffmpeg_hands_over_is_the_sound(tmp_path, name, rate, channels):
     voice = 0.25 * sing(0.8, rate)
@@ -125,12 +124,14 @@ WRITTEN = {
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2), (48000, 6)])
+@pytest.mark.parametrize("is_least", [True, False])
 @pytest.mark.parametrize("name", WRITTEN)
-def test_what_other_programs_write_is_the_sound(tmp_path, name, rate, channels):
+def test_what_other_programs_write_is_the_sound(tmp_path, name, is_least):
+    """One channel at 8 kHz, and the most that the format holds."""
     most, *options = WRITTEN[name]
-    if channels > most or ("amr" in name and rate != 8000):
-        pytest.skip(f"no {name[-4:]} of {channels} channels at {rate} Hz")
+    rate, channels = (8000, 1) if is_least else (44100 if most < 6 else 48000, most)
+    if most == 1 and not is_least:
+        pytest.skip(f"{name} is of one channel at 8 kHz only")
     sound = np.stack([0.25 * sing(0.8, rate) * (1 - 0.1 * channel) for channel in range(channels)], 1)
     sound[:, 3:4] = 0  # many coders keep the lowest bass only of this channel
     soundfile.write(tmp_path / "voice.wav", sound, rate, subtype="PCM_24")
@@ -169,15 +170,15 @@ PLAYLISTS = {
 
 
 @needs_ffmpeg
-@pytest.mark.parametrize("suffix", ["wav", "m4a", "m3u8", "ffconcat", "mka"])
 @pytest.mark.parametrize("kind", PLAYLISTS)
-def test_a_playlist_reads_no_other_file(tmp_path, kind, suffix):
+def test_a_playlist_reads_no_other_file(tmp_path, kind):
     soundfile.write(tmp_path / "voice.wav", sing(1.0, RATE), RATE)
     convert(tmp_path / "voice.wav", tmp_path / "other.ts", "-c:a", "aac")
     assert audio.info(tmp_path / "other.ts").sample_rate == RATE
-    (tmp_path / f"list.{suffix}").write_text(PLAYLISTS[kind])
-    with pytest.raises(InputError, match=rf"Cannot read .*list\.{suffix} as audio"):
-        audio.read(tmp_path / f"list.{suffix}")
+    for suffix in ("wav", "m4a", "m3u8", "ffconcat", "mka"):
+        (tmp_path / f"list.{suffix}").write_text(PLAYLISTS[kind])
+        with pytest.raises(InputError, match=rf"Cannot read .*list\.{suffix} as audio"):
+            audio.read(tmp_path / f"list.{suffix}")
 
 
 @needs_ffmpeg
@@ -651,23 +652,25 @@ def test_a_device_that_is_always_full_is_seen(tmp_path, monkeypatch, suffix):
     assert not list(tmp_path.iterdir())
 
 
-REPEATED = [("ogg", None), ("wav", 32), ("aiff", 32), ("wav", 24), ("flac", 16), ("mp3", None)]
+REPEATED = {"a.ogg": None, "b.wav": 32, "c.aiff": 32, "d.wav": 24, "e.flac": 16, "f.mp3": None}
+"""Files, and the bits of their samples."""
 
 
-@pytest.mark.parametrize(("suffix", "bits"), REPEATED)
-def test_the_same_sound_is_the_same_file_at_any_time(tmp_path, suffix, bits):
+def test_the_same_sound_is_the_same_file_at_any_time(tmp_path):
     sound = np.stack([sing(2.0, 24000), sing(2.0, 24000, 1)])
-    write_sound(tmp_path / f"x.{suffix}", sound, 24000, bits)
+    for name, bits in REPEATED.items():
+        write_sound(tmp_path / name, sound, 24000, bits)
     later = (  # libsndfile takes the time in seconds
-        "import sys, time, numpy as np; time.sleep(1.1); from accompany.sound.files import write;"
-        f"write(sys.argv[1], np.load(sys.argv[2]), 24000, {bits})"
+        "import sys, time, numpy as np; time.sleep(1.1); from accompany.sound.files import write\n"
+        f"for name, bits in {REPEATED}.items(): write(f'{{sys.argv[1]}}/{{name}}', np.load(sys.argv[2]), 24000, bits)"
     )
     np.save(tmp_path / "sound.npy", sound)
-    command = [sys.executable, "-c", later, tmp_path / f"y.{suffix}", tmp_path / "sound.npy"]
-    subprocess.run(list(map(str, command)), check=True)
-    assert (tmp_path / f"x.{suffix}").read_bytes() == (tmp_path / f"y.{suffix}").read_bytes()
-    back = audio.read(tmp_path / f"y.{suffix}").samples
-    assert back.shape == sound.shape and correlation(back[0], sound[0])[0] > 0.99
+    (tmp_path / "later").mkdir()
+    subprocess.run([sys.executable, "-c", later, str(tmp_path / "later"), str(tmp_path / "sound.npy")], check=True)
+    for name in REPEATED:
+        assert (tmp_path / name).read_bytes() == (tmp_path / "later" / name).read_bytes(), name
+        back = audio.read(tmp_path / "later" / name).samples
+        assert back.shape == sound.shape and correlation(back[0], sound[0])[0] > 0.99
 
 
 def test_a_link_stays_and_its_target_is_written(tmp_path):

@@ -417,7 +417,7 @@ def test_a_decoder_that_fails_takes_no_server_along(client, monkeypatch, tmp_pat
     with monkeypatch.context() as broken:
         broken.setattr(sys, "path", [str(tmp_path), *sys.path])
         if case == "no end":
-            broken.setattr("accompany.serve.decoding._DECODE_S", 8.0)
+            broken.setattr("accompany.serve.decoding._DECODE_S", 5.0)
         answer = client.post("/api/vocals", params={"name": "song.wav"}, content=float_wav(sing(1.0, RATE)))
     refused(answer, 400, says)
     assert not list(client.app.state.server.store.root.rglob("upload"))

@@ -214,17 +214,6 @@ def test_wrong_input_is_told_on_the_page(page, song, tmp_path):
     shows(page, ".job", 0)
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_sticks_out(page, song, width):
-    page.set_viewport_size({"width": width, "height": 800})
-    upload(page, song)
-    make(page, 1)
-    drag(page, 0.2, 0.6)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.click("#theme")
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-
-
 def test_a_song_is_sent_and_its_voice_is_taken_out(page, song):
     pytest.importorskip("demucs")
     page.check("#song")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from accompany.data.songs.make import make_song
+from accompany.data.songs.compose import compose
+from accompany.data.songs.make import render_song
 from accompany.data.songs.mix import draw_mix_settings, mix_band
 from accompany.data.songs.score import Note, Part
 from accompany.data.songs.soundfont import find_soundfont
@@ -145,12 +146,12 @@ def _can_render() -> bool:
 def test_a_song_of_drawn_sounds_is_the_sum_of_its_stems_and_made_again(folder: Path) -> None:
     sounds = Sounds((find_soundfont(),), (), (folder / "amp.wav",), (folder / "rooms" / "hall.wav",))
     try:
-        song = make_song(11, seconds=6.0, sample_rate=RATE, sounds=sounds)
+        song = render_song(compose(11, seconds=6.0), sample_rate=RATE, sounds=sounds)
     except InputError as error:
         pytest.skip(str(error))
     assert song.accompaniment is not None and song.soundfont is None
     assert np.allclose(sum(song.stems.values()), song.accompaniment, atol=1e-4)
     assert set(song.sounds["parts"]) == set(song.stems)
-    again = make_song(11, seconds=6.0, sample_rate=RATE, sounds=sounds)
+    again = render_song(compose(11, seconds=6.0), sample_rate=RATE, sounds=sounds)
     assert np.array_equal(song.accompaniment, again.accompaniment) and song.sounds == again.sounds
-    assert not np.allclose(song.accompaniment, make_song(11, seconds=6.0, sample_rate=RATE).accompaniment)
+    assert not np.allclose(song.accompaniment, render_song(compose(11, seconds=6.0), sample_rate=RATE).accompaniment)

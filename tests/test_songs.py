@@ -275,7 +275,7 @@ def test_a_voice_alone_needs_no_band(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError, match="voice alone"):
         write.synthesise(tmp_path / "voices", 1, 7, seconds=8.0, sample_rate=RATE)
     with pytest.raises(InputError, match=VARIABLE):
-        make.make_song(1, seconds=4.0, sample_rate=RATE)
+        make.render_song(compose(1, seconds=4.0), sample_rate=RATE)
 
 
 @pytest.mark.parametrize(

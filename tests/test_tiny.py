@@ -27,7 +27,12 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def take(tiny):
-    return tiny.generate((sing(5.0, RATE), RATE), "piano and drums", seed=1)
+    return tiny.generate((sing(4.0, RATE), RATE), "piano and drums", seed=1)
+
+
+@pytest.fixture(scope="module")
+def without_drums(tiny):
+    return tiny.generate((sing(4.0, RATE), RATE), "solo piano, no drums", seed=1)
 
 
 def test_every_part_is_there_with_a_licence_within_80_mb():
@@ -39,8 +44,8 @@ def test_every_part_is_there_with_a_licence_within_80_mb():
 
 
 def test_the_band_is_as_long_as_the_voice_and_neither_silent_nor_clipped(take):
-    assert take.samples.shape == (2, 5 * take.sample_rate)
-    blocks = take.samples.mean(0).reshape(50, -1)
+    assert take.samples.shape == (2, 4 * take.sample_rate)
+    blocks = take.samples.mean(0).reshape(40, -1)
     level_db = 20 * np.log10(np.sqrt(np.mean(blocks**2, axis=1)) + 1e-9)
     assert np.mean(level_db < -60) < 0.3
     assert np.abs(take.samples).max() < 0.999
@@ -50,19 +55,19 @@ def test_the_plan_covers_the_clip(take):
     assert 40 <= take.plan.tempo_bpm <= 240
     assert len(take.plan.beats_s) >= 4
     assert take.plan.chords[0][0] <= 0.1
-    assert take.plan.chords[-1][1] >= 4.9
+    assert take.plan.chords[-1][1] >= 3.9
 
 
-def test_seed_and_prompt_change_the_take_and_the_same_ones_do_not(tiny, take):
-    vocal = (sing(5.0, RATE), RATE)
+def test_seed_and_prompt_change_the_take_and_the_same_ones_do_not(tiny, take, without_drums):
+    vocal = (sing(4.0, RATE), RATE)
     again = tiny.generate(vocal, "piano and drums", seed=1)
     assert np.array_equal(again.samples, take.samples)
     assert not np.array_equal(tiny.generate(vocal, "piano and drums", seed=2).samples, take.samples)
-    assert not np.array_equal(tiny.generate(vocal, "strings, no drums", seed=1).samples, take.samples)
+    assert not np.array_equal(without_drums.samples, take.samples)
 
 
 def test_a_known_tempo_is_kept(tiny):
-    plan = tiny.generate((sing(5.0, RATE), RATE), "", bpm=96).plan
+    plan = tiny.generate((sing(4.0, RATE), RATE), "", bpm=96).plan
     assert np.median(np.diff(plan.beats_s)) == pytest.approx(60 / 96, rel=0.05)
 
 
@@ -136,11 +141,10 @@ def test_real_singing_gets_a_band_without_the_voice_in_it(tiny):
     assert found.clipped_share == 0.0
 
 
-def test_stems_sum_to_the_band_and_no_drums_are_no_drums(tiny, take):
+def test_stems_sum_to_the_band_and_no_drums_are_no_drums(take, without_drums):
     assert set(take.stems) == {"drums", "bass", "other"}
     total = sum(take.stems.values())
     assert np.abs(total - take.samples).max() < 1e-3 * np.abs(take.samples).max() + 1e-4
-    without = tiny.generate((sing(5.0, RATE), RATE), "solo piano, no drums", seed=1)
-    assert "drums" in without.muted and not without.stems["drums"].any()
+    assert "drums" in without_drums.muted and not without_drums.stems["drums"].any()
     loud = np.square(take.stems["drums"]).mean()
     assert loud > 1e-3 * np.square(take.samples).mean()

@@ -68,11 +68,9 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason
 @pytest.mark.parametrize(
     ("options", "signum", "to", "code"),
     [
-        (["devices=2"], signal.SIGTERM, "group", 143),
+        (["devices=2", "loading.workers=1"], signal.SIGINT, "group", 130),
         (["devices=2"], signal.SIGTERM, "main", 143),
         (["devices=2", "strategy=fsdp"], signal.SIGTERM, "group", 143),
-        (["devices=2", "strategy=fsdp"], signal.SIGINT, "main", 130),
-        (["loading.workers=1"], signal.SIGINT, "group", 130),
     ],
 )
 def test_a_stop_saves_and_leaves_nothing_running(

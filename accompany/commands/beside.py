@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands.console import describe_scores, say
+from accompany.commands.console import say
 from accompany.commands.outputs import Output, base_of
 
 if TYPE_CHECKING:
@@ -68,3 +68,10 @@ def with_sessions(outputs: Sequence[Output]) -> list[Output]:
         assert output.session is not None
         check_session(output.session)
     return named
+
+
+def describe_scores(take: Take) -> str:
+    """The scores of a take in one line, and which reading of the vocal it plays."""
+    reading = take.reading
+    said = [f"reading {take.plan.reading} ({reading.name})"] if reading and take.settings.reading else []
+    return ", ".join([*said, *(f"{name} {value:.2f}" for name, value in take.scores.items())])

@@ -80,13 +80,6 @@ def _perhaps(plan: Plan, share: float | None, is_key: bool) -> str:
     return f", perhaps {other.name}: --reading {number}"
 
 
-def describe_scores(take: Take) -> str:
-    """The scores of a take in one line, and which reading of the vocal it plays."""
-    reading = take.reading
-    said = [f"reading {take.plan.reading} ({reading.name})"] if reading and take.settings.reading else []
-    return ", ".join([*said, *(f"{name} {value:.2f}" for name, value in take.scores.items())])
-
-
 def summary_of(vocals: Path, accompaniment: Path, mix: Path | None, take: Take, wall_s: float) -> dict[str, Any]:
     """A take and its files for `--json`."""
     return {

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from accompany.commands import job_values, values
-from accompany.commands.console import bar, describe, describe_scores, print_json, say
+from accompany.commands.beside import describe_scores
+from accompany.commands.console import bar, describe, print_json, say
 from accompany.commands.controls import EDIT_CONTROLS, add_controls, read_controls
-from accompany.commands.parser import add_device, add_json, command, load
+from accompany.commands.parser import add_json, command, load
 from accompany.errors import InputError
 
 if TYPE_CHECKING:
@@ -157,3 +158,9 @@ def _edit(args: argparse.Namespace, work: Edit, check: Callable[[Take], None] | 
     files = project.write_files()
     scores = f"; {describe_scores(made)}" if made.scores else ""
     say(f"take {name}, {' and '.join(map(str, files))}: {describe(made)}{scores}")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The device alone, where a file names the model."""
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.set_defaults(precision="auto")

@@ -138,14 +138,14 @@ def _check_vocals(args: argparse.Namespace, controls: Controls) -> None:
 
 def _make_takes(band: Band, vocal: Path, args: argparse.Namespace, controls: Controls) -> list[Take]:
     """The takes of one vocal, the best first."""
-    settings = _settings_with_model(band, vocal, args, controls)
+    settings = _settings_with_model(band, vocal, controls)
     with bar(vocal.name) as progress:
         if args.takes == 1:
             return band.perform([vocal], [settings], progress)
         return band.best_first(band.each_take(vocal, settings, args.takes, progress))
 
 
-def _settings_with_model(band: Band, vocal: Path, args: argparse.Namespace, controls: Controls) -> Settings:
+def _settings_with_model(band: Band, vocal: Path, controls: Controls) -> Settings:
     """The settings, with what it takes a model for: the embedding of `like`, and the open parts of a chord file."""
     settings, analysis = controls.settings, controls.analysis
     if "like" in controls.options:

@@ -100,12 +100,6 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", type=values.PRECISION, default="auto", metavar="NAME", help=help_)
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """The device alone, where a file names the model."""
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    parser.set_defaults(precision="auto")
-
-
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Output for programs."""
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")

@@ -12,7 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accompany.commands.console import describe, describe_scores, say, summary_of
+from accompany.commands.beside import describe_scores
+from accompany.commands.console import describe, say, summary_of
 from accompany.common.files import check_name, require_writable
 from accompany.errors import InputError
 from accompany.generation.project import Project

@@ -8,7 +8,8 @@ from typing import Any
 
 from accompany.commands import job_values, values
 from accompany.commands.console import bar, describe, say
-from accompany.commands.parser import add_device, command, load
+from accompany.commands.edits import add_device
+from accompany.commands.parser import command, load
 
 
 def add(commands: Any) -> None:

@@ -118,7 +118,7 @@ class TakeRecipe:
         Raises:
             InputError: the vocal or the model is another one by now.
         """
-        from accompany.common.progress import share_of
+        from accompany.generation.several import share_of
 
         self.check_vocal()
         if model_sha256(band) != self.model_sha256:

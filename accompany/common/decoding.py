@@ -63,7 +63,12 @@ class Recording:
         for piece in self._pieces:
             with self._opened(piece) as file:
                 kinds.append((file.samplerate, file.channels))
-                self.n_samples += file.frames if file.frames < _UNKNOWN else _count(file, self.path)
+                if file.frames < _UNKNOWN:
+                    self.n_samples += file.frames
+                else:
+                    from accompany.common.unknown_length import count
+
+                    self.n_samples += count(file, self.path)
                 # Many good files announce a few frames too many.
                 self.length_is_guess = file.format in _MPEG or file.subtype.startswith("MPEG")
                 self.is_float = file.subtype in ("FLOAT", "DOUBLE") or file.format == "OGG" or self.length_is_guess
@@ -112,12 +117,6 @@ class Recording:
         import soundfile
 
         return soundfile.SoundFile(PieceFile(self._path, piece))
-
-
-def _count(file: Any, path: Path) -> int:
-    from accompany.common.unknown_length import count
-
-    return count(file, path)
 
 
 def check_rate(sample_rate: int, name: str) -> None:

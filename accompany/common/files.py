@@ -196,14 +196,3 @@ def _becoming(path: Path, temporary: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
-
-
-def original_file(path_or_id: str | os.PathLike[str], suffix: str) -> Path | None:
-    """The file of an original package that `path_or_id` is, or holds in place of a `transformers` model."""
-    path = Path(os.path.expanduser(path_or_id))
-    if path.is_file():
-        return path
-    if not path.is_dir() or (path / "config.json").is_file():
-        return None
-    found = sorted(path.glob(f"*{suffix}"))
-    return found[0] if len(found) == 1 else None

@@ -14,8 +14,3 @@ Steps = Callable[[int, int], None]
 def part_of(report: Progress, low: float, high: float) -> Steps:
     """A counter of steps that fills the share from `low` to `high`."""
     return lambda done, total: report(low + (high - low) * done / max(total, 1))
-
-
-def share_of(progress: Progress | None, done: int, total: int) -> Progress | None:
-    """A callback for one part of `total`, of which `done` are over, that reports the share of all; None for None."""
-    return None if progress is None else lambda share: progress((done + share) / total)

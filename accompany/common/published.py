@@ -145,3 +145,14 @@ def _is_current(folder: Path) -> bool:
 
 def _known_fields(schema: Any) -> set[str]:
     return {*schema().to_dict(), *schema.attribute_map}
+
+
+def original_file(path_or_id: str | os.PathLike[str], suffix: str) -> Path | None:
+    """The file of an original package that `path_or_id` is, or holds in place of a `transformers` model."""
+    path = Path(os.path.expanduser(path_or_id))
+    if path.is_file():
+        return path
+    if not path.is_dir() or (path / "config.json").is_file():
+        return None
+    found = sorted(path.glob(f"*{suffix}"))
+    return found[0] if len(found) == 1 else None

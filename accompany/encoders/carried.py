@@ -2,8 +2,8 @@
 
 Importing `transformers` takes longer than playing ten seconds of music. The files of a bundled model are known, so its
 MERT and the text side of its CLAP are built of PyTorch's own layers here, with the same weights and results; the sound
-side of CLAP is loaded by the library when it is first asked for. Any other folder goes through `Mert.from_pretrained`
-and `Clap.from_pretrained`, which check every field of what others wrote.
+side of CLAP is loaded by the library when it is first asked for. Any other folder goes through
+`accompany.encoders.published`, which checks every field of what others wrote.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accompany.common.config import CHECKPOINTS_DIR, CONFIG_NAME, read_mapping
+from accompany.common.config import CONFIG_NAME, read_mapping
 from accompany.common.weights import WEIGHTS_NAME, PathLike, load_state, log_license, read_state
 from accompany.encoders.clap import Clap
 from accompany.encoders.mert import Mert
@@ -40,13 +40,8 @@ _ROBERTA_LAYER = {
 }
 
 
-def is_carried(source: PathLike) -> bool:
-    """Whether a folder is a part of a model that the package carries."""
-    return Path(source).resolve().is_relative_to(CHECKPOINTS_DIR.resolve())
-
-
 def carried_mert(source: PathLike, *, layer: int | None, frame_rate: float, license: str) -> Mert:
-    """`Mert.from_pretrained` for a folder of which `is_carried` is true."""
+    """`published.load_mert` for a folder of a bundled model."""
     folder = Path(source)
     config, settings = (SimpleNamespace(**read_mapping(folder / name)) for name in _FILES)
     model: Any = CarriedHubert(config)
@@ -109,7 +104,7 @@ class CarriedClap(Clap):
     """A `Clap` whose text side needs no `transformers`."""
 
     def __init__(self, source: PathLike, license: str) -> None:
-        """Read the text side of a folder of which `is_carried` is true."""
+        """Read the text side of a folder of a bundled model."""
         folder = Path(source)
         config = read_mapping(folder / CONFIG_NAME)
         text = SimpleNamespace(**config["text_config"])
@@ -124,7 +119,9 @@ class CarriedClap(Clap):
 
     @cached_property
     def _whole(self) -> Clap:
-        return Clap.from_pretrained(self._folder, license=self._license).to(self._device)
+        from accompany.encoders.published import load_clap
+
+        return load_clap(self._folder, license=self._license).to(self._device)
 
     @property
     def sample_rate(self) -> int:
@@ -139,10 +136,6 @@ class CarriedClap(Clap):
     def embed_audio(self, audio: Tensor) -> Tensor:
         """See `Clap`."""
         return self._whole.embed_audio(audio)
-
-    def save_pretrained(self, folder: PathLike) -> None:
-        """See `Clap`."""
-        self._whole.save_pretrained(folder)
 
 
 class _TextTower(nn.Module):

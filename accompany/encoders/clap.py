@@ -9,15 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accompany.common.files import original_file
-from accompany.common.weights import PathLike, resolve_folder
-from accompany.errors import InputError
-
 if TYPE_CHECKING:
     from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
 _BATCH = 32
-_PUBLISHED_FIELDS = ("chunk_length_s", "feature_extractor_type", "n_fft", "processor_class")
 _CHARACTERS_PER_TOKEN = 40
 
 
@@ -29,44 +24,6 @@ class Clap(nn.Module):
         self.model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._extractor = extractor
-
-    @classmethod
-    def from_pretrained(cls, path_or_id: PathLike, *, license: str | None = None) -> Clap:
-        """Load a published checkpoint, keys checked: a folder, a hub id, or a `.pt` of the package `laion-clap`.
-
-        A folder has the network, tokenizer and spectrogram settings. Beside a `.pt` lies RoBERTa's tokenizer
-        (`vocab.json` and `merges.txt`, or `tokenizer.json`), in its folder or in `roberta-base`; where it does not, it
-        comes from the hub id FacebookAI/roberta-base.
-        """
-        from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
-
-        from accompany.common.published import check_fields, load_transformers
-
-        original = original_file(path_or_id, ".pt")
-        if original is not None:
-            from accompany.encoders.originals import load_laion_clap
-
-            return cls(*load_laion_clap(original, license))
-        folder = resolve_folder(path_or_id)
-        model = load_transformers(ClapModel, path_or_id, license=license)
-        check_fields(path_or_id, "preprocessor_config.json", {*ClapFeatureExtractor().to_dict(), *_PUBLISHED_FIELDS})
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            extractor = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # the tokenizers' own errors are plain exceptions
-            raise InputError(
-                f"{path_or_id} lacks CLAP's tokenizer or preprocessor_config.json, or they are broken; copy all files "
-                "of the checkpoint."
-            ) from error
-        return cls(model, tokenizer, extractor)
-
-    def save_pretrained(self, folder: PathLike) -> None:
-        """Write the network, the tokenizer and the spectrogram settings as `from_pretrained` reads them, in float32."""
-        from accompany.common.saving import save_transformers
-
-        save_transformers(self.model, folder)
-        self._tokenizer.save_pretrained(folder)
-        self._extractor.save_pretrained(folder)
 
     @property
     def dim(self) -> int:

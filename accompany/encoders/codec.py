@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from accompany.audio import frame_count
-from accompany.common.files import original_file
-from accompany.common.published import load_transformers
+from accompany.common.published import load_transformers, original_file
 from accompany.common.weights import PathLike, log_license
 from accompany.errors import InputError
 

@@ -101,12 +101,6 @@ class Melody(nn.Module):
         onsets = self._onsets(audio, scale, frames)
         return torch.cat([salience * audible, voicing * audible, onsets, energy], dim=-1)
 
-    @staticmethod
-    def transpose(features: Tensor, semitones: float) -> Tensor:
-        """The features [..., 54] of the same singing, `semitones` higher, to a third of a semitone."""
-        salience = features[..., Melody.SALIENCE].roll(round(3 * semitones), dims=-1)
-        return torch.cat([salience, features[..., Melody.VOICING.start :]], dim=-1)
-
     def _frame_rms(self, audio: Tensor, n_frames: int) -> Tensor:
         hop = round(self.sample_rate / self.frame_rate)
         length = n_frames * hop

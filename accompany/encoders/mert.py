@@ -8,22 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from accompany.audio import frame_count
-from accompany.common.config import read_mapping
-from accompany.common.weights import PathLike, resolve_folder
 from accompany.encoders.spectral import padded_slice
 from accompany.errors import InputError
-
-_PREPROCESSOR = (
-    "do_normalize", "feature_extractor_type", "feature_size", "padding_side", "padding_value", "processor_class",
-    "return_attention_mask", "sampling_rate",
-)  # fmt: skip
 
 if TYPE_CHECKING:
     from transformers import HubertModel
@@ -79,26 +71,6 @@ class Mert(nn.Module):
                 f"The frame rate {frame_rate} does not divide MERT's {self.native_rate:g} frames a second."
             )
         self._pool = round(ratio)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        path_or_id: PathLike,
-        *,
-        layer: int | None = None,
-        frame_rate: float = 25.0,
-        license: str | None = None,
-    ) -> Mert:
-        """Load a published checkpoint (folder or hub id) with every key checked."""
-        from transformers import HubertModel
-
-        from accompany.common.published import check_fields, load_transformers
-
-        folder = resolve_folder(path_or_id)
-        check_fields(path_or_id, "preprocessor_config.json", _PREPROCESSOR)
-        sample_rate, normalize = _read_preprocessor(folder)
-        model = load_transformers(HubertModel, path_or_id, license=license)
-        return cls(model, sample_rate=sample_rate, layer=layer, frame_rate=frame_rate, normalize=normalize)
 
     @property
     def native_rate(self) -> float:
@@ -168,13 +140,3 @@ def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
         field += (kernel - 1) * step
         step *= stride
     return field
-
-
-def _read_preprocessor(folder: Path) -> tuple[int, bool]:
-    """Sample rate and whether clips are normalised, from the preprocessor's config or the model's."""
-    for name, key in (("preprocessor_config.json", "sampling_rate"), ("config.json", "sample_rate")):
-        if (folder / name).is_file():
-            values = read_mapping(folder / name)
-            if key in values:
-                return int(values[key]), bool(values.get("do_normalize", False))
-    raise InputError(f"{folder} states no sampling_rate in preprocessor_config.json; add the file of the checkpoint.")

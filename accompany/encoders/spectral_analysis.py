@@ -58,11 +58,6 @@ class AnalysisConfig:
         mels = [looks * bands for looks, bands in zip(self.looks, self.mels, strict=True)]
         return [*mels, *self.low_bins, 2 * self.side_mels]
 
-    @property
-    def longest_window(self) -> int:
-        """Samples of the longest window."""
-        return max(*self.windows, *self.low_windows, self.side_window)
-
 
 def stacked(frames: Tensor, stack: int) -> Tensor:
     """[B, F, stack * A] as [B, stack * F, A]: the frames of a code one after the other."""

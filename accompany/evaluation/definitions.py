@@ -43,7 +43,6 @@ class Metric:
 
 _MIR_EVAL = "mir_eval (Raffel et al., ISMIR 2014)"
 _OWN = "defined here"
-_FADTK = "Gui et al., arXiv 2311.01616; package fadtk"
 
 CATALOGUE = {
     "harmony": Metric(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accompany.common.progress import Progress, share_of
+from accompany.common.progress import Progress
 from accompany.generation.pipeline import VocalAnalysis, accompany_analyzed, analyze, features_to_plan, perform
 from accompany.generation.planning import make_plan
 from accompany.generation.settings import Settings
@@ -50,3 +50,8 @@ def _plan_of(bundle: Bundle, analysis: VocalAnalysis, settings: Settings, readin
     """Another reading of a vocal analyzed before."""
     features = features_to_plan(bundle, analysis.features, settings)
     return make_plan(bundle.listener, features, dataclasses.replace(settings, reading=reading))
+
+
+def share_of(progress: Progress | None, done: int, total: int) -> Progress | None:
+    """A callback for one part of `total`, of which `done` are over, that reports the share of all; None for None."""
+    return None if progress is None else lambda share: progress((done + share) / total)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accompany.common.checks import did_you_mean
-from accompany.common.config import CONFIG_NAME, read_mapping
+from accompany.common.config import CHECKPOINTS_DIR, CONFIG_NAME, read_mapping
 from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.errors import InputError
 
@@ -95,16 +95,22 @@ def _loaders(to_play: bool) -> dict[str, Callable[..., Any]]:
     """Loader of each part, with lazy imports, so that one part does not pull in the others."""
 
     def mert(source: PathLike, *, license: str, layer: int | None = None, frame_rate: float = 25.0) -> Any:
-        from accompany.encoders.carried import Mert, carried_mert, is_carried
+        if to_play and is_carried(source):
+            from accompany.encoders.carried import carried_mert
 
-        load = carried_mert if to_play and is_carried(source) else Mert.from_pretrained
-        return load(source, layer=layer, frame_rate=frame_rate, license=license)
+            return carried_mert(source, layer=layer, frame_rate=frame_rate, license=license)
+        from accompany.encoders.published import load_mert
+
+        return load_mert(source, layer=layer, frame_rate=frame_rate, license=license)
 
     def clap(source: PathLike, *, license: str) -> Any:
-        from accompany.encoders.carried import CarriedClap, Clap, is_carried
+        if to_play and is_carried(source):
+            from accompany.encoders.carried import CarriedClap
 
-        load = CarriedClap if to_play and is_carried(source) else Clap.from_pretrained
-        return load(source, license=license)
+            return CarriedClap(source, license)
+        from accompany.encoders.published import load_clap
+
+        return load_clap(source, license=license)
 
     def codec(source: PathLike, *, license: str, n_codebooks: int | None = None, decoder: str | None = None) -> Any:
         from accompany.encoders.codecs import load_codec
@@ -139,6 +145,11 @@ def _loaders(to_play: bool) -> dict[str, Callable[..., Any]]:
     loaders = (mert, clap, codec, semantic_codes, listener, semantic, acoustic)
     tokens = {"clap_codes": semantic_codes, "token_semantic": token_stage, "token_coarse": token_stage}
     return {loader.__name__: loader for loader in loaders} | tokens
+
+
+def is_carried(source: PathLike) -> bool:
+    """Whether a folder is a part of a model that the package carries."""
+    return Path(source).resolve().is_relative_to(CHECKPOINTS_DIR.resolve())
 
 
 def check_states(info: BundleInfo, mert: Mert) -> None:

@@ -39,14 +39,12 @@ def decode_chords(
     unary, posterior = segment_scores(log_posteriors, edges_s * frame_rate)
     unary = unary * config.evidence / frame_rate
     unary[:, NO_CHORD] -= config.silence_cost
-    path = _chord_path(unary, _change_costs(edges_s[:-1], beats_s, downbeats_s, config), _transition_costs(key, config))
+    path = _chord_path(unary, _change_costs(edges_s[:-1], downbeats_s, config), _transition_costs(key, config))
     confidence = float(np.mean(posterior[np.arange(len(path)), path]))
     return merged(edges_s, path), confidence
 
 
-def _change_costs(
-    starts_s: np.ndarray, beats_s: np.ndarray, downbeats_s: np.ndarray, config: ChordDecodingConfig
-) -> np.ndarray:
+def _change_costs(starts_s: np.ndarray, downbeats_s: np.ndarray, config: ChordDecodingConfig) -> np.ndarray:
     at_downbeat = np.isin(starts_s, downbeats_s)
     since = np.zeros(len(starts_s), int)
     for segment in range(1, len(starts_s)):

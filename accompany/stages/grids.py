@@ -70,12 +70,6 @@ class GridReranker(nn.Module):
         self.register_buffer("deviation", torch.ones(N_FEATURES))
         self.apply(init_weights)
 
-    @torch.no_grad()
-    def normalise(self, features: Tensor) -> None:
-        """Take mean and deviation of the inputs from features [n, N_FEATURES]."""
-        self.mean.copy_(features.mean(dim=0))
-        self.deviation.copy_(features.std(dim=0) + 1e-3)
-
     def forward(self, features: Tensor) -> Tensor:
         """Features [..., N_FEATURES] to scores [...]."""
         x = self.dropout(functional.gelu(self.inlet((features - self.mean) / self.deviation)))

@@ -130,7 +130,9 @@ def chosen_f(reranker: GridReranker, crops: _Crops) -> float:
 
 def _fit(reranker: GridReranker, crops: _Crops, config: GridTrainingConfig) -> None:
     """Train in place; the crops of a step depend on its number alone."""
-    reranker.normalise(crops.features[crops.f >= 0])
+    there = crops.features[crops.f >= 0]
+    reranker.mean.copy_(there.mean(dim=0))
+    reranker.deviation.copy_(there.std(dim=0) + 1e-3)
     size = min(config.batch_size, len(crops.f))
 
     def make_loss(step: int) -> tuple[Tensor, dict[str, float]]:

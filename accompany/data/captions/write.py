@@ -101,14 +101,14 @@ class CaptionWriter:
 
 def load_tagger(name: str) -> ClapTagger | None:
     """The tagger on a CLAP: of a bundled model, a model's folder, a CLAP's own folder or hub id; "none" is None."""
-    from accompany.encoders.clap import Clap
+    from accompany.encoders.published import load_clap
 
     if name == NO_CLAP:
         return None
     if name in list_bundles():
-        return ClapTagger(Clap.from_pretrained(CHECKPOINTS_DIR / name / "clap", license="Apache-2.0"))
+        return ClapTagger(load_clap(CHECKPOINTS_DIR / name / "clap", license="Apache-2.0"))
     inside = Path(name) / "clap"
-    return ClapTagger(Clap.from_pretrained(inside if inside.is_dir() else name))
+    return ClapTagger(load_clap(inside if inside.is_dir() else name))
 
 
 def load_captioner(name: str | None) -> Captioner | None:

@@ -61,8 +61,8 @@ def arrange_sheet(
     tune = Tune(tuple(note for note, _ in sung), "score", *_extent(sung), most_lag=_MOST_LAG)
     words = [text for _, text in sung] if any(note.syllable for note in sheet.notes) else None
     written = Written(
-        piano=_events(passage, form, sheet.parts.get("piano", ()), shift),
-        lead=_events(passage, form, sheet.parts.get("lead", ()), shift),
+        piano=_events(passage, sheet.parts.get("piano", ()), shift),
+        lead=_events(passage, sheet.parts.get("lead", ()), shift),
         drums=drummer.play if drummer is not None and rng.chance(_DRUMS) else None,
         alone=_PIANO_ALONE.get(sheet.source, 0.05),
     )
@@ -240,7 +240,7 @@ def _filled(known: list[tuple[float, float, Chord]], end: float, bar: float) -> 
     return spans
 
 
-def _events(passage: Passage, form: Form, notes: tuple[PlayedNote, ...], shift: int) -> tuple[Event, ...]:
+def _events(passage: Passage, notes: tuple[PlayedNote, ...], shift: int) -> tuple[Event, ...]:
     """A written part in beats, transposed by the nearest way to the song's key."""
     near = (shift + 6) % 12 - 6
     found: list[Event] = []

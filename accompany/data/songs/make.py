@@ -1,4 +1,4 @@
-"""Synthesis of one song: composed from a seed, sung, rendered and mixed."""
+"""Synthesis of one song from its score: sung, rendered and mixed."""
 
 from __future__ import annotations
 
@@ -53,34 +53,6 @@ class Song:
         return self.vocals + self.accompaniment
 
 
-def make_song(
-    seed: int,
-    *,
-    seconds: float = 40.0,
-    sample_rate: int = 44_100,
-    stems: bool = True,
-    voice_only: bool = False,
-    sounds: Sounds | None = None,
-) -> Song:
-    """Compose, sing, render and mix the song of a seed; the same arguments give the same samples.
-
-    Args:
-        seed: non-negative.
-        seconds: length; T is round(seconds * sample_rate).
-        sample_rate: in Hz, 8,000 to 96,000.
-        stems: keep the instruments one by one too.
-        voice_only: skip the band; needs no FluidSynth.
-        sounds: draw each part's sound from these; None takes the soundfont of this machine for all.
-
-    Raises:
-        InputError: espeak-ng, FluidSynth or a soundfont is missing.
-    """
-    from accompany.data.songs.compose import compose
-
-    score = compose(seed, seconds=seconds)
-    return render_song(score, sample_rate=sample_rate, stems=stems, voice_only=voice_only, sounds=sounds)
-
-
 def render_song(
     score: Score,
     *,
@@ -90,9 +62,25 @@ def render_song(
     sounds: Sounds | None = None,
     bank: Bank | None = None,
 ) -> Song:
+<<<<<<< HEAD
     """Sing, render and mix a song, with voices of a bank if there is one; other arguments are those of `make_song`."""
     chosen = None if bank is None else cast(score, bank)
     vocals = sing_all(score, sample_rate, chosen)
+=======
+    """Sing, render and mix a song; the same arguments give the same samples.
+
+    Args:
+        score: of the song.
+        sample_rate: in Hz, 8,000 to 96,000.
+        stems: keep the instruments one by one too.
+        voice_only: skip the band; needs no FluidSynth.
+        sounds: draw each part's sound from these; None takes the soundfont of this machine for all.
+
+    Raises:
+        InputError: espeak-ng, FluidSynth or a soundfont is missing.
+    """
+    vocals = sing_all(score, sample_rate)
+>>>>>>> rooms
     if voice_only:
         return Song(score, sample_rate, vocals, None, {}, None, cast=chosen)
     return replace(_with_band(score, vocals, sample_rate, stems, sounds), cast=chosen)

@@ -43,7 +43,6 @@ class SingingStyle:
     recite: float = 1.0
 
 
-_MODE = {"mode": 1.0}
 _PHRASES = {2: 3.0, 4: 2.0, 1: 0.4}
 
 SINGING_STYLES: dict[str, SingingStyle] = {

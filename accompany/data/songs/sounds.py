@@ -18,7 +18,6 @@ from accompany.errors import InputError
 _log = logging.getLogger(__name__)
 
 _FONTS, _RESPONSES = (".sf2", ".sf3"), (".wav", ".flac")
-_PERCUSSION_BANK = 128
 _GENERAL_MIDI_PROGRAMS = 100
 """A soundfont of fewer melodic programs is no General MIDI soundfont."""
 _ROOM_S = 0.8

@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from accompany.common.config import write_json
-from accompany.common.files import original_file, part_beside, remove_part, require_writable
+from accompany.common.files import part_beside, remove_part, require_writable
 from accompany.common.folders import writing_into
 from accompany.common.pickles import read_kmeans, read_state
+from accompany.common.published import original_file
 from accompany.common.saving import make_folder, save_module, save_transformers
 from accompany.common.weights import PathLike, load_state, refuse_differences
-from accompany.encoders.clap import Clap
 from accompany.encoders.codec import Codec
-from accompany.encoders.mert import Mert
+from accompany.encoders.published import load_clap, load_mert, save_clap
 from accompany.encoders.semantic_codes import SemanticCodes, SemanticCodesConfig
 from accompany.errors import InputError
 from accompany.models.importing.token_stage import convert_token_stage
@@ -93,11 +93,11 @@ def _convert(source: Path, folder: Path) -> dict[str, dict[str, Any]]:
         n_codebooks = stage.config.codebooks[-1]
     clap_codes.save_pretrained(folder / "clap_codes")
     semantic_codes.save_pretrained(folder / "semantic_codes")
-    Clap.from_pretrained(_only(source, _CLAP), license=_LICENSES["clap"]).save_pretrained(folder / "clap")
+    save_clap(load_clap(_only(source, _CLAP), license=_LICENSES["clap"]), folder / "clap")
     codec = Codec.from_pretrained(_here_or_hub(source, _CODEC, _CODEC_ID, ".th"), license=_LICENSES["codec"])
     save_transformers(codec.model, folder / "codec")
     mert_options: dict[str, Any] = {"layer": _MERT_LAYER, "frame_rate": _MERT_RATE}
-    mert = Mert.from_pretrained(_here_or_hub(source, _MERT, _MERT_ID), license=_LICENSES["mert"], **mert_options)
+    mert = load_mert(_here_or_hub(source, _MERT, _MERT_ID), license=_LICENSES["mert"], **mert_options)
     save_transformers(mert.model, folder / "mert")
     preprocessor = {"sampling_rate": mert.sample_rate, "do_normalize": False}
     write_json(folder / "mert" / "preprocessor_config.json", preprocessor)

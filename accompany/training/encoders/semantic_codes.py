@@ -22,6 +22,7 @@ from accompany.common.config import MOST_SEED, check_range, read_json, write_jso
 from accompany.encoders import targets
 from accompany.encoders.code_fitting import fit_codes
 from accompany.encoders.mert import Mert
+from accompany.encoders.published import load_mert
 from accompany.encoders.semantic_codes import SemanticCodes
 from accompany.errors import InputError
 from accompany.training.encoders.audio_dataset import read_mono, song_folders, split_songs
@@ -97,7 +98,7 @@ def fit_semantic_codes(config: SemanticCodesTrainingConfig) -> Path:
         raise InputError(
             f"There are {len(training)} songs to fit on, and skip_songs leaves out {config.skip_songs}; lower it."
         )
-    mert = Mert.from_pretrained(config.mert, layer=config.layer, frame_rate=config.frame_rate)
+    mert = load_mert(config.mert, layer=config.layer, frame_rate=config.frame_rate)
     encoded = [encode_song(song, mert, config) for song in chosen]
     codes = fit_streams(encoded, config)
     folder = Path(config.out) / "export"
