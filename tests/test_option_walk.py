@@ -129,6 +129,7 @@ retake: first = half
 retake: last = half unicode
 extend: before after = half unicode
 synth: out_dir voices = NEW dots
+synth: voices = option
 prepare: pairs_dir = NEW dots
 prepare: songs_dir = dots
 prepare: segment = unicode
