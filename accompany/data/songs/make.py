@@ -62,11 +62,6 @@ def render_song(
     sounds: Sounds | None = None,
     bank: Bank | None = None,
 ) -> Song:
-<<<<<<< HEAD
-    """Sing, render and mix a song, with voices of a bank if there is one; other arguments are those of `make_song`."""
-    chosen = None if bank is None else cast(score, bank)
-    vocals = sing_all(score, sample_rate, chosen)
-=======
     """Sing, render and mix a song; the same arguments give the same samples.
 
     Args:
@@ -75,12 +70,13 @@ def render_song(
         stems: keep the instruments one by one too.
         voice_only: skip the band; needs no FluidSynth.
         sounds: draw each part's sound from these; None takes the soundfont of this machine for all.
+        bank: of recorded voices that sing; None for those of espeak-ng.
 
     Raises:
         InputError: espeak-ng, FluidSynth or a soundfont is missing.
     """
-    vocals = sing_all(score, sample_rate)
->>>>>>> rooms
+    chosen = None if bank is None else cast(score, bank)
+    vocals = sing_all(score, sample_rate, chosen)
     if voice_only:
         return Song(score, sample_rate, vocals, None, {}, None, cast=chosen)
     return replace(_with_band(score, vocals, sample_rate, stems, sounds), cast=chosen)
