@@ -76,3 +76,19 @@ def band(random_bundle_dir: Path) -> Any:
     import accompany
 
     return accompany.load(random_bundle_dir, device="cpu")
+
+
+@pytest.fixture
+def loaded_once(band: Any, random_bundle_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`accompany.load` hands out that model, which is loaded already; other weights and precisions are loaded."""
+    import accompany
+
+    real = accompany.load
+
+    def load(model: Any = "tiny", *, device: str = "auto", **options: Any) -> Any:
+        is_plain = device in ("auto", "cpu") and not options.get("lora") and options.get("precision", "auto") == "auto"
+        if is_plain and Path(model) == random_bundle_dir:
+            return accompany.Band(band.bundle, source=str(model))
+        return real(model, device=device, **options)
+
+    monkeypatch.setattr(accompany, "load", load, raising=False)

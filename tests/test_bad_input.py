@@ -14,6 +14,8 @@ from conftest import sing
 from accompany import audio
 from accompany.cli import main
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 Make = Callable[[Path], None]
 
 

@@ -22,6 +22,8 @@ from accompany.commands.train import RECIPES
 from accompany.common.config import CONFIGS_DIR
 from accompany.common.overrides import load_yaml
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 COMMANDS = {
     "generate": "vocals -p --prompt -o --out --mix --seed --model --bpm --device --json --key --chords --taps --like "
     "--like-strength --follow --takes --project --settings --plot --midi --daw --separate --separator --stems --lufs "

@@ -15,6 +15,8 @@ from accompany.evaluation.arranger import arrange
 from accompany.sound.covers import separate_vocal, vocal_of
 from accompany.sound.separation import VocalSeparator
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 RATE = 24000
 SONG = Path(__file__).parents[1].parent / "shared" / "songs" / "demucs_test.mp3"
 

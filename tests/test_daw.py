@@ -20,6 +20,8 @@ from accompany.music.bars import BeatGrid
 from accompany.music.plan import Plan
 from accompany.sound.daw import SessionTrack, beat_labels, tempo_points, write_labels, write_reaper
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 STEADY = tuple(np.arange(17) * 0.5)
 LATE = tuple(0.37 + np.arange(16) * 0.6)
 DRIFTING = tuple(0.2 + np.cumsum(0.5 + 0.02 * np.sin(np.arange(20))))

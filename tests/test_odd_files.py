@@ -27,6 +27,8 @@ from accompany.music.plan import Plan
 from accompany.sound.files import start_of
 from accompany.sound.files import write as write_sound
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 Run = Callable[..., tuple[int, str, str]]
 
 

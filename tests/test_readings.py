@@ -24,6 +24,8 @@ from accompany.music.tracking import BeatTrack, Candidate
 from accompany.stages.grids import Calibration, GridReading, likeliest, read_grids, related
 from accompany.stages.listener import Listener
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 BEATS = grid(100.0, 20.0)
 EVEN = Calibration(1.0, (0.0,) * 6, 1.0)
 TWO = (Reading("the likeliest", 61.0, "C:maj", 0.4), Reading("twice the tempo", 122.0, "C:maj", 0.3))

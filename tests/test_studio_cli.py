@@ -20,6 +20,8 @@ from accompany.commands.completion import SHELLS
 from accompany.commands.parser import build_parser
 from accompany.sound.files import start_of, write
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 
 @pytest.fixture
 def run(random_bundle_dir, capsys, monkeypatch, tmp_path):

@@ -45,6 +45,7 @@ def logged(tokens: Path, run_dir: Path, name: str, *options: str, task: str = "s
 def test_compiled_blocks_learn_the_same(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The common cache holds code for the instructions of other settings (ATEN_CPU_CAPABILITY) too.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # or a pool of processes is started
     plain = logged(tokens, tmp_path / "plain", "train/loss", task="listener")
     compiled = logged(tokens, tmp_path / "compiled", "train/loss", "compile=true", task="listener")
     assert compiled == pytest.approx(plain, rel=1e-4) and len(plain) == 2
