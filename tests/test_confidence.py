@@ -96,7 +96,7 @@ def test_the_study_of_plans_has_a_floor_and_a_ceiling(band, songs, tmp_path) -> 
 
 
 def test_the_command_fits_the_confidence_of_a_model(random_bundle_dir: Path, songs, tmp_path: Path) -> None:  # noqa: F811
-    config = ConfidenceConfig([str(songs)], str(random_bundle_dir), str(tmp_path / "out"), clips=2, seconds=6.0)
+    config = ConfidenceConfig([str(songs)], str(random_bundle_dir), str(tmp_path / "out"), clips=2, seconds=4.0)
     folder = fit_confidence(config)
     before, after = load_module(Listener, random_bundle_dir / "listener"), load_module(Listener, folder)
     assert (
@@ -106,6 +106,6 @@ def test_the_command_fits_the_confidence_of_a_model(random_bundle_dir: Path, son
     assert after.config.calibration != before.config.calibration
     assert dataclasses.replace(after.config, calibration=before.config.calibration) == before.config
     assert all((a == b).all() for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True))
-    assert BEATS and load_clips([str(songs)], sample_rate=24000, seconds=6.0)
+    assert BEATS and load_clips([str(songs)], sample_rate=24000, seconds=4.0)
     with pytest.raises(InputError, match=r"songs=\[DIR\]"):
         fit_confidence(ConfidenceConfig(out=str(tmp_path / "out")))

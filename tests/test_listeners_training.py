@@ -171,7 +171,7 @@ def test_semantic_codes_are_fitted_on_songs_after_those_that_are_skipped(
         raise HeardAll
 
     encoded: list[str] = []
-    monkeypatch.setattr(semantic_codes.Mert, "from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr(semantic_codes, "load_mert", lambda *_, **__: None)
     monkeypatch.setattr(semantic_codes, "encode_song", lambda song, *_: encoded.append(song.name))
     monkeypatch.setattr(semantic_codes, "fit_streams", fit)
     config = semantic_codes.SemanticCodesTrainingConfig((str(songs),), skip_songs=2, max_songs=2, held_out_songs=1)

@@ -13,7 +13,7 @@ import torch
 
 from accompany import InputError, Sound, audio, load
 from accompany.common.devices import PRECISIONS
-from accompany.common.progress import share_of
+from accompany.generation.several import share_of
 from accompany.generation.settings import CONTROLS, Options, Settings
 
 if TYPE_CHECKING:
