@@ -17,7 +17,14 @@ from accompany.common.saving import save_module
 from accompany.encoders.codecs import load_codec
 from accompany.encoders.spectral_analysis import AnalysisConfig
 from accompany.encoders.spectral_codec import SpectralCodec, SpectralCodecConfig
-from accompany.encoders.spectral_synthesis import Overlap, SynthesisConfig, ToneBand, ToneBandConfig, ToneControls
+from accompany.encoders.spectral_synthesis import (
+    Overlap,
+    SynthesisConfig,
+    ToneBand,
+    ToneBandConfig,
+    ToneControls,
+    sharpened,
+)
 from accompany.errors import InputError
 from accompany.training.encoders.spectral_decoding import decode_latents
 
@@ -157,6 +164,16 @@ def test_a_steady_tone_stays_one_line(hz: float, under_way: bool) -> None:
     assert power[peak - 4 : peak + 5].sum() > 0.99 * power.sum()
 
 
+def test_sharpened_tones_keep_their_power() -> None:
+    logs = torch.randn(2, 3, 80, generator=torch.Generator().manual_seed(0))
+    made = sharpened(logs, 1.5, 9)
+    assert made.std() > 1.2 * logs.std()
+    power, kept = ((2 * each).exp().mean(-1) for each in (logs, made))
+    torch.testing.assert_close(kept, power, rtol=0.35, atol=0)
+    flat = torch.full((1, 1, 40), -3.0)
+    torch.testing.assert_close(sharpened(flat, 1.5, 9), flat)
+
+
 def test_an_attack_does_not_depend_on_what_was_before() -> None:
     torch.manual_seed(0)
     shape = (2, 30, 60)
@@ -178,6 +195,7 @@ def test_an_attack_does_not_depend_on_what_was_before() -> None:
         ({"analysis": {"looks": [1]}}, "as many"),
         ({"analysis": {"low_bins": [600], "low_windows": [1024]}}, "1 to 511"),
         ({"synthesis": {"noise_window": 161}}, "even"),
+        ({"synthesis": {"sharpness": 0.5}}, "between 1 and 2"),
         ({"synthesis": {"tones": [{"window": 1024, "first_bin": 9, "end_bin": 900}]}}, "0 to 513"),
     ],
 )

@@ -13,8 +13,8 @@ import torch
 
 from accompany import InputError, Sound, audio, load
 from accompany.common.devices import PRECISIONS
-from accompany.generation.several import share_of
 from accompany.generation.settings import CONTROLS, Options, Settings
+from accompany.generation.several import share_of
 
 if TYPE_CHECKING:
     from accompany import Band, Take
