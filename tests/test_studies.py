@@ -192,4 +192,4 @@ def test_a_model_that_plans_nothing_is_not_studied(songs, tmp_path):
         name, sample_rate, bundle = "other", RATE, None
 
     with pytest.raises(InputError, match="plans nothing"):
-        study(Other(), [str(songs)], tmp_path, StudyConfig("retakes", 6.0))
+        study(Other(), [str(songs)], tmp_path, StudyConfig("retakes", SECONDS))
