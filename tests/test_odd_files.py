@@ -20,7 +20,8 @@ from accompany import audio
 from accompany.cli import main
 from accompany.commands.given_files import read_taps
 from accompany.commands.outputs import plan_outputs
-from accompany.common.config import read_json, save_json
+from accompany.common.config import read_json
+from accompany.common.folders import save_json
 from accompany.errors import InputError
 from accompany.generation.analysis import Analysis
 from accompany.music.plan import Plan

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import accompany
 from accompany.common.checks import check_text
-from accompany.common.config import read_json, save_json
-from accompany.common.folders import sha256
+from accompany.common.config import read_json
+from accompany.common.folders import save_json, sha256
 from accompany.common.weights import resolve_folder
 from accompany.errors import InputError
 from accompany.generation.edit import Edit

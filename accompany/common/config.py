@@ -112,14 +112,6 @@ def finite(value: Any) -> Any:
     return [finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def save_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write JSON where a user asked for it. InputError when the folder is missing or not writable."""
-    try:
-        write_json(path, value)
-    except OSError as error:
-        raise InputError(f"Cannot write {path} ({error.strerror}); choose a folder that is writable.") from error
-
-
 def laid_over(below: Any, values: Any, schema: type, item: str = "") -> Any:
     """A config with values over it, both OmegaConf's; InputError names the key or `item` that is wrong."""
     from omegaconf import OmegaConf

@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from accompany.common.config import write_json
 from accompany.common.files import PART, complete, is_full, remove_part
 from accompany.errors import InputError
 
@@ -67,3 +68,11 @@ def sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             found.update(block)
     return found.hexdigest()
+
+
+def save_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write JSON where a user asked for it. InputError when the folder is missing or not writable."""
+    try:
+        write_json(path, value)
+    except OSError as error:
+        raise InputError(f"Cannot write {path} ({error.strerror}); choose a folder that is writable.") from error

@@ -168,18 +168,13 @@ class SpectralCodec(nn.Module):
         codes = codes.to(self._device)
         wanted = codes.shape[-1] * self.hop if n_samples is None else n_samples
         audio, done = torch.zeros(len(codes), 2, wanted, device=codes.device), 0
-        for sound in self._sounds(codes, chunk_s):  # into its place, so that a long song is held once
+        stream, pieces = self.stream(len(codes)), [*self._pieces(codes.shape[-1], chunk_s), None]
+        for piece in pieces:  # each into its place, so that a long song is held once
+            sound = stream.finish() if piece is None else stream.feed(codes[..., slice(*piece)])
             taken = min(sound.shape[-1], wanted - done)
             audio[..., done : done + taken] = sound[..., :taken]
             done += taken
         return audio
-
-    def _sounds(self, codes: Tensor, chunk_s: float) -> Iterator[Tensor]:
-        """The sound of codes [B, K, A], piece after piece: [B, 2, t] each."""
-        stream = self.stream(len(codes))
-        for first, last in self._pieces(codes.shape[-1], chunk_s):
-            yield stream.feed(codes[..., first:last])
-        yield stream.finish()
 
     def stream(self, n_items: int = 1) -> SpectralStream:
         """A decoder that is fed codes as they come and gives the very sound of decoding them at once."""

@@ -156,11 +156,6 @@ class ToneBand(nn.Module):
         # Phases count from the middle of the window, where those of a tone's bins are equal.
         self.register_buffer("signs", (1 - 2 * (bins % 2)).float(), persistent=False)
 
-    @property
-    def frequencies(self) -> Tensor:
-        """Centres [K] of the bins, in cycles a sample."""
-        return torch.arange(self.config.first_bin, self.config.end_bin) / self.config.window
-
     def start(self, n_items: int) -> Tensor:
         """The state [B, 2, K] before the first frame: phases, and log magnitudes, which are those of silence."""
         silence = torch.full((self.n_bins,), _SILENCE, device=self.advance.device)
@@ -237,11 +232,6 @@ class NoiseBand(nn.Module):
             self.leave.weight[: self.n_bins] *= 0.2
         self.overlap = Overlap(config.noise_window, hop // self.frames)
         self.reach = -(-config.noise_blocks * ConvNeXtBlock.REACH // self.frames)
-
-    @property
-    def frequencies(self) -> Tensor:
-        """Centres [K] of the bins, in cycles a sample."""
-        return torch.arange(self.n_bins) / self.overlap.size
 
     def spectra(self, trunk: Tensor, outline: Tensor) -> Tensor:
         """Spectra [2B, frames * A, window / 2 + 1], mid items then side items.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from accompany.common.checks import check_number, check_text, shown
-from accompany.common.config import read_json, save_json
-from accompany.common.folders import sha256
+from accompany.common.config import read_json
+from accompany.common.folders import save_json, sha256
 from accompany.errors import InputError
 from accompany.generation.pipeline import extract_features, features_to_plan
 from accompany.generation.planning import Known, make_plan, predict_plan

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accompany.encoders.spectral_codec import SpectralCodec
-from accompany.encoders.spectral_synthesis import Decoder, ToneControls
+from accompany.encoders.spectral_synthesis import Decoder, NoiseBand, ToneBand, ToneControls
 from accompany.training.encoders.discriminators import Discriminators
 from accompany.training.encoders.spectral_config import SpectralCodecTrainingConfig
 from accompany.training.encoders.spectral_losses import SpectralLoss, log_magnitudes, one_view, tone_terms
@@ -66,9 +66,9 @@ class DecoderTraining(nn.Module):
         for index in range(-(-self._config.start_frames // (phase.batch_size * phase.frames))):
             truth = self._crops.batch(phase.batch_size, self._config.seed, 2, index, 1)
             given = F.unfold(self.latents(truth, index)[:, :, None], (1, 3), padding=(0, 1)).transpose(1, 2)
-            noise = log_magnitudes(decoder.noise, truth) - self._below(decoder.noise.frequencies, _NOISE_BELOW)
+            noise = log_magnitudes(decoder.noise, truth) - self._below(_frequencies(decoder.noise), _NOISE_BELOW)
             tones = [
-                log_magnitudes(band, truth) - self._below(band.frequencies, _TONES_BELOW) for band in decoder.bands
+                log_magnitudes(band, truth) - self._below(_frequencies(band), _TONES_BELOW) for band in decoder.bands
             ]
             wanted = [part.reshape(*given.shape[:2], -1) for part in (torch.cat(tones, dim=-1), noise)]
             # At either end of a crop windows reach into nothing.
@@ -108,6 +108,13 @@ class DecoderTraining(nn.Module):
         # The average of few steps would be the untrained network.
         decay = min(self._config.average_decay, number / (number + 10))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.decoder.parameters()), 1.0 - decay)
+
+
+def _frequencies(band: ToneBand | NoiseBand) -> Tensor:
+    """Centres [K] of the bins of a band, in cycles a sample."""
+    if isinstance(band, NoiseBand):
+        return torch.arange(band.n_bins) / band.overlap.size
+    return torch.arange(band.config.first_bin, band.config.end_bin) / band.config.window
 
 
 def _solve(layer: nn.Conv1d, products: list[Tensor], columns: Tensor, outputs: slice) -> None:
