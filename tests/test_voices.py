@@ -195,6 +195,24 @@ def test_a_folder_without_voices_is_one_sentence(tmp_path: Path) -> None:
         banks.Bank(tmp_path)
 
 
+def test_a_damaged_file_of_a_bank_is_one_sentence(bank: banks.Bank, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(speaking, "_kokoro", lambda: pytest.fail("spoke with it"))
+    whole = next(iter(bank.lines.values()))[0].read_bytes()
+    style = speaking.speech_file(tmp_path, "af_x", 0).parents[2] / speaking.STYLES / "af_x.bin"
+    style.parent.mkdir()
+    for content in (b"junk", b"", whole[: len(whole) // 2]):
+        for path, read in (
+            (tmp_path / "00.npz", read_line),
+            (tmp_path / "00.npz", speaking.read_speech),
+            (style, lambda _: speaking._speak("la", "af_x", tmp_path)),
+        ):
+            if path == style and len(content) > 4:
+                content = content[:1022]
+            path.write_bytes(content)
+            with pytest.raises(InputError, match=f"{path.name} is (damaged|empty)"):
+                read(path)
+
+
 def test_free_timing_keeps_the_order_and_differs_from_singer_to_singer() -> None:
     melody = tuple(Note(0.25 * at, 0.25 * at + 0.2, 60, 90, "la") for at in range(2, 60))
     moved = [rubato(melody, np.random.default_rng(seed)) for seed in range(40)]

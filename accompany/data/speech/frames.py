@@ -13,6 +13,7 @@ from accompany.data.songs.analysis import noisiness, spectral_envelope, voicing
 from accompany.data.songs.syllables import BIN_HZ, FRAME_S, Syllable, on_grid, relative_level_db
 from accompany.data.speech.alignment import refined, spoken_syllables
 from accompany.data.speech.speakers import Speech
+from accompany.data.speech.speaking import reading
 
 RATE = 22_050
 """Lines are analysed at the rate of espeak's syllables, so that both fill the same grid."""
@@ -128,6 +129,6 @@ def write_line(path: Path, line: SpokenLine) -> None:
 
 
 def read_line(path: Path) -> SpokenLine:
-    """Read an analysed line."""
-    with np.load(path, allow_pickle=False) as stored:
+    """Read an analysed line; InputError for a damaged file."""
+    with reading(path), np.load(path, allow_pickle=False) as stored:
         return SpokenLine(**stored)

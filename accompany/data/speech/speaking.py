@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from accompany.common.files import complete
 from accompany.data.speech.lines import LINES, lines_of
 from accompany.data.speech.speakers import PIPER_VOICE, Kokoro, Piper, Speech, installed_styles
+from accompany.errors import InputError
 
 STYLES = "styles"
 _SPEECH = "speech"
@@ -46,7 +49,12 @@ def _speak(text: str, voice: str, bank: Path) -> Speech:
     if voice == PIPER_VOICE:
         return _piper().speak(text)
     path = bank / STYLES / f"{voice}.bin"
-    style = np.fromfile(path, "<f4").reshape(-1, 1, 256) if path.exists() else installed_styles()[voice]
+    if not path.exists():
+        return _kokoro().speak(text, installed_styles()[voice])
+    with reading(path):
+        style = np.fromfile(path, "<f4").reshape(-1, 1, 256)
+    if not style.size:
+        raise InputError(f"{path} is empty; delete it, or copy the style again.")
     return _kokoro().speak(text, style)
 
 
@@ -71,7 +79,16 @@ def write_speech(path: Path, speech: Speech) -> None:
 
 
 def read_speech(path: Path) -> Speech:
-    """Read a spoken line."""
-    with np.load(path, allow_pickle=False) as stored:
+    """Read a spoken line; InputError for a damaged file."""
+    with reading(path), np.load(path, allow_pickle=False) as stored:
         samples = stored["samples"].astype(np.float32) / _FULL_SCALE
         return Speech(samples, int(stored["rate"]), tuple(stored["symbols"].tolist()), stored["starts_s"])
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file of a bank into an InputError that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path} is damaged ({error}); delete it, and it is made again if it can be.") from error
