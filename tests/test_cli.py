@@ -74,7 +74,8 @@ def test_generate_writes_band_and_mix_and_tells_json(generate, vocal_path, tmp_p
     assert code == 0 and stdout.count("\n") == 1
     told = json.loads(stdout.splitlines()[-1])
     assert list(told) == ["files", "model", "device", "load_s", "peak_rss_mb"]
-    assert (told["model"], told["device"]) == ("random", "cpu") and told["load_s"] > 0 and told["peak_rss_mb"] > 50
+    # A small bundle loads in less than the half millisecond that rounding leaves of it.
+    assert (told["model"], told["device"]) == ("random", "cpu") and told["load_s"] >= 0 and told["peak_rss_mb"] > 50
     (file,) = told["files"]
     assert list(file) == ["vocals", "accompaniment", "mix", "seconds", "wall_s", "rtf", "seed", "reading", "readings"]
     assert file["vocals"] == str(vocal_path) and file["accompaniment"] == str(out) and file["seed"] == 7
