@@ -31,7 +31,10 @@ TINY = {
         "model.encoder.width=32", "model.encoder.heads=2", "model.encoder.depth=1",
         "model.decoder.width=32", "model.decoder.heads=2", "model.decoder.depth=1",
     ],
-    "acoustic": ["model.transformer.width=32", "model.transformer.heads=2", "model.transformer.depth=1"],
+    "acoustic": [
+        "model.transformer.width=32", "model.transformer.heads=2", "model.transformer.depth=1",
+        "model.depth.code_width=8", "model.depth.hidden=16",
+    ],
 }  # fmt: skip
 COMMON = ["loading.crop_s=3", "loading.batch_size=4", "device=cpu", "precision=float32", "log_every=1"]
 
