@@ -25,6 +25,14 @@ os.environ["NUMBA_CACHE_DIR"] = str(_CACHE)
 
 VOCAL_RATE = 44100
 
+LONGEST = """test_serve_page test_training_devices test_tokenize test_training_stops test_recipe test_adapting
+test_studies test_serve test_training test_prepare""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, or one worker would end with them while the others have nothing to do."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
 
 def sing(seconds: float, sample_rate: int = VOCAL_RATE, seed: int = 0) -> np.ndarray:
     """A voice-like sound [T]: notes of a scale with vibrato, harmonics, breath and rests; peak 0.5."""

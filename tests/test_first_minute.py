@@ -34,10 +34,10 @@ def song(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "song.wav"
 
 
-def test_a_generation_loads_no_library_of_an_extra(song: Path, random_bundle_dir: Path) -> None:
+def test_a_generation_loads_no_library_of_an_extra(song: Path) -> None:
     code = (
         "import sys, json; from accompany.cli import main\n"
-        f"code = main(['generate', 'song.wav', '--model', {str(random_bundle_dir)!r}, '--mix'])\n"
+        "code = main(['generate', 'song.wav', '--mix'])\n"
         "print(json.dumps([code, sorted({name.split('.')[0] for name in sys.modules})]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -45,7 +45,7 @@ def test_a_generation_loads_no_library_of_an_extra(song: Path, random_bundle_dir
     assert code_ == 0 and not set(UNUSED.split()) & set(loaded)
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 3, lines  # the model, the result, a hint
-    assert lines[0].startswith("random: ") and "beats a minute" in lines[1] and lines[2].startswith("Next: ")
+    assert lines[0].startswith("tiny: ") and "beats a minute" in lines[1] and lines[2].startswith("Next: ")
 
 
 def take_of(**plan: object) -> Take:

@@ -247,10 +247,16 @@ def here(prepared, tmp_path, monkeypatch) -> Callable[[], None]:
     monkeypatch.setattr("accompany.commands.recipe.run_recipe.__defaults__", (begin,))
     monkeypatch.setattr(socket, "getaddrinfo", partial(without_network, socket.getaddrinfo))
 
+    as_made: dict[str, int] | None = None
+
     def fresh() -> None:
+        nonlocal as_made
+        if files() == as_made:
+            return
         for path in Path().iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         shutil.copytree(prepared, Path(), symlinks=True, dirs_exist_ok=True)
+        as_made = files()
 
     fresh()
     return fresh

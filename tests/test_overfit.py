@@ -43,7 +43,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "tokens"
 
 
-@pytest.mark.parametrize(("task", "steps"), [("semantic", 200), ("acoustic", 150)])
+@pytest.mark.parametrize(("task", "steps"), [("semantic", 140), ("acoustic", 100)])
 def test_sixteen_pairs_are_learnt_by_heart(task: str, steps: int, pairs: Path, tmp_path: Path) -> None:
     options = [
         f"tokens={pairs}", f"run_dir={tmp_path}", f"max_steps={steps}", f"checkpoint_every={steps}", "device=cpu",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
+import random
 import shutil
-import subprocess
-import sys
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -262,44 +264,6 @@ def test_a_fault_in_one_song_stands_in_its_record(
     assert report.pairs == 1 and "odd.wav cannot be used (ValueError('no such axis'))" in report.set_aside["odd"]
 
 
-KILLS = """
-import os, random, signal, sys, time
-from pathlib import Path
-from typing import Any
-from accompany.data.prepare.measures import PairLimits
-from accompany.data.prepare.pair_making import PrepareConfig
-from accompany.data.prepare.prepare import prepare
-import mutagen, soundfile, soxr, tqdm
-
-songs, whole, killed = sys.argv[1:4]
-limits = PairLimits(segment_s=2.0, min_s=0.5, min_level_db=-90, min_band_db=-90, min_vocals_db=-200, min_voiced_share=0,
-                max_likeness=2)
-
-def start(pairs):
-    child = os.fork()
-    if child == 0:
-        prepare(songs, pairs, PrepareConfig(stems=True, limits=limits, clap="none"), progress=False)
-        os._exit(0)
-    return child
-
-began = time.monotonic()
-assert os.waitpid(start(whole), 0)[1] == 0
-took = time.monotonic() - began
-rng, hits, midway = random.Random(5), 0, 0
-for _ in range(60):
-    child = start(killed)
-    time.sleep(rng.uniform(0.02, 0.3) * took)
-    os.kill(child, signal.SIGKILL)
-    if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
-        hits += 1
-        midway += not (Path(killed) / "report.json").exists()
-    if hits == 10:
-        break
-print(hits, midway)
-assert os.waitpid(start(killed), 0)[1] == 0
-"""
-
-
 def test_ten_kills_and_a_clean_finish_give_the_same_pairs(tmp_path: Path) -> None:
     for number in range(12):
         for stem in ("vocals", "accompaniment"):
@@ -307,10 +271,33 @@ def test_ten_kills_and_a_clean_finish_give_the_same_pairs(tmp_path: Path) -> Non
     shutil.copytree(tmp_path / "songs" / "01", tmp_path / "songs" / "again")
     shutil.copytree(tmp_path / "songs" / "01", tmp_path / "songs" / "bad")
     (tmp_path / "songs" / "bad" / "vocals.wav").write_text("no sound")
-    places = [str(tmp_path / name) for name in ("songs", "whole", "killed")]
-    done = subprocess.run([sys.executable, "-c", KILLS, *places], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    hits, midway = map(int, done.stdout.split())
+
+    def begin(pairs: str) -> multiprocessing.Process:
+        """A copy of this process, which has its modules at once."""
+        places = (tmp_path / "songs", tmp_path / pairs)
+        process = multiprocessing.get_context("fork").Process(target=from_stems, args=places)
+        process.start()
+        return process
+
+    began = time.monotonic()
+    undisturbed = begin("whole")
+    undisturbed.join()
+    assert undisturbed.exitcode == 0
+    took = time.monotonic() - began
+    rng, hits, midway = random.Random(5), 0, 0
+    for _ in range(60):
+        process = begin("killed")
+        time.sleep(rng.uniform(0.02, 0.3) * took)
+        process.kill()
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
+            hits += 1
+            midway += not (tmp_path / "killed" / "report.json").exists()
+        if hits == 10:
+            break
+    process = begin("killed")
+    process.join()
+    assert process.exitcode == 0
     assert hits == 10 and midway >= 3, "the run was killed in its middle"
     whole, killed = contents(tmp_path / "whole"), contents(tmp_path / "killed")
     assert whole.keys() == killed.keys() and len(pair_folders(tmp_path / "whole")) == 12

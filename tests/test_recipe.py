@@ -174,7 +174,7 @@ def test_every_setting_of_the_shipped_recipes_is_one(recipe_name: str) -> None:
 NETWORK = "precision=float32 val_items=1 listen_items=1 loading.batch_size=2 loading.crop_s=3 model"
 SMALL = {
     "voices": "--songs 2 --seconds 5 --workers 1",
-    "songs": "--songs 4 --seconds 11 --workers 1",
+    "songs": "--songs 4 --seconds 11 --variants 1 --workers 1",
     "test_songs": "--songs 2 --seconds 5 --workers 1",
     "codec": "held_out=1 model.sample_rate=8000 model.hop=80 model.latent=8 model.n_codebooks=3 model.codebook_size=16 "
     "model.analysis.windows=[256,128] model.analysis.looks=[2,4] model.analysis.mels=[16,8] "
@@ -193,7 +193,8 @@ SMALL = {
     "voice_tokens": "--workers 1",
     "tokens": "--workers 1 --variants 1",
     "grids": "crop_s=[10.0] val_items=1",
-    "harmoniser": "workers=1 val_items=1",
+    "harmoniser": "workers=1 val_items=1 batch_size=8 model.width=32 model.depth=1 model.key_width=32 "
+    "model.key_depth=1",
     "listener": f"{NETWORK}.transformer.width=32 model.transformer.depth=1 model.transformer.heads=1",
     "semantic": f"{NETWORK}.encoder.width=32 model.encoder.depth=1 model.encoder.heads=1 model.decoder.width=32 "
     "model.decoder.depth=1 model.decoder.heads=1",

@@ -24,6 +24,7 @@ from fastapi.testclient import TestClient
 from accompany.cli import main
 from accompany.errors import InputError
 from accompany.serve.app import build_app
+from accompany.serve.decoding import read_upload
 from accompany.serve.limits import Address, Limits
 
 RATE = 24000
@@ -41,7 +42,10 @@ def client_of(app: Any, **more: Any) -> TestClient:
 
 @pytest.fixture
 def serve(band, tmp_path):
-    """Start servers with given limits; each is entered, and closed at the end."""
+    """Start servers with given limits; each is entered, and closed at the end.
+
+    They decode uploads in this process. The process that a server starts for each is in test_serve_hostile.py.
+    """
     opened = []
 
     def start(address: Address | None = None, **limits: Any) -> TestClient:
@@ -50,9 +54,11 @@ def serve(band, tmp_path):
         opened.append(client)
         return client
 
-    yield start
-    for client in opened:
-        client.__exit__(None, None, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("accompany.serve.uploads.decode_apart", read_upload)
+        yield start
+        for client in opened:
+            client.__exit__(None, None, None)
     assert not list(tmp_path.iterdir()), "a server that is stopped leaves no file"
 
 

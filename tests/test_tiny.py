@@ -11,6 +11,7 @@ import torch
 from conftest import sing
 
 import accompany
+from accompany import audio
 from accompany.encoders.targets import chroma
 from accompany.models.parts import PARTS
 from accompany.models.pretrained import find_bundle, read_bundle
@@ -27,12 +28,12 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def take(tiny):
-    return tiny.generate((sing(4.0, RATE), RATE), "piano and drums", seed=1)
+    return tiny.generate((sing(3.0, RATE), RATE), "piano and drums", seed=1)
 
 
 @pytest.fixture(scope="module")
 def without_drums(tiny):
-    return tiny.generate((sing(4.0, RATE), RATE), "solo piano, no drums", seed=1)
+    return tiny.generate((sing(3.0, RATE), RATE), "solo piano, no drums", seed=1)
 
 
 def test_every_part_is_there_with_a_licence_within_80_mb():
@@ -44,22 +45,23 @@ def test_every_part_is_there_with_a_licence_within_80_mb():
 
 
 def test_the_band_is_as_long_as_the_voice_and_neither_silent_nor_clipped(take):
-    assert take.samples.shape == (2, 4 * take.sample_rate)
-    blocks = take.samples.mean(0).reshape(40, -1)
+    assert take.samples.shape == (2, 3 * take.sample_rate)
+    blocks = take.samples.mean(0).reshape(30, -1)
     level_db = 20 * np.log10(np.sqrt(np.mean(blocks**2, axis=1)) + 1e-9)
     assert np.mean(level_db < -60) < 0.3
     assert np.abs(take.samples).max() < 0.999
 
 
-def test_the_plan_covers_the_clip(take):
-    assert 40 <= take.plan.tempo_bpm <= 240
-    assert len(take.plan.beats_s) >= 4
-    assert take.plan.chords[0][0] <= 0.1
-    assert take.plan.chords[-1][1] >= 3.9
+def test_the_plan_covers_the_clip(tiny):
+    plan = tiny.analyse((sing(4.0, RATE), RATE)).plan
+    assert 40 <= plan.tempo_bpm <= 240
+    assert len(plan.beats_s) >= 4
+    assert plan.chords[0][0] <= 0.1
+    assert plan.chords[-1][1] >= 3.9
 
 
 def test_seed_and_prompt_change_the_take_and_the_same_ones_do_not(tiny, take, without_drums):
-    vocal = (sing(4.0, RATE), RATE)
+    vocal = (sing(3.0, RATE), RATE)
     again = tiny.generate(vocal, "piano and drums", seed=1)
     assert np.array_equal(again.samples, take.samples)
     assert not np.array_equal(tiny.generate(vocal, "piano and drums", seed=2).samples, take.samples)
@@ -67,7 +69,7 @@ def test_seed_and_prompt_change_the_take_and_the_same_ones_do_not(tiny, take, wi
 
 
 def test_a_known_tempo_is_kept(tiny):
-    plan = tiny.generate((sing(4.0, RATE), RATE), "", bpm=96).plan
+    plan = tiny.analyse((sing(4.0, RATE), RATE), bpm=96).plan
     assert np.median(np.diff(plan.beats_s)) == pytest.approx(60 / 96, rel=0.05)
 
 
@@ -77,7 +79,7 @@ def test_no_network_is_touched(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     band = accompany.load("tiny", device="cpu")
-    assert band.generate((sing(2.0, RATE), RATE), "guitar").seconds == pytest.approx(2.0)
+    assert band.generate((sing(1.0, RATE), RATE), "guitar").seconds == pytest.approx(1.0)
 
 
 SONGS = {"A D E": tuple(0.5 * np.arange(12)), "Bb Ebm F#": tuple(0.25 + 0.5 * np.arange(11))}
@@ -133,7 +135,9 @@ def test_real_singing_gets_a_band_without_the_voice_in_it(tiny):
     pytest.importorskip("librosa")
     from accompany.evaluation.metrics import levels, voice_likeness
 
-    take = tiny.generate(VOCADITO, "warm acoustic guitar, brushed drums", seed=0)
+    sung = audio.read(VOCADITO)
+    begun = (sung.samples[:, : 6 * sung.sample_rate], sung.sample_rate)
+    take = tiny.generate(begun, "warm acoustic guitar, brushed drums", seed=0)
     band, voice = take.samples.mean(0), take.vocals[0]
     found = levels(band, take.sample_rate)
     assert voice_likeness(band, voice, take.sample_rate) < 0.3

@@ -266,7 +266,7 @@ def test_a_voice_among_bands_has_nothing_in_the_columns_of_the_band(parts: Token
 
 
 def test_the_command_makes_what_its_options_say(songs: Path, tmp_path: Path) -> None:
-    arguments = [str(songs), str(tmp_path / "t"), "--melody-only", "--variants", "2", "--workers", "2"]
+    arguments = [str(songs), str(tmp_path / "t"), "--melody-only", "--variants", "2"]
     assert main(["tokenize", *arguments, "--moves", "1", "--seed", "3", "--val-share", "0.5", "--batch", "3"]) == 0
     config = EncodeConfig(variants=2, moves=1, seed=3)
     here = tokenize(
@@ -521,7 +521,8 @@ def test_names_in_any_script_and_none(tmp_path: Path) -> None:
 def test_workers_give_the_same_files(songs: Path, tmp_path: Path) -> None:
     bundle = save_bundle(tmp_path / "bundle")
     tokenize(songs, tmp_path / "one", bundle, config=TWO, batch=2, progress=False)
-    tokenize(songs, tmp_path / "two", bundle, config=TWO, batch=2, workers=2, progress=False)
+    options = ["--model", str(bundle), "--variants", "2", "--batch", "2", "--workers", "2"]
+    assert main(["tokenize", str(songs), str(tmp_path / "two"), *options]) == 0
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert len(load_parts(bundle).named()) == 5
 

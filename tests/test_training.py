@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,10 @@ TINY = {
         "model.encoder.width=32", "model.encoder.heads=2", "model.encoder.depth=1",
         "model.decoder.width=32", "model.decoder.heads=2", "model.decoder.depth=1",
     ],
-    "acoustic": ["model.transformer.width=32", "model.transformer.heads=2", "model.transformer.depth=1"],
+    "acoustic": [
+        "model.transformer.width=32", "model.transformer.heads=2", "model.transformer.depth=1",
+        "model.depth.code_width=8", "model.depth.hidden=16",
+    ],
 }  # fmt: skip
 COMMON = ["loading.crop_s=3", "loading.batch_size=4", "device=cpu", "precision=float32", "log_every=1"]
 
@@ -122,17 +124,13 @@ def test_a_run_stopped_after_either_part_of_a_step_does_that_step_again_in_full(
 @pytest.mark.timeout(600)
 def test_a_killed_run_goes_on(tokens: Path, tmp_path: Path) -> None:
     options = ["max_steps=100000", "checkpoint_every=1", "val_every=2", "val_items=2"]
-    items = [f"tokens={tokens}", f"run_dir={tmp_path}", *COMMON, *TINY["listener"], *options]
-    script = (
-        "import sys\nfrom accompany.training.train import train\n"
-        "train('listener', None, sys.argv[1:], progress=False)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script, *items])
+    process = multiprocessing.get_context("fork").Process(target=run, args=("listener", tokens, tmp_path, *options))
+    process.start()
     deadline = time.monotonic() + 280
     while len(list(tmp_path.glob("checkpoints/*.ckpt"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     reached = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     run("listener", tokens, tmp_path, f"max_steps={reached + 2}", *options[1:])
     run("listener", tokens, tmp_path / "whole", f"max_steps={reached + 2}", *options[1:])

@@ -112,7 +112,7 @@ def test_a_stop_saves_and_ends_the_workers(
     began = time.monotonic()
     process = start(cluster, tokens, tmp_path, "devices=1", "nodes=2", f"strategy={strategy}", "max_steps=100000")
     try:
-        wait_for(tmp_path / "checkpoints" / "last.ckpt", process)
+        wait_for(tmp_path / "checkpoints" / "last.ckpt", lambda: process.poll() is None)
         pids = [process.pid, *workers(cluster)]
         allowed_s = STOP_S * load_of(time.monotonic() - began, pids)
         asked = time.monotonic()

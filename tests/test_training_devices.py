@@ -8,46 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import several_devices
 import torch
+from several_devices import NOTHING_BY_CHANCE as NOTHING_BY_CHANCE
+from several_devices import OPTIONS
 from test_training import COMMON, TINY, losses, run, tokens  # noqa: F401
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from accompany.errors import InputError
+from accompany.stages.batch import Batch
 from accompany.training.stages.checkpoints import averaged_state
-from accompany.training.train import export
-
-NOTHING_BY_CHANCE = [
-    *(f"model.conditions.drop.{name}=0" for name in "vocal mert text beat chord key phase bar history splice".split()),
-    "model.conditions.drop.known=1",
-    "model.encoder.dropout=0", "model.decoder.dropout=0", "loading.audio_prompt_rate=0",
-]  # fmt: skip
-OPTIONS = [*NOTHING_BY_CHANCE, "max_steps=3", "checkpoint_every=3", "val_every=3", "optimizer.warmup_steps=0"]
-SEVERAL = """
-import atexit, os, pathlib, signal, sys
-from torch import distributed
 from accompany.training.stages.module import StageTraining
-from accompany.training.train import train
-whole_step, again = StageTraining.training_step, "AGAIN" in os.environ
-def step(self, batch, batch_idx):
-    if self.trainer.global_step == 3 and self.trainer.default_root_dir.endswith("killed") and not again:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole_step(self, batch, batch_idx)
-def run(name, *more):
-    train("semantic", None, [*items, *more, f"run_dir={root}/{name}"], progress=False)
-StageTraining.training_step = step
-root, *items = sys.argv[1:]
-left = pathlib.Path(root, "left" + os.environ["RANK"])
-atexit.register(lambda: left.write_text(str(distributed.is_initialized())))
-sharded = ["strategy=fsdp", "max_steps=6", "checkpoint_every=2", "val_every=6"]
-if not again:
-    run("auto", *OPTIONS)
-    run("fsdp", *OPTIONS, "strategy=fsdp")
-    run("whole", *sharded)
-run("killed", *sharded)
-run("more", *OPTIONS, "strategy=fsdp", "max_steps=5")
-""".replace("OPTIONS", repr(OPTIONS))
+from accompany.training.train import export
 
 LAST = Path("checkpoints") / "last.ckpt"
 
@@ -81,14 +58,18 @@ def several(tokens: Path, alone: Path, tmp_path_factory: pytest.TempPathFactory)
     """Runs of two processes that torchrun starts: auto/ (DDP) and fsdp/; whole/ (FSDP), and killed/, which is started
     a second time; more/, which goes on with what one process saved."""
     root = tmp_path_factory.mktemp("several")
-    (root / "several.py").write_text(SEVERAL)
     shutil.copytree(alone, root / "more")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, str(root / "several.py"), str(root), *items(tokens, "devices=2")]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
-    assert done.returncode and "SIGKILL" in done.stderr, done.stderr[-3000:]
+    options = [str(root), *items(tokens, "devices=2")]
+    # At first as torchrun starts a function, in copies of this process, which has the libraries already.
+    copies = LaunchConfig(
+        1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0, start_method="fork"
+    )
+    with pytest.raises(ChildFailedError, match="SIGKILL"):
+        elastic_launch(copies, several_devices.begin)(*options)
     assert torch.load(root / "killed" / LAST, weights_only=True)["global_step"] == 2
-    done = subprocess.run(command, env=environment(AGAIN="1"), capture_output=True, text=True, timeout=600)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, several_devices.__file__, *options]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return root
 
@@ -144,18 +125,20 @@ def test_a_device_that_is_missing_is_named(tokens: Path, tmp_path: Path) -> None
         run("listener", tokens, tmp_path, "device=cuda")
 
 
-def wait_for(path: Path, process: subprocess.Popen[str], seconds: float = 400) -> None:
+def wait_for(path: Path, running: Callable[[], bool], seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not path.is_file():
-        assert process.poll() is None and time.monotonic() < deadline
+        assert running() and time.monotonic() < deadline
         time.sleep(0.05)
 
 
-@pytest.mark.timeout(900)
-def test_a_run_that_slurm_asks_to_stop_saves_first(tokens: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_that_slurm_asks_to_stop_saves_first(
+    tokens: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """By the signal that SLURM sends before it takes the machine away; the losses go on exactly."""
-    options = ["max_steps=100000", "checkpoint_every=2", "val_every=1000", "accumulate=2"]
-    command = [sys.executable, "-m", "accompany", "train", "semantic", f"run_dir={tmp_path}", *items(tokens, *options)]
+    options = ["checkpoint_every=2", "val_every=1000", "accumulate=2", "max_steps=5"]
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/requeued\n')
@@ -163,22 +146,23 @@ def test_a_run_that_slurm_asks_to_stop_saves_first(tokens: Path, tmp_path: Path)
     job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0",
            "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NODELIST": "localhost",
            "PATH": f"{scontrol.parent}:{os.environ['PATH']}"}  # fmt: skip
-    process = subprocess.Popen(command, env=environment(**job))
-    try:
-        wait_for(tmp_path / "checkpoints" / "last.ckpt", process)
-        process.send_signal(signal.SIGUSR1)
-        wait_for(tmp_path / "requeued", process)
-    finally:
-        process.kill()
-        process.wait()
+    whole_step = StageTraining.training_step
+
+    def step(self: StageTraining, batch: Batch, batch_idx: int) -> torch.Tensor:
+        if self.trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return whole_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        for name, value in job.items():
+            patch.setenv(name, value)
+        patch.setattr(StageTraining, "training_step", step)
+        run("semantic", tokens, tmp_path, *options)
+    assert ended.value.code == 128 + signal.SIGUSR1
     assert (tmp_path / "requeued").read_text().split() == ["requeue", "7"]
     (saved,) = tmp_path.glob("hpc_ckpt_*.ckpt")
-    reached = torch.load(saved, weights_only=True)["global_step"]
-    assert reached >= 2
-    run("semantic", tokens, tmp_path, *options[1:], f"max_steps={reached + 3}")
+    assert torch.load(saved, weights_only=True)["global_step"] in (2, 3)
+    run("semantic", tokens, tmp_path, *options)
     assert not list(tmp_path.glob("hpc_ckpt_*.ckpt"))
-    run("semantic", tokens, tmp_path / "whole", *options[1:], f"max_steps={reached + 3}")
-    whole, parts = losses(tmp_path / "whole"), losses(tmp_path)
-    assert [parts[step] for step in range(reached, reached + 3)] == [
-        whole[step] for step in range(reached, reached + 3)
-    ]
+    run("semantic", tokens, tmp_path / "whole", *options)
+    assert losses(tmp_path) == losses(tmp_path / "whole")

@@ -113,12 +113,12 @@ def finite(value: Any) -> Any:
 
 
 def laid_over(below: Any, values: Any, schema: type, item: str = "") -> Any:
-    """A config with values over it, both OmegaConf's; InputError names the key or `item` that is wrong."""
+    """A config, changed by values laid over it, both OmegaConf's; InputError names the key or `item` that is wrong."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return OmegaConf.merge(below, values)
+        return OmegaConf.unsafe_merge(below, values)
     except OmegaConfBaseException as error:
         from accompany.common.config_errors import explain
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import typing
@@ -44,7 +45,7 @@ def load_config(
             below = laid_over(below, load_yaml(path), schema)
         except InputError as error:
             raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
-    merged = below
+    merged = copy.deepcopy(below)
     for item in overrides:
         merged = laid_over(merged, _from_dotlist(schema, [item]), schema, item)
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, signal
+from scipy import fft
 
 Samples = npt.NDArray[np.float32]
 
@@ -96,6 +96,8 @@ def reverberate(
         samples: float32 [T].
         direct_to_reverb_db: energy of the direct sound over that of the tail.
     """
+    from scipy import signal  # takes long to load, and most who load this module add no reverb
+
     n_tail = max(int(rt60_s * sample_rate), 2)
     time_s = np.arange(n_tail, dtype=np.float32) / sample_rate
     tail = rng.standard_normal(n_tail, dtype=np.float32) * np.exp(-6.9 * time_s / rt60_s).astype(np.float32)
