@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-# Small models and several workers: more threads than one each would only wait for each other. (No torch so far.)
+# Small models and several workers: more threads than one each would only wait for each other, and a forked copy of a
+# process that had more would wait for theirs for ever. (No torch so far.)
 for _library in ("OMP", "MKL"):
-    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+    os.environ[f"{_library}_NUM_THREADS"] = "1"
 
 # numba's cache takes harm from two processes that compile the same functions at once (librosa crashes ever after), so
 # each worker has its own, a copy of what `make test` compiles before. Workers inherit the environment of the process
