@@ -99,16 +99,15 @@ class Generate:
         bpm: float | None = None,
         key: str | None = None,
         chords: str | None = None,
-        level_db: float | None = None,
         mute: str | None = None,
-    ) -> bool | str:
-        """True, or the sentence that the host shows at the node before anything runs; linked inputs are None."""
-        try:
-            level = {} if level_db is None else {"level_db": level_db}
-            known: dict[str, Any] = {"key": _given(key), "chords": _given(chords), "mute": _given(mute)}
-            Settings(prompt or "", bpm=bpm or None, **known, **level)
-        except InputError as error:
-            return str(error)
+    ) -> bool:
+        """True, before anything runs; linked inputs are None.
+
+        InputError for what cannot be: the host shows a returned sentence once for each of these inputs, a raised one
+        once. The range of the level is left to the host.
+        """
+        known: dict[str, Any] = {"key": _given(key), "chords": _given(chords), "mute": _given(mute)}
+        Settings(prompt or "", bpm=bpm or None, **known)
         return True
 
     def run(
