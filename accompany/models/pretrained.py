@@ -113,7 +113,7 @@ def find_bundle(model: PathLike) -> Path:
     from accompany.common.hub import is_hub_id
 
     path = Path(os.path.expanduser(model))
-    if not path.is_dir() and not is_hub_id(str(model)):
+    if not str(model).strip() or (not path.is_dir() and not is_hub_id(str(model))):
         names = list_bundles()
         hint = did_you_mean(str(model), names) or f"; bundled models: {', '.join(names) or 'none'}."
         raise InputError(f"There is no model '{model}', as a bundled name, a folder or a hub id (owner/name){hint}")
