@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -348,13 +347,9 @@ class Band:
 
         A new one is visible to all unless `private`. InputError: no such name, no token (`HF_TOKEN`), or no network.
         """
-        from accompany.models.publishing import push_to_hub
+        from accompany.models.publishing import push_loaded
 
-        if not self.bundle.adapted:
-            return push_to_hub(self.bundle.path, repo_id, private=private)
-        with tempfile.TemporaryDirectory() as scratch:  # the folder it was loaded from lacks the adapters
-            self.save(os.path.join(scratch, "model"))
-            return push_to_hub(os.path.join(scratch, "model"), repo_id, private=private)
+        return push_loaded(self.bundle, repo_id, private)
 
     def _read(self, vocals: Vocals, settings: Settings) -> tuple[np.ndarray, Source]:
         """A vocal [1, T] that goes on as long as the taps of the settings, and its source."""

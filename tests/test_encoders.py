@@ -101,8 +101,10 @@ def test_codec_in_pieces_equals_whole(name: str) -> None:
     whole = codec.encode(audio, chunk_s=100)
     # A vector that lies between two codes may fall to either, by the last bit of a sum.
     assert (codec.encode(audio, chunk_s=1.1) == whole).float().mean() > 0.99
-    decoded = codec.decode(whole, chunk_s=100)
-    assert (codec.decode(whole, chunk_s=0.7) - decoded).abs().max() < 1e-5
+    decoded, shares = codec.decode(whole, chunk_s=100), []
+    pieces = codec.decode(whole, chunk_s=0.7, progress=lambda done, total: shares.append(done / total))
+    assert (pieces - decoded).abs().max() < 1e-5
+    assert shares == sorted(shares) and len(shares) == 8 and shares[-1] == 1
 
 
 def test_codec_widens_without_onednn_and_leaves_it_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,29 @@ def test_edits_keep_stems_that_sum(band: accompany.Band, take: accompany.Take) -
         assert tuple(edited.stems) == STEMS
 
 
+def test_progress_rises_through_the_decoding_which_can_be_stopped(band: accompany.Band, take: accompany.Take) -> None:
+    works = {
+        "generate": lambda report: band.generate(VOCAL, "warm", seed=3, progress=report),
+        "two": lambda report: band.generate([VOCAL, VOCAL], "warm", progress=report),
+        "retake": lambda report: band.retake(take, 1.0, 2.0, progress=report),
+        "vary": lambda report: band.vary(take, 0.3, progress=report),
+        "extend": lambda report: band.extend(take, 0.5, progress=report),
+        "extend both": lambda report: band.extend(take, 0.5, 0.5, progress=report),
+    }
+    for name, work in works.items():
+        shares: list[float] = []
+        work(shares.append)
+        assert shares == sorted(shares) and shares[-1] == 1, name
+        assert len({share for share in shares if share > 0.76}) >= 3, f"{name}: each stem counts"
+
+    def stop(share: float) -> None:
+        if share > 0.8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        band.retake(take, 1.0, 2.0, progress=stop)
+
+
 def test_a_stem_comes_in_with_a_retake(band: accompany.Band) -> None:
     bare = band.generate(VOCAL, "solo piano", seed=1)
     made = band.retake(bare, 1.0, 2.5, "warm piano and drums")

@@ -111,13 +111,3 @@ class ChannelStatistics:
             if float(gains @ energy @ gains) < _CANCELS_BELOW * trace:
                 lost += trace
         return total > 0 and lost >= _CANCELLING_SHARE * total
-
-
-def corrected(samples: np.ndarray) -> tuple[np.ndarray, Correction]:
-    """A recording in memory [C, T] put right, and how."""
-    statistics = ChannelStatistics(len(samples))
-    block = 1 << 18
-    for start in range(0, samples.shape[-1], block):
-        statistics.add(samples[:, start : start + block].T)
-    correction = statistics.correction()
-    return (samples, correction) if correction.changes_nothing else (correction.apply(samples.T).T, correction)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from accompany.audio import frame_count
+from accompany.common.progress import Steps, unseen
 from accompany.common.published import load_transformers, original_file
 from accompany.common.weights import PathLike, log_license
 from accompany.errors import InputError
@@ -140,13 +141,16 @@ class Codec(nn.Module):
         return torch.cat(chunks, dim=-1)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, n_samples: int | None = None, *, chunk_s: float = 10.0) -> Tensor:
+    def decode(
+        self, codes: Tensor, n_samples: int | None = None, *, chunk_s: float = 10.0, progress: Steps = unseen
+    ) -> Tensor:
         """Audio of codes.
 
         Args:
             codes: [B, K, A]; fewer streams than `n_codebooks` decode coarsely.
             n_samples: length wanted, cut or filled with zeros (default: all that the codes cover).
             chunk_s: seconds in memory at a time; the result does not depend on it.
+            progress: called with (codes decoded, codes in all).
 
         Returns:
             [B, C, T] float32 at `sample_rate`, not clipped.
@@ -158,7 +162,8 @@ class Codec(nn.Module):
         codes = codes.to(self._device)
         if codes.shape[-1] == 0:
             return torch.zeros(codes.shape[0], self.channels, n_samples or 0, device=codes.device)
-        audio = self._decode_long(codes, chunk_s) if self._chunk is None else self._decode_chunks(codes, self._chunk)
+        chunked = self._chunk is not None
+        audio = self._decode_chunks(codes, progress) if chunked else self._decode_long(codes, chunk_s, progress)
         missing = 0 if n_samples is None else n_samples - audio.shape[-1]
         return nn.functional.pad(audio, (0, missing)) if missing > 0 else audio[..., :n_samples]
 
@@ -194,7 +199,7 @@ class Codec(nn.Module):
         latents = in_pieces(lambda begin, end: after(states(begin, end)), n_frames, piece, context, 1)
         return self._quantize(latents)
 
-    def _decode_long(self, codes: Tensor, chunk_s: float) -> Tensor:
+    def _decode_long(self, codes: Tensor, chunk_s: float, report: Steps) -> Tensor:
         before, lstm, after = _split_at_lstm(self.model.decoder.layers)
         context = _context_frames(self.model.config)
         piece = max(1, round(chunk_s * self.sample_rate / self.hop))
@@ -205,7 +210,11 @@ class Codec(nn.Module):
             return before(self._dequantize(codes[..., begin:end]))[..., first - begin : last - begin]
 
         states = _Recurrent(lstm, embed, n_frames, piece)
-        return in_pieces(lambda begin, end: _upsampled(after, states(begin, end)), n_frames, piece, context, self.hop)
+
+        def sound(begin: int, end: int) -> Tensor:
+            return _upsampled(after, states(begin, end))
+
+        return in_pieces(sound, n_frames, piece, context, self.hop, report)
 
     def _quantize(self, latents: Tensor) -> Tensor:
         """Latents [B, D, A] to residual codes [B, K, A]."""
@@ -234,14 +243,16 @@ class Codec(nn.Module):
         codes = self._quantize(self.model.encoder(samples / level))[..., first - begin :][..., : last - first]
         return torch.cat([self._level_codes(level).expand(-1, 1, codes.shape[-1]), codes], dim=1)
 
-    def _decode_chunks(self, codes: Tensor, chunk: int) -> Tensor:
+    def _decode_chunks(self, codes: Tensor, report: Steps) -> Tensor:
         """Audio [B, C, A * hop] of codes [B, K, A]: chunks, each with some of its neighbours, faded at the seams."""
+        chunk = self._chunk or 1
         n_codes, leveled = codes.shape[-1], int(self.model.config.normalize)
         audio = torch.zeros(codes.shape[0], self.channels, n_codes * self.hop, device=codes.device)
         for first in range(0, n_codes, chunk):
             begin, end = max(first - _SEAM_CODES, 0), min(first + chunk + _SEAM_CODES, n_codes)
             made = self.model.decoder(self._dequantize(codes[:, leveled:, begin:end]))[..., : (end - begin) * self.hop]
             audio[..., begin * self.hop : end * self.hop] += made * self._fades(first, begin, end, n_codes).to(made)
+            report(min(first + chunk, n_codes), n_codes)
         if not leveled:
             return audio
         # The stream repeats one level per chunk; a model that predicts it may waver, so the median decides.
@@ -322,7 +333,14 @@ class _Recurrent:
         return self._held[..., begin - self._first : end - self._first]
 
 
-def in_pieces(function: Callable[[int, int], Tensor], n_frames: int, piece: int, context: int, scale: int) -> Tensor:
+def in_pieces(
+    function: Callable[[int, int], Tensor],
+    n_frames: int,
+    piece: int,
+    context: int,
+    scale: int,
+    report: Steps = unseen,
+) -> Tensor:
     """Join `function(begin, end)` over pieces of frames, each computed with context that is cut off again.
 
     context  |<- piece ->|  context        of frames; the result has `scale` values a frame
@@ -335,6 +353,7 @@ def in_pieces(function: Callable[[int, int], Tensor], n_frames: int, piece: int,
         if joined is None:
             joined = part.new_empty(*part.shape[:-1], n_frames * scale)
         joined[..., first * scale : last * scale] = part
+        report(last, n_frames)
     assert joined is not None
     return joined
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accompany.audio import frame_count
+from accompany.common.progress import Steps, unseen
 from accompany.common.weights import PathLike, load_module, resolve_folder
 from accompany.encoders.spectral_analysis import AnalysisConfig, Encoder
 from accompany.encoders.spectral_synthesis import Decoder, Overlap, SynthesisConfig
@@ -150,13 +151,16 @@ class SpectralCodec(nn.Module):
         return torch.cat(codes, dim=-1)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, n_samples: int | None = None, *, chunk_s: float = 10.0) -> Tensor:
+    def decode(
+        self, codes: Tensor, n_samples: int | None = None, *, chunk_s: float = 10.0, progress: Steps = unseen
+    ) -> Tensor:
         """Audio of codes.
 
         Args:
             codes: [B, K, A]; fewer streams than `n_codebooks` decode coarsely.
             n_samples: length wanted, cut or filled with zeros (default: all that the codes cover).
             chunk_s: seconds in memory at a time; the result does not depend on it.
+            progress: called with (samples decoded, samples in all).
 
         Returns:
             [B, 2, T] float32 at `sample_rate`, not clipped.
@@ -171,9 +175,9 @@ class SpectralCodec(nn.Module):
         stream, pieces = self.stream(len(codes)), [*self._pieces(codes.shape[-1], chunk_s), None]
         for piece in pieces:  # each into its place, so that a long song is held once
             sound = stream.finish() if piece is None else stream.feed(codes[..., slice(*piece)])
-            taken = min(sound.shape[-1], wanted - done)
-            audio[..., done : done + taken] = sound[..., :taken]
-            done += taken
+            first, done = done, min(done + sound.shape[-1], wanted)
+            audio[..., first:done] = sound[..., : done - first]
+            progress(done, wanted)
         return audio
 
     def stream(self, n_items: int = 1) -> SpectralStream:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accompany.common.progress import Steps
 from accompany.common.weights import WEIGHTS_NAME, PathLike, load_state, log_license, read_state, resolve_folder
 from accompany.encoders.codec import Codec, in_pieces
 from accompany.errors import InputError
@@ -241,11 +242,11 @@ class VocosCodec(Codec):
             raise InputError(f"This Vocos decodes {known} codebooks, not {n_codebooks}.")
         return self._bandwidths[n_codebooks]
 
-    def _decode_long(self, codes: Tensor, chunk_s: float) -> Tensor:
+    def _decode_long(self, codes: Tensor, chunk_s: float, report: Steps) -> Tensor:
         bandwidth, piece = self._bandwidth_of(codes.shape[1]), max(1, round(chunk_s * self.frame_rate))
 
         def decoded(begin: int, end: int) -> Tensor:
             sound: Tensor = self.vocos(codes[..., begin:end], self.codebook_size, bandwidth)
             return sound[:, None]
 
-        return in_pieces(decoded, codes.shape[-1], piece, self.vocos.reach, self.hop)
+        return in_pieces(decoded, codes.shape[-1], piece, self.vocos.reach, self.hop, report)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from accompany import audio
-from accompany.common.channels import corrected
+from accompany.common.channels import ChannelStatistics, Correction
 from accompany.common.decoding import MOST_CHANNELS, check_rate
 from accompany.errors import InputError
 
@@ -29,6 +29,16 @@ def read_array(vocals: Any, sample_rate: int) -> tuple[np.ndarray, int, np.ndarr
     if correction.words:
         _log.warning("%s %s.", NAME, correction.words)
     return samples, from_rate, np.ascontiguousarray(audio.resample(audio.to_mono(right), from_rate, sample_rate))
+
+
+def corrected(samples: np.ndarray) -> tuple[np.ndarray, Correction]:
+    """A recording in memory [C, T] put right, and how."""
+    statistics = ChannelStatistics(len(samples))
+    block = 1 << 18
+    for start in range(0, samples.shape[-1], block):
+        statistics.add(samples[:, start : start + block].T)
+    correction = statistics.correction()
+    return (samples, correction) if correction.changes_nothing else (correction.apply(samples.T).T, correction)
 
 
 def _recording(vocals: Any) -> tuple[np.ndarray, int]:

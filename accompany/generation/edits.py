@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from accompany.audio import fit_length
-from accompany.common.progress import Progress, part_of
+from accompany.common.progress import Progress, Steps, one_of, part_of
 from accompany.errors import InputError
 from accompany.generation.edit import Edit
 from accompany.generation.pipeline import (
@@ -52,15 +52,17 @@ from accompany.stages.sampling import seed_for
 SHORTEST_S = 0.25
 _LONGEST_EXTENSION_S = 600.0
 _LEAD_IN_S = 3.0
-_COMPOSED = 0.5
+_COMPOSED, _PLAYED = 0.4, 0.75
 
 
 @dataclasses.dataclass(frozen=True)
 class _Rewritten:
-    """A draft of which parts were written anew, and its tracks with the frames where each is heard, [F] bool."""
+    """A draft of which parts were written anew, and its tracks with the frames where each is heard, [F] bool; to count
+    what is decoded."""
 
     draft: Draft
     tracks: dict[str, np.ndarray]
+    decoded: Steps
 
 
 def edited_take(bundle: Bundle, take: Take, edit: Edit, progress: Progress | None = None) -> Take:
@@ -137,7 +139,7 @@ def retake(
     frame_rate = bundle.melody.frame_rate
     opened[int(first / rate * frame_rate) : int(np.ceil(last / rate * frame_rate - 1e-6))] = True
     new = _rewrite(bundle, analysis, settings, draft, opened, opened, progress)
-    part = _decode_part(bundle, new, first, last, n_samples)
+    part = _decode_part(bundle, new, first, last, n_samples, new.decoded)
 
     def joined(before: np.ndarray, sound: np.ndarray) -> np.ndarray:
         made = before.copy()
@@ -173,7 +175,7 @@ def vary(
     analysis = VocalAnalysis(extract_features(bundle, voice), old.plan)
     opened = _drawn_beats(old.plan, draft.codes.shape[-1], bundle.melody.frame_rate, strength, settings.seed)
     new = _rewrite(bundle, analysis, settings, draft, opened, np.ones_like(opened), progress)
-    sounds = decode_tracks(bundle, _tokens_of(bundle, new), new.tracks, old.samples.shape[-1])
+    sounds = decode_tracks(bundle, _tokens_of(bundle, new), new.tracks, old.samples.shape[-1], 0.0, new.decoded)
     samples, gain = set_levels(sounds, voice, bundle.codec.sample_rate, settings.level_db)
     return Made(samples, old.plan, dataclasses.replace(new.draft, gain=gain), stems_of(sounds))
 
@@ -223,8 +225,11 @@ def extend(
     )
     new = _rewrite(bundle, VocalAnalysis(features, plan), settings.playing(plan), spaced, opened, opened, progress)
     n_new, fade = longer.shape[-1], min(round(FADE_OUT_S * rate), n_old // 2)
-    lead_in = _decode_part(bundle, new, 0, before + fade, n_new) if before else None
-    lead_out = _decode_part(bundle, new, before + n_old - fade, n_new, n_new) if after else None
+    n_parts = bool(before) + bool(after)
+    lead_in = _decode_part(bundle, new, 0, before + fade, n_new, one_of(new.decoded, 0, n_parts)) if before else None
+    tail = before + n_old - fade
+    last = one_of(new.decoded, n_parts - 1, n_parts)
+    lead_out = _decode_part(bundle, new, tail, n_new, n_new, last) if after else None
     samples, stems = edited(old, functools.partial(between, fade=fade), lead_in, lead_out)
     return Made(samples, plan, new.draft, stems), longer, before / rate
 
@@ -285,17 +290,19 @@ def _rewrite(
     semantic, acoustic, ratio = bundle.semantic, bundle.acoustic, bundle.acoustic.config.ratio
     codes, tokens = (torch.from_numpy(each).long().to(bundle.device)[None] for each in (draft.codes, draft.tokens))
     tokens = tokens[0].unflatten(0, (-1, acoustic.config.codebooks))
-    for start, stop in _spans(compose, semantic.config.context_frames):
+    spans, composed = _spans(compose, semantic.config.context_frames), part_of(report, 0.0, _COMPOSED)
+    for index, (start, stop) in enumerate(spans):
         part = slice(start, stop)
         known = codes[..., part].masked_fill(_mask(compose[part], codes), -1)
         written = semantic.generate_long(
             conditions.window(start, stop).with_known(known),
             sampling_for(semantic.config.sampling, settings),
             [seed_for(settings.seed, 0)],
-            progress=part_of(report, 0.0, _COMPOSED),
+            progress=one_of(composed, index, len(spans)),
         )
         codes[..., part] = written
-    for start, stop in _spans(play, acoustic.config.context_frames):
+    spans, played = _spans(play, acoustic.config.context_frames), part_of(report, _COMPOSED, _PLAYED)
+    for index, (start, stop) in enumerate(spans):
         part, fine = slice(start, stop), slice(ratio * start, ratio * stop)
         known = tokens[rows_of(tracks), :, fine].masked_fill(_mask(play[part].repeat(ratio), tokens), -1)
         tokens[rows_of(tracks), :, fine] = acoustic.generate_long(
@@ -305,10 +312,10 @@ def _rewrite(
             seeds_of(tracks, settings.seed),
             stems=tags_of(tracks),
             known=known,
-            progress=part_of(report, _COMPOSED, 1.0),
+            progress=one_of(played, index, len(spans)),
         )
-    report(1.0)
-    return _Rewritten(Draft(as_array(codes[0]), as_array(tokens.flatten(0, 1)), draft.gain), tracks)
+    made = Draft(as_array(codes[0]), as_array(tokens.flatten(0, 1)), draft.gain)
+    return _Rewritten(made, tracks, part_of(report, _PLAYED, 1.0))
 
 
 def _spans(opened: np.ndarray, context: int) -> list[tuple[int, int]]:
@@ -333,7 +340,7 @@ def _tokens_of(bundle: Bundle, new: _Rewritten) -> Tensor:
     return tokens.unflatten(0, (-1, bundle.acoustic.config.codebooks))[rows_of(new.tracks)]
 
 
-def _decode_part(bundle: Bundle, new: _Rewritten, first: int, last: int, n_samples: int) -> Sounds:
+def _decode_part(bundle: Bundle, new: _Rewritten, first: int, last: int, n_samples: int, report: Steps) -> Sounds:
     """The tracks of a stretch, [C, last - first] each, decoded with what is around it, peaks of the band below 1."""
     codec = bundle.codec
     per_code = codec.sample_rate / codec.frame_rate
@@ -343,7 +350,7 @@ def _decode_part(bundle: Bundle, new: _Rewritten, first: int, last: int, n_sampl
     offset = round(begin * per_code)
     length = min(round(end * per_code), n_samples) - offset
     tokens = _tokens_of(bundle, new)[..., begin:end]
-    sounds = decode_tracks(bundle, tokens, new.tracks, length, offset / codec.sample_rate)
+    sounds = decode_tracks(bundle, tokens, new.tracks, length, offset / codec.sample_rate, report)
     sounds = {name: fit_length(each[:, first - offset :], last - first) for name, each in sounds.items()}
     peak = float(np.abs(add_up(sounds)).max(initial=0.0)) * new.draft.gain
     gain = new.draft.gain * min(1.0, PEAK / max(peak, PEAK))

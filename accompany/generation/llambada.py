@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from accompany import audio
-from accompany.common.progress import Progress, Steps, part_of
+from accompany.common.progress import Progress, Steps, one_of, part_of
 from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.generation.take import Made
@@ -42,7 +42,7 @@ from accompany.stages.sampling import seed_for, uniform_noise
 _log = logging.getLogger(__name__)
 
 _CONTEXT_S = WINDOW_S / 2
-_ANALYZED, _COMPOSING, _PLAYED = 0.02, 0.25, 0.98
+_ANALYZED, _COMPOSING, _PLAYED = 0.02, 0.25, 0.9
 _QUIETEST = 1e-6
 _FULL_SCALE = 32767.0
 _WITHOUT = {
@@ -129,9 +129,10 @@ def accompany_vocals(
         between, chosen = begin + _COMPOSING * (end - begin), [states[item] for item in items]
         compose(bundle, grid, part, chosen, settings[0].temperature, part_of(report, begin, between))
         play(bundle, grid, part, chosen, part_of(report, between, end))
-    made = []
-    for state, vocal, each in zip(states, vocals, settings, strict=True):
-        sound = bundle.codec.decode(state.tokens[..., : state.n_codes], vocal.shape[-1])[0].float().cpu().numpy()
+    made, decoded = [], part_of(report, _PLAYED, 1.0)
+    for item, (state, vocal, each) in enumerate(zip(states, vocals, settings, strict=True)):
+        tokens, counted = state.tokens[..., : state.n_codes], one_of(decoded, item, len(vocals))
+        sound = bundle.codec.decode(tokens, vocal.shape[-1], progress=counted)[0].float().cpu().numpy()
         made.append(Made(set_level(sound, vocal, bundle.codec.sample_rate, each.level_db), Plan()))
     report(1.0)
     return made

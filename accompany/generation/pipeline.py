@@ -17,7 +17,7 @@ from torch import Tensor
 
 from accompany import audio
 from accompany.common.devices import give_memory_back
-from accompany.common.progress import Progress, part_of
+from accompany.common.progress import Progress, one_of, part_of
 from accompany.generation.planning import make_plan
 from accompany.generation.settings import Settings
 from accompany.generation.stems import (
@@ -39,7 +39,7 @@ from accompany.stages.sampling import MaskedSamplingConfig, SamplingConfig, seed
 if TYPE_CHECKING:
     from accompany.models.llambada import LlambadaBundle
 
-_ANALYZED, _COMPOSED, _PLAYED = 0.1, 0.5, 0.9
+_ANALYZED, _COMPOSED, _PLAYED = 0.1, 0.4, 0.75
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,15 @@ def perform(
 
 
 def accompany_vocals(
-    bundle: Bundle,
-    vocals: Sequence[np.ndarray],
-    settings: Sequence[Settings],
-    progress: Progress | None = None,
+    bundle: Bundle, vocals: Sequence[np.ndarray], settings: Sequence[Settings], progress: Progress | None = None
 ) -> list[Made]:
     """Make the accompaniments of vocals of any lengths, the stages' codes in one batch.
 
     Args:
         bundle: the model.
         vocals: each mono float32 [1, T] at the codec's rate.
-        settings: one for each, which differ in their prompts only; a result depends on these, its vocal and the model.
+        settings: one for each, which differ in their prompts only; a result depends on these, its vocal and the model,
+            and on the others of the batch by rounding alone, which may decide a draw.
         progress: called with the share done, 0 to 1.
     """
     report = progress or (lambda share: None)
@@ -125,16 +123,15 @@ def accompany_analyzed(
     ).unflatten(0, (len(vocals), len(played)))
     del conditions, batch
     give_memory_back()
-    made = []
+    made, decoded = [], part_of(report, _PLAYED, 1.0)
     for item, (vocal, plan) in enumerate(zip(vocals, plans, strict=True)):
         rows = [played.index(name) for name in tracks[item]]
         own = tokens[item, rows, :, : bundle.acoustic.config.ratio * n_frames[item]]
-        sounds = decode_tracks(bundle, own, tracks[item], vocal.shape[-1])
+        sounds = decode_tracks(bundle, own, tracks[item], vocal.shape[-1], 0.0, one_of(decoded, item, len(vocals)))
         samples, gain = set_levels(sounds, vocal, bundle.codec.sample_rate, first.level_db)
         kept = all_tokens(bundle, tracks[item], own).flatten(0, 1)
         draft = Draft(as_array(codes[item, :, : n_frames[item]]), as_array(kept), gain)
         made.append(Made(samples, plan, draft, stems_of(sounds)))
-        report(_PLAYED + (1.0 - _PLAYED) * len(made) / len(vocals))
     return made
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from torch import Tensor
 
+from accompany.common.progress import Steps, one_of, unseen
 from accompany.errors import InputError
 from accompany.generation.settings import Settings
 from accompany.models.pretrained import Bundle
@@ -21,6 +22,8 @@ from accompany.stages.sampling import seed_for
 
 Sounds = dict[str, np.ndarray]
 """Tracks by the names of `STEM_TAGS`, in their order: [C, T] each."""
+Tracks = Mapping[str, np.ndarray]
+"""The frames where each track is heard, [F] bool."""
 
 MIX = STEM_TAGS[0]
 _DECODED_S = 5.0
@@ -69,13 +72,13 @@ def all_tokens(bundle: Bundle, tracks: Iterable[str], tokens: Tensor) -> Tensor:
 
 
 def decode_tracks(
-    bundle: Bundle, tokens: Tensor, tracks: Mapping[str, np.ndarray], n_samples: int, start_s: float = 0.0
+    bundle: Bundle, tokens: Tensor, tracks: Tracks, n_samples: int, start_s: float = 0.0, report: Steps = unseen
 ) -> Sounds:
     """The sound of each track, from tokens [S, Kc, A] that begin at `start_s`; silence where it is not heard."""
-    made = {}
+    made: Sounds = {}
     for row, (name, heard) in enumerate(tracks.items()):
-        sound = bundle.codec.decode(tokens[row : row + 1].clamp_min(0), n_samples, chunk_s=_DECODED_S)[0]
-        made[name] = sound.float().cpu().numpy()
+        own, done = tokens[row : row + 1].clamp_min(0), one_of(report, row, len(tracks))
+        made[name] = bundle.codec.decode(own, n_samples, chunk_s=_DECODED_S, progress=done)[0].float().cpu().numpy()
         if not heard.all():
             from accompany.generation.gates import gated  # of prompts that change
 

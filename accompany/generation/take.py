@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accompany import audio
-from accompany.common.channels import corrected
 from accompany.generation.settings import Settings
 from accompany.sound.options import Sound
 
@@ -215,6 +214,8 @@ class Take:
         if self.source is None:
             voice = audio.resample(self.vocals, self.sample_rate, rate)
         else:
+            from accompany.generation.arrays import corrected
+
             recording, _ = corrected(self.source.read())
             voice = audio.resample(recording, self.source.sample_rate, rate)
             before = round(self.source.before_s * rate)

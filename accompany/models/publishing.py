@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from accompany.common.hub import Upload, check_upload, create, upload
 from accompany.common.weights import PathLike
 from accompany.models.card import EXAMPLES_DIR, CardFacts, model_card
-from accompany.models.pretrained import BUNDLE_NAME, read_bundle
+from accompany.models.pretrained import BUNDLE_NAME, Bundle, read_bundle
+from accompany.models.writing import save_bundle
+
+if TYPE_CHECKING:
+    from accompany.models.llambada import LlambadaBundle
 
 _NO_FACTS = CardFacts()
 
@@ -31,6 +37,14 @@ def push_to_hub(folder: PathLike, repo_id: str, *, private: bool = False, facts:
     files.append(("README.md", model_card(info, repo_id, address, facts).encode("utf-8", "replace")))
     upload(files, repo_id)
     return address
+
+
+def push_loaded(bundle: Bundle | LlambadaBundle, repo_id: str, private: bool) -> str:
+    """As `push_to_hub`, for a bundle in memory, with the adapters that it has taken on."""
+    if not bundle.adapted:
+        return push_to_hub(bundle.path, repo_id, private=private)
+    with tempfile.TemporaryDirectory() as scratch:  # the folder it was loaded from lacks the adapters
+        return push_to_hub(save_bundle(bundle, Path(scratch) / "model"), repo_id, private=private)
 
 
 def _own_files(folder: Path, sources: list[Path | str]) -> Iterator[Upload]:
