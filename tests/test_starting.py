@@ -1,6 +1,8 @@
 """The start: the garbage collector rests while the command loads a model, and no longer; a program's is left alone."""
 
 import gc
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,20 @@ def test_collection_rests_and_goes_on_after_an_error() -> None:
         1 / 0  # noqa: B018
     assert gc.isenabled()
     gc.unfreeze()
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_user_wants_it(given: str | None, used: str) -> None:
+    """As a command finds it, before it imports torch."""
+    code = (
+        "import os, sys, accompany.cli as cli\n"
+        "cli.main = lambda **_: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)\n"
+        "cli.run()"
+    )
+    others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = {**others, **({"OMP_WAIT_POLICY": given} if given else {})}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [used, "False"]
 
 
 def test_a_library_leaves_the_collector_alone(random_bundle_dir: Any, monkeypatch: pytest.MonkeyPatch) -> None:
