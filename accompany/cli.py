@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None, loading: Loading = nullcontext) -> i
         return 0
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            say(f"accompany: the disk is full ({error.filename or 'while writing'}); free some space, run again.")
+            say(f"accompany: The disk is full ({error.filename or 'while writing'}); free some space and run again.")
             return _INPUT
         if error.errno in _OF_THE_PLACE and error.filename:
             say(f"accompany: {error.filename}: {error.strerror}; choose another place, or make this one accessible.")

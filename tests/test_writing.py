@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import sing
 
 from accompany import audio
 from accompany.cli import main
-from accompany.common.config import read_json
+from accompany.common.config import read_json, write_json
 from accompany.common.processes import folder_lock
 from accompany.data.songs import write
 from accompany.data.songs.espeak import speak
@@ -145,6 +146,19 @@ def test_synth_on_a_full_disk_is_one_sentence(workers: str, full_disk: Path, cap
         assert audio.read(folder / "vocals.flac").samples.shape[-1] == facts["n_samples"]
     for line in (full_disk / "manifest.jsonl").read_text().splitlines():
         json.loads(line)
+
+
+def test_packed_songs_that_do_not_fit_are_refused_before_the_work(full_disk: Path, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("lightning")
+    for index in range(3):
+        folder = tmp_path / "songs" / f"{index:06d}"
+        folder.mkdir(parents=True)
+        audio.write(folder / "accompaniment.flac", np.zeros((2, 4 * 44100), np.float32), 44100)
+        write_json(folder / "song.json", {})
+    command = ["train", "spectral_codec", f"songs=[{tmp_path / 'songs'}]", f"out={full_disk / 'codec'}", "held_out=1"]
+    assert main(command) == 2
+    assert re.search(r"^accompany: The disk is full \(.*\); free some space and", capsys.readouterr().err, re.M)
+    assert list((full_disk / "codec" / "packed").iterdir()) == []
 
 
 def test_a_project_on_a_full_disk_opens_as_before(place: Path, full_disk: Path, tmp_path: Path, capsys) -> None:

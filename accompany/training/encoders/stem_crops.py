@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import math
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +36,8 @@ _EQ_DB = (4.0,) * 9
 _CUT_SHARE, _HISS_SHARE, _HISS_DB = 0.25, 0.3, (-95.0, -65.0)
 _STEM_OF_FAMILY = {"drums": 0, "percussion": 0, "bass": 1}
 _OTHER = 2
+_REPORTED = 100
+"""Songs between two words on how far the packing is."""
 
 
 class StemCrops:
@@ -126,7 +131,8 @@ class StemCrops:
 def pack(songs: Sequence[Path], folder: Path, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     """The stems of all songs as one mapped array int16 [3, 2, T], and where each song starts [n + 1].
 
-    The array is written once: it is made anew where the list of songs or the rate is another one.
+    The array is written once: it is made anew where the list of songs or the rate is another one. OSError where there
+    is no room for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made_from = hashlib.sha256("\n".join([str(sample_rate), *map(str, songs)]).encode()).hexdigest()
@@ -138,14 +144,27 @@ def pack(songs: Sequence[Path], folder: Path, sample_rate: int) -> tuple[np.ndar
             mapped = np.lib.format.open_memmap(
                 temporary, mode="w+", dtype=np.int16, shape=(len(STEMS), 2, int(starts[-1]))
             )
-            for song, begin, end in zip(songs, starts[:-1], starts[1:], strict=True):
+            _claim(temporary)
+            for done, (song, begin, end) in enumerate(zip(songs, starts[:-1], starts[1:], strict=True), 1):
                 stems = read_stems(song, sample_rate, int(end - begin))
                 mapped[:, :, begin:end] = np.clip(stems * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1)
+                if done % _REPORTED == 0:
+                    _log.info("%d of %d songs are packed", done, len(songs))
             mapped.flush()
         with complete(facts) as temporary:
             temporary.write_text(json.dumps({"made_from": made_from, "starts": starts.tolist()}), encoding="utf-8")
     starts = np.array(json.loads(facts.read_text(encoding="utf-8"))["starts"])
     return np.load(samples, mmap_mode="r"), starts
+
+
+def _claim(path: Path) -> None:
+    """Take the room of a new file, or OSError: writing to a mapped one on a full disk would kill the process."""
+    with path.open("r+b") as file:
+        size = os.fstat(file.fileno()).st_size
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        elif shutil.disk_usage(path.parent).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def read_stems(song: Path, sample_rate: int, n_samples: int) -> np.ndarray:
