@@ -54,9 +54,17 @@ def test_clap_has_the_vectors_that_the_library_has(clap: CarriedClap, library_cl
     torch.testing.assert_close(clap.embed_audio(sound), library_clap.embed_audio(sound), rtol=1e-3, atol=1e-5)
 
 
-def test_only_the_parts_of_the_package_are_carried(tmp_path) -> None:
+def test_only_the_parts_of_the_package_and_their_copies_are_carried(tmp_path) -> None:
     assert is_carried(TINY / "mert") and is_carried(str(TINY / "clap"))
     assert not is_carried(tmp_path) and not is_carried("m-a-p/MERT-v1-95M")
+    copy = shutil.copytree(TINY / "mert", tmp_path / "mine" / "mert")
+    assert is_carried(copy)
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert not is_carried(copy)
+    (copy / "model.safetensors").unlink()
+    assert not is_carried(copy)
 
 
 def test_what_tokens_are_made_with_has_the_names_of_the_library() -> None:

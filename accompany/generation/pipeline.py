@@ -146,9 +146,8 @@ def extract_features(bundle: Bundle, vocal: np.ndarray) -> Tensor:
     n_frames = audio.frame_count(vocal.shape[-1], rate, bundle.melody.frame_rate)
     for_melody = torch.from_numpy(audio.resample(vocal, rate, bundle.melody.sample_rate))
     for_mert = torch.from_numpy(audio.resample(vocal, rate, bundle.mert.sample_rate))
-    device = bundle.device
-    melody = bundle.melody.encode(for_melody.to(device), n_frames)
-    states = bundle.mert.encode(for_mert.to(device), n_frames)
+    melody = bundle.melody.encode(for_melody.to(bundle.device), n_frames)
+    states = bundle.mert.encode(for_mert.to(bundle.device), n_frames)
     return torch.cat([melody, states], dim=-1)
 
 

@@ -22,8 +22,7 @@ from accompany.stages.sampling import seed_for
 
 Sounds = dict[str, np.ndarray]
 """Tracks by the names of `STEM_TAGS`, in their order: [C, T] each."""
-Tracks = Mapping[str, np.ndarray]
-"""The frames where each track is heard, [F] bool."""
+Tracks = Mapping[str, np.ndarray]  # [F] bool: the frames where each is heard
 
 MIX = STEM_TAGS[0]
 _DECODED_S = 5.0

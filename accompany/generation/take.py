@@ -172,15 +172,12 @@ class Take:
         """
         from accompany.sound.stems import split_stems
 
-        path, sound = Path(path), sound or Sound()
-        stems = self.stems or split_stems(self.samples, self.sample_rate, model).sounds
-        written = []
-        for name, samples in stems.items():
-            target = path.with_name(f"{path.stem}.{name}{path.suffix}")
-            rate = sound.sample_rate or self.sample_rate
+        path, sound, written = Path(path), sound or Sound(), []
+        rate = sound.sample_rate or self.sample_rate
+        for name, samples in (self.stems or split_stems(self.samples, self.sample_rate, model).sounds).items():
+            written.append(path.with_name(f"{path.stem}.{name}{path.suffix}"))
             resampled = audio.fit_length(audio.resample(samples, self.sample_rate, rate), self._length_at(rate))
-            self._write(target, resampled, sound)
-            written.append(target)
+            self._write(written[-1], resampled, sound)
         return written
 
     def save_midi(self, path: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -75,8 +76,7 @@ def load_part_of(part: PartInfo, device: str, *, to_play: bool = False) -> Any:
 
     What is only `to_play` may be a network of other names and the same results (`accompany.encoders.carried`).
     """
-    loader = _loaders(to_play)[part.name]
-    options = dict(part.options)
+    loader, options = _loaders(to_play)[part.name], dict(part.options)
     known = inspect.signature(loader).parameters
     for option in options:
         if option not in known:
@@ -148,8 +148,12 @@ def _loaders(to_play: bool) -> dict[str, Callable[..., Any]]:
 
 
 def is_carried(source: PathLike) -> bool:
-    """Whether a folder is a part of a model that the package carries."""
-    return Path(source).resolve().is_relative_to(CHECKPOINTS_DIR.resolve())
+    """Whether a folder is a part of a model that the package carries, or a copy of one."""
+    for own in CHECKPOINTS_DIR.glob(f"*/{Path(source).name}"):
+        names = [path.name for path in own.iterdir()]
+        if filecmp.cmpfiles(source, own, names, shallow=False)[0] == names:
+            return True
+    return False
 
 
 def check_states(info: BundleInfo, mert: Mert) -> None:
