@@ -210,11 +210,14 @@ def test_wrong_input_is_told_on_the_page(page, song, tmp_path):
     page.set_input_files("#file", wrong)
     expect(page.locator("#toast")).to_contain_text("Cannot read notes.wav as audio", timeout=WAIT_MS)
     upload(page, song)
+    expect(page.locator("#toast")).to_be_hidden()
     page.click("summary")
     page.fill("#seed", "99999999999999999999")
     page.click("#make")
     expect(page.locator("#toast")).to_contain_text("seed", timeout=WAIT_MS)
     shows(page, ".job", 0)
+    page.click("#toast")
+    expect(page.locator("#toast")).to_be_hidden()
 
 
 def test_a_song_is_sent_and_its_voice_is_taken_out(page, song):

@@ -45,7 +45,12 @@ function say(sentence) {
   $("toast").textContent = sentence;
   $("toast").hidden = false;
   clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => ($("toast").hidden = true), 9000);
+  toastTimer = setTimeout(quiet, 9000);
+}
+
+// What went wrong is no longer of interest, and the sentence would lie over the controls.
+function quiet() {
+  $("toast").hidden = true;
 }
 
 async function guard(work) {
@@ -76,6 +81,7 @@ async function send(blob, name, isSong = false) {
 }
 
 async function open(vocal) {
+  quiet();
   if (jam.on) jam.stop();
   state.vocal = vocal;
   state.slots = { A: null, B: null };
@@ -120,6 +126,7 @@ function intake() {
 
 async function follow(job) {
   if (state.jobs.has(job.id)) return;
+  quiet();
   state.jobs.set(job.id, job);
   showJobs();
   let known = job.takes.length;
@@ -307,6 +314,7 @@ function wire() {
       const left = await api.vocals();
       return left.length ? open(left.at(-1)) : intake();
     });
+  $("toast").onclick = quiet;
   $("vocals").onchange = ({ target }) => guard(async () => open(await api.vocal(target.value)));
   $("play").onclick = () => guard(() => (player.playing ? player.pause() : player.play()));
   for (const slot of ["A", "B"]) $(`slot-${slot}`).onclick = () => activate(slot);
