@@ -23,6 +23,7 @@ from fastapi.testclient import TestClient
 
 from accompany.cli import main
 from accompany.errors import InputError
+from accompany.serve import run
 from accompany.serve.app import build_app
 from accompany.serve.decoding import read_upload
 from accompany.serve.limits import Address, Limits
@@ -65,6 +66,15 @@ def serve(band, tmp_path):
 @pytest.fixture
 def client(serve) -> TestClient:
     return serve()
+
+
+def test_what_scores_takes_is_loaded_before_the_first_take(band, monkeypatch):
+    heard, plain = threading.Event(), band.bundle.clap.embed_audio
+    monkeypatch.setattr(band.bundle.clap, "embed_audio", lambda sound: (plain(sound), heard.set()))
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+    said: list[str] = []
+    run.serve(lambda: band, Limits(), Address(port=0), said.append)
+    assert said[0].startswith("The page: http://127.0.0.1:") and heard.wait(60)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import closing
 
@@ -60,14 +61,24 @@ def serve(
     """
     listener, address = open_port(address)
     with closing(listener):
-        app = build_app(load(), limits, address)
+        band = load()
+        app = build_app(band, limits, address)
         say(f"The page: {page_url(address)}")
         say(
             "Files are deleted when you stop it (Ctrl-C), "
             + f"or {limits.keep_minutes:g} minutes after their last use."
         )
         visit(page_url(address))
+        threading.Thread(target=_warm_up, args=(band,)).start()  # no daemon: imports at an end may crash it
         uvicorn.Server(server_config(app)).run(sockets=[listener])
+
+
+def _warm_up(band: Band) -> None:
+    """Load what scores takes and nothing else needs, while the first visitor sings."""
+    import torch
+
+    clap = band.bundle.clap
+    clap.embed_audio(torch.zeros(1, clap.sample_rate, device=band.device))
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:
