@@ -90,7 +90,8 @@ export class GridControls {
     const word = Object.assign(document.createElement("span"), { className: "quiet small", textContent: t("readings") });
     const chips = others.map((reading) => {
       const tempo = `${Math.round(reading.tempo_bpm)} bpm`;
-      const words = [reading.name.includes("later") ? t("half_a_beat_later") : tempo, keyName(reading.key), `${Math.round(100 * reading.probability)}%`];
+      const percent = Math.round(100 * reading.probability);
+      const words = [reading.name.includes("later") ? t("half_a_beat_later") : tempo, keyName(reading.key), percent ? `${percent}%` : "< 1%"];
       const made = this.button(words.join(", "), () => this.again({ reading: reading.number }));
       made.dataset.reading = reading.number;
       return made;
