@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 import uvicorn
 from fastapi import FastAPI
@@ -78,7 +78,8 @@ def _warm_up(band: Band) -> None:
     import torch
 
     clap = band.bundle.clap
-    clap.embed_audio(torch.zeros(1, clap.sample_rate, device=band.device))
+    with suppress(Exception):  # what is wrong is said where it is needed
+        clap.embed_audio(torch.zeros(1, clap.sample_rate, device=band.device))
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:
