@@ -69,12 +69,12 @@ def client(serve) -> TestClient:
 
 
 def test_what_scores_takes_is_loaded_before_the_first_take(band, monkeypatch):
-    heard, plain = threading.Event(), band.bundle.clap.embed_audio
-    monkeypatch.setattr(band.bundle.clap, "embed_audio", lambda sound: (plain(sound), heard.set()))
+    warm, plain = threading.Event(), band.bundle.clap.embed_audio
+    monkeypatch.setattr(band.bundle.clap, "embed_audio", lambda sound: (plain(sound), warm.set()))
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
     said: list[str] = []
     run.serve(lambda: band, Limits(), Address(port=0), said.append)
-    assert said[0].startswith("The page: http://127.0.0.1:") and heard.wait(60)
+    assert said[0].startswith("The page: http://127.0.0.1:") and warm.wait(60)
 
 
 @pytest.fixture

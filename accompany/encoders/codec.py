@@ -245,8 +245,8 @@ class Codec(nn.Module):
 
     def _decode_chunks(self, codes: Tensor, report: Steps) -> Tensor:
         """Audio [B, C, A * hop] of codes [B, K, A]: chunks, each with some of its neighbours, faded at the seams."""
-        chunk = self._chunk or 1
-        n_codes, leveled = codes.shape[-1], int(self.model.config.normalize)
+        assert self._chunk is not None
+        chunk, n_codes, leveled = self._chunk, codes.shape[-1], int(self.model.config.normalize)
         audio = torch.zeros(codes.shape[0], self.channels, n_codes * self.hop, device=codes.device)
         for first in range(0, n_codes, chunk):
             begin, end = max(first - _SEAM_CODES, 0), min(first + chunk + _SEAM_CODES, n_codes)

@@ -57,7 +57,7 @@ _COMPOSED, _PLAYED = 0.4, 0.75
 
 @dataclasses.dataclass(frozen=True)
 class _Rewritten:
-    """A draft of which parts were written anew, and its tracks with the frames where each is heard, [F] bool; to count
+    """A draft of which parts were written anew, its tracks with the frames where each plays, [F] bool, and a counter of
     what is decoded."""
 
     draft: Draft

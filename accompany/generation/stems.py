@@ -22,7 +22,7 @@ from accompany.stages.sampling import seed_for
 
 Sounds = dict[str, np.ndarray]
 """Tracks by the names of `STEM_TAGS`, in their order: [C, T] each."""
-Tracks = Mapping[str, np.ndarray]  # [F] bool: the frames where each is heard
+Tracks = Mapping[str, np.ndarray]  # [F] bool: the frames where each plays
 
 MIX = STEM_TAGS[0]
 _DECODED_S = 5.0
